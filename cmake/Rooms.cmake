@@ -1,0 +1,99 @@
+# One library a room, one test program a room, found by folder: adding a file needs no edit here
+# (re-run cmake, or let the build do it).
+
+set(SLUICE_WARNINGS -Wall -Wextra -Wconversion -Wno-sign-conversion -Werror)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # GCC 12 reports these inside the standard library and Boost at -O3, wrongly.
+  list(APPEND SLUICE_WARNINGS -Wno-maybe-uninitialized -Wno-stringop-overflow -Wno-array-bounds
+       -Wno-restrict -Wno-dangling-pointer -Wno-psabi)
+endif()
+
+if(SLUICE_SANITIZE)
+  add_compile_options(-fsanitize=${SLUICE_SANITIZE} -fno-omit-frame-pointer
+                      -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${SLUICE_SANITIZE})
+endif()
+
+# Kernels for one instruction set live in files named after it and get its flags; the rest of the
+# program stays at the x86-64 baseline.
+set(SLUICE_ISA_avx2 -mavx2 -mfma -mf16c -mbmi -mbmi2)
+set(SLUICE_ISA_avx512 ${SLUICE_ISA_avx2} -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni
+    -mavx512vbmi -mprefer-vector-width=512)
+set(SLUICE_ISA_amx ${SLUICE_ISA_avx512} -mavx512bf16 -mamx-tile -mamx-int8 -mamx-bf16)
+
+set(SLUICE_ROOMS "" CACHE INTERNAL "")
+
+# sluice_room(name DEPS ...): library sluice_<name> from src/<name>/, recursively. A dependency that
+# is a room's name means that room's library.
+function(sluice_room name)
+  cmake_parse_arguments(ARG "" "" "DEPS" ${ARGN})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.cpp)
+  set(deps "")
+  foreach(dep IN LISTS ARG_DEPS)
+    if(TARGET sluice_${dep})
+      list(APPEND deps sluice_${dep})
+    else()
+      list(APPEND deps ${dep})
+    endif()
+  endforeach()
+  if(sources)
+    add_library(sluice_${name} STATIC ${sources})
+    target_include_directories(sluice_${name} PUBLIC ${CMAKE_SOURCE_DIR}/src)
+    target_compile_options(sluice_${name} PRIVATE ${SLUICE_WARNINGS})
+    target_link_libraries(sluice_${name} PUBLIC ${deps})
+    foreach(isa avx2 avx512 amx)
+      foreach(source IN LISTS sources)
+        if(source MATCHES "_${isa}\\.cpp$")
+          set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${SLUICE_ISA_${isa}}")
+        endif()
+      endforeach()
+    endforeach()
+  else()
+    add_library(sluice_${name} INTERFACE)
+    target_include_directories(sluice_${name} INTERFACE ${CMAKE_SOURCE_DIR}/src)
+    target_link_libraries(sluice_${name} INTERFACE ${deps})
+  endif()
+  set(SLUICE_ROOMS ${SLUICE_ROOMS} ${name} CACHE INTERNAL "")
+endfunction()
+
+# <room>_test from tests/<room>/*_test.cpp. Tests find data through SLUICE_TEST_DATA (tests/).
+function(sluice_room_tests name)
+  file(GLOB tests CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/${name}/*.cpp)
+  if(tests)
+    add_executable(${name}_test ${tests})
+    target_compile_options(${name}_test PRIVATE ${SLUICE_WARNINGS})
+    target_compile_definitions(${name}_test PRIVATE SLUICE_TEST_DATA="${CMAKE_SOURCE_DIR}/tests")
+    target_include_directories(${name}_test PRIVATE ${CMAKE_SOURCE_DIR}/tests)
+    target_link_libraries(${name}_test PRIVATE sluice_${name} GTest::gtest GTest::gmock
+                                               GTest::gtest_main)
+    set_target_properties(${name}_test PROPERTIES RUNTIME_OUTPUT_DIRECTORY
+                                                  ${CMAKE_BINARY_DIR}/tests)
+  endif()
+endfunction()
+
+# fuzz_<name> from tests/fuzz/<name>_fuzz.cpp; corpus in tests/fuzz/corpus/<name>/.
+function(sluice_fuzz_targets)
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/fuzz/*_fuzz.cpp)
+  foreach(source IN LISTS sources)
+    get_filename_component(stem ${source} NAME_WE)
+    string(REGEX REPLACE "_fuzz$" "" target ${stem})
+    add_executable(fuzz_${target} ${source})
+    target_link_options(fuzz_${target} PRIVATE -fsanitize=fuzzer)
+    target_link_libraries(fuzz_${target} PRIVATE sluice_gguf sluice_text sluice_api sluice_store)
+    set_target_properties(fuzz_${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY
+                                                    ${CMAKE_BINARY_DIR}/fuzz)
+  endforeach()
+endfunction()
+
+# One program a file: bench/<name>.cpp becomes bench/<name>.
+function(sluice_benchmarks)
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/bench/*.cpp)
+  foreach(source IN LISTS sources)
+    get_filename_component(stem ${source} NAME_WE)
+    add_executable(bench_${stem} ${source})
+    target_compile_options(bench_${stem} PRIVATE ${SLUICE_WARNINGS})
+    target_link_libraries(bench_${stem} PRIVATE sluice_engine sluice_api benchmark::benchmark)
+    set_target_properties(bench_${stem} PROPERTIES RUNTIME_OUTPUT_DIRECTORY
+                                                   ${CMAKE_BINARY_DIR}/bench)
+  endforeach()
+endfunction()

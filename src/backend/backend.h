@@ -1,0 +1,93 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "backend/program.h"
+
+namespace sluice::backend {
+
+// The cache is paged: a block holds the keys and values of this many consecutive tokens of one
+// sequence, in every layer.
+inline constexpr int kBlockTokens = 16;
+
+// One sequence's part of a step: a decode step (one token) or a chunk of its prompt.
+struct BatchSequence {
+  int first_token = 0;                   // where its tokens start in Batch::tokens
+  int num_tokens = 0;                    // at least 1
+  int num_cached = 0;                    // tokens already in the cache; its first token's position
+  std::span<const int32_t> block_table;  // enough blocks for num_cached + num_tokens
+};
+
+// A ragged batch: tokens of many sequences one behind the other, prefill chunks and decode steps
+// mixed. A token of sequence s at offset i has position s.num_cached + i.
+struct Batch {
+  std::vector<int32_t> tokens;
+  std::vector<BatchSequence> sequences;
+  std::vector<int32_t> logit_rows;  // indices into tokens, ascending: whose logits are wanted
+
+  void clear() {
+    tokens.clear();
+    sequences.clear();
+    logit_rows.clear();
+  }
+};
+
+enum class CacheType { kF16, kF32 };
+
+struct LoadOptions {
+  int max_batch_tokens = 512;  // most tokens in one step
+  int max_logit_rows = 64;     // most rows of logits in one step; perplexity wants max_batch_tokens
+  CacheType cache_type = CacheType::kF16;
+  // Called now and then with a fraction from 0 to 1, from the loading thread. May be empty.
+  std::function<void(double)> on_progress;
+};
+
+// What a loaded model holds, in bytes.
+struct MemoryUse {
+  size_t weights = 0;
+  size_t cache = 0;
+  size_t workspace = 0;
+};
+
+// A device with one model on it. One thread at a time uses it (the engine's).
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  // One line for people: "cpu avx512-vnni, 2 threads".
+  virtual std::string description() const = 0;
+
+  // Takes a model. May repack weights into its own layout; what it needs of the file's bytes after
+  // that must stay mapped as long as the backend. Throws Error(kUnsupported) for a program it
+  // cannot run, Error(kOutOfMemory) with what was needed and what was free.
+  virtual void load(Program program, const LoadOptions& options) = 0;
+
+  // Bytes of one cache block over all layers; valid after load().
+  virtual size_t cache_block_bytes() const = 0;
+  // (Re)creates the cache with `num_blocks` blocks; contents undefined. Throws Error(kOutOfMemory).
+  virtual void allocate_cache(int num_blocks) = 0;
+
+  // Runs one step and returns the logits [batch.logit_rows.size(), vocab_size], valid until the
+  // next call. Within the limits of LoadOptions; block numbers below num_blocks.
+  virtual std::span<float> forward(const Batch& batch) = 0;
+
+  virtual MemoryUse memory() const = 0;
+};
+
+// Plain code, f32 throughout, cache in f32: what the others are tested against.
+std::unique_ptr<Backend> make_reference_backend(int num_threads);
+
+// The fast CPU backend; picks its kernels by the processor's features.
+struct CpuOptions {
+  int num_threads = 0;      // 0: usable cores
+  std::string force_isa;    // "", "generic", "avx2", "avx512", "amx": for tests and measurements
+};
+std::unique_ptr<Backend> make_cpu_backend(const CpuOptions& options);
+
+}  // namespace sluice::backend

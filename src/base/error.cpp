@@ -1,0 +1,19 @@
+#include "base/error.h"
+
+#include <cerrno>
+#include <system_error>
+
+namespace sluice {
+
+std::string system_error_text(int error_number) {
+  return std::generic_category().message(error_number);
+}
+
+Error io_error(const std::string& action, const std::string& path, int error_number) {
+  ErrorCode code = ErrorCode::kIo;
+  if (error_number == ENOENT) code = ErrorCode::kNotFound;
+  if (error_number == ENOSPC || error_number == EDQUOT) code = ErrorCode::kNoSpace;
+  return Error(code, action + " " + path + ": " + system_error_text(error_number));
+}
+
+}  // namespace sluice

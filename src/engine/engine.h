@@ -1,0 +1,85 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "backend/backend.h"
+#include "engine/request.h"
+#include "text/tokenizer.h"
+
+namespace sluice::engine {
+
+struct EngineOptions {
+  int vocab_size = 0;
+  int context_length = 4096;   // most tokens of one sequence, prompt and reply
+  int num_blocks = 0;          // cache blocks of backend::kBlockTokens tokens
+  int max_batch_tokens = 512;  // token budget of one step
+  int max_sequences = 64;      // most sequences in one step
+  int max_queue = 512;         // most requests waiting
+  bool enable_prefix_cache = true;
+};
+
+// One line of the request table that monitors show.
+struct RequestStatus {
+  RequestId id = 0;
+  bool is_running = false;
+  int queue_position = 0;  // 1 is next; 0 when running
+  int num_prompt_tokens = 0;
+  int num_cached_tokens = 0;
+  int num_prefilled_tokens = 0;
+  int num_output_tokens = 0;
+  std::chrono::nanoseconds age{};
+};
+
+// A consistent snapshot, cheap to take from any thread.
+struct EngineStats {
+  int num_running = 0;
+  int num_waiting = 0;
+  int num_blocks_total = 0;
+  int num_blocks_used = 0;    // held by running sequences
+  int num_blocks_cached = 0;  // free, but holding a prefix that can be reused
+  uint64_t num_requests_finished = 0;
+  uint64_t num_requests_rejected = 0;
+  uint64_t num_prompt_tokens = 0;      // prefilled since start
+  uint64_t num_cached_tokens = 0;      // not prefilled thanks to the prefix cache
+  uint64_t num_output_tokens = 0;
+  uint64_t num_steps = 0;
+  uint64_t num_preemptions = 0;
+  std::chrono::nanoseconds forward_time{};   // in the backend
+  std::chrono::nanoseconds schedule_time{};  // everything else of a step
+  std::vector<RequestStatus> requests;
+};
+
+// Runs many sequences at once on one model. One thread ("engine") owns every sequence, the block
+// pool and the prefix cache, so there are no locks inside; others submit and cancel through a queue.
+class Engine {
+ public:
+  // `forward` runs one step: backend::Backend::forward, or a fake in tests. It and `tokenizer` must
+  // outlive the engine.
+  using Forward = std::function<std::span<float>(const backend::Batch&)>;
+  Engine(Forward forward, const text::Tokenizer& tokenizer, const EngineOptions& options);
+  // Ends every request with kCancelled and joins the thread.
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  // Queues a request. Throws Error: kBusy when the queue is full or the engine drains,
+  // kInvalidArgument for an empty prompt or parameters out of range, kContextOverflow when the
+  // prompt leaves no room for a reply.
+  RequestId submit(Request request);
+
+  // The request ends with kCancelled before the next step; unknown ids are ignored.
+  void cancel(RequestId id);
+
+  EngineStats stats() const;
+
+ private:
+  class Loop;
+  std::unique_ptr<Loop> loop_;
+};
+
+}  // namespace sluice::engine

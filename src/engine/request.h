@@ -1,0 +1,93 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "text/tokenizer.h"
+
+namespace sluice::engine {
+
+using Clock = std::chrono::steady_clock;
+using RequestId = uint64_t;
+
+// Defaults are Ollama's.
+struct SamplingParams {
+  float temperature = 0.8f;  // 0: greedy
+  int top_k = 40;            // 0: off
+  float top_p = 0.9f;
+  float min_p = 0.0f;
+  float typical_p = 1.0f;
+  int repeat_last_n = 64;  // 0: off, -1: the whole context
+  float repeat_penalty = 1.0f;
+  float presence_penalty = 0.0f;
+  float frequency_penalty = 0.0f;
+  std::optional<uint64_t> seed;  // none: a random one
+};
+
+// Why a reply ended.
+enum class FinishReason {
+  kEndOfSequence,  // the model said so
+  kStopString,     // Event::stop_string says which
+  kMaxTokens,      // the request's own limit
+  kContextFull,
+  kCancelled,
+  kDeadline,
+  kError,  // Event::error says what
+};
+
+std::string_view finish_reason_name(FinishReason reason);  // "end_of_sequence"
+
+struct Logprob {
+  text::TokenId token = 0;
+  float logprob = 0;
+};
+
+struct OutputToken {
+  text::TokenId token = 0;
+  float logprob = 0;           // only when asked for
+  std::vector<Logprob> top;    // the most likely ones, best first; only when asked for
+};
+
+struct Timings {
+  std::chrono::nanoseconds queued{};   // from submit to the first step that worked on it
+  std::chrono::nanoseconds prefill{};  // from there to the first token
+  std::chrono::nanoseconds decode{};   // from the first token to the last
+};
+
+// What comes out: events with text, then exactly one final event. Text is whole UTF-8, stop strings
+// and what may become one held back.
+struct Event {
+  std::string text;
+  std::vector<OutputToken> tokens;  // the tokens behind this text, as far as known
+  bool is_final = false;
+
+  // Valid in the final event.
+  FinishReason reason = FinishReason::kEndOfSequence;
+  std::string stop_string;
+  std::string error;
+  int num_prompt_tokens = 0;
+  int num_cached_tokens = 0;  // of the prompt, taken from the prefix cache
+  int num_output_tokens = 0;
+  Timings timings;
+};
+
+// What goes in: token ids and limits, nothing of any wire format.
+struct Request {
+  std::vector<text::TokenId> prompt;  // at least one token, shorter than the context
+  SamplingParams sampling;
+  int max_tokens = -1;     // -1: until the context is full
+  int context_limit = 0;   // num_ctx: prompt and reply together; 0: the engine's limit
+  std::vector<std::string> stop_strings;
+  bool ignore_end_of_sequence = false;
+  int num_top_logprobs = -1;  // -1: none; 0: only the token's own; up to 20
+  std::optional<Clock::time_point> deadline;
+  // Called from the engine's thread; must not block and must not throw.
+  std::function<void(const Event&)> on_event;
+};
+
+}  // namespace sluice::engine

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <cstdint>
+#include <random>
+#include <span>
+#include <vector>
+
+#include "engine/request.h"
+
+namespace sluice::engine {
+
+// Picks tokens for one sequence. Order of the steps, as llama.cpp and Ollama have it: penalties,
+// top_k, typical_p, top_p, min_p, temperature, then a draw. Temperature 0 takes the best after the
+// penalties. NaN logits count as minus infinity; a row without any finite logit throws
+// Error(kInternal).
+class Sampler {
+ public:
+  // Throws Error(kInvalidArgument) naming a parameter that is out of range.
+  explicit Sampler(const SamplingParams& params);
+
+  // `logits` [vocab_size] are changed in place. `history`: prompt and reply so far, for penalties.
+  text::TokenId sample(std::span<float> logits, std::span<const text::TokenId> history);
+
+  // Probabilities that sample() would draw from, [vocab_size]; zero for what was cut. For tests.
+  std::vector<double> distribution(std::span<const float> logits,
+                                   std::span<const text::TokenId> history) const;
+
+ private:
+  SamplingParams params_;
+  std::mt19937_64 random_;
+};
+
+// Log-probability of `token` under plain softmax of `logits`, and the `count` best.
+OutputToken logprobs(std::span<const float> logits, text::TokenId token, int count);
+
+}  // namespace sluice::engine

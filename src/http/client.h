@@ -1,0 +1,66 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+
+namespace sluice::http {
+
+// http://HOST:PORT[/prefix]. Throws Error(kInvalidArgument) for anything else. "localhost:8080" and
+// ":8080" are completed; 0.0.0.0 becomes 127.0.0.1 (an address to connect to).
+struct Url {
+  std::string host;
+  uint16_t port = 0;
+  std::string prefix;  // "" or "/api", without a slash at the end
+
+  std::string text() const;
+};
+Url parse_url(std::string_view text, uint16_t default_port = 11434);
+
+struct Response {
+  int status = 0;
+  std::map<std::string, std::string> headers;  // names in lower case
+  std::string body;                            // empty when it was streamed
+};
+
+struct Request {
+  std::string method = "GET";
+  std::string target;  // "/api/tags"
+  std::string body;    // JSON, sent as application/json when not empty
+  std::map<std::string, std::string> headers;
+};
+
+struct ClientOptions {
+  std::chrono::milliseconds connect_timeout{3000};
+  std::chrono::milliseconds idle_timeout{0};  // longest silence while reading; 0: none
+};
+
+// A blocking HTTP/1.1 client for our own server and its like; keeps one connection alive. Used by
+// one thread at a time. Throws Error: kIo when nothing listens (the message says how to start the
+// server), kDeadlineExceeded, kCorruptData for a broken reply.
+class Client {
+ public:
+  explicit Client(Url url, ClientOptions options = {});
+  ~Client();
+  Client(const Client&) = delete;
+  Client& operator=(const Client&) = delete;
+
+  Response send(const Request& request);
+
+  // Calls `on_data` with the bytes of the body as they arrive when the status is 2xx (else the body
+  // is returned in the response). When it returns false the connection is closed and the call ends.
+  Response stream(const Request& request, const std::function<bool(std::string_view)>& on_data);
+
+  // Closes the connection under a running call, from another thread; that call throws kCancelled.
+  void abort();
+
+ private:
+  struct Connection;
+  std::unique_ptr<Connection> connection_;
+};
+
+}  // namespace sluice::http

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+
+#include "backend/backend.h"
+#include "gguf/file.h"
+#include "model/spec.h"
+
+namespace sluice::model {
+
+// The forward pass of `spec` with the tensors of `file`, as a list of operations.
+// Throws Error(kCorruptData) naming a tensor that is missing or has the wrong shape.
+backend::Program build_program(const ModelSpec& spec, const gguf::File& file);
+
+// A model file on a backend, ready to run.
+class Model {
+ public:
+  // Maps, checks and loads the file. Throws what the steps throw.
+  Model(const std::string& path, std::unique_ptr<backend::Backend> backend,
+        const backend::LoadOptions& options);
+
+  const gguf::File& file() const { return file_; }
+  const ModelSpec& spec() const { return spec_; }
+  backend::Backend& backend() { return *backend_; }
+
+ private:
+  gguf::File file_;
+  ModelSpec spec_;
+  std::unique_ptr<backend::Backend> backend_;
+};
+
+}  // namespace sluice::model

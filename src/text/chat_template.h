@@ -1,0 +1,43 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "text/value.h"
+
+namespace sluice::text {
+
+// Limits of one rendering: a template comes from a model file and is hostile until it has run.
+struct RenderLimits {
+  uint64_t max_steps = 20'000'000;
+  size_t max_output_bytes = 64u << 20;
+  int max_depth = 200;  // nesting of syntax, calls and values
+};
+
+// A chat template in Jinja, as `transformers` renders it: jinja2's sandbox with trim_blocks and
+// lstrip_blocks, loop controls, and the functions raise_exception, strftime_now, namespace, range,
+// dict, cycler, joiner, and the {% generation %} tag. Immutable and safe to share between threads.
+class ChatTemplate {
+ public:
+  // Throws Error(kInvalidArgument) with the line for text that does not parse.
+  explicit ChatTemplate(std::string_view source);
+  ~ChatTemplate();
+  ChatTemplate(ChatTemplate&&) noexcept;
+  ChatTemplate& operator=(ChatTemplate&&) noexcept;
+
+  // `context` is a mapping with messages, tools, add_generation_prompt, bos_token, eos_token and
+  // whatever else the template may read. Throws Error(kInvalidArgument) with the line: an error of
+  // the template, its own raise_exception text, or a limit that was passed.
+  std::string render(const Value& context, const RenderLimits& limits = {}) const;
+
+  const std::string& source() const;
+
+  struct Program;
+
+ private:
+  std::unique_ptr<const Program> program_;
+};
+
+}  // namespace sluice::text

@@ -1,0 +1,63 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "gguf/file.h"
+
+namespace sluice::text {
+
+using TokenId = int32_t;
+
+struct EncodeOptions {
+  // Put BOS first (and EOS last) where the model's own metadata asks for it.
+  bool add_special = false;
+  // Control tokens written in the text ("<|im_end|>") become that token. Off for untrusted text that
+  // is not a rendered prompt: they are then encoded as plain text.
+  bool parse_special = true;
+};
+
+// Text to token ids and back for one model. Immutable and safe to share between threads.
+// Byte-level BPE (GPT-2 family) and SentencePiece-style BPE with scores (Llama 2, Gemma).
+class Tokenizer {
+ public:
+  // Reads tokenizer.ggml.*. Throws Error: kUnsupported naming the tokenizer model or pre-tokenizer,
+  // kCorruptData for lists that do not fit together.
+  static std::unique_ptr<Tokenizer> from_gguf(const gguf::File& file);
+  virtual ~Tokenizer() = default;
+
+  // Any bytes are accepted; invalid UTF-8 is encoded as the reference does. Linear in the length.
+  std::vector<TokenId> encode(std::string_view text, const EncodeOptions& options = {}) const;
+
+  // The bytes a token stands for (may be part of a character). Control tokens give their text only
+  // with `with_special`, else "". The view lives as long as the tokenizer.
+  std::string_view token_bytes(TokenId id, bool with_special = false) const;
+  // Whole text of the ids, as streaming decode would give it.
+  std::string decode(const std::vector<TokenId>& ids, bool with_special = false) const;
+
+  // The token's own spelling in the vocabulary ("Ġthe", "▁the", "<|im_end|>").
+  std::string_view token_text(TokenId id) const;
+  std::optional<TokenId> find_token(std::string_view token_text) const;
+
+  size_t vocab_size() const;
+  bool is_control(TokenId id) const;
+  // EOS, EOT, EOM and what else ends a reply for this vocabulary ("<|im_end|>", "<end_of_turn>").
+  bool is_end_of_generation(TokenId id) const;
+  std::optional<TokenId> bos() const;
+  std::optional<TokenId> eos() const;
+  bool adds_bos() const;  // the model's metadata asks for BOS
+
+ protected:
+  struct Vocabulary;
+  std::unique_ptr<Vocabulary> vocabulary_;
+  explicit Tokenizer(std::unique_ptr<Vocabulary> vocabulary);
+  // Encodes a stretch of text without special tokens and appends to `ids`.
+  virtual void encode_text(std::string_view text, bool is_first, std::vector<TokenId>& ids) const = 0;
+};
+
+}  // namespace sluice::text
