@@ -56,15 +56,16 @@ function(sluice_room name)
   set(SLUICE_ROOMS ${SLUICE_ROOMS} ${name} CACHE INTERNAL "")
 endfunction()
 
-# <room>_test from tests/<room>/*_test.cpp. Tests find data through SLUICE_TEST_DATA (tests/).
-function(sluice_room_tests name)
+# <name>_test from tests/<name>/*.cpp, linked with a room. Tests find data through SLUICE_TEST_DATA
+# (tests/).
+function(sluice_room_tests name room)
   file(GLOB tests CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/${name}/*.cpp)
   if(tests)
     add_executable(${name}_test ${tests})
     target_compile_options(${name}_test PRIVATE ${SLUICE_WARNINGS})
     target_compile_definitions(${name}_test PRIVATE SLUICE_TEST_DATA="${CMAKE_SOURCE_DIR}/tests")
     target_include_directories(${name}_test PRIVATE ${CMAKE_SOURCE_DIR}/tests)
-    target_link_libraries(${name}_test PRIVATE sluice_${name} GTest::gtest GTest::gmock
+    target_link_libraries(${name}_test PRIVATE sluice_${room} GTest::gtest GTest::gmock
                                                GTest::gtest_main)
     set_target_properties(${name}_test PROPERTIES RUNTIME_OUTPUT_DIRECTORY
                                                   ${CMAKE_BINARY_DIR}/tests)

@@ -85,8 +85,8 @@ std::unique_ptr<Backend> make_reference_backend(int num_threads);
 
 // The fast CPU backend; picks its kernels by the processor's features.
 struct CpuOptions {
-  int num_threads = 0;      // 0: usable cores
-  std::string force_isa;    // "", "generic", "avx2", "avx512", "amx": for tests and measurements
+  int num_threads = 0;    // 0: usable cores
+  std::string force_isa;  // "", "generic", "avx2", "avx512", "amx": for tests and measurements
 };
 std::unique_ptr<Backend> make_cpu_backend(const CpuOptions& options);
 

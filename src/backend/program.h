@@ -116,7 +116,7 @@ using Op = std::variant<Embed, RmsNorm, Linear, RopeStore, Attention, GatedActiv
 // Rotary embedding (Su et al. 2021): pair i of a head turns by position * inverse_frequency[i].
 struct Rope {
   std::vector<float> inverse_frequency;  // [rotated dims / 2], scaling already applied
-  bool is_interleaved;                   // pairs are (2i, 2i+1); otherwise (i, i + rotated dims / 2)
+  bool is_interleaved;  // pairs are (2i, 2i+1); otherwise (i, i + rotated dims / 2)
 };
 
 struct Program {

@@ -14,8 +14,8 @@ struct RopeSpec {
   bool is_interleaved = false;
   int num_dims = 0;
   float freq_base = 10000.0f;
-  float freq_scale = 1.0f;             // linear position scaling: 1 / factor
-  std::vector<float> freq_divisors;    // rope_freqs.weight (Llama 3.1); empty: none
+  float freq_scale = 1.0f;           // linear position scaling: 1 / factor
+  std::vector<float> freq_divisors;  // rope_freqs.weight (Llama 3.1); empty: none
 };
 
 // A decoder-only transformer's hyper-parameters, read from GGUF metadata and checked against the

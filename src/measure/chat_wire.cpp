@@ -1,0 +1,198 @@
+#include "measure/chat_wire.h"
+
+#include <limits>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+
+namespace sluice::measure {
+namespace {
+
+using nlohmann::json;
+
+constexpr size_t kMaxLineBytes = size_t{16} << 20;
+constexpr size_t kMaxErrorBytes = 300;
+
+// Members of other people's JSON: what is missing or of another type is as good as absent.
+const json& member(const json& object, const char* name) {
+  static const json kNothing;
+  if (!object.is_object()) return kNothing;
+  const auto found = object.find(name);
+  return found == object.end() ? kNothing : *found;
+}
+
+std::string text_of(const json& value) {
+  return value.is_string() ? value.get<std::string>() : std::string();
+}
+
+bool has_text(const json& value) {
+  return value.is_string() && !value.get_ref<const std::string&>().empty();
+}
+
+void set_count(int& count, const json& value) {
+  if (!value.is_number_integer()) return;
+  const auto number = value.get<int64_t>();
+  if (number >= 0 && number <= std::numeric_limits<int>::max()) count = static_cast<int>(number);
+}
+
+void set_duration(std::chrono::nanoseconds& duration, const json& value) {
+  if (value.is_number_integer() && value.get<int64_t>() >= 0) {
+    duration = std::chrono::nanoseconds(value.get<int64_t>());
+  }
+}
+
+void set_reason(std::string& reason, const json& value) {
+  if (has_text(value)) reason = text_of(value);
+}
+
+// "error" is a string in one protocol and an object with a message in the other.
+std::string error_member(const json& object) {
+  const json& error = member(object, "error");
+  if (error.is_string()) return text_of(error);
+  if (error.is_object()) return text_of(member(error, "message"));
+  return "";
+}
+
+int take_ollama(const json& chunk, ReplyFigures& figures, bool& is_complete) {
+  const json& message = member(chunk, "message");
+  const int num_pieces = has_text(member(message, "content")) +
+                         static_cast<int>(has_text(member(message, "thinking")));
+  if (member(chunk, "done") == true) {
+    is_complete = true;
+    set_count(figures.num_prompt_tokens, member(chunk, "prompt_eval_count"));
+    set_count(figures.num_cached_tokens, member(chunk, "cached_count"));
+    set_count(figures.num_output_tokens, member(chunk, "eval_count"));
+    set_duration(figures.load_duration, member(chunk, "load_duration"));
+    set_duration(figures.prefill_duration, member(chunk, "prompt_eval_duration"));
+    set_duration(figures.decode_duration, member(chunk, "eval_duration"));
+    set_reason(figures.finish_reason, member(chunk, "done_reason"));
+  }
+  return num_pieces;
+}
+
+int take_openai(const json& chunk, ReplyFigures& figures) {
+  int num_pieces = 0;
+  const json& choices = member(chunk, "choices");
+  if (choices.is_array() && !choices.empty()) {
+    const json& delta = member(choices[0], "delta");
+    for (const char* name : {"content", "reasoning", "reasoning_content"}) {
+      num_pieces += has_text(member(delta, name));
+    }
+    set_reason(figures.finish_reason, member(choices[0], "finish_reason"));
+  }
+  const json& usage = member(chunk, "usage");
+  set_count(figures.num_prompt_tokens, member(usage, "prompt_tokens"));
+  set_count(figures.num_output_tokens, member(usage, "completion_tokens"));
+  set_count(figures.num_cached_tokens,
+            member(member(usage, "prompt_tokens_details"), "cached_tokens"));
+  return num_pieces;
+}
+
+json ollama_body(const ChatQuery& query) {
+  json options = json::object();
+  if (query.seed) options["seed"] = *query.seed;
+  if (query.temperature) options["temperature"] = *query.temperature;
+  if (query.max_tokens) options["num_predict"] = *query.max_tokens;
+  return {{"model", query.model},
+          {"messages", json::array({{{"role", "user"}, {"content", query.prompt}}})},
+          {"stream", true},
+          {"options", options}};
+}
+
+json openai_body(const ChatQuery& query) {
+  json body = {{"model", query.model},
+               {"messages", json::array({{{"role", "user"}, {"content", query.prompt}}})},
+               {"stream", true},
+               {"stream_options", {{"include_usage", true}}}};
+  if (query.seed) body["seed"] = *query.seed;
+  if (query.temperature) body["temperature"] = *query.temperature;
+  if (query.max_tokens) body["max_tokens"] = *query.max_tokens;
+  return body;
+}
+
+}  // namespace
+
+std::string_view api_name(Api api) { return api == Api::kOllama ? "ollama" : "openai"; }
+
+http::Request make_chat_request(Api api, const ChatQuery& query) {
+  const bool is_ollama = api == Api::kOllama;
+  const json body = is_ollama ? ollama_body(query) : openai_body(query);
+  return {.method = "POST",
+          .target = is_ollama ? "/api/chat" : "/v1/chat/completions",
+          .body = body.dump(-1, ' ', false, json::error_handler_t::replace)};
+}
+
+int ReplyReader::feed(std::string_view bytes) {
+  int num_pieces = 0;
+  size_t end;
+  while ((end = bytes.find('\n')) != std::string_view::npos) {
+    partial_line_ += bytes.substr(0, end);
+    bytes.remove_prefix(end + 1);
+    num_pieces += take_line(partial_line_);
+    partial_line_.clear();
+  }
+  partial_line_ += bytes;
+  if (partial_line_.size() > kMaxLineBytes) {
+    throw Error(ErrorCode::kCorruptData, "the server sent a line of more than 16 MiB");
+  }
+  return num_pieces;
+}
+
+int ReplyReader::take_line(std::string_view line) {
+  if (line.ends_with('\r')) line.remove_suffix(1);
+  if (api_ == Api::kOpenai) {
+    if (!line.starts_with("data:")) return 0;  // comments, event names, blank lines
+    line.remove_prefix(5);
+    while (line.starts_with(' ')) line.remove_prefix(1);
+    if (line == "[DONE]") {
+      is_complete_ = true;
+      return 0;
+    }
+  }
+  if (line.empty()) return 0;
+  const json chunk = json::parse(line, nullptr, /*allow_exceptions=*/false);
+  if (!chunk.is_object()) {
+    throw Error(ErrorCode::kCorruptData,
+                "the server sent something else than JSON: " + error_text_of(line));
+  }
+  if (std::string error = error_member(chunk); !error.empty()) {
+    figures_.error = std::move(error);
+    return 0;
+  }
+  return api_ == Api::kOllama ? take_ollama(chunk, figures_, is_complete_)
+                              : take_openai(chunk, figures_);
+}
+
+std::string error_text_of(std::string_view body) {
+  std::string text = error_member(json::parse(body, nullptr, /*allow_exceptions=*/false));
+  if (text.empty()) text = body;
+  if (text.size() > kMaxErrorBytes) text.resize(kMaxErrorBytes);
+  for (char& c : text) {
+    if (static_cast<unsigned char>(c) < ' ' || c == 127) c = ' ';
+  }
+  return text;
+}
+
+std::string first_model(http::Client& client, Api api) {
+  const bool is_ollama = api == Api::kOllama;
+  const std::string target = is_ollama ? "/api/tags" : "/v1/models";
+  const http::Response response = client.send({.target = target});
+  if (response.status != 200) {
+    throw Error(ErrorCode::kIo, "the server answered " + std::to_string(response.status) + " to " +
+                                    target + ": " + error_text_of(response.body));
+  }
+  const json body = json::parse(response.body, nullptr, /*allow_exceptions=*/false);
+  const json& models = member(body, is_ollama ? "models" : "data");
+  if (!models.is_array() && !models.is_null()) {
+    throw Error(ErrorCode::kCorruptData, "the server's reply to " + target + " holds no list");
+  }
+  if (models.is_array() && !models.empty()) {
+    std::string name = text_of(member(models[0], is_ollama ? "name" : "id"));
+    if (!name.empty()) return name;
+  }
+  throw Error(ErrorCode::kNotFound,
+              "the server has no model: add one with `sluice import FILE NAME`, or name one with "
+              "--model");
+}
+
+}  // namespace sluice::measure

@@ -1,0 +1,71 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "http/client.h"
+
+// The little that a load generator must know of the two chat protocols.
+namespace sluice::measure {
+
+enum class Api { kOllama, kOpenai };
+
+std::string_view api_name(Api api);  // "ollama", "openai"
+
+struct ChatQuery {
+  std::string model;
+  std::string prompt;
+  std::optional<uint64_t> seed;
+  std::optional<double> temperature;  // none: the server's default
+  std::optional<int> max_tokens;      // none: until the model ends
+};
+
+// A streaming request: POST /api/chat, or /v1/chat/completions with usage asked for.
+http::Request make_chat_request(Api api, const ChatQuery& query);
+
+// What a reply said about itself. Counts are the server's own; -1 where it gave none.
+struct ReplyFigures {
+  int num_prompt_tokens = -1;
+  int num_cached_tokens = -1;  // of the prompt, taken from a cache
+  int num_output_tokens = -1;
+  std::chrono::nanoseconds load_duration{-1};    // Ollama only, as are the next two
+  std::chrono::nanoseconds prefill_duration{-1};
+  std::chrono::nanoseconds decode_duration{-1};
+  std::string finish_reason;  // "stop", "length", ...; empty when the reply broke off
+  std::string error;          // an error sent inside the stream
+};
+
+// Reads a streamed reply: lines of JSON (Ollama) or server-sent events (OpenAI).
+class ReplyReader {
+ public:
+  explicit ReplyReader(Api api) : api_(api) {}
+
+  // Takes the next bytes of the body; returns how many pieces of text (content or reasoning, not
+  // empty) they completed. Throws Error(kCorruptData) for what is not JSON and for endless lines.
+  int feed(std::string_view bytes);
+
+  // The final message has come.
+  bool is_complete() const { return is_complete_; }
+  const ReplyFigures& figures() const { return figures_; }
+
+ private:
+  int take_line(std::string_view line);
+
+  Api api_;
+  std::string partial_line_;
+  bool is_complete_ = false;
+  ReplyFigures figures_;
+};
+
+// The message in an error body of either protocol, on one line; the start of the body when it is
+// something else.
+std::string error_text_of(std::string_view body);
+
+// The name of the first model the server lists (/api/tags, /v1/models). Throws Error: kNotFound
+// when there is none, what http::Client throws, kCorruptData for a reply of another shape.
+std::string first_model(http::Client& client, Api api);
+
+}  // namespace sluice::measure

@@ -1,0 +1,266 @@
+#include "measure/loadtest.h"
+
+#include <algorithm>
+#include <condition_variable>
+#include <latch>
+#include <memory>
+#include <mutex>
+#include <thread>
+
+#include "base/error.h"
+#include "base/threads.h"
+
+namespace sluice::measure {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::nanoseconds;
+
+constexpr std::chrono::milliseconds kProgressInterval{100};
+
+struct Point {
+  Workload workload;
+  int concurrency = 1;
+};
+
+// Output and input apart, then by requests at a time, then by words: the article's order.
+std::vector<Point> plan(const LoadTestOptions& options) {
+  std::vector<Point> points;
+  for (WorkloadKind kind : {WorkloadKind::kOutput, WorkloadKind::kInput}) {
+    for (int concurrency : options.concurrency) {
+      for (const Workload& workload : options.workloads) {
+        if (workload.kind == kind) points.push_back({workload, concurrency});
+      }
+    }
+  }
+  return points;
+}
+
+void check(const LoadTestOptions& options) {
+  auto require = [](bool is_right, const std::string& message) {
+    if (!is_right) throw Error(ErrorCode::kInvalidArgument, message);
+  };
+  require(!options.model.empty(), "the load test needs a model");
+  require(!options.workloads.empty(), "the load test has nothing to do: name a test");
+  require(!options.concurrency.empty(), "the load test needs a number of requests at a time");
+  for (int concurrency : options.concurrency) {
+    require(concurrency >= 1 && concurrency <= kMaxConcurrency,
+            "requests at a time must be from 1 to " + std::to_string(kMaxConcurrency));
+  }
+  for (const Workload& workload : options.workloads) {
+    require(workload.num_words >= 1, "the number of words must be at least 1");
+  }
+  require(options.repeat >= 1 && options.repeat <= 100'000, "--repeat must be from 1 to 100000");
+  require(!options.max_tokens || *options.max_tokens >= 1, "the most tokens must be at least 1");
+}
+
+// What the client threads of one wave share with the thread that waits for them.
+struct Wave {
+  explicit Wave(int num_clients) : start(num_clients), num_running(num_clients) {}
+
+  std::latch start;
+  std::mutex mutex;
+  std::condition_variable changed;
+  int num_running;  // guarded by mutex
+  std::atomic<int> num_pieces{0};
+  std::atomic<int> num_errors{0};
+};
+
+class Runner {
+ public:
+  Runner(const LoadTestOptions& options, const std::atomic<bool>& stop,
+         const std::function<void(const LoadTestProgress&)>& on_progress)
+      : options_(options), stop_(stop), on_progress_(on_progress), start_(Clock::now()) {}
+
+  double warm_up();
+  // False when the test must end: stopped, or the server is gone.
+  bool run_point(const Point& point);
+
+  std::vector<RequestRecord> take_records() { return std::move(records_); }
+
+ private:
+  RequestRecord next_record(const Point& point);
+  void run_wave(std::span<RequestRecord> records, LoadTestProgress& progress);
+  void run_client(http::Client& client, RequestRecord& record, Wave& wave);
+  void exchange(http::Client& client, RequestRecord& record, Wave& wave);
+  void watch(Wave& wave, size_t num_clients, LoadTestProgress& progress);
+  nanoseconds now() const { return Clock::now() - start_; }
+
+  const LoadTestOptions& options_;
+  const std::atomic<bool>& stop_;
+  const std::function<void(const LoadTestProgress&)>& on_progress_;
+  Clock::time_point start_;
+  std::vector<std::unique_ptr<http::Client>> clients_;  // kept, so that connections are reused
+  std::vector<RequestRecord> records_;
+  int num_waves_ = 0;
+  int num_requests_ = 0;
+  bool is_warming_up_ = false;
+};
+
+RequestRecord Runner::next_record(const Point& point) {
+  RequestRecord record;
+  record.index = num_requests_++;
+  record.workload = point.workload;
+  record.concurrency = point.concurrency;
+  record.wave = num_waves_;
+  record.seed = options_.seed + (options_.same_prompt ? 0 : static_cast<uint64_t>(record.index));
+  return record;
+}
+
+// Sends one request and fills the record; throws what the client throws.
+void Runner::exchange(http::Client& client, RequestRecord& record, Wave& wave) {
+  ChatQuery query{.model = options_.model,
+                  .prompt = make_prompt(record.workload, options_.same_prompt ? 0 : record.seed),
+                  .seed = record.seed,
+                  .temperature = options_.temperature,
+                  .max_tokens = is_warming_up_ ? 1 : options_.max_tokens};
+  const http::Request request = make_chat_request(options_.api, query);
+  ReplyReader reader(options_.api);
+  record.sent = now();
+  const http::Response response = client.stream(request, [&](std::string_view bytes) {
+    const nanoseconds time = now();
+    const int num_pieces = reader.feed(bytes);
+    record.pieces.insert(record.pieces.end(), static_cast<size_t>(num_pieces), time);
+    wave.num_pieces += num_pieces;
+    return true;
+  });
+  record.ended = now();
+  record.http_status = response.status;
+  record.figures = reader.figures();
+  record.has_usage = record.figures.num_output_tokens >= 0;
+  record.num_output_tokens =
+      record.has_usage ? record.figures.num_output_tokens : static_cast<int>(record.pieces.size());
+  if (response.status < 200 || response.status > 299) {
+    record.error = "HTTP " + std::to_string(response.status) + ": " + error_text_of(response.body);
+  } else if (!record.figures.error.empty()) {
+    record.error = record.figures.error;
+  } else if (!reader.is_complete()) {
+    record.error = "the reply ended without its final message";
+  }
+}
+
+void Runner::run_client(http::Client& client, RequestRecord& record, Wave& wave) {
+  set_thread_name("load-" + std::to_string(record.index));
+  bool has_started = false;
+  try {
+    client.connect();
+    has_started = true;
+    wave.start.arrive_and_wait();
+    exchange(client, record, wave);
+  } catch (const std::exception& error) {
+    if (!has_started) {
+      wave.start.count_down();
+      record.sent = now();
+    }
+    record.ended = now();
+    const auto* own = dynamic_cast<const Error*>(&error);
+    record.was_cancelled = own != nullptr && own->code() == ErrorCode::kCancelled;
+    record.error = error.what();
+  }
+  if (!record.is_success()) ++wave.num_errors;
+  std::lock_guard lock(wave.mutex);
+  --wave.num_running;
+  wave.changed.notify_one();
+}
+
+// Until all clients are done: reports progress, and cancels when asked to stop.
+void Runner::watch(Wave& wave, size_t num_clients, LoadTestProgress& progress) {
+  const Clock::time_point begin = Clock::now();
+  std::unique_lock lock(wave.mutex);
+  while (wave.num_running > 0) {
+    wave.changed.wait_for(lock, kProgressInterval, [&] { return wave.num_running == 0; });
+    const int num_running = wave.num_running;
+    lock.unlock();
+    // Again and again, because an abort does nothing to a call that is about to begin.
+    for (size_t i = 0; stop_ && i < num_clients; ++i) clients_[i]->abort();
+    const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+    progress.tokens_per_second = seconds > 0 ? wave.num_pieces / seconds : 0;
+    if (num_running > 0) {
+      LoadTestProgress shown = progress;
+      shown.num_running = num_running;
+      shown.num_done += static_cast<int>(num_clients) - num_running;
+      shown.num_errors += wave.num_errors;
+      on_progress_(shown);
+    }
+    lock.lock();
+  }
+}
+
+void Runner::run_wave(std::span<RequestRecord> records, LoadTestProgress& progress) {
+  while (clients_.size() < records.size()) {
+    clients_.push_back(std::make_unique<http::Client>(
+        options_.url, http::ClientOptions{.idle_timeout = options_.idle_timeout}));
+  }
+  Wave wave(static_cast<int>(records.size()));
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < records.size(); ++i) {
+    threads.emplace_back([&, i] { run_client(*clients_[i], records[i], wave); });
+  }
+  watch(wave, records.size(), progress);
+  for (std::thread& thread : threads) thread.join();
+  progress.num_done += static_cast<int>(records.size());
+  progress.num_errors += wave.num_errors;
+}
+
+double Runner::warm_up() {
+  is_warming_up_ = true;
+  RequestRecord record;
+  record.workload = output_workload(1);
+  LoadTestProgress progress{.concurrency = 1, .num_total = 1, .is_warm_up = true};
+  run_wave({&record, 1}, progress);
+  is_warming_up_ = false;
+  if (!record.error.empty() && !record.was_cancelled) {
+    throw Error(ErrorCode::kIo, "the first request failed: " + record.error);
+  }
+  return record.total_seconds();
+}
+
+bool Runner::run_point(const Point& point) {
+  LoadTestProgress progress{.workload = point.workload, .concurrency = point.concurrency};
+  progress.num_total = point.concurrency * options_.repeat;
+  bool is_alive = true;
+  for (int i = 0; i < options_.repeat && is_alive && !stop_; ++i) {
+    std::vector<RequestRecord> records;
+    for (int client = 0; client < point.concurrency; ++client) {
+      records.push_back(next_record(point));
+    }
+    run_wave(records, progress);
+    ++num_waves_;
+    is_alive = std::any_of(records.begin(), records.end(),
+                           [](const RequestRecord& record) { return record.http_status != 0; });
+    std::move(records.begin(), records.end(), std::back_inserter(records_));
+  }
+  progress.is_last = true;
+  on_progress_(progress);
+  return is_alive && !stop_;
+}
+
+}  // namespace
+
+double RequestRecord::total_seconds() const {
+  return std::chrono::duration<double>(ended - sent).count();
+}
+
+double RequestRecord::first_token_seconds() const {
+  const nanoseconds first = pieces.empty() ? ended : pieces.front();
+  return std::chrono::duration<double>(first - sent).count();
+}
+
+LoadTestResult run_load_test(const LoadTestOptions& options, const std::atomic<bool>& stop,
+                             const std::function<void(const LoadTestProgress&)>& on_progress) {
+  check(options);
+  LoadTestResult result;
+  result.started_at = std::chrono::system_clock::now();
+  Runner runner(options, stop, on_progress);
+  if (options.warm_up) result.warm_up_seconds = runner.warm_up();
+  const std::vector<Point> points = plan(options);
+  size_t num_points_done = 0;
+  while (num_points_done < points.size() && !stop && runner.run_point(points[num_points_done])) {
+    ++num_points_done;
+  }
+  result.was_stopped = num_points_done < points.size();
+  result.requests = runner.take_records();
+  return result;
+}
+
+}  // namespace sluice::measure
