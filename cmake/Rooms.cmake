@@ -69,6 +69,7 @@ function(sluice_room_tests name room)
                                                GTest::gtest_main)
     set_target_properties(${name}_test PROPERTIES RUNTIME_OUTPUT_DIRECTORY
                                                   ${CMAKE_BINARY_DIR}/tests)
+    add_dependencies(tests ${name}_test)
   endif()
 endfunction()
 

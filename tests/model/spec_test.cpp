@@ -1,0 +1,189 @@
+#include "model/spec.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "gguf/writer.h"
+#include "model/model.h"
+
+namespace sluice::model {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr int kVocab = 40, kWidth = 32, kHeads = 4, kKvHeads = 2, kFeedForward = 64;
+
+void add_tensor(gguf::Writer& writer, const std::string& name, std::vector<int64_t> shape) {
+  size_t count = 1;
+  for (const int64_t size : shape) count *= static_cast<size_t>(size);
+  const std::vector<float> values(count, 0.5f);
+  writer.add_tensor(name, quant::Type::kF32, shape, std::as_bytes(std::span(values)));
+}
+
+void add_metadata(gguf::Writer& writer) {
+  writer.set_string("general.architecture", "llama");
+  writer.set_uint32("llama.block_count", 1);
+  writer.set_uint32("llama.context_length", 128);
+  writer.set_uint32("llama.embedding_length", kWidth);
+  writer.set_uint32("llama.feed_forward_length", kFeedForward);
+  writer.set_uint32("llama.attention.head_count", kHeads);
+  writer.set_uint32("llama.attention.head_count_kv", kKvHeads);
+  writer.set_float32("llama.attention.layer_norm_rms_epsilon", 1e-5f);
+  writer.set_float32("llama.rope.freq_base", 10000.0f);
+}
+
+std::vector<std::pair<std::string, std::vector<int64_t>>> tensor_shapes() {
+  const int64_t kv_width = kWidth / kHeads * kKvHeads;
+  return {{"token_embd.weight", {kWidth, kVocab}},
+          {"output_norm.weight", {kWidth}},
+          {"blk.0.attn_norm.weight", {kWidth}},
+          {"blk.0.attn_q.weight", {kWidth, kWidth}},
+          {"blk.0.attn_k.weight", {kWidth, kv_width}},
+          {"blk.0.attn_v.weight", {kWidth, kv_width}},
+          {"blk.0.attn_output.weight", {kWidth, kWidth}},
+          {"blk.0.ffn_norm.weight", {kWidth}},
+          {"blk.0.ffn_gate.weight", {kWidth, kFeedForward}},
+          {"blk.0.ffn_up.weight", {kWidth, kFeedForward}},
+          {"blk.0.ffn_down.weight", {kFeedForward, kWidth}}};
+}
+
+// A small llama file in which one metadata value is replaced or left out.
+using MetadataEdit = std::function<void(gguf::Writer&)>;
+std::vector<std::byte> make_file(const std::string& replaced_key, const MetadataEdit& edit) {
+  gguf::Writer complete;
+  add_metadata(complete);
+  const std::vector<std::byte> bytes = complete.bytes();
+  const gguf::File file = gguf::File::parse(bytes);
+  gguf::Writer writer;
+  for (const auto& [key, value] : file.metadata()) {
+    if (key != replaced_key) writer.copy(std::string(key), value);
+  }
+  edit(writer);
+  for (const auto& [name, shape] : tensor_shapes()) add_tensor(writer, name, shape);
+  return writer.bytes();
+}
+
+std::string spec_error(const std::vector<std::byte>& bytes) {
+  try {
+    const gguf::File file = gguf::File::parse(bytes);
+    build_program(read_spec(file), file);
+    return "no error";
+  } catch (const Error& error) {
+    return error.what();
+  }
+}
+
+TEST(ModelSpec, ReadsLlama) {
+  const auto bytes = make_file("", [](gguf::Writer&) {});
+  const gguf::File file = gguf::File::parse(bytes);
+  const ModelSpec spec = read_spec(file);
+  EXPECT_EQ(spec.num_layers, 1);
+  EXPECT_EQ(spec.head_dim, kWidth / kHeads);
+  EXPECT_EQ(spec.vocab_size, kVocab);
+  EXPECT_TRUE(spec.rope.is_interleaved);
+  EXPECT_FALSE(spec.has_qkv_bias);
+  const backend::Program program = build_program(spec, file);
+  EXPECT_EQ(program.buffers[static_cast<size_t>(program.logits)].width, kVocab);
+}
+
+TEST(ModelSpec, NamesAnArchitectureItDoesNotKnow) {
+  EXPECT_THAT(spec_error(make_file("general.architecture",
+                                   [](gguf::Writer& writer) {
+                                     writer.set_string("general.architecture", "mamba");
+                                   })),
+              HasSubstr("'mamba' is not supported (known: llama, qwen2, gemma3)"));
+}
+
+struct BadValue {
+  std::string key;
+  MetadataEdit edit;
+};
+
+TEST(ModelSpec, RefusesBadHyperParametersAndNamesTheKey) {
+  const auto set_uint = [](const std::string& key, uint32_t value) {
+    return BadValue{key, [=](gguf::Writer& writer) { writer.set_uint32(key, value); }};
+  };
+  const auto set_float = [](const std::string& key, float value) {
+    return BadValue{key, [=](gguf::Writer& writer) { writer.set_float32(key, value); }};
+  };
+  const std::string eps = "llama.attention.layer_norm_rms_epsilon";
+  const std::vector<BadValue> cases = {
+      set_uint("llama.block_count", 0),
+      set_uint("llama.block_count", 1'000'000),
+      set_uint("llama.context_length", 0),
+      set_uint("llama.context_length", 0xFFFFFFFFu),
+      set_uint("llama.embedding_length", 1u << 31),
+      set_uint("llama.attention.head_count", 0),
+      set_uint("llama.attention.head_count_kv", 0),
+      set_uint("llama.attention.head_count_kv", kHeads + 1),
+      set_uint("llama.rope.dimension_count", 0),
+      set_uint("llama.rope.dimension_count", 1000),
+      set_uint("llama.feed_forward_length", 0),
+      set_float(eps, 0.0f),
+      set_float(eps, std::numeric_limits<float>::quiet_NaN()),
+      set_float(eps, std::numeric_limits<float>::infinity()),
+      set_float("llama.rope.freq_base", 0.0f),
+      set_float("llama.rope.freq_base", std::numeric_limits<float>::quiet_NaN()),
+      {"llama.block_count",
+       [](gguf::Writer& writer) { writer.set_string("llama.block_count", "one"); }},
+      {"llama.attention.head_count", [](gguf::Writer&) {}},
+  };
+  for (const BadValue& bad : cases) {
+    EXPECT_THAT(spec_error(make_file(bad.key, bad.edit)), HasSubstr(bad.key));
+  }
+}
+
+TEST(ModelSpec, RefusesHeadsThatDoNotDivide) {
+  const auto three_kv_heads = [](gguf::Writer& writer) {
+    writer.set_uint32("llama.attention.head_count_kv", 3);
+  };
+  EXPECT_THAT(spec_error(make_file("llama.attention.head_count_kv", three_kv_heads)),
+              HasSubstr("multiple"));
+}
+
+TEST(ModelSpec, RefusesOddRotation) {
+  const auto seven = [](gguf::Writer& writer) {
+    writer.set_uint32("llama.rope.dimension_count", 7);
+  };
+  EXPECT_THAT(spec_error(make_file("", seven)), HasSubstr("odd"));
+}
+
+TEST(ModelSpec, NamesRopeScalingItDoesNotKnow) {
+  const auto yarn = [](gguf::Writer& writer) {
+    writer.set_string("llama.rope.scaling.type", "yarn");
+  };
+  EXPECT_THAT(spec_error(make_file("", yarn)), HasSubstr("'yarn' is not supported"));
+}
+
+TEST(ModelSpec, RefusesAVocabularyThatDoesNotFitTheEmbedding) {
+  const auto two_tokens = [](gguf::Writer& writer) {
+    writer.set_strings("tokenizer.ggml.tokens", {"a", "b"});
+  };
+  EXPECT_THAT(spec_error(make_file("", two_tokens)), HasSubstr("2 tokens"));
+}
+
+TEST(Program, NamesATensorThatIsMissingOrHasTheWrongShape) {
+  for (const auto& [broken, unused] : tensor_shapes()) {
+    for (const bool is_missing : {true, false}) {
+      gguf::Writer writer;
+      add_metadata(writer);
+      for (const auto& [name, shape] : tensor_shapes()) {
+        if (name != broken) {
+          add_tensor(writer, name, shape);
+        } else if (!is_missing) {
+          add_tensor(writer, name, {shape[0] + 8, 3});
+        }
+      }
+      EXPECT_THAT(spec_error(writer.bytes()), HasSubstr(broken)) << (is_missing ? "missing" : "");
+    }
+  }
+}
+
+}  // namespace
+}  // namespace sluice::model
