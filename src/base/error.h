@@ -6,7 +6,8 @@
 
 namespace sluice {
 
-// What kind of failure it was. The CLI turns it into an exit status, the server into an HTTP status.
+// What kind of failure it was. The CLI turns it into an exit status, the server into an HTTP
+// status.
 enum class ErrorCode {
   kInvalidArgument,  // the caller's input is wrong: fix it and try again
   kNotFound,         // a model, file or route that is not there

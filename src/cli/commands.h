@@ -17,6 +17,7 @@ void add_import(CLI::App& app);
 void add_tokenize(CLI::App& app);
 void add_render(CLI::App& app);
 void add_perplexity(CLI::App& app);
+void add_bench(CLI::App& app);
 void add_loadtest(CLI::App& app);
 void add_top(CLI::App& app);
 void add_version(CLI::App& app);

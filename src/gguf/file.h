@@ -52,7 +52,7 @@ struct Tensor {
   std::span<const std::byte> data;
 
   int64_t num_elements() const;
-  int64_t columns() const { return shape[0]; }                        // length of one row
+  int64_t columns() const { return shape[0]; }  // length of one row
   int64_t rows() const { return num_elements() / columns(); }
 };
 
@@ -77,7 +77,7 @@ class File {
 
   // Typed look-ups: nothing when the key is absent; Error(kCorruptData) naming the key when it has
   // another type or a value out of the type's range. Any integer type is accepted as an integer,
-  // integers are accepted as floats.
+  // integers are accepted as floats, and the bools of an array as 0 and 1.
   std::optional<uint64_t> get_uint(std::string_view key) const;
   std::optional<int64_t> get_int(std::string_view key) const;
   std::optional<double> get_float(std::string_view key) const;

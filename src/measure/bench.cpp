@@ -12,9 +12,7 @@ namespace {
 
 using SteadyClock = std::chrono::steady_clock;
 
-int blocks_for(int tokens) {
-  return (tokens + backend::kBlockTokens - 1) / backend::kBlockTokens;
-}
+int blocks_for(int tokens) { return (tokens + backend::kBlockTokens - 1) / backend::kBlockTokens; }
 
 int blocks_per_sequence(const BenchCase& test) {
   return blocks_for(test.depth + test.prompt_tokens + test.decode_tokens);
@@ -26,7 +24,7 @@ class Runner {
 
   // Fills the cache to the case's depth, then returns the seconds the timed part took.
   double run(const BenchCase& test) {
-    if (test.depth > 0 && test.depth != filled_depth_) fill(test);
+    for (int s = 0; test.depth > 0 && s < test.num_sequences; ++s) prefill(test, test.depth, 0, s);
     const auto start = SteadyClock::now();
     if (test.prompt_tokens > 0) prefill(test, test.prompt_tokens, test.depth, 0);
     for (int i = 0; i < test.decode_tokens; ++i) decode_step(test, test.depth + i);
@@ -34,10 +32,6 @@ class Runner {
   }
 
  private:
-  void fill(const BenchCase& test) {
-    for (int s = 0; s < test.num_sequences; ++s) prefill(test, test.depth, 0, s);
-  }
-
   std::span<const int32_t> blocks(const BenchCase& test, int sequence) {
     const size_t count = static_cast<size_t>(blocks_per_sequence(test));
     if (block_table_.size() < count * static_cast<size_t>(test.num_sequences)) {
@@ -77,16 +71,14 @@ class Runner {
   std::mt19937_64 random_{42};
   std::vector<int32_t> block_table_;
   backend::Batch batch_;
-  int filled_depth_ = 0;
 };
 
 }  // namespace
 
 std::string BenchCase::name() const {
-  std::string name = prompt_tokens > 0
-                         ? "prefill " + std::to_string(prompt_tokens)
-                         : "decode " + std::to_string(num_sequences) + " x " +
-                               std::to_string(decode_tokens);
+  std::string name = prompt_tokens > 0 ? "prefill " + std::to_string(prompt_tokens)
+                                       : "decode " + std::to_string(num_sequences) + " x " +
+                                             std::to_string(decode_tokens);
   if (depth > 0) name += " at " + std::to_string(depth);
   return name;
 }

@@ -10,10 +10,10 @@ namespace sluice::measure {
 
 // One thing to time, in process, without sampling or HTTP.
 struct BenchCase {
-  int prompt_tokens = 0;   // > 0: prefill of one prompt of this length
-  int decode_tokens = 0;   // > 0: decode this many tokens a sequence
-  int num_sequences = 1;   // decoded together
-  int depth = 0;           // tokens already in each sequence's cache
+  int prompt_tokens = 0;  // > 0: prefill of one prompt of this length
+  int decode_tokens = 0;  // > 0: decode this many tokens a sequence
+  int num_sequences = 1;  // decoded together
+  int depth = 0;          // tokens already in each sequence's cache
 
   std::string name() const;  // "prefill 512", "decode 4 x 64 at 4096"
   int tokens() const { return (prompt_tokens + decode_tokens) * num_sequences; }

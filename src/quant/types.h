@@ -39,7 +39,7 @@ struct TypeInfo {
 const TypeInfo* find_type(uint32_t raw_type);
 
 // Name of any type number the format has ever defined, also of those we cannot decode ("IQ2_XXS");
-// "type 77" otherwise. For error messages.
+// empty otherwise. For error messages.
 std::string_view type_name_or_empty(uint32_t raw_type);
 
 // `type` must be one of the enumerators.

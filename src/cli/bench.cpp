@@ -1,0 +1,131 @@
+#include "measure/bench.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "base/cpu_features.h"
+#include "base/threads.h"
+#include "base/units.h"
+#include "cli/commands.h"
+#include "cli/offline_model.h"
+
+namespace sluice::cli {
+namespace {
+
+struct Flags {
+  OfflineModelFlags model;
+  std::vector<int> prompts = {512};
+  std::vector<int> sequences = {1};
+  std::vector<int> depths = {0};
+  int decode_tokens = 64;
+  bool is_json = false;
+  measure::BenchOptions options;
+};
+
+std::vector<measure::BenchCase> make_cases(const Flags& flags) {
+  std::vector<measure::BenchCase> cases;
+  for (const int depth : flags.depths) {
+    for (const int prompt : flags.prompts) {
+      if (prompt > 0) cases.push_back({prompt, 0, 1, depth});
+    }
+    for (const int count : flags.sequences) {
+      if (flags.decode_tokens > 0) cases.push_back({0, flags.decode_tokens, count, depth});
+    }
+  }
+  return cases;
+}
+
+void print_table(const std::vector<measure::BenchResult>& results, double bandwidth,
+                 size_t weight_bytes) {
+  std::printf("%-24s %12s %12s\n", "", "tokens/s", "best");
+  for (const measure::BenchResult& result : results) {
+    std::printf("%-24s %12.1f %12.1f\n", result.test.name().c_str(), result.median(),
+                result.best());
+  }
+  std::printf("\nmemory read: %.1f GB/s; the weights (%s) once a token: at most %.1f tokens/s\n",
+              bandwidth / 1e9, format_bytes(weight_bytes).c_str(),
+              bandwidth / static_cast<double>(weight_bytes));
+}
+
+void print_json(const std::vector<measure::BenchResult>& results, double bandwidth,
+                model::Model& model) {
+  nlohmann::ordered_json document;
+  document["processor"] = cpu_model_name();
+  document["backend"] = model.backend().description();
+  document["weight_bytes"] = model.backend().memory().weights;
+  document["read_bytes_per_second"] = bandwidth;
+  for (const measure::BenchResult& result : results) {
+    document["results"].push_back({{"name", result.test.name()},
+                                   {"prompt_tokens", result.test.prompt_tokens},
+                                   {"decode_tokens", result.test.decode_tokens},
+                                   {"sequences", result.test.num_sequences},
+                                   {"depth", result.test.depth},
+                                   {"tokens_per_second", result.tokens_per_second}});
+  }
+  std::printf("%s\n", document.dump(2).c_str());
+}
+
+void run(Flags& flags) {
+  const std::vector<measure::BenchCase> cases = make_cases(flags);
+  backend::LoadOptions load;
+  load.max_logit_rows = *std::max_element(flags.sequences.begin(), flags.sequences.end());
+  load.max_batch_tokens = std::max(flags.options.step_tokens, load.max_logit_rows);
+  const std::unique_ptr<model::Model> model = load_offline_model(flags.model, load);
+  model->backend().allocate_cache(measure::bench_blocks(cases));
+  const int num_threads = flags.model.num_threads > 0 ? flags.model.num_threads : usable_cores();
+  const double bandwidth = measure::measure_read_bandwidth(num_threads);
+  if (!flags.is_json) {
+    std::printf("%s\n%s\n\n", cpu_model_name().c_str(), model->backend().description().c_str());
+    flags.options.on_result = [](const measure::BenchResult& result) {
+      if (isatty(STDERR_FILENO) == 0) return;
+      std::fprintf(stderr, "\r\033[K%s: %.1f tokens/s", result.test.name().c_str(),
+                   result.tokens_per_second.back());
+    };
+  }
+  const auto results = measure::run_bench(*model, cases, flags.options);
+  if (flags.is_json) {
+    print_json(results, bandwidth, *model);
+    return;
+  }
+  if (isatty(STDERR_FILENO) != 0) std::fprintf(stderr, "\r\033[K");
+  print_table(results, bandwidth, model->backend().memory().weights);
+}
+
+}  // namespace
+
+void add_bench(CLI::App& app) {
+  auto flags = std::make_shared<Flags>();
+  CLI::App* command = app.add_subcommand(
+      "bench", "Time prefill and decode in this process, beside the memory's speed");
+  command->footer(
+      "Lists are comma-separated. Examples:\n"
+      "  sluice bench smollm2:135m\n"
+      "  sluice bench llama3.2:1b --prompt 128,512,2048 --sequences 1,4,16 --depth 0,4096");
+  add_offline_model_flags(*command, flags->model);
+  command->add_option("-p,--prompt", flags->prompts, "Lengths of prompts to prefill (0: none)")
+      ->delimiter(',')
+      ->check(CLI::Range(0, 1 << 20));
+  command->add_option("-n,--decode", flags->decode_tokens, "Tokens to decode (0: none)")
+      ->check(CLI::Range(0, 1 << 20))
+      ->capture_default_str();
+  command->add_option("-s,--sequences", flags->sequences, "Sequences decoded together")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 1024));
+  command->add_option("-d,--depth", flags->depths, "Tokens already in the cache")
+      ->delimiter(',')
+      ->check(CLI::Range(0, 1 << 20));
+  command->add_option("-r,--repetitions", flags->options.repetitions, "Runs of each test")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  command->add_option("--step", flags->options.step_tokens, "Prompt tokens computed at once")
+      ->check(CLI::Range(1, 8192))
+      ->capture_default_str();
+  command->add_flag("--json", flags->is_json, "Print figures for programs");
+  command->callback([flags] { run(*flags); });
+}
+
+}  // namespace sluice::cli

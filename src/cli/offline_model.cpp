@@ -1,0 +1,34 @@
+#include "cli/offline_model.h"
+
+#include "base/threads.h"
+#include "cli/settings.h"
+
+namespace sluice::cli {
+
+void add_offline_model_flags(CLI::App& command, OfflineModelFlags& flags) {
+  command.add_option("MODEL", flags.model, "Name of a model in the store, or path of a GGUF file")
+      ->required();
+  command.add_option("--backend", flags.backend, "cpu, or reference: plain code in 32-bit floats")
+      ->check(CLI::IsMember({"cpu", "reference"}))
+      ->capture_default_str();
+  command
+      .add_option("--isa", flags.isa, "Use only these instructions (default: the best there are)")
+      ->check(CLI::IsMember({"generic", "avx2", "avx512", "amx"}));
+  command.add_option("-t,--threads", flags.num_threads, "Threads (default: the usable cores)")
+      ->check(CLI::Range(1, 1024));
+}
+
+std::unique_ptr<model::Model> load_offline_model(const OfflineModelFlags& flags,
+                                                 const backend::LoadOptions& options) {
+  const int num_threads = flags.num_threads > 0 ? flags.num_threads : usable_cores();
+  std::unique_ptr<backend::Backend> backend;
+  if (flags.backend == "reference") {
+    backend = backend::make_reference_backend(num_threads);
+  } else {
+    backend = backend::make_cpu_backend({num_threads, flags.isa});
+  }
+  return std::make_unique<model::Model>(resolve_model_path(flags.model), std::move(backend),
+                                        options);
+}
+
+}  // namespace sluice::cli

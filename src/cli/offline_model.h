@@ -1,0 +1,25 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <string>
+
+#include "backend/backend.h"
+#include "model/model.h"
+
+namespace sluice::cli {
+
+// Flags of the commands that load a model in this process, without a server: bench, perplexity.
+struct OfflineModelFlags {
+  std::string model;  // a name in the store or a path
+  std::string backend = "cpu";
+  std::string isa;
+  int num_threads = 0;
+};
+void add_offline_model_flags(CLI::App& command, OfflineModelFlags& flags);
+
+// Loads it. Throws Error.
+std::unique_ptr<model::Model> load_offline_model(const OfflineModelFlags& flags,
+                                                 const backend::LoadOptions& options);
+
+}  // namespace sluice::cli

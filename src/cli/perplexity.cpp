@@ -1,0 +1,95 @@
+#include "measure/perplexity.h"
+
+#include <unistd.h>
+
+#include <cstdio>
+#include <fstream>
+#include <iterator>
+#include <memory>
+
+#include "base/error.h"
+#include "cli/commands.h"
+#include "cli/offline_model.h"
+
+namespace sluice::cli {
+namespace {
+
+struct Flags {
+  OfflineModelFlags model;
+  std::string file;
+  measure::PerplexityOptions options;
+};
+
+std::string read_text(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) throw io_error("cannot open", path, errno);
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+void show_window(int done, int total, double perplexity) {
+  const bool is_terminal = isatty(STDERR_FILENO) != 0;
+  const char* end = is_terminal && done < total ? "" : "\n";
+  std::fprintf(stderr, "%swindow %d/%d  perplexity %.4f%s", is_terminal ? "\r" : "", done, total,
+               perplexity, end);
+}
+
+void print_result(const measure::PerplexityResult& result) {
+  std::printf("windows                %d\n", result.num_windows);
+  std::printf("scored tokens          %lld\n", static_cast<long long>(result.num_scored));
+  std::printf("perplexity             %.4f +/- %.4f\n", result.perplexity, result.perplexity_error);
+  if (result.has_divergence) {
+    std::printf("perplexity of the base %.4f\n", result.base_perplexity);
+    std::printf("mean KL divergence     %.7f\n", result.mean_kl);
+    std::printf("median KL divergence   %.7f\n", result.median_kl);
+    std::printf("99.9%% KL divergence    %.7f\n", result.kl_99_9);
+    std::printf("maximal KL divergence  %.7f\n", result.max_kl);
+    std::printf("same top token         %.3f %%\n", 100.0 * result.same_top_share);
+  }
+  std::printf("speed                  %.1f tokens/s\n", result.tokens_per_second);
+}
+
+void run(Flags& flags) {
+  const std::string text = read_text(flags.file);
+  flags.options.on_window = show_window;
+  backend::LoadOptions load;
+  load.max_batch_tokens = flags.options.step_tokens;
+  load.max_logit_rows = measure::perplexity_logit_rows(flags.options);
+  const std::unique_ptr<model::Model> model = load_offline_model(flags.model, load);
+  model->backend().allocate_cache(flags.options.context / backend::kBlockTokens + 1);
+  const auto tokenizer = text::Tokenizer::from_gguf(model->file());
+  std::fprintf(stderr, "%s\n", model->backend().description().c_str());
+  print_result(measure::measure_perplexity(*model, *tokenizer, text, flags.options));
+}
+
+}  // namespace
+
+void add_perplexity(CLI::App& app) {
+  auto flags = std::make_shared<Flags>();
+  CLI::App* command = app.add_subcommand(
+      "perplexity", "Measure how well a model predicts a text, and how far it is from a base");
+  command->footer(
+      "Windows of --ctx tokens, the second half of each scored. To compare two settings:\n"
+      "  sluice perplexity MODEL -f text.txt --backend reference --save-base base.bin\n"
+      "  sluice perplexity MODEL -f text.txt --kl-base base.bin");
+  add_offline_model_flags(*command, flags->model);
+  command->add_option("-f,--file", flags->file, "The text")->required();
+  command->add_option("--ctx", flags->options.context, "Tokens in a window")
+      ->check(CLI::Range(8, 1 << 20))
+      ->capture_default_str();
+  command
+      ->add_option("--step", flags->options.step_tokens,
+                   "Tokens computed at once: 1 measures decoding, many prefill")
+      ->check(CLI::Range(1, 8192))
+      ->capture_default_str();
+  command->add_option("--windows", flags->options.max_windows, "At most so many windows (0: all)")
+      ->check(CLI::Range(0, 1 << 20));
+  auto* save = command->add_option("--save-base", flags->options.save_base,
+                                   "Write the log-probabilities into this file (large)");
+  command
+      ->add_option("--kl-base", flags->options.kl_base,
+                   "Compare with the log-probabilities in this file")
+      ->excludes(save);
+  command->callback([flags] { run(*flags); });
+}
+
+}  // namespace sluice::cli

@@ -1,0 +1,2 @@
+#include "cli/commands.h"
+namespace sluice::cli { void add_top(CLI::App&) {} }
