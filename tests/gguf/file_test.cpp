@@ -148,6 +148,23 @@ TEST(File, RefusesWhatIsNoFile) {
   EXPECT_EQ(code_of([] { File::open("/tmp"); }), ErrorCode::kInvalidArgument);
 }
 
+void expect_finite_rows(const File& file) {
+  for (const Tensor& tensor : file.tensors()) {
+    std::vector<float> row(static_cast<size_t>(tensor.columns()));
+    quant::dequantize(tensor.type, tensor.data.data(), row.data(), tensor.columns());
+    for (const float value : row) ASSERT_TRUE(std::isfinite(value)) << tensor.name;
+  }
+}
+
+TEST(SyntheticModel, IsReadWhole) {
+  const File file = File::open(std::string(SLUICE_TEST_DATA) + "/gguf/golden/tiny-q4_0.gguf");
+  EXPECT_EQ(file.get_uint("llama.block_count"), 2u);
+  EXPECT_EQ(file.get_strings("tokenizer.ggml.tokens")->size(), 299u);
+  EXPECT_THAT(file.find_tensor("token_embd.weight")->shape, ElementsAre(64, 299));
+  EXPECT_EQ(file.find_tensor("blk.1.ffn_down.weight")->type, quant::Type::kQ4_0);
+  expect_finite_rows(file);
+}
+
 TEST(RealModel, IsReadWhole) {
   const char* folder = std::getenv("SLUICE_MODELS");
   if (folder == nullptr) GTEST_SKIP() << "set SLUICE_MODELS to a folder with the real models";
@@ -156,11 +173,7 @@ TEST(RealModel, IsReadWhole) {
   const File file = File::open(path);
   EXPECT_EQ(file.get_string("general.architecture"), "llama");
   EXPECT_EQ(file.get_strings("tokenizer.ggml.tokens")->size(), 49152u);
-  for (const Tensor& tensor : file.tensors()) {
-    std::vector<float> row(static_cast<size_t>(tensor.columns()));
-    quant::dequantize(tensor.type, tensor.data.data(), row.data(), tensor.columns());
-    for (const float value : row) ASSERT_TRUE(std::isfinite(value)) << tensor.name;
-  }
+  expect_finite_rows(file);
 }
 
 }  // namespace
