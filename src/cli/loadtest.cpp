@@ -13,7 +13,7 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
-#include "cli/server_address.h"
+#include "cli/settings.h"
 #include "measure/report.h"
 
 namespace sluice::cli {
@@ -71,7 +71,7 @@ void write_file(const std::string& path, const std::string& text) {
 
 LoadTestOptions make_options(const Flags& flags) {
   LoadTestOptions options = flags.options;
-  options.url = server_address(flags.url);
+  options.url = http::parse_url(flags.url.empty() ? read_settings().host : flags.url);
   options.api = flags.api == "openai" ? Api::kOpenai : Api::kOllama;
   options.warm_up = !flags.no_warm_up;
   options.seed = flags.seed ? *flags.seed : std::random_device{}();

@@ -1,2 +1,90 @@
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "base/error.h"
 #include "cli/commands.h"
-namespace sluice::cli { void add_top(CLI::App&) {} }
+#include "cli/settings.h"
+#include "monitor/layout.h"
+#include "monitor/sampler.h"
+#include "monitor/screen.h"
+#include "monitor/view_json.h"
+
+namespace sluice::cli {
+namespace {
+
+using namespace monitor;
+using std::chrono::milliseconds;
+
+constexpr int kDefaultWidth = 110;
+
+struct Flags {
+  std::string url;
+  bool is_once = false;
+  bool is_json = false;
+  double interval_seconds = 1;
+};
+
+int output_width() {
+  winsize size{};
+  if (::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) return size.ws_col;
+  return kDefaultWidth;
+}
+
+void print_view(const View& view, bool is_json) {
+  if (is_json) {
+    std::printf("%s\n", view_json(view).c_str());
+  } else {
+    for (const Line& line : layout(view, output_width(), 0)) std::printf("%s\n", line.text.c_str());
+  }
+  if (std::fflush(stdout) != 0) throw io_error("cannot write to", "standard output", errno);
+}
+
+// A machine without a server is a state to show, not a failure of `top`: the exit status stays 0,
+// and the first line (in JSON: "server" is null and "error" says why) tells a script.
+void print_samples(const http::Url& url, milliseconds interval, bool is_once, bool is_json) {
+  Sampler sampler(url);
+  Snapshot before = sampler.take();
+  do {
+    std::this_thread::sleep_for(interval);
+    Snapshot now = sampler.take();
+    print_view(make_view(before, now, sampler.url(), sampler.is_local()), is_json);
+    before = std::move(now);
+  } while (!is_once);
+}
+
+void run(const Flags& flags) {
+  const http::Url url = http::parse_url(flags.url.empty() ? read_settings().host : flags.url);
+  const milliseconds interval(static_cast<int64_t>(flags.interval_seconds * 1e3));
+  if (flags.is_once) {
+    print_samples(url, std::min(interval, milliseconds(1000)), true, flags.is_json);
+  } else if (flags.is_json) {
+    print_samples(url, interval, false, true);
+  } else {
+    run_screen(url, interval);
+  }
+}
+
+}  // namespace
+
+void add_top(CLI::App& app) {
+  auto flags = std::make_shared<Flags>();
+  CLI::App* command = app.add_subcommand(
+      "top", "Watch a server and this machine: requests, speed, cache, cores, threads, GPU");
+  command->add_option("URL", flags->url,
+                      "Server to watch (default: SLUICE_HOST, OLLAMA_HOST, 127.0.0.1:11434)");
+  command->add_flag("--once", flags->is_once, "Print it as plain text after one interval and end");
+  command->add_option("--interval", flags->interval_seconds, "Seconds between two samples")
+      ->check(CLI::Range(0.1, 3600.0))
+      ->capture_default_str();
+  command->add_flag("--json", flags->is_json, "Print each sample as one line of JSON");
+  command->callback([flags] { run(*flags); });
+}
+
+}  // namespace sluice::cli

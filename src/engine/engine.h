@@ -1,6 +1,6 @@
 #pragma once
 
-#include <cstddef>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -17,8 +17,8 @@ struct EngineOptions {
   int vocab_size = 0;
   int context_length = 4096;   // most tokens of one sequence, prompt and reply
   int num_blocks = 0;          // cache blocks of backend::kBlockTokens tokens
-  int max_batch_tokens = 512;  // token budget of one step
-  int max_sequences = 64;      // most sequences in one step
+  int max_batch_tokens = 512;  // token budget of one step; at most what the backend was loaded for
+  int max_sequences = 64;      // most sequences in one step; so many rows of logits it may want
   int max_queue = 512;         // most requests waiting
   bool enable_prefix_cache = true;
 };
@@ -35,7 +35,8 @@ struct RequestStatus {
   std::chrono::nanoseconds age{};
 };
 
-// A consistent snapshot, cheap to take from any thread.
+// A snapshot, cheap to take from any thread: how things were before the latest step, plus what was
+// submitted since. With many requests their list may be some 10 ms older than the counters.
 struct EngineStats {
   int num_running = 0;
   int num_waiting = 0;
@@ -44,25 +45,27 @@ struct EngineStats {
   int num_blocks_cached = 0;  // free, but holding a prefix that can be reused
   uint64_t num_requests_finished = 0;
   uint64_t num_requests_rejected = 0;
-  uint64_t num_prompt_tokens = 0;      // prefilled since start
-  uint64_t num_cached_tokens = 0;      // not prefilled thanks to the prefix cache
+  uint64_t num_prompt_tokens = 0;  // prefilled since start, what was recomputed included
+  uint64_t num_cached_tokens = 0;  // not prefilled thanks to the prefix cache
   uint64_t num_output_tokens = 0;
   uint64_t num_steps = 0;
   uint64_t num_preemptions = 0;
   std::chrono::nanoseconds forward_time{};   // in the backend
   std::chrono::nanoseconds schedule_time{};  // everything else of a step
-  std::vector<RequestStatus> requests;
+  std::vector<RequestStatus> requests;       // running ones first, then the queue in its order
 };
 
 // Runs many sequences at once on one model. One thread ("engine") owns every sequence, the block
-// pool and the prefix cache, so there are no locks inside; others submit and cancel through a queue.
+// pool and the prefix cache, so there are no locks inside; others submit and cancel through a
+// queue.
 class Engine {
  public:
   // `forward` runs one step: backend::Backend::forward, or a fake in tests. It and `tokenizer` must
-  // outlive the engine.
+  // outlive the engine. When it throws, the sequences of that step end with kError. Throws
+  // Error(kInvalidArgument) naming an option out of range.
   using Forward = std::function<std::span<float>(const backend::Batch&)>;
   Engine(Forward forward, const text::Tokenizer& tokenizer, const EngineOptions& options);
-  // Ends every request with kCancelled and joins the thread.
+  // Ends every request with kCancelled and joins the thread. Not from a callback.
   ~Engine();
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;

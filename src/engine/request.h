@@ -49,8 +49,8 @@ struct Logprob {
 
 struct OutputToken {
   text::TokenId token = 0;
-  float logprob = 0;           // only when asked for
-  std::vector<Logprob> top;    // the most likely ones, best first; only when asked for
+  float logprob = 0;         // only when asked for
+  std::vector<Logprob> top;  // the most likely ones, best first; only when asked for
 };
 
 struct Timings {
@@ -59,11 +59,13 @@ struct Timings {
   std::chrono::nanoseconds decode{};   // from the first token to the last
 };
 
-// What comes out: events with text, then exactly one final event. Text is whole UTF-8, stop strings
-// and what may become one held back.
+// What comes out: events with text, then exactly one final event, which has none. Text is whole
+// UTF-8, stop strings and what may become one held back.
 struct Event {
   std::string text;
-  std::vector<OutputToken> tokens;  // the tokens behind this text, as far as known
+  // The tokens behind this text. Over all events: every token sampled, in order, but for the one
+  // that ended the sequence.
+  std::vector<OutputToken> tokens;
   bool is_final = false;
 
   // Valid in the final event.
@@ -72,7 +74,7 @@ struct Event {
   std::string error;
   int num_prompt_tokens = 0;
   int num_cached_tokens = 0;  // of the prompt, taken from the prefix cache
-  int num_output_tokens = 0;
+  int num_output_tokens = 0;  // all that were sampled, the one that ended the sequence too
   Timings timings;
 };
 
@@ -80,14 +82,19 @@ struct Event {
 struct Request {
   std::vector<text::TokenId> prompt;  // at least one token, shorter than the context
   SamplingParams sampling;
-  int max_tokens = -1;     // -1: until the context is full
-  int context_limit = 0;   // num_ctx: prompt and reply together; 0: the engine's limit
+  int max_tokens = -1;    // -1: until the context is full; 0: ends after the prefill, no text
+  int context_limit = 0;  // num_ctx: prompt and reply together; 0: the engine's limit
   std::vector<std::string> stop_strings;
   bool ignore_end_of_sequence = false;
   int num_top_logprobs = -1;  // -1: none; 0: only the token's own; up to 20
   std::optional<Clock::time_point> deadline;
-  // Called from the engine's thread; must not block and must not throw.
+  // Called from the engine's thread; must not block and must not throw: a request whose callback
+  // throws ends with kError. It may submit and cancel.
   std::function<void(const Event&)> on_event;
 };
+
+// Throws Error(kInvalidArgument) naming the first field that is out of range, sampling parameters
+// included. Whether the prompt fits the context is the engine's to say.
+void check_request(const Request& request, int vocab_size);
 
 }  // namespace sluice::engine

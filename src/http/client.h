@@ -11,7 +11,9 @@
 namespace sluice::http {
 
 // http://HOST:PORT[/prefix]. Throws Error(kInvalidArgument) for anything else. "localhost:8080" and
-// ":8080" are completed; 0.0.0.0 becomes 127.0.0.1 (an address to connect to).
+// ":8080" are completed; 0.0.0.0 becomes 127.0.0.1 (an address to connect to). Without a port it is
+// `default_port`, but 80 when "http://" was written out, as everywhere else (and in Ollama).
+// IPv6 addresses stand in brackets, here and in text(); `host` is without them.
 struct Url {
   std::string host;
   uint16_t port = 0;
@@ -29,19 +31,22 @@ struct Response {
 
 struct Request {
   std::string method = "GET";
-  std::string target;  // "/api/tags"
-  std::string body;    // JSON, sent as application/json when not empty
-  std::map<std::string, std::string> headers;
+  std::string target;     // "/api/tags"
+  std::string body = {};  // JSON, sent as application/json when not empty
+  std::map<std::string, std::string> headers = {};
 };
 
 struct ClientOptions {
   std::chrono::milliseconds connect_timeout{3000};
-  std::chrono::milliseconds idle_timeout{0};  // longest silence while reading; 0: none
+  std::chrono::milliseconds idle_timeout{0};  // longest silence while sending or reading; 0: none
 };
 
 // A blocking HTTP/1.1 client for our own server and its like; keeps one connection alive. Used by
 // one thread at a time. Throws Error: kIo when nothing listens (the message says how to start the
-// server), kDeadlineExceeded, kCorruptData for a broken reply.
+// server) or the connection breaks, kDeadlineExceeded, kCorruptData for a broken reply. After an
+// error the next call connects anew. A request is repeated once, and only when a kept connection
+// turns out to be closed before a byte of the reply came. A status other than 2xx is not an error
+// here.
 class Client {
  public:
   explicit Client(Url url, ClientOptions options = {});
@@ -49,6 +54,10 @@ class Client {
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
 
+  // Opens the connection if none is open, so that the next call does not spend time on it.
+  void connect();
+
+  // The whole reply; a body of more than 64 MiB is kCorruptData.
   Response send(const Request& request);
 
   // Calls `on_data` with the bytes of the body as they arrive when the status is 2xx (else the body
@@ -56,6 +65,7 @@ class Client {
   Response stream(const Request& request, const std::function<bool(std::string_view)>& on_data);
 
   // Closes the connection under a running call, from another thread; that call throws kCancelled.
+  // Does nothing when no call runs. `on_data` of the call may be called once more.
   void abort();
 
  private:

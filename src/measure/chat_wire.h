@@ -18,9 +18,9 @@ std::string_view api_name(Api api);  // "ollama", "openai"
 struct ChatQuery {
   std::string model;
   std::string prompt;
-  std::optional<uint64_t> seed;
-  std::optional<double> temperature;  // none: the server's default
-  std::optional<int> max_tokens;      // none: until the model ends
+  std::optional<uint64_t> seed = {};
+  std::optional<double> temperature = {};  // none: the server's default
+  std::optional<int> max_tokens = {};      // none: until the model ends
 };
 
 // A streaming request: POST /api/chat, or /v1/chat/completions with usage asked for.
@@ -31,7 +31,7 @@ struct ReplyFigures {
   int num_prompt_tokens = -1;
   int num_cached_tokens = -1;  // of the prompt, taken from a cache
   int num_output_tokens = -1;
-  std::chrono::nanoseconds load_duration{-1};    // Ollama only, as are the next two
+  std::chrono::nanoseconds load_duration{-1};  // Ollama only, as are the next two
   std::chrono::nanoseconds prefill_duration{-1};
   std::chrono::nanoseconds decode_duration{-1};
   std::string finish_reason;  // "stop", "length", ...; empty when the reply broke off

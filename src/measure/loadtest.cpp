@@ -5,6 +5,7 @@
 #include <latch>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <thread>
 
 #include "base/error.h"
@@ -84,6 +85,7 @@ class Runner {
   void run_client(http::Client& client, RequestRecord& record, Wave& wave);
   void exchange(http::Client& client, RequestRecord& record, Wave& wave);
   void watch(Wave& wave, size_t num_clients, LoadTestProgress& progress);
+  void report(const LoadTestProgress& progress);
   nanoseconds now() const { return Clock::now() - start_; }
 
   const LoadTestOptions& options_;
@@ -92,6 +94,7 @@ class Runner {
   Clock::time_point start_;
   std::vector<std::unique_ptr<http::Client>> clients_;  // kept, so that connections are reused
   std::vector<RequestRecord> records_;
+  Clock::time_point last_report_{};
   int num_waves_ = 0;
   int num_requests_ = 0;
   bool is_warming_up_ = false;
@@ -163,6 +166,14 @@ void Runner::run_client(http::Client& client, RequestRecord& record, Wave& wave)
   wave.changed.notify_one();
 }
 
+// Not more often than the interval, however short the waves are.
+void Runner::report(const LoadTestProgress& progress) {
+  const Clock::time_point time = Clock::now();
+  if (time - last_report_ < kProgressInterval) return;
+  last_report_ = time;
+  on_progress_(progress);
+}
+
 // Until all clients are done: reports progress, and cancels when asked to stop.
 void Runner::watch(Wave& wave, size_t num_clients, LoadTestProgress& progress) {
   const Clock::time_point begin = Clock::now();
@@ -175,13 +186,11 @@ void Runner::watch(Wave& wave, size_t num_clients, LoadTestProgress& progress) {
     for (size_t i = 0; stop_ && i < num_clients; ++i) clients_[i]->abort();
     const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
     progress.tokens_per_second = seconds > 0 ? wave.num_pieces / seconds : 0;
-    if (num_running > 0) {
-      LoadTestProgress shown = progress;
-      shown.num_running = num_running;
-      shown.num_done += static_cast<int>(num_clients) - num_running;
-      shown.num_errors += wave.num_errors;
-      on_progress_(shown);
-    }
+    LoadTestProgress shown = progress;
+    shown.num_running = num_running;
+    shown.num_done += static_cast<int>(num_clients) - num_running;
+    shown.num_errors += wave.num_errors;
+    report(shown);
     lock.lock();
   }
 }
@@ -226,8 +235,9 @@ bool Runner::run_point(const Point& point) {
     }
     run_wave(records, progress);
     ++num_waves_;
-    is_alive = std::any_of(records.begin(), records.end(),
-                           [](const RequestRecord& record) { return record.http_status != 0; });
+    is_alive = std::any_of(records.begin(), records.end(), [](const RequestRecord& record) {
+      return record.http_status != 0 || !record.pieces.empty();
+    });
     std::move(records.begin(), records.end(), std::back_inserter(records_));
   }
   progress.is_last = true;

@@ -12,8 +12,8 @@
 #include "measure/chat_wire.h"
 #include "measure/workload.h"
 
-// A load test over HTTP: waves of requests at the same moment, one thread a client, every time taken
-// at the client with one steady clock.
+// A load test over HTTP: waves of requests at the same moment, one thread a client, every time
+// taken at the client with one steady clock.
 namespace sluice::measure {
 
 constexpr int kMaxConcurrency = 256;
@@ -43,8 +43,8 @@ struct RequestRecord {
   int wave = 0;  // counted over the whole test; the requests of a wave start together
   uint64_t seed = 0;
   std::chrono::nanoseconds sent{};
-  std::chrono::nanoseconds ended{};                 // last byte, or the failure
-  std::vector<std::chrono::nanoseconds> pieces;     // arrival of each piece of text; TTFT: the first
+  std::chrono::nanoseconds ended{};              // last byte, or the failure
+  std::vector<std::chrono::nanoseconds> pieces;  // arrival of each piece of text; TTFT: the first
   bool has_usage = false;  // the server counted the tokens; else num_output_tokens counts pieces
   int num_output_tokens = 0;
   ReplyFigures figures;
@@ -65,7 +65,7 @@ struct LoadTestResult {
 };
 
 struct LoadTestProgress {
-  Workload workload;
+  Workload workload = {};
   int concurrency = 0;
   int num_running = 0;
   int num_done = 0;   // of this workload and concurrency, failures included
@@ -78,8 +78,8 @@ struct LoadTestProgress {
 
 // Sends everything in the order of the options: for each workload kind its concurrencies, for each
 // of these its sizes. `on_progress` is called about ten times a second and after each point, from
-// the calling thread. Setting `stop` cancels what runs and returns what is done. A failed request is
-// a record with its error, not an exception; but the test ends early when the server is gone (a
+// the calling thread. Setting `stop` cancels what runs and returns what is done. A failed request
+// is a record with its error, not an exception; but the test ends early when the server is gone (a
 // whole wave got no reply). Throws Error(kInvalidArgument) for options out of range, and the error
 // of the warm-up request when that fails.
 LoadTestResult run_load_test(const LoadTestOptions& options, const std::atomic<bool>& stop,

@@ -1,7 +1,9 @@
 #pragma once
 
 #include <cstdint>
+#include <ctime>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -13,7 +15,9 @@ namespace sluice::text {
 struct RenderLimits {
   uint64_t max_steps = 20'000'000;
   size_t max_output_bytes = 64u << 20;
-  int max_depth = 200;  // nesting of syntax, calls and values
+  size_t max_memory_bytes = 256u << 20;  // values alive at one time, the context included
+  int max_depth = 200;                   // nesting of values and, times ten, of evaluations
+  std::optional<std::tm> now;            // what strftime_now sees; else the current local time
 };
 
 // A chat template in Jinja, as `transformers` renders it: jinja2's sandbox with trim_blocks and

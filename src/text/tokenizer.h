@@ -14,28 +14,37 @@ namespace sluice::text {
 
 using TokenId = int32_t;
 
+struct Vocabulary;
+
 struct EncodeOptions {
   // Put BOS first (and EOS last) where the model's own metadata asks for it.
   bool add_special = false;
-  // Control tokens written in the text ("<|im_end|>") become that token. Off for untrusted text that
-  // is not a rendered prompt: they are then encoded as plain text.
+  // Control tokens written in the text ("<|im_end|>") become that token. Off for untrusted text
+  // that is not a rendered prompt: they are then encoded as plain text.
   bool parse_special = true;
 };
 
 // Text to token ids and back for one model. Immutable and safe to share between threads.
-// Byte-level BPE (GPT-2 family) and SentencePiece-style BPE with scores (Llama 2, Gemma).
+// Byte-level BPE (GPT-2 family), SentencePiece-style BPE with scores (Llama 2, Gemma), and BPE with
+// merges over such pieces (Gemma 4).
 class Tokenizer {
  public:
   // Reads tokenizer.ggml.*. Throws Error: kUnsupported naming the tokenizer model or pre-tokenizer,
   // kCorruptData for lists that do not fit together.
   static std::unique_ptr<Tokenizer> from_gguf(const gguf::File& file);
-  virtual ~Tokenizer() = default;
+  virtual ~Tokenizer();
+  Tokenizer(const Tokenizer&) = delete;
+  Tokenizer& operator=(const Tokenizer&) = delete;
 
-  // Any bytes are accepted; invalid UTF-8 is encoded as the reference does. Linear in the length.
+  // Any bytes are accepted. Invalid UTF-8 is encoded as the reference does: for byte-level BPE each
+  // byte that starts no character as U+FFFD, for SentencePiece-style vocabularies as byte tokens.
+  // Linear in the length (up to the logarithm of the longest piece). Throws Error(kInvalidArgument)
+  // for a text of 1 GiB or more.
   std::vector<TokenId> encode(std::string_view text, const EncodeOptions& options = {}) const;
 
   // The bytes a token stands for (may be part of a character). Control tokens give their text only
-  // with `with_special`, else "". The view lives as long as the tokenizer.
+  // with `with_special`, else "". An id out of range gives "". The view lives as long as the
+  // tokenizer.
   std::string_view token_bytes(TokenId id, bool with_special = false) const;
   // Whole text of the ids, as streaming decode would give it.
   std::string decode(const std::vector<TokenId>& ids, bool with_special = false) const;
@@ -53,11 +62,15 @@ class Tokenizer {
   bool adds_bos() const;  // the model's metadata asks for BOS
 
  protected:
-  struct Vocabulary;
-  std::unique_ptr<Vocabulary> vocabulary_;
-  explicit Tokenizer(std::unique_ptr<Vocabulary> vocabulary);
-  // Encodes a stretch of text without special tokens and appends to `ids`.
-  virtual void encode_text(std::string_view text, bool is_first, std::vector<TokenId>& ids) const = 0;
+  explicit Tokenizer(std::unique_ptr<const Vocabulary> vocabulary);
+  const Vocabulary& vocabulary() const { return *vocabulary_; }
+  // Encodes a stretch of text without special tokens and appends to `ids`. `after_special`: the
+  // stretch stands at the beginning or behind a special token.
+  virtual void encode_text(std::string_view text, bool after_special,
+                           std::vector<TokenId>& ids) const = 0;
+
+ private:
+  std::unique_ptr<const Vocabulary> vocabulary_;
 };
 
 }  // namespace sluice::text

@@ -7,7 +7,7 @@
 `--ours` is bench_tokenizer (ids of every line in one run). Alternatively `--sluice build/release/sluice
 --llama-tokenize .../llama-tokenize` compares the two programs on each corpus file as a whole, in the
 way a user would call them. With --write-goldens DIR the reference's ids become DIR/tokenizer_NAME.txt:
-for each line of the corpus and last for the whole file, FNV-1a (64 bits) of the ids.
+for each line of the corpus and last for the whole file, FNV-1a (32 bits) of the ids.
 """
 import argparse
 import ctypes
@@ -75,17 +75,17 @@ def our_lines(program, vocab, data):
 
 
 def fnv(ids):
-    value = 0xCBF29CE484222325
+    value = 0x811C9DC5
     for id in ids:
         for byte in int(id).to_bytes(4, "little"):
-            value = (value ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
+            value = (value ^ byte) * 0x01000193 & 0xFFFFFFFF
     return value
 
 
 def write_goldens(directory, vocab, ids):
     name = pathlib.Path(vocab).stem
     path = pathlib.Path(directory) / f"tokenizer_{name}.txt"
-    path.write_text("".join(f"{fnv(line):016x}\n" for line in ids))
+    path.write_text("".join(f"{fnv(line):08x}\n" for line in ids))
 
 
 def compare_lines(args, vocab, reference, data):

@@ -1,0 +1,205 @@
+// Matrix products of the CPU backend in the shapes of a Llama 3.2 1B, beside the machine's ceilings
+// measured in the same run. Columns: how fast packed weights go by (GB/s, what counts for few
+// tokens) and multiply-adds (GOPS, what counts for many).
+//
+//   linear [threads] [isa] [types, as Q4_0,Q4_K] [rows x columns, as 2048x2048] [tokens, as 1,512]
+#include <immintrin.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "backend/cpu/dispatch.h"
+#include "backend/cpu/linear.h"
+#include "backend/cpu/memory.h"
+#include "backend/cpu/team.h"
+#include "base/cpu_features.h"
+#include "base/threads.h"
+#include "quant/types.h"
+
+namespace {
+
+using namespace sluice;
+using namespace sluice::backend::cpu;
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// The best of some repetitions over at least `seconds`: neighbours only ever slow things down.
+template <class Function>
+double best_time(double seconds, Function f) {
+  f();
+  double best = 1e9;
+  const double end = now() + seconds;
+  do {
+    const double start = now();
+    f();
+    best = std::min(best, now() - start);
+  } while (now() < end);
+  return best;
+}
+
+__attribute__((target("avx512f"))) double sum_memory(const std::byte* data, size_t bytes) {
+  __m512d sums[4] = {};
+  for (size_t i = 0; i + 256 <= bytes; i += 256) {
+    for (int k = 0; k < 4; ++k)
+      sums[k] = _mm512_add_pd(sums[k], _mm512_loadu_pd(data + i + 64 * k));
+  }
+  double out[8];
+  _mm512_storeu_pd(out, sums[0] + sums[1] + sums[2] + sums[3]);
+  return out[0];
+}
+
+double read_bandwidth(Team& team) {
+  constexpr size_t kBytes = size_t{1} << 30;
+  const HugeBuffer buffer(kBytes, "the bandwidth test");
+  std::memset(buffer.data(), 1, kBytes);
+  const double time = best_time(1.0, [&] {
+    team.run([&](int) {
+      constexpr size_t kChunk = size_t{4} << 20;
+      for (size_t at = static_cast<size_t>(team.take_chunk()) * kChunk; at < kBytes;
+           at = static_cast<size_t>(team.take_chunk()) * kChunk) {
+        volatile double sink = sum_memory(buffer.data() + at, kChunk);
+        (void)sink;
+      }
+    });
+  });
+  return kBytes / time;
+}
+
+constexpr int kPeakRounds = 2'000'000;
+
+__attribute__((target("avx512f,avx512vnni"))) void spin_vnni() {
+  __m512i acc[12];
+  for (auto& a : acc) a = _mm512_setzero_si512();
+  const __m512i x = _mm512_set1_epi8(3);
+  for (int i = 0; i < kPeakRounds; ++i) {
+    for (auto& a : acc) a = _mm512_dpbusd_epi32(a, x, x);
+    asm volatile(""
+                 : "+v"(acc[0]), "+v"(acc[1]), "+v"(acc[2]), "+v"(acc[3]), "+v"(acc[4]),
+                   "+v"(acc[5]), "+v"(acc[6]), "+v"(acc[7]), "+v"(acc[8]), "+v"(acc[9]),
+                   "+v"(acc[10]), "+v"(acc[11]));
+  }
+}
+
+double vnni_peak(Team& team) {
+  const double time = best_time(0.5, [&] { team.run([](int) { spin_vnni(); }); });
+  return 2.0 * 64 * 12 * kPeakRounds * team.size() / time;
+}
+
+struct Shape {
+  int rows, columns;
+};
+
+// Enough copies that weights come from memory and not from a cache.
+struct Bench {
+  std::vector<PackedMatrix> copies;
+  HugeBuffer memory;
+
+  Bench(quant::Type type, const Shape& shape, size_t cache_bytes) {
+    const PackedMatrix plan = plan_packing(type, shape.columns, shape.rows);
+    const size_t count = std::clamp<size_t>(cache_bytes / plan.size_bytes(), 1, 512);
+    memory = HugeBuffer(plan.size_bytes() * count, "the matrices");
+    std::mt19937_64 random(1);
+    auto* words = reinterpret_cast<uint64_t*>(memory.data());
+    for (size_t i = 0; i < memory.size() / 8; ++i) words[i] = random();
+    for (size_t i = 0; i < count; ++i) {
+      copies.push_back(plan);
+      copies.back().data = memory.data() + i * plan.size_bytes();
+    }
+  }
+};
+
+void measure(const Kernels& kernels, Team& team, Bench& bench, int tokens) {
+  const PackedMatrix& first = bench.copies.front();
+  std::vector<uint8_t> tiles(activation_bytes(tokens, first.columns));
+  const Activations in{tiles.data(), activation_form(first, tokens), tokens, first.num_blocks()};
+  std::mt19937 random(2);
+  std::normal_distribution<float> normal;
+  std::vector<float> x(static_cast<size_t>(first.columns));
+  for (int t = 0; t < tokens; ++t) {
+    for (float& value : x) value = normal(random);
+    quantize_row(kernels, in, t, x.data(), 0, in.num_blocks);
+  }
+  const HugeBuffer out_memory(static_cast<size_t>(tokens) * static_cast<size_t>(first.rows) * 4,
+                              "out");
+  auto* out = reinterpret_cast<float*>(out_memory.data());
+  const double flops = 2.0 * first.rows * first.columns * tokens;
+  // As many copies a round as take a few milliseconds.
+  const size_t per_round =
+      std::clamp<size_t>(static_cast<size_t>(4e9 / flops), 1, bench.copies.size());
+  size_t next = 0;
+  const double time =
+      best_time(0.4,
+                [&] {
+                  const size_t start = next;
+                  next = (next + per_round) % bench.copies.size();
+                  team.run([&](int member) {
+                    for (size_t i = 0; i < per_round; ++i) {
+                      const LinearTarget target{&bench.copies[(start + i) % bench.copies.size()],
+                                                &in,
+                                                nullptr,
+                                                out,
+                                                static_cast<size_t>(first.rows),
+                                                false};
+                      run_linear(kernels, team, member, {&target, 1});
+                      team.barrier();
+                    }
+                  });
+                }) /
+      static_cast<double>(per_round);
+  std::printf("  %4d tokens: %8.3f ms  %6.1f GB/s  %7.1f GOPS\n", tokens, time * 1e3,
+              static_cast<double>(first.size_bytes()) / time * 1e-9, flops / time * 1e-9);
+}
+
+std::vector<std::string> split(const std::string& text) {
+  std::vector<std::string> parts;
+  for (size_t at = 0; at <= text.size();) {
+    const size_t comma = std::min(text.find(',', at), text.size());
+    parts.push_back(text.substr(at, comma - at));
+    at = comma + 1;
+  }
+  return parts;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const int threads = argc > 1 ? std::atoi(argv[1]) : usable_cores();
+  const Kernels& kernels = choose_kernels(argc > 2 ? argv[2] : "");
+  const std::vector<std::string> types = split(argc > 3 ? argv[3] : "Q4_0,Q4_1,Q4_K,Q6_K,Q8_0");
+  std::vector<Shape> shapes = {{2048, 2048}, {8192, 2048}, {2048, 8192}, {128256, 2048}};
+  Shape one{};
+  if (argc > 4 && std::sscanf(argv[4], "%dx%d", &one.rows, &one.columns) == 2) shapes = {one};
+
+  std::vector<int> token_counts = {1, 2, 4, 8, 16, 32, 128, 512};
+  if (argc > 5) {
+    token_counts.clear();
+    for (const std::string& count : split(argv[5]))
+      token_counts.push_back(std::atoi(count.c_str()));
+  }
+
+  Team team(threads);
+  std::printf("%s, %s kernels, %d threads\n", cpu_model_name().c_str(), kernels.name, threads);
+  if (cpu_features().avx512_vnni) {
+    std::printf("read bandwidth %.1f GB/s, VNNI peak %.0f GOPS\n", read_bandwidth(team) * 1e-9,
+                vnni_peak(team) * 1e-9);
+  }
+  for (const std::string& name : types) {
+    for (uint32_t raw = 0; raw < 64; ++raw) {
+      const quant::TypeInfo* info = quant::find_type(raw);
+      if (!info || info->name != name) continue;
+      for (const Shape& shape : shapes) {
+        std::printf("%s, %d rows, %d columns\n", name.c_str(), shape.rows, shape.columns);
+        Bench bench(info->type, shape, size_t{1} << 30);
+        for (int tokens : token_counts) measure(kernels, team, bench, tokens);
+      }
+    }
+  }
+}

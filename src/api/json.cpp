@@ -1,0 +1,224 @@
+#include "api/json.h"
+
+#include <algorithm>
+#include <cctype>
+#include <cmath>
+#include <unordered_map>
+#include <vector>
+
+#include "api/unicode_repair.h"
+#include "base/error.h"
+
+namespace sluice::api {
+namespace {
+
+[[noreturn]] void fail(const std::string& what) { throw Error(ErrorCode::kInvalidArgument, what); }
+
+// Builds the value from the parser's events and stops at the first limit. (The library's own
+// builder looks every new member up in a list: quadratic for objects with many members.)
+class Builder : public nlohmann::json_sax<Json> {
+ public:
+  explicit Builder(const JsonLimits& limits) : limits_(limits) {}
+
+  Json take() { return std::move(root_); }
+
+  bool null() override { return add(nullptr); }
+  bool boolean(bool value) override { return add(value); }
+  bool number_integer(int64_t value) override { return add(value); }
+  bool number_unsigned(uint64_t value) override { return add(value); }
+  bool number_float(double value, const std::string&) override { return add(value); }
+  bool string(std::string& value) override { return add(std::move(value)); }
+  bool binary(Json::binary_t&) override { return false; }
+  bool start_object(size_t) override { return open(Json::object()); }
+  bool end_object() override { return close(); }
+  bool start_array(size_t) override { return open(Json::array()); }
+  bool end_array() override { return close(); }
+
+  bool key(std::string& name) override {
+    count_value();
+    Frame& frame = stack_.back();
+    auto& members = frame.node->get_ref<Json::object_t&>();
+    const auto [position, is_new] = frame.index.try_emplace(name, members.size());
+    if (is_new) members.emplace_back(name, nullptr);
+    frame.slot = &(members.begin() + static_cast<std::ptrdiff_t>(position->second))->second;
+    return true;
+  }
+
+  bool parse_error(size_t position, const std::string&,
+                   const nlohmann::detail::exception& error) override {
+    // The library's text is "... while parsing value - REASON; last read: ..."; the rest of it may
+    // repeat much of the input.
+    const std::string_view text = error.what();
+    std::string_view reason = "syntax error";
+    if (error.id == 406) reason = "number out of range";
+    if (const size_t begin = text.find(" - "); begin != std::string_view::npos) {
+      reason = text.substr(begin + 3);
+      reason = reason.substr(0, std::min({reason.find(';'), reason.find('\''), size_t{80}}));
+    }
+    fail("invalid JSON at byte " + std::to_string(position) + ": " + std::string(reason));
+  }
+
+ private:
+  struct Frame {
+    Json* node;            // an open object or array
+    Json* slot = nullptr;  // where the next value of an object goes
+    std::unordered_map<std::string, size_t> index;
+  };
+
+  void count_value() {
+    if (++num_values_ > limits_.max_values) {
+      fail("JSON has more than " + std::to_string(limits_.max_values) + " values");
+    }
+  }
+
+  Json* place(Json value) {
+    count_value();
+    if (stack_.empty()) {
+      root_ = std::move(value);
+      return &root_;
+    }
+    Frame& frame = stack_.back();
+    if (frame.node->is_object()) {
+      *frame.slot = std::move(value);
+      return frame.slot;
+    }
+    frame.node->push_back(std::move(value));
+    return &frame.node->back();
+  }
+
+  bool add(Json value) {
+    place(std::move(value));
+    return true;
+  }
+
+  bool open(Json container) {
+    if (stack_.size() >= static_cast<size_t>(limits_.max_depth)) {
+      fail("JSON is nested deeper than " + std::to_string(limits_.max_depth) + " levels");
+    }
+    Json* node = place(std::move(container));
+    stack_.push_back({node, nullptr, {}});
+    return true;
+  }
+
+  bool close() {
+    stack_.pop_back();
+    return true;
+  }
+
+  const JsonLimits& limits_;
+  Json root_;
+  std::vector<Frame> stack_;
+  size_t num_values_ = 0;
+};
+
+bool equal_ignoring_case(std::string_view left, std::string_view right) {
+  return std::equal(left.begin(), left.end(), right.begin(), right.end(), [](char a, char b) {
+    return std::tolower(static_cast<unsigned char>(a)) ==
+           std::tolower(static_cast<unsigned char>(b));
+  });
+}
+
+[[noreturn]] void fail_type(std::string_view name, const char* expected) {
+  fail("field \"" + std::string(name) + "\" must be " + expected);
+}
+
+}  // namespace
+
+Json parse_json(std::string_view text, const JsonLimits& limits) {
+  if (text.size() > limits.max_bytes) {
+    fail("JSON of " + std::to_string(text.size()) + " bytes is larger than the limit of " +
+         std::to_string(limits.max_bytes));
+  }
+  // The library takes a zero byte for the end of the text and would ignore what follows.
+  if (const size_t zero = text.find('\0'); zero != std::string_view::npos) {
+    fail("invalid JSON at byte " + std::to_string(zero + 1) + ": zero byte");
+  }
+  Builder builder(limits);
+  const std::optional<std::string> repaired = repair_unicode(text);
+  if (repaired) text = *repaired;
+  Json::sax_parse(text.begin(), text.end(), &builder);
+  return builder.take();
+}
+
+Json parse_body(std::string_view body, const JsonLimits& limits) {
+  if (body.find_first_not_of(" \t\r\n") == std::string_view::npos) fail("missing request body");
+  Json json = parse_json(body, limits);
+  if (!json.is_object()) fail("the request body must be a JSON object");
+  return json;
+}
+
+std::string dump_json(const Json& value) {
+  return value.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+const Json* find_field(const Json& object, std::string_view name) {
+  if (!object.is_object()) return nullptr;
+  const Json* similar = nullptr;
+  for (const auto& [key, value] : object.get_ref<const Json::object_t&>()) {
+    if (key == name) return value.is_null() ? nullptr : &value;
+    if (!value.is_null() && equal_ignoring_case(key, name)) similar = &value;
+  }
+  return similar;
+}
+
+std::optional<std::string> string_field(const Json& object, std::string_view name) {
+  const Json* field = find_field(object, name);
+  if (field == nullptr) return std::nullopt;
+  if (!field->is_string()) fail_type(name, "a string");
+  return field->get<std::string>();
+}
+
+std::optional<bool> bool_field(const Json& object, std::string_view name) {
+  const Json* field = find_field(object, name);
+  if (field == nullptr) return std::nullopt;
+  if (!field->is_boolean()) fail_type(name, "a boolean");
+  return field->get<bool>();
+}
+
+std::optional<int64_t> int_field(const Json& object, std::string_view name, int64_t min,
+                                 int64_t max) {
+  const Json* field = find_field(object, name);
+  if (field == nullptr) return std::nullopt;
+  int64_t value = 0;
+  bool is_in_range = true;
+  if (field->is_number_unsigned()) {
+    const auto number = field->get<uint64_t>();
+    is_in_range = std::in_range<int64_t>(number);
+    value = is_in_range ? static_cast<int64_t>(number) : 0;
+  } else if (field->is_number_integer()) {
+    value = field->get<int64_t>();
+  } else if (field->is_number_float()) {
+    const double number = field->get<double>();  // "1.0" and "1e3" are integers too
+    if (number != std::floor(number)) fail_type(name, "an integer");
+    is_in_range = number >= -0x1p63 && number < 0x1p63;
+    value = is_in_range ? static_cast<int64_t>(number) : 0;
+  } else {
+    fail_type(name, "an integer");
+  }
+  if (!is_in_range || value < min || value > max) {
+    fail("field \"" + std::string(name) + "\" must be between " + std::to_string(min) + " and " +
+         std::to_string(max));
+  }
+  return value;
+}
+
+std::optional<double> number_field(const Json& object, std::string_view name) {
+  const Json* field = find_field(object, name);
+  if (field == nullptr) return std::nullopt;
+  if (!field->is_number()) fail_type(name, "a number");
+  return field->get<double>();
+}
+
+const Json* array_field(const Json& object, std::string_view name) {
+  const Json* field = find_field(object, name);
+  if (field != nullptr && !field->is_array()) fail_type(name, "a list");
+  return field;
+}
+
+const Json* object_field(const Json& object, std::string_view name) {
+  const Json* field = find_field(object, name);
+  if (field != nullptr && !field->is_object()) fail_type(name, "an object");
+  return field;
+}
+
+}  // namespace sluice::api

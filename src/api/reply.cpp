@@ -1,0 +1,62 @@
+#include "api/reply.h"
+
+namespace sluice::api {
+
+std::vector<TokenLogprob> to_logprobs(const std::vector<engine::OutputToken>& tokens,
+                                      const text::Tokenizer& tokenizer) {
+  const auto text_of = [&](text::TokenId id) {
+    return std::string(tokenizer.token_bytes(id, true));
+  };
+  std::vector<TokenLogprob> logprobs;
+  logprobs.reserve(tokens.size());
+  for (const engine::OutputToken& token : tokens) {
+    TokenLogprob& item = logprobs.emplace_back();
+    item.token = text_of(token.token);
+    item.logprob = double{token.logprob};
+    for (const engine::Logprob& other : token.top) {
+      item.top.push_back({text_of(other.token), double{other.logprob}, {}});
+    }
+  }
+  return logprobs;
+}
+
+ReplyEnd reply_end(const engine::Event& final_event) {
+  ReplyEnd end;
+  end.reason = final_event.reason;
+  end.stop_string = final_event.stop_string;
+  end.num_prompt_tokens = final_event.num_prompt_tokens;
+  end.num_cached_tokens = final_event.num_cached_tokens;
+  end.num_output_tokens = final_event.num_output_tokens;
+  end.timings = final_event.timings;
+  return end;
+}
+
+std::string_view done_reason(engine::FinishReason reason) {
+  switch (reason) {
+    case engine::FinishReason::kEndOfSequence:
+    case engine::FinishReason::kStopString:
+      return "stop";
+    case engine::FinishReason::kMaxTokens:
+    case engine::FinishReason::kContextFull:
+      return "length";
+    case engine::FinishReason::kCancelled:
+      return "cancelled";
+    case engine::FinishReason::kDeadline:
+      return "deadline";
+    case engine::FinishReason::kError:
+      return "error";
+  }
+  return "error";
+}
+
+Json explain_end(const ReplyEnd& end) {
+  Json json;
+  json["finish_reason"] = engine::finish_reason_name(end.reason);
+  if (end.reason == engine::FinishReason::kStopString) json["stop"] = end.stop_string;
+  json["cached_tokens"] = end.num_cached_tokens;
+  json["dropped_tokens"] = end.num_dropped_tokens;
+  json["queued_duration"] = end.timings.queued.count();
+  return json;
+}
+
+}  // namespace sluice::api

@@ -1,0 +1,60 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "api/request.h"
+#include "engine/request.h"
+#include "text/tokenizer.h"
+
+namespace sluice::api {
+
+// What goes back, before a dialect is put on it.
+
+struct TokenLogprob {
+  std::string token;  // its bytes; invalid UTF-8 becomes U+FFFD on the wire
+  double logprob = 0;
+  std::vector<TokenLogprob> top;  // best first, without `top` of their own
+};
+
+std::vector<TokenLogprob> to_logprobs(const std::vector<engine::OutputToken>& tokens,
+                                      const text::Tokenizer& tokenizer);
+
+// A piece of a reply, or, when not streaming, all of it.
+struct ReplyPiece {
+  std::string content;
+  std::string thinking;
+  std::vector<ToolCall> tool_calls;
+  std::vector<TokenLogprob> logprobs;
+};
+
+// How a reply ended and what it cost.
+struct ReplyEnd {
+  engine::FinishReason reason = engine::FinishReason::kEndOfSequence;
+  std::string stop_string;  // for kStopString
+  int num_prompt_tokens = 0;
+  int num_cached_tokens = 0;   // of the prompt
+  int num_dropped_tokens = 0;  // cut from the prompt because it did not fit
+  int num_output_tokens = 0;
+  std::chrono::nanoseconds total{};  // from the request's arrival to the end
+  std::chrono::nanoseconds load{};   // from the request's arrival until the model was there
+  engine::Timings timings;
+  std::vector<text::TokenId> context;  // prompt and reply, for /api/generate; empty: left out
+};
+
+// Takes reason, counts and timings from a final event; total, load, context and dropped tokens are
+// the caller's.
+ReplyEnd reply_end(const engine::Event& final_event);
+
+// "stop", "length", "cancelled", "deadline" or "error".
+std::string_view done_reason(engine::FinishReason reason);
+
+// The `sluice` member of final objects in every dialect, which other servers' clients ignore:
+// {"finish_reason":"stop_string","stop":"\n\n","cached_tokens":N,"dropped_tokens":N,
+//  "queued_duration":NS}; `stop` only when one was hit.
+Json explain_end(const ReplyEnd& end);
+
+}  // namespace sluice::api

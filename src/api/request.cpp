@@ -1,0 +1,53 @@
+#include "api/request.h"
+
+#include <charconv>
+#include <cmath>
+
+#include "base/error.h"
+#include "base/units.h"
+
+namespace sluice::api {
+namespace {
+
+KeepAlive from_seconds(double seconds) {
+  if (seconds < 0) return kForever;
+  const double nanoseconds = seconds * 1e9;
+  if (!(nanoseconds < static_cast<double>(kForever.count()))) return kForever;
+  return KeepAlive(static_cast<int64_t>(nanoseconds));
+}
+
+std::optional<KeepAlive> from_duration(std::string_view text) {
+  const auto duration = parse_go_duration(text);
+  if (!duration) return std::nullopt;
+  return duration->count() < 0 ? kForever : *duration;
+}
+
+[[noreturn]] void fail(std::string_view text) {
+  throw Error(ErrorCode::kInvalidArgument,
+              "invalid keep_alive " + dump_json(Json(text.substr(0, 100))) +
+                  ": give a number of seconds or a duration such as \"5m\"");
+}
+
+}  // namespace
+
+KeepAlive parse_keep_alive(const Json& value) {
+  if (value.is_number()) return from_seconds(value.get<double>());
+  if (!value.is_string()) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "field \"keep_alive\" must be a number of seconds or a duration such as \"5m\"");
+  }
+  const auto& text = value.get_ref<const std::string&>();
+  const auto duration = from_duration(text);
+  if (!duration) fail(text);
+  return *duration;
+}
+
+KeepAlive parse_keep_alive_text(std::string_view text) {
+  if (const auto duration = from_duration(text)) return *duration;
+  double seconds = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
+  if (error != std::errc() || end != text.data() + text.size() || std::isnan(seconds)) fail(text);
+  return from_seconds(seconds);
+}
+
+}  // namespace sluice::api

@@ -1,0 +1,91 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "api/json.h"
+#include "api/options.h"
+#include "text/tokenizer.h"
+
+namespace sluice::api {
+
+// What clients ask for, freed of the dialect they said it in.
+
+struct ToolCall {
+  std::string id;  // "" when the client sent none
+  int index = 0;
+  std::string name;
+  Json arguments = Json::object();  // always an object, members in the client's order
+};
+
+struct Message {
+  std::string role;  // lower case
+  std::string content;
+  std::string thinking;
+  std::vector<std::string> images;  // base64, checked
+  std::vector<ToolCall> tool_calls;
+  std::string tool_name;
+  std::string tool_call_id;
+};
+
+struct Think {
+  bool is_enabled = false;
+  std::string level;  // "" or "low", "medium", "high", "max"
+};
+
+enum class FormatKind { kText, kJson, kSchema };
+
+struct Format {
+  FormatKind kind = FormatKind::kText;
+  Json schema;  // only for kSchema
+};
+
+// How long a model stays loaded after its last request; kForever for negative values.
+using KeepAlive = std::chrono::nanoseconds;
+inline constexpr KeepAlive kForever = KeepAlive::max();
+
+// A number of seconds (fractions too), a Go duration ("5m", "-1m", "0"), negative for ever, 0
+// unload when idle. Throws Error(kInvalidArgument).
+KeepAlive parse_keep_alive(const Json& value);
+// For configuration: as above, and a bare number is seconds ("300").
+KeepAlive parse_keep_alive_text(std::string_view text);
+
+// A chat, or a prompt to go on with.
+struct GenerationRequest {
+  std::string model;  // as the client wrote it; replies repeat it
+  bool is_chat = true;
+
+  // Chat.
+  std::vector<Message> messages;
+  Json tools = Json::array();  // each {type, function{name, description, parameters}}
+
+  // Prompt (/api/generate, /v1/completions).
+  std::string prompt;
+  std::string suffix;
+  std::optional<std::string> system;                  // in place of the model's own
+  std::optional<std::string> chat_template;           // in place of the model's own
+  std::optional<std::vector<text::TokenId>> context;  // of an earlier reply; [] counts as given
+  std::vector<std::string> images;                    // base64, checked
+  bool is_raw = false;                                // the prompt is used as it is
+
+  // Both.
+  bool stream = true;
+  ModelOptions options;  // what the request says; lay it over the model's with merge_options
+  Format format;
+  std::optional<Think> think;
+  std::optional<KeepAlive> keep_alive;
+  bool truncate = true;
+  bool shift = true;
+  int num_top_logprobs = -1;  // as engine::Request: -1 none, 0 the token's own, to 20
+  bool debug_render_only = false;
+  bool include_usage = false;  // OpenAI's stream_options
+
+  // Ollama's request for loading (or with keep_alive 0 unloading): nothing to answer.
+  bool is_load_only() const { return is_chat ? messages.empty() : prompt.empty(); }
+};
+
+}  // namespace sluice::api

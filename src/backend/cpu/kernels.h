@@ -1,0 +1,105 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "backend/cpu/formats.h"
+#include "quant/types.h"
+
+// The kernels of one instruction set, as functions over plain memory. Each set is a translation
+// unit of its own (kernels_*.cpp); dispatch.h picks one.
+namespace sluice::backend::cpu {
+
+// Activations of a matrix product lie in tiles of up to 16 tokens, a tile block by block of 32
+// columns. With T tokens a tile, a block's record is
+//   u8  low[T][32]
+//   u8  high[T][32]      only with 16-bit codes
+//   f32 scale[T], minimum[T], sum[T]
+// where x is about scale * code + minimum and `sum` is that summed over the 32 columns. For
+// matrices of floats it is f32 x[T][32] instead.
+inline constexpr int kTileTokens = 16;
+enum class ActivationForm { kCodes8, kCodes16, kFloats };
+
+constexpr size_t activation_record_bytes(ActivationForm form, int tile_tokens) {
+  const size_t bytes_a_token = form == ActivationForm::kCodes8    ? kBlockColumns + 12
+                               : form == ActivationForm::kCodes16 ? 2 * kBlockColumns + 12
+                                                                  : kBlockColumns * sizeof(float);
+  return bytes_a_token * static_cast<size_t>(tile_tokens);
+}
+
+// One group of rows times one tile of activations.
+struct TileArgs {
+  const uint8_t* codes;   // of the group; floats: its values, [columns][16]
+  const uint8_t* scales;  // of the group
+  int num_blocks;         // of 32 columns
+  const uint8_t* tile;
+  const int8_t* table;  // Codes::kTable
+  float* out;           // [tile tokens, 16]
+};
+using TileKernel = void (*)(const TileArgs&);
+
+// The tile sizes that kernels exist for; a tile is padded to the next one.
+constexpr int round_up_tile(int tokens) {
+  return tokens <= 1    ? 1
+         : tokens <= 2  ? 2
+         : tokens <= 4  ? 4
+         : tokens <= 8  ? 8
+         : tokens <= 12 ? 12
+                        : 16;
+}
+
+// Attention of up to kAttentionRows queries that share a kv head, over a range of its keys.
+inline constexpr int kAttentionRows = 16;
+inline constexpr int kAttentionChunk = 256;  // keys between two rescalings
+struct AttentionArgs {
+  int num_rows;
+  const float* q[kAttentionRows];    // [head_dim]
+  int32_t position[kAttentionRows];  // a row sees the keys up to its position,
+  int32_t window;                    // and no more than that many of them (0: all)
+  const uint16_t* cache;             // of the layer and kv head: block 0
+  size_t block_stride;               // in f16 elements
+  const int32_t* block_table;
+  int32_t begin, end;  // keys; begin is a multiple of the block's tokens
+  int head_dim;
+  int padded_dim;  // head_dim rounded up to 16
+  float scale;
+  // Results: acc [num_rows, padded_dim] not yet divided by sum, and for each row the largest score
+  // and the sum of the exponentials.
+  float* acc;
+  float* largest;
+  float* sum;
+  float* scratch;  // attention_scratch_floats(padded_dim)
+};
+constexpr size_t attention_scratch_floats(int padded_dim) {
+  return static_cast<size_t>(kAttentionRows) * (static_cast<size_t>(padded_dim) + kAttentionChunk);
+}
+
+struct Kernels {
+  const char* name;
+  // Null where the combination is never asked for.
+  TileKernel (*tile_kernel)(quant::Type type, ActivationForm form, int tile_tokens);
+  // Columns [32 * first_block, 32 * end_block) of row x, the `lane`-th token of a tile.
+  void (*quantize)(const float* x, int first_block, int end_block, uint8_t* tile, int lane,
+                   int tile_tokens, ActivationForm form);
+  float (*sum_of_squares)(const float* x, int count);
+  // out[i] = x[i] * factor * weight[i], or out[i] += that.
+  void (*scale_by)(const float* x, float factor, const float* weight, float* out, int count,
+                   bool accumulate);
+  void (*silu_times)(const float* gate, const float* up, float* out, int count);
+  void (*gelu_times)(const float* gate, const float* up, float* out, int count);
+  void (*soft_cap)(float* x, float cap, int count);
+  // Rotates one head in place by cos and sin [num_pairs].
+  void (*rotate)(float* x, const float* cosines, const float* sines, int num_pairs,
+                 bool is_interleaved);
+  void (*to_f16)(const float* x, uint16_t* out, int count);  // count: multiple of 16
+  void (*attend)(const AttentionArgs& args);
+  // out[i] = sum of parts weighted: parts of one row of a split attention, merged and divided.
+  void (*merge)(const float* const* acc, const float* largest, const float* sum, int num_parts,
+                float* out, int head_dim);
+};
+
+const Kernels& generic_kernels();
+const Kernels& avx2_kernels();
+const Kernels& avx512_kernels();
+
+}  // namespace sluice::backend::cpu

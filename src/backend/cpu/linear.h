@@ -1,0 +1,57 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "backend/cpu/kernels.h"
+#include "backend/cpu/packing.h"
+#include "backend/cpu/team.h"
+
+// Matrix products over packed weights: activations in tiles, work shared by the team.
+namespace sluice::backend::cpu {
+
+// The input of a matrix product, in tiles (layout: kernels.h). A view over workspace memory.
+struct Activations {
+  uint8_t* data = nullptr;
+  ActivationForm form = ActivationForm::kCodes8;
+  int num_tokens = 0;
+  int num_blocks = 0;  // of 32 columns
+
+  int num_tiles() const { return (num_tokens + kTileTokens - 1) / kTileTokens; }
+  // The size of a tile as it lies in memory: its tokens, padded to a size kernels exist for.
+  int tile_tokens(int tile) const;
+  uint8_t* tile(int index) const {
+    return data + static_cast<size_t>(index) * static_cast<size_t>(num_blocks) *
+                      activation_record_bytes(form, kTileTokens);
+  }
+};
+
+// Up to this many tokens a step waits for memory and not for arithmetic, so that activations can
+// afford 16 bits: the loss is then that of the weights alone.
+inline constexpr int kWideTokens = 4;
+
+// Form for a product of `num_tokens` rows with a matrix.
+ActivationForm activation_form(const PackedMatrix& matrix, int num_tokens);
+// Most bytes that Activations of up to `max_tokens` tokens can take, in any form.
+size_t activation_bytes(int max_tokens, int columns);
+
+// Rounds columns [32 * first_block, 32 * end_block) of row `token` into its place.
+void quantize_row(const Kernels& kernels, const Activations& activations, int token, const float* x,
+                  int first_block, int end_block);
+
+// out[token, row] (+)= sum over columns of in[token] * matrix[row] (+ bias[row]).
+struct LinearTarget {
+  const PackedMatrix* matrix;
+  const Activations* in;
+  const float* bias;  // null: none
+  float* out;         // [tokens, stride]
+  size_t stride;
+  bool accumulate;
+};
+
+// Called by every member: computes all targets, chunk by chunk. No barrier at the end.
+void run_linear(const Kernels& kernels, Team& team, int member,
+                std::span<const LinearTarget> targets);
+
+}  // namespace sluice::backend::cpu

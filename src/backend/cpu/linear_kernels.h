@@ -1,0 +1,410 @@
+#pragma once
+
+#include "backend/cpu/kernels.h"
+
+// One group of 16 rows times one tile of tokens, for every packed format. With x = s * u + m, where
+// u are unsigned codes, and w = d * q (+ mw), where q are signed codes, a block's part of a dot
+// product is
+//   d * (s * sum(u q) + m * sum(q)) + mw * sum(x)
+// so that the inner loop is integer, and equals the product with the rounded x exactly (up to the
+// rounding of f32): rounding x is the only loss.
+namespace sluice::backend::cpu {
+
+// A block's scales for V::kLanes rows.
+template <class V>
+struct BlockScales {
+  typename V::F d[2];    // of columns 0..15 and 16..31; only [0] if they are one
+  typename V::F min[2];  // likewise
+};
+
+template <class V, class Fmt>
+struct ScaleReader {
+  using F = typename V::F;
+
+  // What unpacking multiplied the codes by is taken back here.
+  static constexpr float unpack_scale() {
+    if constexpr (Fmt::kCodes == Codes::k4) return V::template unpack_scale<0>();
+    if constexpr (Fmt::kCodes == Codes::k4Plus1) return V::template unpack_scale<1>();
+    if constexpr (Fmt::kCodes == Codes::k4Plus2) return V::template unpack_scale<2>();
+    return 1.0f;
+  }
+  static F corrected(F d) {
+    constexpr float factor = unpack_scale();
+    if constexpr (factor == 1.0f) return d;
+    return V::mul(d, V::set1(factor));
+  }
+  // The minimum that belongs to signed codes.
+  static F shifted(F min, F d) {
+    if constexpr (Fmt::kOffset == 0) return min;
+    return V::fma(d, V::set1(static_cast<float>(Fmt::kOffset)), min);
+  }
+  static F f16(const uint8_t* p, int row) {
+    return V::load_f16(reinterpret_cast<const uint16_t*>(p) + row);
+  }
+
+  // What the blocks of a record share.
+  struct Shared {
+    F d;    // times unpack_scale()
+    F min;  // -dmin
+    F original_d;
+  };
+  static Shared read_shared(const uint8_t* record, int row) {
+    Shared shared;
+    if constexpr (scale_blocks(Fmt::kScales) > 1) {
+      shared.original_d = f16(record, row);
+      shared.d = corrected(shared.original_d);
+      if constexpr (Fmt::kHasMin) shared.min = V::sub(V::zero(), f16(record + 32, row));
+    }
+    return shared;
+  }
+
+  static BlockScales<V> read(const Shared& shared, const uint8_t* record, int part, int row) {
+    constexpr Scales kind = Fmt::kScales;
+    BlockScales<V> s;
+    if constexpr (kind == Scales::kF16) {
+      s.d[0] = corrected(f16(record, row));
+    } else if constexpr (kind == Scales::kF16Min) {
+      const F d = f16(record, row);
+      s.d[0] = corrected(d);
+      s.min[0] = shifted(f16(record + 32, row), d);
+    } else if constexpr (kind == Scales::kE8M0) {
+      s.d[0] = V::mul(V::load_e8m0(record + row), V::set1(0.5f));
+    } else if constexpr (kind == Scales::kSuper) {
+      s.d[0] = V::mul(shared.d, V::load_i8(record + 32 + 16 * part + row));
+    } else if constexpr (kind == Scales::kSuperMin) {
+      const uint8_t* own = record + 64 + 32 * part + row;
+      const F scale = V::load_u8(own);
+      s.d[0] = V::mul(shared.d, scale);
+      s.min[0] = V::mul(shared.min, V::load_u8(own + 16));
+      s.min[0] = shifted(s.min[0], V::mul(shared.original_d, scale));
+    } else if constexpr (kind == Scales::kSuperHalf) {
+      const uint8_t* own = record + 32 + 32 * part + row;
+      s.d[0] = V::mul(shared.d, V::load_i8(own));
+      s.d[1] = V::mul(shared.d, V::load_i8(own + 16));
+    } else {
+      const uint8_t* own = record + 64 + 64 * part + row;
+      for (int half = 0; half < 2; ++half) {
+        s.d[half] = V::mul(shared.d, V::load_u8(own + 16 * half));
+        s.min[half] = V::mul(shared.min, V::load_u8(own + 32 + 16 * half));
+      }
+    }
+    return s;
+  }
+};
+
+template <class V, class Fmt>
+inline void unpack_codes(const uint8_t* codes, const int8_t* table, typename V::B (&w)[8]) {
+  if constexpr (Fmt::kCodes == Codes::k4) {
+    V::template unpack<0>(codes, w);
+  } else if constexpr (Fmt::kCodes == Codes::k4Plus1) {
+    V::template unpack<1>(codes, w);
+  } else if constexpr (Fmt::kCodes == Codes::k4Plus2) {
+    V::template unpack<2>(codes, w);
+  } else if constexpr (Fmt::kCodes == Codes::kTable) {
+    V::unpack_table(codes, table, w);
+  } else {
+    for (int j = 0; j < 8; ++j) w[j] = V::load_codes(codes + 64 * j);
+  }
+}
+
+// sum(u q) over vectors [first, first + count) of a block; 16-bit codes as 256 * high + low.
+template <class V, bool kSmall, bool kWide, int kCount>
+inline typename V::F dot_codes(const uint8_t* low, const uint8_t* high, const typename V::B* w) {
+  typename V::I acc = V::int_zero();
+  if constexpr (kWide) {
+    for (int j = 0; j < kCount; ++j) acc = V::template dot<kSmall>(acc, high + 4 * j, w[j]);
+    acc = V::shift_left_8(acc);
+  }
+  for (int j = 0; j < kCount; ++j) acc = V::template dot<kSmall>(acc, low + 4 * j, w[j]);
+  return V::to_float(acc);
+}
+
+template <class V, class Fmt, int kTokens, bool kWide>
+struct QuantizedTile {
+  using F = typename V::F;
+  using B = typename V::B;
+  using Reader = ScaleReader<V, Fmt>;
+  // |code| <= 64 as the lanes that care unpack them (AVX2, where nothing is scaled up).
+  static constexpr bool kSmall = Fmt::kCodes != Codes::k8 && Fmt::kCodes != Codes::kTable;
+  static constexpr size_t kRecord =
+      activation_record_bytes(kWide ? ActivationForm::kCodes16 : ActivationForm::kCodes8, kTokens);
+
+  static constexpr size_t kPrefetchBytes = 4096;
+
+  template <int kCount>
+  static F code_sum(const B* w) {
+    typename V::I acc = V::int_zero();
+    for (int j = 0; j < kCount; ++j) acc = V::template add_codes<kSmall>(acc, w[j]);
+    return V::to_float(acc);
+  }
+
+  // Sum of x over columns 0..15 of a block (only formats with minimums of half blocks need it).
+  static float first_half_sum(const uint8_t* low, const uint8_t* high, float scale, float min) {
+    int total = 0;
+    for (int i = 0; i < 16; ++i) total += low[i] + (kWide ? 256 * high[i] : 0);
+    return scale * static_cast<float>(total) + 16.0f * min;
+  }
+
+  // Few tokens: weights come from memory, and the hardware's prefetchers alone leave a third of the
+  // bandwidth unused. (Inlined by force: GCC drops calls of functions that do nothing but
+  // prefetch.)
+  static inline __attribute__((always_inline)) void prefetch_ahead(const uint8_t* codes) {
+    for (size_t i = 0; i < Fmt::kCodeBytes; i += 64) V::prefetch(codes + kPrefetchBytes + i);
+  }
+
+  static inline __attribute__((always_inline)) void add_block(const uint8_t* codes,
+                                                              const int8_t* table,
+                                                              const BlockScales<V>& s,
+                                                              const uint8_t* record,
+                                                              F (&acc)[kTokens]) {
+    B w[8];
+    if constexpr (kTokens <= 4) prefetch_ahead(codes);
+    unpack_codes<V, Fmt>(codes, table, w);
+    F d_sum;  // d * sum(q)
+    if constexpr (Fmt::kIsHalved) {
+      d_sum = V::fma(code_sum<4>(w), s.d[0], V::mul(code_sum<4>(w + 4), s.d[1]));
+    } else {
+      d_sum = V::mul(code_sum<8>(w), s.d[0]);
+    }
+    if constexpr (V::kUnrolls) {
+#pragma GCC unroll 16
+      for (int t = 0; t < kTokens; ++t) add_token(record, t, w, s, d_sum, acc[t]);
+    } else {
+      for (int t = 0; t < kTokens; ++t) add_token(record, t, w, s, d_sum, acc[t]);
+    }
+  }
+
+  static inline __attribute__((always_inline)) void add_token(const uint8_t* record, int t,
+                                                              const B (&w)[8],
+                                                              const BlockScales<V>& s, F d_sum,
+                                                              F& acc) {
+    const float* numbers =
+        reinterpret_cast<const float*>(record + kTokens * kBlockColumns * (kWide ? 2 : 1)) + t;
+    const uint8_t* low = record + t * kBlockColumns;
+    const uint8_t* high = low + kTokens * kBlockColumns;
+    F y;
+    if constexpr (Fmt::kIsHalved) {
+      y = V::mul(dot_codes<V, kSmall, kWide, 4>(low, high, w), s.d[0]);
+      y = V::fma(dot_codes<V, kSmall, kWide, 4>(low + 16, high + 16, w + 4), s.d[1], y);
+    } else {
+      y = V::mul(dot_codes<V, kSmall, kWide, 8>(low, high, w), s.d[0]);
+    }
+    acc = V::fma(y, V::set1(numbers[0]), acc);
+    acc = V::fma(d_sum, V::set1(numbers[kTokens]), acc);
+    if constexpr (Fmt::kHasMin && !Fmt::kIsHalved) {
+      acc = V::fma(s.min[0], V::set1(numbers[2 * kTokens]), acc);
+    } else if constexpr (Fmt::kHasMin) {
+      const float first = first_half_sum(low, high, numbers[0], numbers[kTokens]);
+      acc = V::fma(s.min[0], V::set1(first), acc);
+      acc = V::fma(s.min[1], V::set1(numbers[2 * kTokens] - first), acc);
+    }
+  }
+
+  static void run(const TileArgs& args) {
+    for (int row = 0; row < kGroupRows; row += V::kLanes) {
+      F acc[kTokens];
+      for (int t = 0; t < kTokens; ++t) acc[t] = V::zero();
+      const uint8_t* codes = args.codes + 4 * row;
+      const uint8_t* scales = args.scales;
+      const uint8_t* record = args.tile;
+      constexpr int kParts = scale_blocks(Fmt::kScales);
+      for (int block = 0; block < args.num_blocks; block += kParts) {
+        const auto shared = Reader::read_shared(scales, row);
+        for (int part = 0; part < kParts; ++part) {
+          add_block(codes, args.table, Reader::read(shared, scales, part, row), record, acc);
+          codes += Fmt::kCodeBytes;
+          record += kRecord;
+        }
+        scales += scale_bytes(Fmt::kScales);
+      }
+      for (int t = 0; t < kTokens; ++t) V::store(args.out + t * kGroupRows + row, acc[t]);
+    }
+  }
+};
+
+// Matrices of floats, packed as [columns][16].
+enum class FloatKind { kF32, kF16, kBF16 };
+
+template <class V, FloatKind kKind, int kTokens>
+struct FloatTile {
+  using F = typename V::F;
+  // Few tokens leave few sums in flight: take every fourth column into a sum of its own.
+  static constexpr int kSums = kTokens <= 4 ? 4 : 1;
+
+  static F load(const uint8_t* values, int column, int row) {
+    const int index = column * kGroupRows + row;
+    if constexpr (kKind == FloatKind::kF32)
+      return V::load(reinterpret_cast<const float*>(values) + index);
+    if constexpr (kKind == FloatKind::kF16) {
+      return V::load_f16(reinterpret_cast<const uint16_t*>(values) + index);
+    }
+    return V::load_bf16(reinterpret_cast<const uint16_t*>(values) + index);
+  }
+
+  static void run(const TileArgs& args) {
+    for (int row = 0; row < kGroupRows; row += V::kLanes) {
+      F acc[kSums][kTokens];
+      for (auto& sums : acc) {
+        for (F& sum : sums) sum = V::zero();
+      }
+      const float* x = reinterpret_cast<const float*>(args.tile);
+      for (int block = 0; block < args.num_blocks; ++block, x += kTokens * kBlockColumns) {
+        for (int i = 0; i < kBlockColumns; i += kSums) {
+          for (int k = 0; k < kSums; ++k) {
+            const F w = load(args.codes, block * kBlockColumns + i + k, row);
+#pragma GCC unroll 16
+            for (int t = 0; t < kTokens; ++t) {
+              acc[k][t] = V::fma(w, V::set1(x[t * kBlockColumns + i + k]), acc[k][t]);
+            }
+          }
+        }
+      }
+      for (int t = 0; t < kTokens; ++t) {
+        F sum = acc[0][t];
+        for (int k = 1; k < kSums; ++k) sum = V::add(sum, acc[k][t]);
+        V::store(args.out + t * kGroupRows + row, sum);
+      }
+    }
+  }
+};
+
+template <class V, class Fmt>
+TileKernel quantized_tile_kernel(ActivationForm form, int tile_tokens) {
+  const bool is_wide = form == ActivationForm::kCodes16;
+  switch (tile_tokens) {
+    case 1:
+      return is_wide ? QuantizedTile<V, Fmt, 1, true>::run : nullptr;
+    case 2:
+      return is_wide ? QuantizedTile<V, Fmt, 2, true>::run : nullptr;
+    case 4:
+      return is_wide ? QuantizedTile<V, Fmt, 4, true>::run : QuantizedTile<V, Fmt, 4, false>::run;
+    case 8:
+      return is_wide ? nullptr : QuantizedTile<V, Fmt, 8, false>::run;
+    case 12:
+      return is_wide ? nullptr : QuantizedTile<V, Fmt, 12, false>::run;
+    case 16:
+      return is_wide ? nullptr : QuantizedTile<V, Fmt, 16, false>::run;
+    default:
+      return nullptr;
+  }
+}
+
+template <class V, FloatKind kKind>
+TileKernel float_tile_kernel(int tile_tokens) {
+  switch (tile_tokens) {
+    case 1:
+      return FloatTile<V, kKind, 1>::run;
+    case 2:
+      return FloatTile<V, kKind, 2>::run;
+    case 4:
+      return FloatTile<V, kKind, 4>::run;
+    case 8:
+      return FloatTile<V, kKind, 8>::run;
+    case 12:
+      return FloatTile<V, kKind, 12>::run;
+    case 16:
+      return FloatTile<V, kKind, 16>::run;
+    default:
+      return nullptr;
+  }
+}
+
+template <class V>
+TileKernel tile_kernel_of(quant::Type type, ActivationForm form, int tile_tokens) {
+  using quant::Type;
+  switch (type) {
+    case Type::kF32:
+      return float_tile_kernel<V, FloatKind::kF32>(tile_tokens);
+    case Type::kF16:
+      return float_tile_kernel<V, FloatKind::kF16>(tile_tokens);
+    case Type::kBF16:
+      return float_tile_kernel<V, FloatKind::kBF16>(tile_tokens);
+    case Type::kQ4_0:
+      return quantized_tile_kernel<V, FormatQ4_0>(form, tile_tokens);
+    case Type::kQ4_1:
+      return quantized_tile_kernel<V, FormatQ4_1>(form, tile_tokens);
+    case Type::kQ5_0:
+      return quantized_tile_kernel<V, FormatQ5_0>(form, tile_tokens);
+    case Type::kQ5_1:
+      return quantized_tile_kernel<V, FormatQ5_1>(form, tile_tokens);
+    case Type::kQ8_0:
+      return quantized_tile_kernel<V, FormatQ8_0>(form, tile_tokens);
+    case Type::kQ2_K:
+      return quantized_tile_kernel<V, FormatQ2_K>(form, tile_tokens);
+    case Type::kQ3_K:
+      return quantized_tile_kernel<V, FormatQ3_K>(form, tile_tokens);
+    case Type::kQ4_K:
+      return quantized_tile_kernel<V, FormatQ4_K>(form, tile_tokens);
+    case Type::kQ5_K:
+      return quantized_tile_kernel<V, FormatQ5_K>(form, tile_tokens);
+    case Type::kQ6_K:
+      return quantized_tile_kernel<V, FormatQ6_K>(form, tile_tokens);
+    case Type::kIQ4_NL:
+      return quantized_tile_kernel<V, FormatIQ4_NL>(form, tile_tokens);
+    case Type::kIQ4_XS:
+      return quantized_tile_kernel<V, FormatIQ4_XS>(form, tile_tokens);
+    case Type::kMXFP4:
+      return quantized_tile_kernel<V, FormatMXFP4>(form, tile_tokens);
+  }
+  return nullptr;
+}
+
+// Columns of one token into its lane of a tile.
+template <class V>
+struct Quantizer {
+  using F = typename V::F;
+  using I = typename V::I;
+  static constexpr int kVectors = kBlockColumns / V::kLanes;
+
+  static void block(const float* x, uint8_t* record, int lane, int tile_tokens, bool is_wide) {
+    F v[kVectors];
+    for (int i = 0; i < kVectors; ++i) v[i] = V::load(x + i * V::kLanes);
+    F low = v[0], high = v[0];
+    for (int i = 1; i < kVectors; ++i) {
+      low = V::min(low, v[i]);
+      high = V::max(high, v[i]);
+    }
+    const float levels = is_wide ? 65535.0f : 255.0f;
+    const float minimum = V::smallest(low);
+    const float scale = (V::largest(high) - minimum) / levels;
+    const float inverse = scale > 0 ? 1.0f / scale : 0.0f;
+    uint8_t* codes = record + lane * kBlockColumns;
+    uint8_t* high_codes = codes + tile_tokens * kBlockColumns;
+    I total = V::int_zero();
+    for (int i = 0; i < kVectors; ++i) {
+      // min and max return their second operand for a NaN: it must not reach the conversion.
+      F u = V::mul(V::sub(v[i], V::set1(minimum)), V::set1(inverse));
+      u = V::min(V::max(u, V::zero()), V::set1(levels));
+      const I code = V::to_int(u);
+      total = V::int_add(total, code);
+      if (is_wide) {
+        V::store_planes(codes + i * V::kLanes, high_codes + i * V::kLanes, code);
+      } else {
+        V::store_u8(codes + i * V::kLanes, code);
+      }
+    }
+    float* numbers =
+        reinterpret_cast<float*>(record + tile_tokens * kBlockColumns * (is_wide ? 2 : 1)) + lane;
+    numbers[0] = scale;
+    numbers[tile_tokens] = minimum;
+    numbers[2 * tile_tokens] =
+        scale * static_cast<float>(V::int_sum(total)) + kBlockColumns * minimum;
+  }
+
+  static void run(const float* x, int first_block, int end_block, uint8_t* tile, int lane,
+                  int tile_tokens, ActivationForm form) {
+    const size_t record_bytes = activation_record_bytes(form, tile_tokens);
+    for (int b = first_block; b < end_block; ++b) {
+      uint8_t* record = tile + static_cast<size_t>(b) * record_bytes;
+      const float* from = x + static_cast<ptrdiff_t>(b) * kBlockColumns;
+      if (form == ActivationForm::kFloats) {
+        float* to = reinterpret_cast<float*>(record) + lane * kBlockColumns;
+        __builtin_memcpy(to, from, kBlockColumns * sizeof(float));
+      } else {
+        block(from, record, lane, tile_tokens, form == ActivationForm::kCodes16);
+      }
+    }
+  }
+};
+
+}  // namespace sluice::backend::cpu

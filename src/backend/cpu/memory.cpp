@@ -1,0 +1,110 @@
+#include "backend/cpu/memory.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdio>
+#include <fstream>
+#include <limits>
+#include <sstream>
+#include <utility>
+
+#include "base/error.h"
+#include "base/units.h"
+
+namespace sluice::backend::cpu {
+namespace {
+
+constexpr size_t kHugePage = size_t{2} << 20;
+constexpr size_t kSmallPage = 4096;
+
+[[noreturn]] void throw_out_of_memory(size_t needed, const std::string& purpose) {
+  throw Error(ErrorCode::kOutOfMemory,
+              purpose + " needs " + format_bytes(needed) + " of memory, " +
+                  format_bytes(available_memory()) +
+                  " are free: choose a smaller model or context, or free memory");
+}
+
+// A number of bytes from a cgroup file; the largest number for "max" or no file.
+size_t read_limit(const char* path) {
+  std::ifstream file(path);
+  size_t value = 0;
+  return file >> value ? value : std::numeric_limits<size_t>::max();
+}
+
+size_t round_up(size_t value, size_t unit) { return (value + unit - 1) / unit * unit; }
+
+}  // namespace
+
+size_t available_memory() {
+  size_t available = std::numeric_limits<size_t>::max();
+  std::ifstream meminfo("/proc/meminfo");
+  for (std::string line; std::getline(meminfo, line);) {
+    unsigned long long kilobytes = 0;
+    if (std::sscanf(line.c_str(), "MemAvailable: %llu kB", &kilobytes) == 1) {
+      available = static_cast<size_t>(kilobytes) * 1024;
+    }
+  }
+  const size_t limit = read_limit("/sys/fs/cgroup/memory.max");
+  if (limit != std::numeric_limits<size_t>::max()) {
+    const size_t used = read_limit("/sys/fs/cgroup/memory.current");
+    // File pages count as used but can be taken back; the system's own estimate knows about them.
+    available = std::min(available, limit > used ? std::max(limit - used, limit / 2) : limit / 2);
+  }
+  return available;
+}
+
+HugeBuffer::HugeBuffer(size_t size_bytes, const std::string& purpose) {
+  if (size_bytes == 0) return;
+  if (size_bytes > available_memory()) throw_out_of_memory(size_bytes, purpose);
+  const size_t page = size_bytes >= kHugePage ? kHugePage : kSmallPage;
+  const size_t rounded = round_up(size_bytes, page);
+  void* memory = ::mmap(nullptr, rounded + page, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED) throw_out_of_memory(size_bytes, purpose);
+  // Trim the mapping to whole, aligned pages.
+  const auto start = reinterpret_cast<uintptr_t>(memory);
+  const uintptr_t aligned = round_up(start, page);
+  if (aligned > start) ::munmap(memory, aligned - start);
+  const size_t behind = start + page - aligned;
+  if (behind > 0) ::munmap(reinterpret_cast<void*>(aligned + rounded), behind);
+  data_ = reinterpret_cast<std::byte*>(aligned);
+  size_ = rounded;
+  if (page == kHugePage) ::madvise(data_, size_, MADV_HUGEPAGE);
+}
+
+HugeBuffer::~HugeBuffer() {
+  if (data_) ::munmap(data_, size_);
+}
+
+HugeBuffer::HugeBuffer(HugeBuffer&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+
+HugeBuffer& HugeBuffer::operator=(HugeBuffer&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+
+void drop_file_pages(std::span<const std::byte> bytes) {
+  const uintptr_t begin = round_up(reinterpret_cast<uintptr_t>(bytes.data()), kSmallPage);
+  const uintptr_t end =
+      (reinterpret_cast<uintptr_t>(bytes.data()) + bytes.size()) / kSmallPage * kSmallPage;
+  if (begin >= end) return;
+  // Anonymous memory would lose its contents: only what the system lists as a file, not writable.
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; std::getline(maps, line);) {
+    unsigned long from = 0, to = 0;
+    char flags[5] = {};
+    if (std::sscanf(line.c_str(), "%lx-%lx %4s", &from, &to, flags) != 3) continue;
+    if (begin < from || end > to) continue;
+    const bool is_file = line.find(" /") != std::string::npos;
+    if (is_file && flags[1] == '-') {
+      ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+    }
+    return;
+  }
+}
+
+}  // namespace sluice::backend::cpu

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+
+namespace sluice::backend::cpu {
+
+// Zeroed memory from the system on huge pages where they are to be had: matrices and the cache are
+// read from end to end, and small pages cost a tenth of the bandwidth. Pages come with first use.
+class HugeBuffer {
+ public:
+  HugeBuffer() = default;
+  // Throws Error(kOutOfMemory) naming `purpose`, what was needed and what was free.
+  HugeBuffer(size_t size_bytes, const std::string& purpose);
+  ~HugeBuffer();
+  HugeBuffer(HugeBuffer&& other) noexcept;
+  HugeBuffer& operator=(HugeBuffer&& other) noexcept;
+
+  std::byte* data() const { return data_; }
+  size_t size() const { return size_; }
+
+ private:
+  std::byte* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+// Bytes that this process can still get without swapping: the system's estimate, and what its
+// cgroup leaves.
+size_t available_memory();
+
+// Lets go of the pages of `bytes` if they are a read-only file mapping: they come back from the
+// page cache when touched again. Other memory is left alone.
+void drop_file_pages(std::span<const std::byte> bytes);
+
+}  // namespace sluice::backend::cpu

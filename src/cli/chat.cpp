@@ -1,0 +1,322 @@
+#include "cli/chat.h"
+
+#include <cstdio>
+#include <sstream>
+
+#include "base/error.h"
+#include "cli/show_text.h"
+#include "cli/terminal.h"
+
+namespace sluice::cli {
+namespace {
+
+constexpr const char* kHelp = R"(Available Commands:
+  /set            Set session variables
+  /show           Show model information
+  /load <model>   Go on with another model
+  /list           List the models
+  /clear          Clear session context
+  /bye            Exit
+  /?, /help       Help for a command
+  /? shortcuts    Help for keyboard shortcuts
+
+Use """ to begin and end a multi-line message.
+
+)";
+constexpr const char* kSetHelp = R"(Available Commands:
+  /set parameter ...     Set a parameter: temperature 0, seed 42, num_ctx 8192, stop "###" ...
+  /set system <text>     Set system message
+  /set history           Enable history
+  /set nohistory         Disable history
+  /set wordwrap          Enable wordwrap
+  /set nowordwrap        Disable wordwrap
+  /set format json       Enable JSON mode
+  /set noformat          Disable formatting
+  /set verbose           Show timings
+  /set quiet             Do not show timings
+  /set think [level]     Let the model think
+  /set nothink           Do not let it think
+
+)";
+constexpr const char* kShowHelp = R"(Available Commands:
+  /show info         Show details for this model
+  /show license      Show model license
+  /show modelfile    Show Modelfile for this model
+  /show parameters   Show parameters for this model
+  /show system       Show system message
+  /show template     Show prompt template
+
+)";
+constexpr const char* kShortcuts = R"(Available keyboard shortcuts:
+  Ctrl + a            Move to the beginning of the line
+  Ctrl + e            Move to the end of the line
+  Alt + b, Alt + f    Move one word back, forward
+  Ctrl + k, Ctrl + u  Delete to the end, to the beginning of the line
+  Ctrl + w            Delete the word before the cursor
+  Ctrl + l            Clear the screen
+  Ctrl + r            Search the history
+  Ctrl + c            Stop the reply
+  Ctrl + d            Exit
+
+)";
+
+std::vector<std::string> split_words(const std::string& line) {
+  std::istringstream stream(line);
+  std::vector<std::string> words;
+  for (std::string word; stream >> word;) words.push_back(word);
+  return words;
+}
+
+std::string unquoted(std::string text) {
+  for (const std::string quote : {"\"\"\"", "\""}) {
+    if (text.size() >= 2 * quote.size() && text.starts_with(quote) && text.ends_with(quote)) {
+      return text.substr(quote.size(), text.size() - 2 * quote.size());
+    }
+  }
+  return text;
+}
+
+// What follows the first `count` words of a line.
+std::string rest_of(const std::string& line, int count) {
+  size_t position = 0;
+  for (int i = 0; i < count; ++i) {
+    position = line.find_first_not_of(' ', position);
+    if (position == std::string::npos) return "";
+    position = line.find(' ', position);
+    if (position == std::string::npos) return "";
+  }
+  position = line.find_first_not_of(' ', position);
+  return position == std::string::npos ? "" : line.substr(position);
+}
+
+}  // namespace
+
+Chat::Chat(ServerLink link, const std::string& model, ChatSettings settings,
+           const std::string& history_path)
+    : link_(std::move(link)),
+      model_(model),
+      settings_(std::move(settings)),
+      editor_(history_path) {}
+
+api::Json Chat::request_base() const {
+  api::Json body = {{"model", model_}};
+  if (!settings_.keep_alive.is_null()) body["keep_alive"] = settings_.keep_alive;
+  if (!settings_.options.empty()) body["options"] = settings_.options;
+  return body;
+}
+
+// An empty request: the model is in memory when the first message is typed.
+void Chat::load() {
+  Spinner spinner("loading " + model_);
+  const api::Json body = request_base();
+  link_.call("POST", "/api/generate", &body);
+}
+
+void Chat::run() {
+  load();
+  std::printf("Send a message (/? for help)\n");
+  while (true) {
+    LineEditor::Result input = editor_.read_line(">>> ");
+    if (input.end == LineEditor::End::kEndOfInput) {
+      std::printf("\n");
+      return;
+    }
+    if (input.end == LineEditor::End::kInterrupt) {
+      std::printf("Use Ctrl + d or /bye to exit.\n");
+      continue;
+    }
+    const std::optional<std::string> text = read_block(std::move(input.line));
+    if (!text || text->find_first_not_of(" \n") == std::string::npos) continue;
+    try {
+      if (take_line(*text) == Next::kEnd) return;
+    } catch (const Error& error) {
+      std::fflush(stdout);
+      std::fprintf(stderr, "Error: %s\n", error.what());
+    }
+  }
+}
+
+// Follows """ over the lines until it is closed; nothing when Ctrl-C drops the message.
+std::optional<std::string> Chat::read_block(std::string first_line) {
+  static const std::string kQuotes = "\"\"\"";
+  editor_.add_to_history(first_line);
+  const bool is_set_system = first_line.starts_with("/set system ");
+  const size_t open = first_line.find(kQuotes);
+  if (open == std::string::npos || (open != 0 && !is_set_system)) return first_line;
+  std::string prefix = first_line.substr(0, open);
+  std::string text = first_line.substr(open + kQuotes.size());
+  while (true) {
+    const size_t close = text.find(kQuotes);
+    if (close != std::string::npos) return prefix + text.substr(0, close);
+    LineEditor::Result input = editor_.read_line("... ");
+    if (input.end != LineEditor::End::kLine) return std::nullopt;
+    editor_.add_to_history(input.line);
+    text += "\n" + input.line;
+  }
+}
+
+Chat::Next Chat::take_line(const std::string& line) {
+  const std::vector<std::string> words = split_words(line);
+  // A path at the beginning of a message is no command.
+  const bool is_command =
+      !words.empty() && words[0].starts_with('/') && words[0].find('/', 1) == std::string::npos;
+  if (is_command) return command(line);
+  say(line);
+  return Next::kGoOn;
+}
+
+Chat::Next Chat::command(const std::string& line) {
+  const std::vector<std::string> words = split_words(line);
+  const std::string& name = words[0];
+  if (name == "/bye" || name == "/exit") return Next::kEnd;
+  if (name == "/clear") {
+    messages_ = api::Json::array();
+    std::printf("Cleared session context\n");
+  } else if (name == "/set") {
+    set(words, line);
+  } else if (name == "/show") {
+    show(words);
+  } else if (name == "/load") {
+    if (words.size() != 2) {
+      std::printf("Usage:\n  /load <modelname>\n");
+    } else {
+      switch_model(words[1]);
+    }
+  } else if (name == "/list" || name == "/ls") {
+    list();
+  } else if (name == "/save") {
+    std::printf("/save is not supported yet.\n");
+  } else if (name == "/?" || name == "/help") {
+    const std::string topic = words.size() > 1 ? words[1] : "";
+    std::fputs(topic == "set" || topic == "/set"     ? kSetHelp
+               : topic == "show" || topic == "/show" ? kShowHelp
+               : topic == "shortcuts"                ? kShortcuts
+                                                     : kHelp,
+               stdout);
+  } else {
+    std::printf("Unknown command '%s'. Type /? for help\n", name.c_str());
+  }
+  return Next::kGoOn;
+}
+
+void Chat::say(const std::string& text) {
+  api::Json body = request_base();
+  api::Json sent = api::Json::array();
+  if (!settings_.system.empty()) {
+    sent.push_back({{"role", "system"}, {"content", settings_.system}});
+  }
+  for (const api::Json& message : messages_) sent.push_back(message);
+  const api::Json question = {{"role", "user"}, {"content", text}};
+  sent.push_back(question);
+  body["messages"] = std::move(sent);
+  if (!settings_.format.empty()) body["format"] = settings_.format;
+  if (!settings_.think.is_null()) body["think"] = settings_.think;
+  const ShownReply reply = show_reply(link_, "/api/chat", body, settings_.view);
+  std::printf("\n\n");
+  // An interrupted reply stays part of the conversation: the person has read it.
+  messages_.push_back(question);
+  messages_.push_back({{"role", "assistant"}, {"content", reply.content}});
+}
+
+void Chat::set_parameter(const std::vector<std::string>& words) {
+  if (words.size() < 4) {
+    std::printf("Usage:\n  /set parameter <name> <value>\n");
+    return;
+  }
+  const std::string& key = words[2];
+  if (key == "stop") settings_.options.erase("stop");
+  std::string values;
+  for (size_t i = 3; i < words.size(); ++i) {
+    set_option(settings_.options, key, unquoted(words[i]));
+    values += (i == 3 ? "" : ", ") + words[i];
+  }
+  std::printf("Set parameter '%s' to '%s'\n", key.c_str(), values.c_str());
+}
+
+void Chat::set(const std::vector<std::string>& words, const std::string& line) {
+  const std::string what = words.size() > 1 ? words[1] : "";
+  if (what == "parameter") {
+    set_parameter(words);
+  } else if (what == "system") {
+    settings_.system = unquoted(rest_of(line, 2));
+    std::printf("Set system message.\n");
+  } else if (what == "history" || what == "nohistory") {
+    editor_.set_history_enabled(what == "history");
+  } else if (what == "wordwrap" || what == "nowordwrap") {
+    settings_.view.word_wrap = what == "wordwrap";
+    std::printf("Set '%s' mode.\n", what.c_str());
+  } else if (what == "verbose" || what == "quiet") {
+    settings_.view.verbose = what == "verbose";
+    std::printf("Set '%s' mode.\n", what.c_str());
+  } else if (what == "format") {
+    if (words.size() < 3 || words[2] != "json") {
+      std::printf("Invalid or missing format. For 'json' mode use '/set format json'\n");
+      return;
+    }
+    settings_.format = "json";
+    std::printf("Set format to 'json' mode.\n");
+  } else if (what == "noformat") {
+    settings_.format.clear();
+    std::printf("Disabled format.\n");
+  } else if (what == "think") {
+    settings_.think = words.size() > 2 ? api::Json(words[2]) : api::Json(true);
+    std::printf("Set 'think' mode.\n");
+  } else if (what == "nothink") {
+    settings_.think = false;
+    std::printf("Set 'nothink' mode.\n");
+  } else {
+    std::fputs(kSetHelp, stdout);
+  }
+}
+
+void Chat::show(const std::vector<std::string>& words) {
+  const std::string what = words.size() > 1 ? words[1] : "";
+  const bool is_known = what == "info" || what == "license" || what == "modelfile" ||
+                        what == "parameters" || what == "system" || what == "template";
+  if (!is_known) {
+    std::fputs(kShowHelp, stdout);
+    return;
+  }
+  const api::Json body = {{"model", model_}};
+  const api::Json reply = link_.call("POST", "/api/show", &body);
+  std::string text =
+      what == "info" ? show_text(reply, false) : api::string_field(reply, what).value_or("");
+  if (what == "system" && !settings_.system.empty()) text = settings_.system;
+  if (what == "parameters" && !settings_.options.empty()) {
+    text += "\nUser defined parameters:\n";
+    for (const auto& [key, value] : settings_.options.items()) {
+      text += key + std::string(key.size() < 30 ? 30 - key.size() : 1, ' ') +
+              api::dump_json(value) + "\n";
+    }
+  }
+  if (text.empty()) text = "No " + what + " was specified for this model.";
+  std::printf("%s\n", text.c_str());
+}
+
+void Chat::switch_model(const std::string& name) {
+  const std::string before = model_;
+  std::printf("Loading model '%s'\n", name.c_str());
+  model_ = name;
+  try {
+    load();
+    messages_ = api::Json::array();
+  } catch (const Error& error) {
+    model_ = before;
+    if (error.code() != ErrorCode::kNotFound) throw;
+    std::printf("Couldn't find model '%s'\n", name.c_str());
+  }
+}
+
+void Chat::list() {
+  const api::Json reply = link_.call("GET", "/api/tags");
+  std::vector<std::vector<std::string>> rows = {{"NAME", "ID", "MODIFIED"}};
+  const api::Json* models = api::array_field(reply, "models");
+  for (const api::Json& model : models ? *models : api::Json::array()) {
+    rows.push_back({api::string_field(model, "name").value_or(""),
+                    api::string_field(model, "digest").value_or("").substr(0, 12),
+                    relative_time(api::string_field(model, "modified_at").value_or(""))});
+  }
+  print_table(rows);
+}
+
+}  // namespace sluice::cli

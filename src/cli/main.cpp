@@ -1,0 +1,82 @@
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <exception>
+#include <new>
+#include <string>
+
+#include "base/error.h"
+#include "cli/commands.h"
+#include "server/version.h"
+
+namespace {
+
+constexpr const char* kExamples = R"(
+Examples:
+  sluice run smollm2:135m                        chat in the terminal
+  sluice run smollm2:135m "why is the sky blue?" one reply, then the end
+  cat notes.txt | sluice run smollm2:135m "sum this up"
+  sluice run ./model.gguf                        run a file, without a store or server
+  sluice import model.gguf mine:7b               put a file into the store
+  sluice serve                                   answer Ollama's and OpenAI's clients on port 11434
+  sluice loadtest                                measure a running server
+  sluice top                                     watch it
+
+Each command explains itself: sluice COMMAND --help
+Settings come from flags, then SLUICE_HOST, SLUICE_MODELS, SLUICE_KEEP_ALIVE,
+SLUICE_CONTEXT_LENGTH, SLUICE_MAX_QUEUE, SLUICE_MAX_LOADED_MODELS, SLUICE_ORIGINS, SLUICE_DEBUG,
+SLUICE_NOHISTORY, then the same names with OLLAMA_, then the defaults.)";
+
+void add_commands(CLI::App& app) {
+  using namespace sluice::cli;
+  add_run(app);
+  add_serve(app);
+  add_list(app);
+  add_ps(app);
+  add_show(app);
+  add_rm(app);
+  add_stop(app);
+  add_import(app);
+  add_tokenize(app);
+  add_render(app);
+  add_perplexity(app);
+  add_bench(app);
+  add_loadtest(app);
+  add_top(app);
+  add_version(app);
+}
+
+int run(int argc, char** argv) {
+  CLI::App app("Runs language models on this machine: deploy, chat, serve, measure, watch.",
+               "sluice");
+  app.set_version_flag("-v,--version", "sluice version " + std::string(sluice::server::kVersion));
+  app.footer(kExamples);
+  app.require_subcommand(1);
+  add_commands(app);
+  try {
+    app.parse(argc, argv);
+    return 0;
+  } catch (const CLI::ParseError& error) {
+    const int status = error.get_exit_code();
+    if (status == 0) return app.exit(error);  // --help and --version
+    std::fprintf(stderr, "Error: %s\nRun with --help for what there is.\n", error.what());
+    return 2;
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run(argc, argv);
+  } catch (const sluice::Error& error) {
+    std::fflush(stdout);
+    std::fprintf(stderr, "Error: %s\n", error.what());
+    return error.code() == sluice::ErrorCode::kCancelled ? 130 : 1;
+  } catch (const std::bad_alloc&) {
+    std::fputs("Error: not enough memory\n", stderr);
+    return 1;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "Error: %s\n", error.what());
+    return 1;
+  }
+}

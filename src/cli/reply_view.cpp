@@ -1,0 +1,143 @@
+#include "cli/reply_view.h"
+
+#include <unistd.h>
+
+#include <charconv>
+#include <cstdio>
+#include <memory>
+
+#include "base/error.h"
+#include "base/units.h"
+#include "cli/terminal.h"
+
+namespace sluice::cli {
+namespace {
+
+void print(const std::string& text) {
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  std::fflush(stdout);
+}
+
+int64_t number(const api::Json& object, const char* name) {
+  return api::int_field(object, name, 0, INT64_MAX).value_or(0);
+}
+
+// Prints the pieces of one reply, thinking between lines of its own.
+class Printer {
+ public:
+  explicit Printer(const ReplyViewOptions& options)
+      : options_(options),
+        wrapper_(options.word_wrap && is_terminal(STDOUT_FILENO) ? terminal_width(STDOUT_FILENO)
+                                                                 : 0) {}
+
+  void add(const std::string& thinking, const std::string& content) {
+    if (!thinking.empty() && !options_.hide_thinking) {
+      if (!is_thinking_) print("Thinking...\n");
+      is_thinking_ = true;
+      print(wrapper_.push(thinking));
+    }
+    if (content.empty()) return;
+    if (is_thinking_) {
+      print(wrapper_.flush() + "\n...done thinking.\n\n");
+      is_thinking_ = false;
+    }
+    print(wrapper_.push(content));
+  }
+  void finish() { print(wrapper_.flush()); }
+
+ private:
+  ReplyViewOptions options_;
+  WordWrapper wrapper_;
+  bool is_thinking_ = false;
+};
+
+}  // namespace
+
+ShownReply show_reply(ServerLink& link, const std::string& target, const api::Json& body,
+                      const ReplyViewOptions& options) {
+  ShownReply shown;
+  Printer printer(options);
+  auto spinner = std::make_unique<Spinner>("");
+  InterruptGuard guard([&link] { link.abort(); });
+  try {
+    link.stream(target, body, [&](const api::Json& line) {
+      spinner.reset();
+      const api::Json* message = api::object_field(line, "message");
+      const api::Json& source = message ? *message : line;
+      const std::string content =
+          api::string_field(source, message ? "content" : "response").value_or("");
+      printer.add(api::string_field(source, "thinking").value_or(""), content);
+      shown.content += content;
+      if (api::bool_field(line, "done").value_or(false)) shown.last = line;
+      return !guard.was_interrupted();
+    });
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kCancelled || !guard.was_interrupted()) throw;
+  }
+  spinner.reset();
+  printer.finish();
+  shown.was_interrupted = guard.was_interrupted();
+  if (options.verbose && !shown.last.is_null()) {
+    std::fflush(stdout);
+    std::fputs(("\n\n" + timing_text(shown.last)).c_str(), stderr);
+  }
+  return shown;
+}
+
+std::string timing_text(const api::Json& final_object) {
+  std::string out;
+  const auto line = [&out](const char* label, const std::string& value) {
+    char text[160];
+    std::snprintf(text, sizeof text, "%-22s%s\n", label, value.c_str());
+    out += text;
+  };
+  const auto duration = [&](const char* label, const char* field) {
+    if (const int64_t value = number(final_object, field); value > 0) {
+      line(label, format_go_duration(std::chrono::nanoseconds(value)));
+    }
+  };
+  const auto rate = [&](const char* label, int64_t count, int64_t nanoseconds) {
+    if (count == 0 || nanoseconds == 0) return;
+    char text[64];
+    std::snprintf(text, sizeof text, "%.2f tokens/s",
+                  static_cast<double>(count) * 1e9 / static_cast<double>(nanoseconds));
+    line(label, text);
+  };
+  const auto count = [&](const char* label, int64_t value) {
+    if (value > 0) line(label, std::to_string(value) + " token(s)");
+  };
+  const int64_t prompt = number(final_object, "prompt_eval_count");
+  const int64_t reply = number(final_object, "eval_count");
+  duration("total duration:", "total_duration");
+  duration("load duration:", "load_duration");
+  count("prompt eval count:", prompt);
+  duration("prompt eval duration:", "prompt_eval_duration");
+  rate("prompt eval rate:", prompt, number(final_object, "prompt_eval_duration"));
+  count("eval count:", reply);
+  duration("eval duration:", "eval_duration");
+  rate("eval rate:", reply, number(final_object, "eval_duration"));
+  return out;
+}
+
+void set_option(api::Json& options, const std::string& key, const std::string& value) {
+  if (key.empty() || value.empty()) {
+    throw Error(ErrorCode::kInvalidArgument, "an option is written KEY=VALUE, not '" + key + "'");
+  }
+  if (key == "stop") {
+    if (!options.contains("stop")) options["stop"] = api::Json::array();
+    options["stop"].push_back(value);
+    return;
+  }
+  double number = 0;
+  const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
+  if (error == std::errc() && end == value.data() + value.size()) {
+    options[key] = api::parse_json(value.starts_with('.') ? "0" + value : value);
+  } else if (value == "true" || value == "false") {
+    options[key] = value == "true";
+  } else {
+    throw Error(ErrorCode::kInvalidArgument,
+                "the value of the option '" + key + "' must be a number, but is '" + value + "'");
+  }
+}
+
+}  // namespace sluice::cli

@@ -1,0 +1,167 @@
+#include <unistd.h>
+
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "base/units.h"
+#include "cli/chat.h"
+#include "cli/commands.h"
+#include "cli/reply_view.h"
+#include "cli/server_link.h"
+#include "cli/settings.h"
+#include "cli/terminal.h"
+
+namespace sluice::cli {
+namespace {
+
+struct Flags {
+  std::string model;
+  std::vector<std::string> prompt;
+  std::vector<std::string> options;  // KEY=VALUE
+  std::string system;
+  std::string format;
+  std::string keep_alive;
+  std::string think;
+  int threads = 0;
+  bool verbose = false;
+  bool no_word_wrap = false;
+  bool hide_thinking = false;
+  bool raw = false;
+};
+
+// Flags that are options of the request under another name.
+constexpr const char* kOptionFlags[] = {"temperature", "top_k",       "top_p",  "min_p",
+                                        "seed",        "num_predict", "num_ctx"};
+
+api::Json read_options(const Flags& flags) {
+  api::Json options = api::Json::object();
+  for (const std::string& option : flags.options) {
+    const size_t equals = option.find('=');
+    if (equals == std::string::npos) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  "--option wants KEY=VALUE, for example --option top_k=20, not '" + option + "'");
+    }
+    set_option(options, option.substr(0, equals), option.substr(equals + 1));
+  }
+  return options;
+}
+
+api::Json read_think(const std::string& text) {
+  if (text.empty()) return nullptr;
+  if (text == "true" || text == "false") return text == "true";
+  return text;
+}
+
+api::Json read_keep_alive(const std::string& text) {
+  if (text.empty()) return nullptr;
+  const api::KeepAlive value = api::parse_keep_alive_text(text);  // checks it
+  return value == api::kForever ? api::Json(-1) : api::Json(format_go_duration(value));
+}
+
+std::string joined(const std::vector<std::string>& words) {
+  std::string text;
+  for (const std::string& word : words) text += (text.empty() ? "" : " ") + word;
+  return text;
+}
+
+void one_shot(ServerLink& link, const Flags& flags, const ChatSettings& settings,
+              const std::string& prompt) {
+  api::Json body = {{"model", link.model()}, {"prompt", prompt}};
+  if (!settings.options.empty()) body["options"] = settings.options;
+  if (!settings.system.empty()) body["system"] = settings.system;
+  if (!settings.format.empty()) body["format"] = settings.format;
+  if (!settings.think.is_null()) body["think"] = settings.think;
+  if (!settings.keep_alive.is_null()) body["keep_alive"] = settings.keep_alive;
+  if (flags.raw) body["raw"] = true;
+  const ShownReply reply = show_reply(link, "/api/generate", body, settings.view);
+  std::printf("\n\n");
+  if (reply.was_interrupted) throw Error(ErrorCode::kCancelled, "stopped by Ctrl-C");
+}
+
+void run(const Flags& flags) {
+  const Settings settings = read_settings();
+  ChatSettings chat;
+  chat.options = read_options(flags);
+  chat.system = flags.system;
+  chat.format = flags.format;
+  chat.think = read_think(flags.think);
+  chat.keep_alive = read_keep_alive(flags.keep_alive);
+  chat.view.verbose = flags.verbose;
+  chat.view.hide_thinking = flags.hide_thinking;
+
+  const bool is_input_piped = !is_terminal(STDIN_FILENO);
+  std::string prompt = joined(flags.prompt);
+  const bool is_chat = prompt.empty() && !is_input_piped && is_terminal(STDOUT_FILENO);
+  chat.view.word_wrap = !flags.no_word_wrap && is_chat;
+  // A model that is not there should be told before input is waited for.
+  ServerLink link = ServerLink::for_model(settings, flags.model, flags.threads);
+  if (is_chat) {
+    const std::string model = link.model();
+    Chat(std::move(link), model, std::move(chat),
+         settings.keeps_history ? home_folder() + "/.sluice/history" : "")
+        .run();
+    return;
+  }
+  if (is_input_piped) {
+    const std::string input = read_standard_input();
+    prompt = prompt.empty() ? input : input.empty() ? prompt : input + "\n\n" + prompt;
+  }
+  if (prompt.empty()) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "nothing to say: give a PROMPT or pipe one in; without both, run it in a terminal "
+                "to chat");
+  }
+  one_shot(link, flags, chat, prompt);
+}
+
+void add_option_flags(CLI::App& command, const std::shared_ptr<Flags>& flags) {
+  for (const char* name : kOptionFlags) {
+    std::string flag = std::string("--") + name;
+    for (char& c : flag) c = c == '_' ? '-' : c;
+    std::string names = flag;
+    if (flag != std::string("--") + name) names += std::string(",--") + name;
+    command
+        .add_option_function<std::string>(
+            names,
+            [flags, key = std::string(name)](const std::string& value) {
+              flags->options.push_back(key + "=" + value);
+            },
+            "The option " + std::string(name))
+        ->type_name("NUMBER");
+  }
+}
+
+}  // namespace
+
+void add_run(CLI::App& app) {
+  auto flags = std::make_shared<Flags>();
+  CLI::App* command = app.add_subcommand(
+      "run", "Chat with a model, or print one reply to PROMPT and standard input");
+  command->add_option("MODEL", flags->model, "Name in the store, or path of a GGUF file")
+      ->required();
+  command->add_option("PROMPT", flags->prompt, "What to say; none: a chat in the terminal");
+  command->add_flag("--verbose", flags->verbose, "Print timings after each reply");
+  command->add_option("--system", flags->system, "System message");
+  command->add_option("--format", flags->format, "json: the reply is JSON");
+  command->add_option("--think", flags->think, "Let the model think: true, false, low .. max")
+      ->expected(0, 1)
+      ->default_str("true");
+  command->add_flag("--hidethinking", flags->hide_thinking, "Do not print what it thinks");
+  command->add_option("--keepalive", flags->keep_alive, "How long the model stays loaded (5m)");
+  command->add_flag("--nowordwrap", flags->no_word_wrap, "Do not break lines between words");
+  command->add_flag("--raw", flags->raw, "Take the prompt as it is, without the chat template");
+  command
+      ->add_option("-t,--threads", flags->threads,
+                   "Compute threads, when no server runs (default: all cores)")
+      ->check(CLI::Range(1, 1024));
+  command->add_option("-o,--option", flags->options, "Any option, KEY=VALUE (repeatable)")
+      ->expected(1)
+      ->take_all();
+  add_option_flags(*command, flags);
+  command->callback([flags] { run(*flags); });
+}
+
+}  // namespace sluice::cli

@@ -1,0 +1,154 @@
+#include "cli/server_link.h"
+
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include "base/error.h"
+#include "server/server.h"
+
+namespace sluice::cli {
+namespace {
+
+ErrorCode code_for_status(int status) {
+  switch (status) {
+    case 400:
+      return ErrorCode::kInvalidArgument;
+    case 404:
+      return ErrorCode::kNotFound;
+    case 409:
+      return ErrorCode::kAlreadyExists;
+    case 503:
+      return ErrorCode::kBusy;
+    default:
+      return ErrorCode::kIo;
+  }
+}
+
+// The text of an error reply, or what can be said without one.
+Error reply_error(const http::Response& response) {
+  std::string text;
+  try {
+    const api::Json body = api::parse_json(response.body);
+    text = api::string_field(body, "error").value_or("");
+  } catch (const Error&) {
+  }
+  if (text.empty()) text = "the server answered with status " + std::to_string(response.status);
+  return Error(code_for_status(response.status), text);
+}
+
+bool answers(const http::Url& url) {
+  try {
+    http::ClientOptions options;
+    options.connect_timeout = std::chrono::milliseconds(500);
+    options.idle_timeout = std::chrono::milliseconds(2000);
+    http::Client client(url, options);
+    http::Request request;
+    request.method = "HEAD";
+    request.target = "/";
+    return client.send(request).status == 200;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+}  // namespace
+
+ServerLink::ServerLink() = default;
+ServerLink::~ServerLink() = default;
+ServerLink::ServerLink(ServerLink&&) noexcept = default;
+ServerLink& ServerLink::operator=(ServerLink&&) noexcept = default;
+
+ServerLink ServerLink::connect(const Settings& settings) {
+  ServerLink link;
+  const http::Url url = http::parse_url(settings.host);
+  if (!answers(url)) {
+    throw Error(ErrorCode::kIo, "no server answers at " + url.text() +
+                                    "; run 'sluice serve' to start one, or set SLUICE_HOST");
+  }
+  link.client_ = std::make_unique<http::Client>(url);
+  return link;
+}
+
+ServerLink ServerLink::embed(const Settings& settings, const std::string& model_path,
+                             int num_threads) {
+  ServerLink link;
+  server::ServerOptions options;
+  options.store_root = settings.models_dir;
+  options.models.keep_alive = api::kForever;
+  options.load.default_context = settings.context_length;
+  options.load.num_sequences = 1;
+  options.load.num_threads = num_threads;
+  options.num_preparers = 1;
+  if (!model_path.empty()) {
+    options.extra_models.push_back({server::name_for_file(model_path), model_path});
+    link.model_ = options.extra_models.front().name;
+  }
+  // Standard output belongs to the reply; only what goes wrong is told.
+  spdlog::set_default_logger(spdlog::stderr_logger_mt("sluice"));
+  spdlog::set_level(settings.is_debug ? spdlog::level::debug : spdlog::level::err);
+  link.server_ = std::make_unique<server::Server>(options);
+  link.server_->start();
+  link.client_ = std::make_unique<http::Client>(http::parse_url(link.server_->url()));
+  return link;
+}
+
+ServerLink ServerLink::connect_or_embed(const Settings& settings) {
+  if (answers(http::parse_url(settings.host))) return connect(settings);
+  return embed(settings, "", 0);
+}
+
+ServerLink ServerLink::for_model(const Settings& settings, const std::string& model,
+                                 int num_threads) {
+  if (is_model_path(model)) return embed(settings, expand_home(model), num_threads);
+  const http::Url url = http::parse_url(settings.host);
+  ServerLink link;
+  if (answers(url)) {
+    link.client_ = std::make_unique<http::Client>(url);
+  } else {
+    link = embed(settings, "", num_threads);
+  }
+  link.model_ = model;
+  return link;
+}
+
+api::Json ServerLink::call(const std::string& method, const std::string& target,
+                           const api::Json* body) {
+  http::Request request;
+  request.method = method;
+  request.target = target;
+  if (body) request.body = api::dump_json(*body);
+  const http::Response response = client_->send(request);
+  if (response.status / 100 != 2) throw reply_error(response);
+  return response.body.empty() ? api::Json::object() : api::parse_json(response.body);
+}
+
+void ServerLink::stream(const std::string& target, const api::Json& body,
+                        const std::function<bool(const api::Json&)>& on_line) {
+  http::Request request;
+  request.method = "POST";
+  request.target = target;
+  request.body = api::dump_json(body);
+  std::string held;
+  const auto take_line = [&](std::string_view line) {
+    const api::Json object = api::parse_json(line);
+    if (const auto error = api::string_field(object, "error")) {
+      throw Error(ErrorCode::kIo, *error);
+    }
+    return on_line(object);
+  };
+  const http::Response response = client_->stream(request, [&](std::string_view data) {
+    held += data;
+    size_t start = 0;
+    for (size_t end; (end = held.find('\n', start)) != std::string::npos; start = end + 1) {
+      if (!take_line(std::string_view(held).substr(start, end - start))) return false;
+    }
+    held.erase(0, start);
+    return true;
+  });
+  if (response.status / 100 != 2) throw reply_error(response);
+  if (!held.empty()) take_line(held);
+}
+
+void ServerLink::abort() { client_->abort(); }
+
+}  // namespace sluice::cli

@@ -1,0 +1,55 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "api/json.h"
+#include "cli/settings.h"
+#include "http/client.h"
+
+namespace sluice::server {
+class Server;
+}
+
+namespace sluice::cli {
+
+// A server to talk to over HTTP: the one that runs already, or one of our own inside this process.
+class ServerLink {
+ public:
+  // The running server. Throws Error(kIo) when there is none.
+  static ServerLink connect(const Settings& settings);
+  // The running server, else one of our own on the same store.
+  static ServerLink connect_or_embed(const Settings& settings);
+  // For `run`: as above; a path always gets a server of its own, which knows the file under the
+  // name that model() then gives.
+  static ServerLink for_model(const Settings& settings, const std::string& model, int num_threads);
+
+  ~ServerLink();
+  ServerLink(ServerLink&&) noexcept;
+  ServerLink& operator=(ServerLink&&) noexcept;
+
+  const std::string& model() const { return model_; }
+  bool is_embedded() const { return server_ != nullptr; }
+
+  // One request and its whole JSON reply ({} when empty). Throws Error with the server's own text.
+  api::Json call(const std::string& method, const std::string& target,
+                 const api::Json* body = nullptr);
+  // Calls `on_line` with every JSON object of a streamed reply until it returns false. Throws
+  // Error, also for an error line of the stream.
+  void stream(const std::string& target, const api::Json& body,
+              const std::function<bool(const api::Json&)>& on_line);
+  // Ends a running stream() from another thread; it throws Error(kCancelled).
+  void abort();
+
+ private:
+  ServerLink();
+  static ServerLink embed(const Settings& settings, const std::string& model_path, int num_threads);
+
+  std::unique_ptr<server::Server> server_;
+  std::unique_ptr<http::Client> client_;
+  std::string model_;
+};
+
+}  // namespace sluice::cli

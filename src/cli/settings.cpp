@@ -1,0 +1,123 @@
+#include "cli/settings.h"
+
+#include <pwd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <cstdlib>
+
+#include "base/error.h"
+#include "store/store.h"
+
+namespace sluice::cli {
+namespace {
+
+std::string trimmed(std::string_view text) {
+  const auto is_outer = [](char c) { return c == ' ' || c == '\t' || c == '"' || c == '\''; };
+  while (!text.empty() && is_outer(text.front())) text.remove_prefix(1);
+  while (!text.empty() && is_outer(text.back())) text.remove_suffix(1);
+  return std::string(text);
+}
+
+int environment_int(const std::string& name, int least, int otherwise) {
+  const auto text = environment(name);
+  if (!text) return otherwise;
+  int value = 0;
+  const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), value);
+  if (error != std::errc() || end != text->data() + text->size() || value < 0) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "the environment variable SLUICE_" + name + " (or OLLAMA_" + name +
+                    ") must be a whole number, but is '" + *text + "'");
+  }
+  return value < least ? otherwise : value;
+}
+
+// As Ollama reads them: anything that is not clearly false is true.
+bool environment_bool(const std::string& name) {
+  const auto text = environment(name);
+  return text && *text != "0" && *text != "false" && *text != "f" && *text != "F" &&
+         *text != "False" && *text != "FALSE";
+}
+
+std::vector<std::string> split_commas(const std::string& text) {
+  std::vector<std::string> parts;
+  size_t start = 0;
+  while (start <= text.size()) {
+    const size_t comma = std::min(text.find(',', start), text.size());
+    std::string part = trimmed(std::string_view(text).substr(start, comma - start));
+    if (!part.empty()) parts.push_back(std::move(part));
+    start = comma + 1;
+  }
+  return parts;
+}
+
+bool is_regular_file(const std::string& path) {
+  struct stat info {};
+  return ::stat(path.c_str(), &info) == 0 && !S_ISDIR(info.st_mode);
+}
+
+}  // namespace
+
+std::optional<std::string> environment(const std::string& name) {
+  for (const char* prefix : {"SLUICE_", "OLLAMA_"}) {
+    const char* value = std::getenv((prefix + name).c_str());
+    if (value == nullptr) continue;
+    std::string text = trimmed(value);
+    if (!text.empty()) return text;
+  }
+  return std::nullopt;
+}
+
+std::string home_folder() {
+  if (const char* home = std::getenv("HOME"); home != nullptr && *home != '\0') return home;
+  const passwd* entry = getpwuid(getuid());
+  return entry != nullptr ? entry->pw_dir : "/";
+}
+
+Settings read_settings() {
+  Settings settings;
+  settings.host = environment("HOST").value_or(settings.host);
+  settings.models_dir = environment("MODELS").value_or(home_folder() + "/.ollama/models");
+  if (const auto text = environment("KEEP_ALIVE")) {
+    settings.keep_alive = api::parse_keep_alive_text(*text);
+  }
+  settings.context_length = environment_int("CONTEXT_LENGTH", 1, settings.context_length);
+  settings.max_queue = environment_int("MAX_QUEUE", 1, settings.max_queue);
+  settings.max_loaded_models = environment_int("MAX_LOADED_MODELS", 1, settings.max_loaded_models);
+  settings.origins = split_commas(environment("ORIGINS").value_or(""));
+  settings.is_debug = environment_bool("DEBUG");
+  settings.keeps_history = !environment_bool("NOHISTORY");
+  return settings;
+}
+
+bool is_model_path(const std::string& model) {
+  if (model.starts_with("/") || model.starts_with("./") || model.starts_with("../") ||
+      model.starts_with("~/") || model.ends_with(".gguf")) {
+    return true;
+  }
+  return is_regular_file(model);
+}
+
+std::string expand_home(const std::string& path) {
+  return path.starts_with("~/") ? home_folder() + path.substr(1) : path;
+}
+
+std::string resolve_model_path(const std::string& model) {
+  if (is_model_path(model)) return expand_home(model);
+  const store::Store store(read_settings().models_dir);
+  try {
+    const store::ModelRecord record = store.get(model);
+    if (record.model_path.empty()) {
+      throw Error(ErrorCode::kUnsupported, "model '" + model + "' has no GGUF weights");
+    }
+    return record.model_path;
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kNotFound) throw;
+    throw Error(ErrorCode::kNotFound,
+                std::string(error.what()) +
+                    "; `sluice list` shows what is there, `sluice import FILE NAME` adds a model");
+  }
+}
+
+}  // namespace sluice::cli

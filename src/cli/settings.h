@@ -1,0 +1,42 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "api/request.h"
+
+namespace sluice::cli {
+
+// What the environment says, read in one place: SLUICE_x, else OLLAMA_x, else the default. Commands
+// lay their flags over it.
+struct Settings {
+  std::string host = "127.0.0.1:11434";  // where to listen, and where clients look  (HOST)
+  std::string models_dir;                // the store; default ~/.ollama/models      (MODELS)
+  api::KeepAlive keep_alive = std::chrono::minutes(5);  //                        (KEEP_ALIVE)
+  int context_length = 4096;         // num_ctx of requests that do not say (CONTEXT_LENGTH)
+  int max_queue = 512;               //                                          (MAX_QUEUE)
+  int max_loaded_models = 3;         //                                  (MAX_LOADED_MODELS)
+  std::vector<std::string> origins;  // separated by commas                        (ORIGINS)
+  bool is_debug = false;             //                                              (DEBUG)
+  bool keeps_history = true;         //                                          (NOHISTORY)
+};
+// Throws Error(kInvalidArgument) naming the variable and what it should hold.
+Settings read_settings();
+
+// The value of SLUICE_<name>, else OLLAMA_<name>, without spaces and quotes around it; nothing when
+// both are unset or empty.
+std::optional<std::string> environment(const std::string& name);
+
+// True for what means a file rather than a name in the store: an existing file, or text that can
+// only be a path ("./x", "/x", "~/x", "x.gguf").
+bool is_model_path(const std::string& model);
+// `model` with "~" replaced, when it is a path.
+std::string expand_home(const std::string& path);
+// The GGUF file behind a name in the store or a path. Throws Error(kNotFound) saying what there is
+// instead and how to add a model.
+std::string resolve_model_path(const std::string& model);
+
+std::string home_folder();
+
+}  // namespace sluice::cli

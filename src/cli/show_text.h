@@ -1,0 +1,13 @@
+#pragma once
+
+#include <string>
+
+#include "api/json.h"
+
+namespace sluice::cli {
+
+// The blocks that `show` prints, from the reply of /api/show: Model, Capabilities, Parameters,
+// System, License; with `verbose` also Metadata and Tensors. Indented by two spaces.
+std::string show_text(const api::Json& reply, bool verbose);
+
+}  // namespace sluice::cli

@@ -1,0 +1,198 @@
+#include "cli/terminal.h"
+
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <cstdio>
+#include <ctime>
+#include <fstream>
+#include <sstream>
+#include <utility>
+
+#include "base/error.h"
+#include "base/units.h"
+
+namespace sluice::cli {
+namespace {
+
+constexpr size_t kMaxInput = size_t{64} << 20;
+
+std::atomic<bool> g_interrupted = false;
+static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler sets it");
+
+// Characters, not bytes: good enough for columns of names.
+size_t display_width(const std::string& text) {
+  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) {
+    return (static_cast<unsigned char>(c) & 0xC0) != 0x80;
+  }));
+}
+
+}  // namespace
+
+bool is_terminal(int file_descriptor) { return isatty(file_descriptor) == 1; }
+
+int terminal_width(int file_descriptor) {
+  winsize size{};
+  if (ioctl(file_descriptor, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return 80;
+  return size.ws_col;
+}
+
+void print_table(const std::vector<std::vector<std::string>>& rows) {
+  std::vector<size_t> widths;
+  for (const auto& row : rows) {
+    widths.resize(std::max(widths.size(), row.size()));
+    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], display_width(row[i]));
+  }
+  std::string out;
+  for (const auto& row : rows) {
+    for (size_t i = 0; i < row.size(); ++i) {
+      out += row[i] + std::string(widths[i] - display_width(row[i]) + 4, ' ');
+    }
+    out += '\n';
+  }
+  std::fputs(out.c_str(), stdout);
+}
+
+std::string relative_time(const std::string& rfc3339) {
+  std::tm parts{};
+  const char* rest = strptime(rfc3339.c_str(), "%Y-%m-%dT%H:%M:%S", &parts);
+  if (rest == nullptr) return "";
+  while (*rest == '.' || (*rest >= '0' && *rest <= '9')) ++rest;
+  std::time_t time = timegm(&parts);
+  if (*rest == '+' || *rest == '-') {
+    int hours = 0;
+    int minutes = 0;
+    if (std::sscanf(rest + 1, "%2d:%2d", &hours, &minutes) == 2) {
+      const int offset = (hours * 60 + minutes) * 60;
+      time -= *rest == '+' ? offset : -offset;
+    }
+  }
+  const std::chrono::seconds distance(time - std::time(nullptr));
+  if (distance > std::chrono::hours(24 * 365 * 20)) return "Forever";
+  const bool is_past = distance.count() <= 0;
+  return format_human_duration(is_past ? -distance : distance) + (is_past ? " ago" : " from now");
+}
+
+std::string read_standard_input() {
+  std::string text;
+  std::array<char, 65536> piece;
+  while (true) {
+    const ssize_t size = ::read(STDIN_FILENO, piece.data(), piece.size());
+    if (size < 0 && errno == EINTR) continue;
+    if (size < 0) throw io_error("cannot read", "standard input", errno);
+    if (size == 0) return text;
+    text.append(piece.data(), static_cast<size_t>(size));
+    if (text.size() > kMaxInput) {
+      throw Error(ErrorCode::kInvalidArgument, "standard input is larger than 64 MiB");
+    }
+  }
+}
+
+std::string read_file(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) throw io_error("cannot open", path, errno);
+  std::ostringstream text;
+  text << file.rdbuf();
+  if (file.bad() || (text.fail() && file.peek() != EOF)) throw io_error("cannot read", path, EIO);
+  return std::move(text).str();
+}
+
+Spinner::Spinner(std::string text) : text_(std::move(text)) {
+  if (is_terminal(STDERR_FILENO)) {
+    thread_ = std::thread([this] { turn(); });
+  }
+}
+
+Spinner::~Spinner() { stop(); }
+
+void Spinner::stop() {
+  {
+    std::lock_guard lock(mutex_);
+    is_stopping_ = true;
+  }
+  changed_.notify_all();
+  if (thread_.joinable()) thread_.join();
+}
+
+void Spinner::turn() {
+  static constexpr std::array<const char*, 10> kFrames = {"⠋", "⠙", "⠹", "⠸", "⠼",
+                                                          "⠴", "⠦", "⠧", "⠇", "⠏"};
+  std::unique_lock lock(mutex_);
+  // What is over at once needs no sign.
+  changed_.wait_for(lock, std::chrono::milliseconds(200), [this] { return is_stopping_; });
+  if (is_stopping_) return;
+  for (size_t i = 0; !is_stopping_; ++i) {
+    std::fprintf(stderr, "\r%s %s", kFrames[i % kFrames.size()], text_.c_str());
+    changed_.wait_for(lock, std::chrono::milliseconds(80));
+  }
+  std::fputs("\r\033[K", stderr);
+}
+
+InterruptGuard::InterruptGuard(std::function<void()> action) {
+  g_interrupted = false;
+  struct sigaction handler = {};
+  handler.sa_handler = [](int) { g_interrupted = true; };
+  handler.sa_flags = SA_RESTART;
+  sigaction(SIGINT, &handler, nullptr);
+  watcher_ = std::thread([this, action = std::move(action)] {
+    while (!is_done_ && !g_interrupted) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    if (g_interrupted) action();
+  });
+}
+
+InterruptGuard::~InterruptGuard() {
+  is_done_ = true;
+  watcher_.join();
+  signal(SIGINT, SIG_DFL);
+}
+
+bool InterruptGuard::was_interrupted() const { return g_interrupted; }
+
+void WordWrapper::put_word(std::string& out) {
+  const int length = static_cast<int>(display_width(word_));
+  const int gap = static_cast<int>(spaces_.size());
+  if (column_ > 0 && column_ + gap + length > width_) {
+    out += '\n';
+    column_ = 0;
+  } else {
+    out += spaces_;
+    column_ += gap;
+  }
+  out += word_;
+  column_ += length;
+  spaces_.clear();
+  word_.clear();
+}
+
+std::string WordWrapper::push(const std::string& text) {
+  if (width_ <= 0) return text;
+  std::string out;
+  for (const char c : text) {
+    if (c != ' ' && c != '\n') {
+      word_ += c;
+      continue;
+    }
+    if (!word_.empty()) put_word(out);
+    if (c == '\n') {
+      out += '\n';
+      column_ = 0;
+      spaces_.clear();
+    } else {
+      spaces_ += ' ';
+    }
+  }
+  return out;
+}
+
+std::string WordWrapper::flush() {
+  std::string out;
+  if (!word_.empty()) put_word(out);
+  return out;
+}
+
+}  // namespace sluice::cli

@@ -1,0 +1,105 @@
+#include "text/tokenizer.h"
+
+#include <cstdio>
+#include <memory>
+#include <string>
+
+#include "base/error.h"
+#include "cli/commands.h"
+#include "cli/settings.h"
+#include "cli/terminal.h"
+#include "gguf/file.h"
+
+namespace sluice::cli {
+namespace {
+
+struct Flags {
+  std::string model;
+  std::string text;
+  std::string file;
+  bool ids_only = false;
+  bool bos = false;
+  bool plain = false;
+  bool has_text = false;
+};
+
+// The text of a token with what would disturb a table written as escapes.
+std::string printable(std::string_view bytes) {
+  std::string out;
+  for (const char c : bytes) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (c == '\n') {
+      out += "\\n";
+    } else if (c == '\t') {
+      out += "\\t";
+    } else if (byte < 0x20 || byte == 0x7f) {
+      char escape[8];
+      std::snprintf(escape, sizeof escape, "\\x%02x", byte);
+      out += escape;
+    } else {
+      out += c;
+    }
+  }
+  return out;
+}
+
+std::string table(const text::Tokenizer& tokenizer, const std::vector<text::TokenId>& ids) {
+  std::string out;
+  for (const text::TokenId id : ids) {
+    char number[16];
+    std::snprintf(number, sizeof number, "%8d  ", id);
+    out += number;
+    out += "\"" + printable(tokenizer.token_bytes(id, true)) + "\"\n";
+  }
+  return out;
+}
+
+std::string id_line(const std::vector<text::TokenId>& ids) {
+  std::string out;
+  out.reserve(ids.size() * 6);
+  for (const text::TokenId id : ids) {
+    if (!out.empty()) out += ' ';
+    out += std::to_string(id);
+  }
+  return out + "\n";
+}
+
+void tokenize(const Flags& flags) {
+  const gguf::File file = gguf::File::open(resolve_model_path(flags.model));
+  const auto tokenizer = text::Tokenizer::from_gguf(file);
+  const std::string text = !flags.file.empty() ? read_file(expand_home(flags.file))
+                           : flags.has_text    ? flags.text
+                                               : read_standard_input();
+  text::EncodeOptions options;
+  options.parse_special = !flags.plain;
+  std::vector<text::TokenId> ids = tokenizer->encode(text, options);
+  if (flags.bos) {
+    const auto bos = tokenizer->bos();
+    if (!bos) throw Error(ErrorCode::kInvalidArgument, "this model has no BOS token");
+    ids.insert(ids.begin(), *bos);
+  }
+  const std::string out = flags.ids_only ? id_line(ids) : table(*tokenizer, ids);
+  std::fwrite(out.data(), 1, out.size(), stdout);
+}
+
+}  // namespace
+
+void add_tokenize(CLI::App& app) {
+  auto flags = std::make_shared<Flags>();
+  CLI::App* command = app.add_subcommand(
+      "tokenize", "Show the tokens of a text (an argument, -f FILE, or standard input)");
+  command->add_option("MODEL", flags->model, "Name in the store, or path of a GGUF file")
+      ->required();
+  CLI::Option* text = command->add_option("TEXT", flags->text, "The text");
+  command->add_option("-f,--file", flags->file, "Take the bytes of this file")->excludes(text);
+  command->add_flag("--ids", flags->ids_only, "Only the ids, on one line");
+  command->add_flag("--bos", flags->bos, "Put the model's BOS token first");
+  command->add_flag("--plain", flags->plain,
+                    "Treat the names of special tokens in the text as plain text");
+  command->callback([flags, text] {
+    flags->has_text = text->count() > 0;
+    tokenize(*flags);
+  });
+}
+
+}  // namespace sluice::cli

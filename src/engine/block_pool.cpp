@@ -1,0 +1,153 @@
+#include "engine/block_pool.h"
+
+#include <algorithm>
+#include <random>
+#include <string>
+#include <unordered_set>
+
+#include "base/error.h"
+
+namespace sluice::engine {
+namespace {
+
+void require(bool is_true, const std::string& what) {
+  if (!is_true) throw Error(ErrorCode::kInternal, "block pool: " + what);
+}
+
+// Clients choose the tokens: without a secret seed they could choose them to collide.
+uint64_t random_seed() {
+  std::random_device device;
+  return uint64_t{device()} << 32 | device();
+}
+
+}  // namespace
+
+size_t BlockPool::KeyHash::operator()(const Key& key) const {
+  uint64_t hash = seed ^ key.before;
+  for (const text::TokenId token : key.tokens) {
+    hash = (hash ^ static_cast<uint32_t>(token)) * 0x9E3779B97F4A7C15u;
+    hash ^= hash >> 29;
+  }
+  return hash;
+}
+
+BlockPool::BlockPool(int num_blocks, bool enable_prefix_cache)
+    : enable_prefix_cache_(enable_prefix_cache), by_key_(0, KeyHash{random_seed()}) {
+  if (num_blocks <= 0) {
+    throw Error(ErrorCode::kInvalidArgument, "num_blocks must be positive: no cache, no sequence");
+  }
+  blocks_.resize(static_cast<size_t>(num_blocks));
+  empty_.reserve(blocks_.size());
+  for (BlockId block = num_blocks - 1; block >= 0; --block) empty_.push_back(block);
+}
+
+BlockId BlockPool::allocate() {
+  BlockId block = oldest_;
+  if (!empty_.empty()) {
+    block = empty_.back();
+    empty_.pop_back();
+  } else {
+    require(block >= 0, "allocate() without a free block");
+    unlink_from_cached(block);
+    by_key_.erase(blocks_[block].key);
+    blocks_[block].name = kEmptyPrefix;
+  }
+  blocks_[block].num_references = 1;
+  return block;
+}
+
+void BlockPool::release(BlockId block) {
+  Block& released = blocks_[block];
+  require(released.num_references > 0, "block released twice");
+  if (--released.num_references > 0) return;
+  if (released.name == kEmptyPrefix) {
+    empty_.push_back(block);
+  } else {
+    append_to_cached(block);
+  }
+}
+
+std::optional<NamedBlock> BlockPool::acquire_cached(PrefixName before, BlockTokens tokens) {
+  if (by_key_.empty()) return std::nullopt;
+  Key key{before, {}};
+  std::copy(tokens.begin(), tokens.end(), key.tokens.begin());
+  const auto found = by_key_.find(key);
+  if (found == by_key_.end()) return std::nullopt;
+  Block& block = blocks_[found->second];
+  if (block.num_references == 0) unlink_from_cached(found->second);
+  ++block.num_references;
+  return NamedBlock{found->second, block.name};
+}
+
+NamedBlock BlockPool::publish(BlockId block, PrefixName before, BlockTokens tokens) {
+  if (!enable_prefix_cache_) return {block, kEmptyPrefix};
+  require(blocks_[block].num_references == 1 && blocks_[block].name == kEmptyPrefix,
+          "only a block of one's own can be published, once");
+  if (const auto equal = acquire_cached(before, tokens)) {
+    release(block);
+    return *equal;
+  }
+  Block& published = blocks_[block];
+  published.name = ++last_name_;
+  published.key.before = before;
+  std::copy(tokens.begin(), tokens.end(), published.key.tokens.begin());
+  by_key_.emplace(published.key, block);
+  return {block, published.name};
+}
+
+void BlockPool::append_to_cached(BlockId block) {
+  blocks_[block].older = newest_;
+  blocks_[block].newer = -1;
+  (newest_ >= 0 ? blocks_[newest_].newer : oldest_) = block;
+  newest_ = block;
+  ++num_cached_;
+}
+
+void BlockPool::unlink_from_cached(BlockId block) {
+  const auto [older, newer] = std::pair(blocks_[block].older, blocks_[block].newer);
+  (older >= 0 ? blocks_[older].newer : oldest_) = newer;
+  (newer >= 0 ? blocks_[newer].older : newest_) = older;
+  --num_cached_;
+}
+
+void BlockPool::check_integrity() const {
+  std::vector<char> is_listed(blocks_.size(), 0);
+  for (const BlockId block : empty_) {
+    require(!is_listed[block], "a block is in the empty list twice");
+    is_listed[block] = 1;
+    require(blocks_[block].num_references == 0, "an empty block is referenced");
+    require(blocks_[block].name == kEmptyPrefix, "an empty block has a name");
+  }
+  int num_listed = 0;
+  BlockId older = -1;
+  for (BlockId block = oldest_; block >= 0; older = block, block = blocks_[block].newer) {
+    require(!is_listed[block], "a block is in two lists or a list has a ring");
+    is_listed[block] = 1;
+    require(blocks_[block].older == older, "the list of cached blocks is torn");
+    require(blocks_[block].num_references == 0, "a cached block is referenced");
+    require(blocks_[block].name != kEmptyPrefix, "a cached block has no name");
+    ++num_listed;
+  }
+  require(older == newest_ && num_listed == num_cached_, "the cached blocks are miscounted");
+
+  std::unordered_set<PrefixName> names{kEmptyPrefix};
+  size_t num_named = 0;
+  for (const Block& block : blocks_) {
+    if (block.name != kEmptyPrefix) {
+      ++num_named;
+      require(names.insert(block.name).second, "two blocks have one name");
+    }
+  }
+  require(num_named == by_key_.size(), "names and blocks differ in number");
+  for (BlockId id = 0; id < num_total(); ++id) {
+    const Block& block = blocks_[id];
+    require(block.num_references >= 0, "negative references");
+    require((block.num_references == 0) == (is_listed[id] != 0), "a block is lost");
+    if (block.name == kEmptyPrefix) continue;
+    const auto found = by_key_.find(block.key);
+    require(found != by_key_.end() && found->second == id, "a named block cannot be found");
+    require(names.contains(block.key.before), "a prefix was evicted before what follows it");
+  }
+}
+
+}  // namespace sluice::engine

@@ -1,0 +1,120 @@
+#include "engine/reply.h"
+
+#include <exception>
+#include <utility>
+
+namespace sluice::engine {
+
+Reply::Reply(Request request, const text::Tokenizer& tokenizer, int token_limit,
+             Clock::time_point submitted)
+    : request_(std::move(request)),
+      tokenizer_(&tokenizer),
+      token_limit_(token_limit),
+      submitted_(submitted) {}
+
+Reply::Outcome Reply::advance(const Sequence& sequence, std::span<float> logits,
+                              Clock::time_point now) {
+  if (request_.max_tokens == 0) return {std::nullopt, FinishReason::kMaxTokens};
+  if (!generation_) {
+    generation_ = std::make_unique<Generation>(request_, *tokenizer_);
+    generation_->first_token = now;
+  }
+  OutputToken output = sample(sequence, logits);
+  const text::TokenId token = output.token;
+  generation_->last_token = now;
+  ++num_output_tokens_;
+  if (tokenizer_->is_end_of_generation(token) && !request_.ignore_end_of_sequence) {
+    return {token, FinishReason::kEndOfSequence};
+  }
+  generation_->tokens.push_back(std::move(output));
+  const bool hit_stop = push_text(generation_->decoder.push(token));
+  const auto reason = end_after(sequence, hit_stop);
+  if (!reason && !generation_->text.empty()) emit_text();
+  return {token, reason};
+}
+
+OutputToken Reply::sample(const Sequence& sequence, std::span<float> logits) {
+  OutputToken output;
+  if (request_.num_top_logprobs < 0) {
+    output.token = generation_->sampler.sample(logits, sequence.tokens);
+    return output;
+  }
+  // The model's own probabilities: taken before the penalties change the logits.
+  std::vector<float> unchanged(logits.begin(), logits.end());
+  const text::TokenId token = generation_->sampler.sample(logits, sequence.tokens);
+  return logprobs(unchanged, token, request_.num_top_logprobs);
+}
+
+// Why the reply ends behind the token just sampled, which `sequence` does not hold yet.
+std::optional<FinishReason> Reply::end_after(const Sequence& sequence, bool hit_stop) const {
+  if (hit_stop) return FinishReason::kStopString;
+  if (num_output_tokens_ == request_.max_tokens) return FinishReason::kMaxTokens;
+  const int num_tokens = static_cast<int>(sequence.tokens.size()) + 1;
+  if (num_tokens >= token_limit_) return FinishReason::kContextFull;
+  return std::nullopt;
+}
+
+// True when the text ran into a stop string.
+bool Reply::push_text(const std::string& piece) {
+  text::StopMatcher::Result result = generation_->matcher.push(piece);
+  generation_->text += result.text;
+  if (result.stop_index) stop_string_ = request_.stop_strings[*result.stop_index];
+  return result.stop_index.has_value();
+}
+
+void Reply::finish(const Sequence& sequence, FinishReason reason, const std::string& error,
+                   Clock::time_point now) {
+  if (generation_) {
+    if (reason != FinishReason::kStopString) {
+      // The start of a character that never came may still complete a stop string.
+      const bool hit_stop = push_text(generation_->decoder.flush());
+      if (!hit_stop) generation_->text += generation_->matcher.flush();
+      const bool is_natural = reason == FinishReason::kEndOfSequence ||
+                              reason == FinishReason::kMaxTokens ||
+                              reason == FinishReason::kContextFull;
+      if (hit_stop && is_natural) reason = FinishReason::kStopString;
+    }
+    if (!generation_->text.empty() || !generation_->tokens.empty()) emit_text();
+  }
+  Event event;
+  event.is_final = true;
+  event.reason = reason;
+  if (reason == FinishReason::kStopString) event.stop_string = stop_string_;
+  event.error = error;
+  event.num_prompt_tokens = sequence.num_prompt_tokens;
+  event.num_cached_tokens = sequence.num_cached_tokens;
+  event.num_output_tokens = num_output_tokens_;
+  event.timings = timings(sequence, now);
+  deliver(event);
+}
+
+void Reply::emit_text() {
+  Event event;
+  event.text = std::exchange(generation_->text, {});
+  event.tokens = std::exchange(generation_->tokens, {});
+  deliver(event);
+}
+
+void Reply::deliver(const Event& event) {
+  if (!request_.on_event) return;
+  // After a failure only the final event is still owed.
+  if (callback_error_ && !event.is_final) return;
+  try {
+    request_.on_event(event);
+  } catch (const std::exception& error) {
+    callback_error_ = std::string("the event callback failed: ") + error.what();
+  } catch (...) {
+    callback_error_ = "the event callback failed";
+  }
+}
+
+Timings Reply::timings(const Sequence& sequence, Clock::time_point now) const {
+  Timings timings;
+  timings.queued = sequence.started.value_or(now) - submitted_;
+  if (!sequence.started) return timings;
+  timings.prefill = (generation_ ? generation_->first_token : now) - *sequence.started;
+  if (generation_) timings.decode = generation_->last_token - generation_->first_token;
+  return timings;
+}
+
+}  // namespace sluice::engine

@@ -1,0 +1,318 @@
+#include "engine/scheduler.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "base/error.h"
+
+namespace sluice::engine {
+namespace {
+
+constexpr int kBlockTokens = backend::kBlockTokens;
+
+int blocks_for(int num_tokens) { return (num_tokens + kBlockTokens - 1) / kBlockTokens; }
+
+BlockTokens tokens_of_block(const Sequence& sequence, int index) {
+  return BlockTokens(sequence.tokens.data() + index * kBlockTokens, kBlockTokens);
+}
+
+// Blocks that end before the last token, which is always computed for its logits.
+int num_cacheable_blocks(const Sequence& sequence) {
+  return (static_cast<int>(sequence.tokens.size()) - 1) / kBlockTokens;
+}
+
+void require(bool is_true, const std::string& what) {
+  if (!is_true) throw Error(ErrorCode::kInternal, "scheduler: " + what);
+}
+
+void require_option(bool is_valid, const std::string& message) {
+  if (!is_valid) throw Error(ErrorCode::kInvalidArgument, message);
+}
+
+}  // namespace
+
+Scheduler::Scheduler(const SchedulerOptions& options)
+    : options_(options), pool_(options.num_blocks, options.enable_prefix_cache) {
+  require_option(options.max_sequences > 0, "max_sequences must be positive");
+  require_option(options.max_batch_tokens >= options.max_sequences,
+                 "max_batch_tokens must be at least max_sequences: a step holds a token of each");
+}
+
+Sequence& Scheduler::add(RequestId id, std::vector<text::TokenId> prompt,
+                         std::optional<Clock::time_point> deadline) {
+  require(!prompt.empty() && prompt.size() < static_cast<size_t>(max_sequence_tokens()),
+          "a prompt that is empty or larger than the cache");
+  const bool is_last = (waiting_.empty() || waiting_.rbegin()->first < id) &&
+                       (running_.empty() || running_.rbegin()->first < id);
+  require(is_last, "ids must rise");
+  auto sequence = std::make_unique<Sequence>();
+  sequence->id = id;
+  sequence->num_prompt_tokens = static_cast<int>(prompt.size());
+  sequence->tokens = std::move(prompt);
+  sequence->deadline = deadline;
+  if (deadline) deadlines_.emplace(*deadline, id);
+  return *waiting_.emplace(id, std::move(sequence)).first->second;
+}
+
+void Scheduler::remove(RequestId id) {
+  Sequence* sequence = find(id);
+  require(sequence != nullptr, "removing a request that is not there");
+  release_blocks(*sequence);
+  if (sequence->deadline) deadlines_.erase({*sequence->deadline, id});
+  if (running_.erase(id) == 0) waiting_.erase(id);
+}
+
+Sequence* Scheduler::find(RequestId id) {
+  for (Sequences* sequences : {&running_, &waiting_}) {
+    if (const auto found = sequences->find(id); found != sequences->end()) {
+      return found->second.get();
+    }
+  }
+  return nullptr;
+}
+
+std::vector<RequestId> Scheduler::expired(Clock::time_point now) const {
+  std::vector<RequestId> ids;
+  for (const auto& [deadline, id] : deadlines_) {
+    if (deadline > now) break;
+    ids.push_back(id);
+  }
+  return ids;
+}
+
+std::span<const Chunk> Scheduler::plan(Clock::time_point now) {
+  chunks_.clear();
+  budget_ = options_.max_batch_tokens;
+  plan_decodes();
+  admit_waiting(now);
+  plan_prefills();
+  std::sort(chunks_.begin(), chunks_.end(),
+            [](const Chunk& a, const Chunk& b) { return a.sequence->id < b.sequence->id; });
+  return chunks_;
+}
+
+void Scheduler::plan_decodes() {
+  // Only sequences behind the iterator are ever preempted, or the one it stands on, as the last.
+  for (auto it = running_.begin(); it != running_.end();) {
+    Sequence& sequence = *it->second;
+    if (!sequence.is_decoding()) {
+      ++it;
+      continue;
+    }
+    const bool is_youngest = std::next(it) == running_.end();
+    if (!may_grow(sequence)) {
+      preempt_youngest();
+      if (is_youngest) return;
+      continue;
+    }
+    if (blocks_for(static_cast<int>(sequence.tokens.size())) >
+        static_cast<int>(sequence.blocks.size())) {
+      sequence.blocks.push_back(pool_.allocate());
+    }
+    plan_chunk(sequence, 1);
+    ++it;
+  }
+}
+
+bool Scheduler::may_grow(const Sequence& sequence) const {
+  return blocks_for(static_cast<int>(sequence.tokens.size())) <=
+             static_cast<int>(sequence.blocks.size()) ||
+         pool_.can_allocate(1);
+}
+
+void Scheduler::preempt_youngest() {
+  auto node = running_.extract(std::prev(running_.end()));
+  Sequence& sequence = *node.mapped();
+  release_blocks(sequence);
+  ++sequence.num_preemptions;
+  ++counters_.num_preemptions;
+  waiting_.insert(std::move(node));
+}
+
+void Scheduler::admit_waiting(Clock::time_point now) {
+  while (!waiting_.empty() && num_running() < options_.max_sequences) {
+    Sequence& next = *waiting_.begin()->second;
+    if (!try_admit(next)) return;
+    if (!next.started) next.started = now;
+    running_.insert(waiting_.extract(waiting_.begin()));
+  }
+}
+
+bool Scheduler::try_admit(Sequence& sequence) {
+  const bool was_refused =
+      sequence.id == refused_id_ && pool_.num_free() <= refused_num_free_ && !running_.empty();
+  if (was_refused) return false;
+  const int num_free = pool_.num_free();
+  const int num_cached_tokens = take_cached_prefix(sequence);
+  const int num_missing = blocks_for(static_cast<int>(sequence.tokens.size())) -
+                          static_cast<int>(sequence.blocks.size());
+  if (!pool_.can_allocate(num_missing + num_running())) {
+    release_blocks(sequence);
+    refused_id_ = sequence.id;
+    refused_num_free_ = num_free;
+    return false;
+  }
+  for (int i = 0; i < num_missing; ++i) sequence.blocks.push_back(pool_.allocate());
+  count_cached(sequence, num_cached_tokens);
+  return true;
+}
+
+// Goes on from where the sequence is; a block of its own that it has begun to compute is given back
+// for the cached one. Returns how many tokens need not be computed.
+int Scheduler::take_cached_prefix(Sequence& sequence) {
+  const int num_computed_before = sequence.num_computed;
+  while (sequence.num_named_blocks < num_cacheable_blocks(sequence)) {
+    const size_t index = static_cast<size_t>(sequence.num_named_blocks);
+    const auto cached = pool_.acquire_cached(sequence.last_name,
+                                             tokens_of_block(sequence, sequence.num_named_blocks));
+    if (!cached) break;
+    if (index == sequence.blocks.size()) {
+      sequence.blocks.push_back(cached->block);
+    } else {
+      pool_.release(std::exchange(sequence.blocks[index], cached->block));
+    }
+    sequence.last_name = cached->name;
+    ++sequence.num_named_blocks;
+    sequence.num_computed = sequence.num_named_blocks * kBlockTokens;
+  }
+  return sequence.num_computed - num_computed_before;
+}
+
+void Scheduler::count_cached(Sequence& sequence, int num_tokens) {
+  counters_.num_cached_tokens += static_cast<uint64_t>(num_tokens);
+  if (sequence.num_preemptions == 0) sequence.num_cached_tokens += num_tokens;
+}
+
+void Scheduler::plan_prefills() {
+  std::vector<Sequence*> prompts;  // running, with no chunk yet; oldest first
+  const size_t num_decodes = chunks_.size();
+  size_t next_decode = 0;
+  for (const auto& [id, sequence] : running_) {
+    if (next_decode < num_decodes && chunks_[next_decode].sequence == sequence.get()) {
+      ++next_decode;
+    } else {
+      count_cached(*sequence, take_cached_prefix(*sequence));
+      prompts.push_back(sequence.get());
+    }
+  }
+  if (prompts.empty()) return;
+  Sequence* oldest = prompts.front();
+  const int reserved = std::min((budget_ + 1) / 2, oldest->num_remaining());
+  int shared = budget_ - reserved;
+  int for_oldest = reserved;
+  std::stable_sort(prompts.begin(), prompts.end(), [](const Sequence* a, const Sequence* b) {
+    return a->num_remaining() < b->num_remaining();
+  });
+  for (Sequence* sequence : prompts) {
+    const bool is_oldest = sequence == oldest;
+    const int wanted = sequence->num_remaining() - (is_oldest ? reserved : 0);
+    const int given = std::min(wanted, shared);
+    shared -= given;
+    if (is_oldest) {
+      for_oldest += given;
+    } else if (given > 0) {
+      plan_chunk(*sequence, given);
+    }
+  }
+  if (for_oldest > 0) plan_chunk(*oldest, for_oldest);
+}
+
+void Scheduler::plan_chunk(Sequence& sequence, int num_tokens) {
+  chunks_.push_back({&sequence, num_tokens, num_tokens == sequence.num_remaining()});
+  budget_ -= num_tokens;
+}
+
+void Scheduler::complete() {
+  for (const Chunk& chunk : chunks_) {
+    Sequence& sequence = *chunk.sequence;
+    const bool is_decode = chunk.num_tokens == 1 && chunk.wants_logits &&
+                           sequence.num_computed >= sequence.num_prompt_tokens;
+    if (!is_decode) counters_.num_prefilled_tokens += static_cast<uint64_t>(chunk.num_tokens);
+    sequence.num_computed += chunk.num_tokens;
+    publish_full_blocks(sequence);
+  }
+  chunks_.clear();
+}
+
+void Scheduler::publish_full_blocks(Sequence& sequence) {
+  if (!options_.enable_prefix_cache) return;
+  while ((sequence.num_named_blocks + 1) * kBlockTokens <= sequence.num_computed) {
+    BlockId& block = sequence.blocks[sequence.num_named_blocks];
+    const NamedBlock named = pool_.publish(block, sequence.last_name,
+                                           tokens_of_block(sequence, sequence.num_named_blocks));
+    block = named.block;
+    sequence.last_name = named.name;
+    ++sequence.num_named_blocks;
+  }
+}
+
+void Scheduler::append(Sequence& sequence, text::TokenId token) {
+  require(sequence.num_remaining() == 0, "appending to a sequence that is not computed");
+  require(static_cast<int>(sequence.tokens.size()) < max_sequence_tokens(),
+          "appending to a sequence that fills the cache");
+  sequence.tokens.push_back(token);
+}
+
+void Scheduler::release_blocks(Sequence& sequence) {
+  // Last to first, so that the cache forgets the end of a prefix before its start.
+  for (; !sequence.blocks.empty(); sequence.blocks.pop_back()) {
+    pool_.release(sequence.blocks.back());
+  }
+  sequence.num_computed = 0;
+  sequence.num_named_blocks = 0;
+  sequence.last_name = kEmptyPrefix;
+}
+
+void Scheduler::for_each_running(const std::function<void(const Sequence&)>& visit) const {
+  for (const auto& [id, sequence] : running_) visit(*sequence);
+}
+
+void Scheduler::for_each_waiting(const std::function<void(const Sequence&)>& visit) const {
+  for (const auto& [id, sequence] : waiting_) visit(*sequence);
+}
+
+void Scheduler::check_integrity() const {
+  pool_.check_integrity();
+  std::vector<int> references(static_cast<size_t>(pool_.num_total()), 0);
+  for (const auto& [id, sequence] : running_) {
+    require(id == sequence->id && !waiting_.contains(id), "a sequence is filed wrongly");
+    require(sequence->num_computed <= static_cast<int>(sequence->tokens.size()),
+            "more computed than there is");
+    require(blocks_for(sequence->num_computed) <= static_cast<int>(sequence->blocks.size()),
+            "computed tokens without a block");
+    for (size_t i = 0; i < sequence->blocks.size(); ++i) {
+      const BlockId block = sequence->blocks[i];
+      ++references[block];
+      const bool is_shared = pool_.num_references(block) > 1;
+      require(!is_shared || static_cast<int>(i) < sequence->num_named_blocks,
+              "a block that is still written is shared");
+    }
+    require(sequence->num_named_blocks * kBlockTokens <= sequence->num_computed,
+            "a named block is not computed");
+  }
+  for (const auto& [id, sequence] : waiting_) {
+    require(sequence->blocks.empty() && sequence->num_computed == 0, "a waiting one holds blocks");
+  }
+  for (BlockId block = 0; block < pool_.num_total(); ++block) {
+    require(references[block] == pool_.num_references(block), "references are miscounted");
+  }
+  require(
+      running_.empty() || waiting_.empty() || running_.rbegin()->first < waiting_.begin()->first,
+      "one was overtaken");
+}
+
+void make_batch(std::span<const Chunk> chunks, backend::Batch& batch) {
+  batch.clear();
+  for (const Chunk& chunk : chunks) {
+    const Sequence& sequence = *chunk.sequence;
+    const int first_token = static_cast<int>(batch.tokens.size());
+    const auto tokens = std::span(sequence.tokens).subspan(sequence.num_computed, chunk.num_tokens);
+    batch.tokens.insert(batch.tokens.end(), tokens.begin(), tokens.end());
+    batch.sequences.push_back(
+        {first_token, chunk.num_tokens, sequence.num_computed, sequence.blocks});
+    if (chunk.wants_logits) batch.logit_rows.push_back(first_token + chunk.num_tokens - 1);
+  }
+}
+
+}  // namespace sluice::engine

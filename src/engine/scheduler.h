@@ -1,0 +1,145 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "backend/backend.h"
+#include "engine/block_pool.h"
+#include "engine/request.h"
+
+namespace sluice::engine {
+
+// One request as the scheduler sees it: its tokens and where they are cached. No text, no sampling.
+struct Sequence {
+  RequestId id = 0;
+  std::vector<text::TokenId> tokens;  // prompt, then reply
+  int num_prompt_tokens = 0;
+  std::optional<Clock::time_point> deadline;
+
+  int num_computed = 0;         // tokens whose keys and values are in `blocks`
+  std::vector<BlockId> blocks;  // the block table; covers all tokens while running
+  int num_named_blocks = 0;     // the first of `blocks`, known to the prefix cache
+  PrefixName last_name = kEmptyPrefix;
+
+  int num_cached_tokens = 0;  // of the prompt, taken from the prefix cache before any preemption
+  int num_preemptions = 0;
+  std::optional<Clock::time_point> started;  // the first step that worked on it
+
+  int num_remaining() const { return static_cast<int>(tokens.size()) - num_computed; }
+  bool is_decoding() const { return num_remaining() == 1; }
+};
+
+struct SchedulerOptions {
+  int num_blocks = 0;
+  int max_batch_tokens = 512;  // token budget of one step
+  int max_sequences = 64;      // most sequences running; at most max_batch_tokens
+  bool enable_prefix_cache = true;
+};
+
+// One sequence's part of a step: its next `num_tokens` tokens that are not computed yet.
+struct Chunk {
+  Sequence* sequence = nullptr;
+  int num_tokens = 0;
+  bool wants_logits = false;  // its last token is among them: the next one can be sampled
+};
+
+struct SchedulerCounters {
+  uint64_t num_prefilled_tokens = 0;  // computed in chunks, after a preemption once more
+  uint64_t num_cached_tokens = 0;     // not computed thanks to the prefix cache
+  uint64_t num_preemptions = 0;
+};
+
+// Decides what each step computes: continuous batching with chunked prefill over a paged cache.
+//
+// - Every decoding sequence first, oldest first. When blocks run short the youngest running
+//   sequence is preempted: it gives its blocks back, keeps its tokens, waits at its old place and
+//   is recomputed. The oldest always gets on, so every request ends.
+// - Waiting requests are admitted strictly in the order of their ids, when the blocks of all their
+//   tokens are free and every running sequence could still grow by one. What the prefix cache holds
+//   is taken from there, also what it learns while a prompt is being computed; the last token is
+//   always computed, for its logits.
+// - The rest of the token budget is prefill: half of it for the oldest prompt, so that none waits
+//   for ever, the other half for those nearest to their first token, so that a short prompt does
+//   not wait for a long one. What they leave goes to the others.
+//
+// A step is plan(), the forward pass, complete(), then append() or remove() for each chunk that
+// wanted logits. A plain object for one thread; time is an argument.
+class Scheduler {
+ public:
+  // Throws Error(kInvalidArgument) naming an option out of range.
+  explicit Scheduler(const SchedulerOptions& options);
+
+  // Most tokens one sequence can ever hold.
+  int max_sequence_tokens() const { return pool_.num_total() * backend::kBlockTokens; }
+
+  // Puts a request at the end of the queue. `id` must be larger than every one before; `prompt` not
+  // empty and below max_sequence_tokens().
+  Sequence& add(RequestId id, std::vector<text::TokenId> prompt,
+                std::optional<Clock::time_point> deadline = {});
+  // Takes a request out, wherever it is, and frees its blocks. Not between plan() and complete().
+  void remove(RequestId id);
+  // Null when there is none.
+  Sequence* find(RequestId id);
+  // Those whose deadline has passed.
+  std::vector<RequestId> expired(Clock::time_point now) const;
+
+  // The next step's chunks, in the order of ids; empty only when there is no request at all.
+  std::span<const Chunk> plan(Clock::time_point now);
+  // The planned chunks have been computed.
+  void complete();
+  // The next token of a sequence whose tokens are all computed.
+  void append(Sequence& sequence, text::TokenId token);
+
+  bool is_idle() const { return running_.empty() && waiting_.empty(); }
+  int num_running() const { return static_cast<int>(running_.size()); }
+  int num_waiting() const { return static_cast<int>(waiting_.size()); }
+  const BlockPool& pool() const { return pool_; }
+  const SchedulerCounters& counters() const { return counters_; }
+  // In the order of ids; of the waiting ones the first is next.
+  void for_each_running(const std::function<void(const Sequence&)>& visit) const;
+  void for_each_waiting(const std::function<void(const Sequence&)>& visit) const;
+
+  // Throws Error(kInternal) saying what does not fit together. For tests and debugging.
+  void check_integrity() const;
+
+ private:
+  // By id, which is the order of arrival.
+  using Sequences = std::map<RequestId, std::unique_ptr<Sequence>>;
+
+  void plan_decodes();
+  void plan_prefills();
+  void plan_chunk(Sequence& sequence, int num_tokens);
+  bool may_grow(const Sequence& sequence) const;
+  void preempt_youngest();
+  void admit_waiting(Clock::time_point now);
+  bool try_admit(Sequence& sequence);
+  int take_cached_prefix(Sequence& sequence);
+  void count_cached(Sequence& sequence, int num_tokens);
+  void publish_full_blocks(Sequence& sequence);
+  void release_blocks(Sequence& sequence);
+
+  const SchedulerOptions options_;
+  BlockPool pool_;
+  Sequences waiting_;
+  Sequences running_;
+  std::set<std::pair<Clock::time_point, RequestId>> deadlines_;
+  std::vector<Chunk> chunks_;
+  int budget_ = 0;  // tokens left in the step being planned
+  SchedulerCounters counters_;
+  // The front of the queue that did not fit, and the free blocks it saw: it is tried again only
+  // when there are more.
+  RequestId refused_id_ = 0;
+  int refused_num_free_ = 0;
+};
+
+// Writes the chunks as the backend wants them. The block tables point into the sequences.
+void make_batch(std::span<const Chunk> chunks, backend::Batch& batch);
+
+}  // namespace sluice::engine

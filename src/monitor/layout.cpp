@@ -1,0 +1,363 @@
+#include "monitor/layout.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdarg>
+#include <cstdio>
+
+#include "base/units.h"
+
+namespace sluice::monitor {
+namespace {
+
+constexpr int kLeastWidth = 40;
+constexpr size_t kLeastTableLines = 1;  // that a table keeps when the screen is short
+
+[[gnu::format(printf, 1, 2)]] std::string print(const char* format, ...) {
+  char text[512];
+  va_list arguments;
+  va_start(arguments, format);
+  const int size = std::vsnprintf(text, sizeof text, format, arguments);
+  va_end(arguments);
+  return std::string(text, std::min(static_cast<size_t>(std::max(size, 0)), sizeof text - 1));
+}
+
+double percent(double share) { return std::clamp(share, 0.0, 99.99) * 100; }
+
+double ratio(double part, double whole) { return whole > 0 ? part / whole : 0; }
+
+// "42 s", "3m 20s", "5h 02m", "12d 3h".
+std::string age_text(std::chrono::nanoseconds age) {
+  const int64_t seconds = std::chrono::duration_cast<std::chrono::seconds>(age).count();
+  if (seconds < 10) return print("%.1f s", std::chrono::duration<double>(age).count());
+  if (seconds < 60) return print("%d s", static_cast<int>(seconds));
+  if (seconds < 3600) {
+    return print("%dm %02ds", static_cast<int>(seconds / 60), static_cast<int>(seconds % 60));
+  }
+  if (seconds < 86'400) {
+    return print("%dh %02dm", static_cast<int>(seconds / 3600),
+                 static_cast<int>(seconds / 60 % 60));
+  }
+  return print("%lldd %dh", static_cast<long long>(seconds / 86'400),
+               static_cast<int>(seconds / 3600 % 24));
+}
+
+using Lines = std::vector<Line>;
+
+// The parts in a row, going on in further lines where the width ends; empty parts are left out.
+void add_wrapped(const std::vector<std::string>& parts, Style style, int width, Lines& lines) {
+  constexpr std::string_view kGap = "  ";
+  constexpr std::string_view kIndent = "    ";
+  std::string text;
+  for (const std::string& part : parts) {
+    if (part.empty()) continue;
+    const bool fits = text.size() + kGap.size() + part.size() <= static_cast<size_t>(width);
+    if (text.empty()) {
+      text = part;
+    } else if (fits) {
+      text.append(kGap).append(part);
+    } else {
+      lines.push_back({text, style});
+      text = std::string(kIndent) + part;
+    }
+  }
+  lines.push_back({text, style});
+}
+
+std::string of_total(double part, double whole, const std::string& text) {
+  return bar(ratio(part, whole), 0, 12) + " " + text;
+}
+
+void add_server(const View& view, int width, Lines& lines) {
+  const ServerSample& server = view.now.server;
+  if (server.kind == ServerKind::kNone) {
+    lines.push_back({"No server: " + printable(server.error), Style::kWarning});
+    return;
+  }
+  const std::string program = server.kind == ServerKind::kSluice ? "sluice " : "Ollama ";
+  add_wrapped({program + printable(server.version) + " at " + view.url,
+               server.uptime.count() > 0 ? "up " + age_text(server.uptime) : "",
+               server.pid > 0 ? print("process %d", server.pid) : "",
+               server.num_connections > 0 ? print("%d connections", server.num_connections) : "",
+               server.is_draining ? "shutting down" : ""},
+              Style::kTitle, width, lines);
+}
+
+std::string model_memory(const ModelSample& model) {
+  if (model.weights_bytes == 0) return "";
+  std::string text = format_bytes(model.weights_bytes);
+  if (model.cache_bytes > 0) text += " + cache " + format_bytes(model.cache_bytes);
+  if (model.workspace_bytes > 0) text += " + work " + format_bytes(model.workspace_bytes);
+  return text;
+}
+
+void add_loading_model(const ModelSample& model, int width, Lines& lines) {
+  const int num_waiting = model.num_waiting_for_load;
+  add_wrapped({"  " + printable(model.name),
+               "loading " + bar(model.load_progress, 0, 22) +
+                   print(" %.0f%%", percent(model.load_progress)),
+               num_waiting > 0 ? print("%d requests wait for it", num_waiting) : ""},
+              Style::kPlain, width, lines);
+}
+
+void add_model(const ModelSample& model, int width, Lines& lines) {
+  if (model.is_loading) return add_loading_model(model, width, lines);
+  add_wrapped(
+      {"  " + printable(model.name), printable(model.parameter_size), printable(model.quantization),
+       model.context_length > 0 ? print("context %d", model.context_length) : "",
+       model_memory(model), printable(model.backend)},
+      Style::kPlain, width, lines);
+  if (model.num_blocks_total == 0) return;
+  const double total = model.num_blocks_total;
+  add_wrapped(
+      {"    KV cache " + bar(model.num_blocks_used / total, model.num_blocks_cached / total, 22),
+       print("%d used + %d reusable of %d blocks", model.num_blocks_used, model.num_blocks_cached,
+             model.num_blocks_total)},
+      Style::kPlain, width, lines);
+}
+
+void add_models(const ServerSample& server, int width, Lines& lines) {
+  if (server.kind == ServerKind::kNone) return;
+  if (server.models.empty()) lines.push_back({"  no model is loaded", Style::kDim});
+  for (const ModelSample& model : server.models) add_model(model, width, lines);
+}
+
+std::string count_text(uint64_t count, const char* what) {
+  return print("%llu %s", static_cast<unsigned long long>(count), what);
+}
+
+void add_request_summary(const View& view, int width, Lines& lines) {
+  int num_running = 0;
+  int num_waiting = 0;
+  uint64_t num_finished = 0;
+  uint64_t num_rejected = 0;
+  uint64_t num_preemptions = 0;
+  for (const ModelSample& model : view.now.server.models) {
+    num_running += model.num_running;
+    num_waiting += model.num_waiting + model.num_waiting_for_load;
+    num_finished += model.num_requests_finished;
+    num_rejected += model.num_requests_rejected;
+    num_preemptions += model.num_preemptions;
+  }
+  const auto& hits = view.cache_hit_share;
+  add_wrapped({print("Requests  %d running, %d waiting", num_running, num_waiting),
+               print("tokens/s: in %.1f, out %.1f", view.prompt_tokens_per_second,
+                     view.output_tokens_per_second),
+               hits ? print("prefix cache hits %.0f%%", percent(*hits)) : "",
+               count_text(num_finished, "done"),
+               num_rejected > 0 ? count_text(num_rejected, "refused") : "",
+               num_preemptions > 0 ? count_text(num_preemptions, "preempted") : ""},
+              Style::kTitle, width, lines);
+}
+
+std::string request_line(const RequestSample& request, const ServerSample& server) {
+  std::string state;
+  const int num_known = std::max(request.num_prefilled_tokens, request.num_cached_tokens);
+  if (!request.is_running) {
+    state = print("waiting, place %d", request.queue_position);
+  } else if (num_known < request.num_prompt_tokens) {
+    state = "prompt " + bar(ratio(num_known, request.num_prompt_tokens), 0, 10) +
+            print(" %.0f%%", percent(ratio(num_known, request.num_prompt_tokens)));
+  } else {
+    state = "replying";
+  }
+  std::string text =
+      print("  %6llu  %-22s%8d%8d%8d%9s", static_cast<unsigned long long>(request.id),
+            state.c_str(), request.num_prompt_tokens, request.num_cached_tokens,
+            request.num_output_tokens, age_text(request.age).c_str());
+  if (server.models.size() > 1) {
+    text += "  " + printable(server.models[static_cast<size_t>(request.model_index)].name);
+  }
+  return text;
+}
+
+// The summary, and one line a request, at most `most` of them.
+void add_requests(const View& view, int width, size_t most, Lines& lines) {
+  const ServerSample& server = view.now.server;
+  if (server.kind != ServerKind::kSluice) return;
+  lines.push_back({""});
+  add_request_summary(view, width, lines);
+  if (server.requests.empty()) return;
+  lines.push_back(
+      {"      id  state                   prompt  cached   reply      age", Style::kDim});
+  const size_t num_shown = std::min(server.requests.size(), most);
+  for (size_t i = 0; i < num_shown; ++i) {
+    lines.push_back({request_line(server.requests[i], server)});
+  }
+  if (num_shown < server.requests.size()) {
+    lines.push_back(
+        {print("          and %zu more", server.requests.size() - num_shown), Style::kDim});
+  }
+}
+
+// All cores in rows: with bars when they fit into eight lines, else numbers only.
+void add_cores(const View& view, int width, Lines& lines) {
+  constexpr size_t kMostLines = 8;
+  const size_t num_cores = view.core_shares.size();
+  const bool has_bars = num_cores <= kMostLines * static_cast<size_t>((width - 2) / 24);
+  const size_t cell_width = has_bars ? 24 : 10;
+  const size_t num_columns = std::max<size_t>(static_cast<size_t>(width - 2) / cell_width, 1);
+  for (size_t first = 0; first < num_cores; first += num_columns) {
+    std::string text = " ";
+    for (size_t i = first; i < std::min(first + num_columns, num_cores); ++i) {
+      const double share = view.core_shares[i];
+      text += has_bars ? print(" %3zu ", i) + bar(share, 0, 12) + print("%4.0f%%  ", percent(share))
+                       : print(" %3zu%4.0f%% ", i, percent(share));
+    }
+    text.erase(text.find_last_not_of(' ') + 1);
+    lines.push_back({text});
+  }
+}
+
+void add_machine(const View& view, int width, Lines& lines) {
+  const MachineSample& machine = view.now.machine;
+  const uint64_t total = machine.memory.total_bytes;
+  const uint64_t used = total - std::min(machine.memory.available_bytes, total);
+  std::string load;
+  if (machine.load.size() == 3) {
+    load = print("load %.2f %.2f %.2f", machine.load[0], machine.load[1], machine.load[2]);
+  }
+  lines.push_back({""});
+  add_wrapped(
+      {std::string(view.is_local ? "Machine" : "This machine (the server is elsewhere)"),
+       print("%zu cores at %.0f%%", view.core_shares.size(), percent(view.cpu_share)), load,
+       total == 0 ? ""
+                  : "memory " + of_total(static_cast<double>(used), static_cast<double>(total),
+                                         format_bytes(used) + " of " + format_bytes(total))},
+      Style::kTitle, width, lines);
+  add_cores(view, width, lines);
+}
+
+void add_threads(const View& view, size_t most, Lines& lines) {
+  if (!view.now.process) return;
+  lines.push_back({""});
+  lines.push_back({print("Server process %d   %.0f%% CPU   RSS ", view.now.process->pid,
+                         percent(view.process_cpu_share)) +
+                       format_bytes(view.now.process->resident_bytes) +
+                       print("   %zu threads", view.threads.size()),
+                   Style::kTitle});
+  const size_t num_shown = std::min(view.threads.size(), most);
+  for (size_t i = 0; i < num_shown; ++i) {
+    const ThreadShare& thread = view.threads[i];
+    lines.push_back({"  " + printable(thread.name) +
+                     std::string(18 - std::min<size_t>(printable(thread.name).size(), 17), ' ') +
+                     bar(thread.cpu_share, 0, 22) + print("%5.0f%%", percent(thread.cpu_share))});
+  }
+  if (num_shown < view.threads.size()) {
+    lines.push_back({print("  and %zu more", view.threads.size() - num_shown), Style::kDim});
+  }
+}
+
+std::string gpu_memory(const GpuSample& gpu) {
+  if (!gpu.memory_used_bytes || !gpu.memory_total_bytes) return "";
+  return "memory " + of_total(static_cast<double>(*gpu.memory_used_bytes),
+                              static_cast<double>(*gpu.memory_total_bytes),
+                              format_bytes(*gpu.memory_used_bytes) + " of " +
+                                  format_bytes(*gpu.memory_total_bytes));
+}
+
+void add_gpu(const GpuSample& gpu, int width, Lines& lines) {
+  std::string power;
+  if (gpu.power_watts) {
+    power = print("%.0f", *gpu.power_watts);
+    if (gpu.power_limit_watts) power += print(" of %.0f", *gpu.power_limit_watts);
+    power += " W";
+  }
+  std::string busy;
+  if (gpu.busy_percent)
+    busy = "busy " + of_total(*gpu.busy_percent, 100, print("%d%%", *gpu.busy_percent));
+  lines.push_back({""});
+  add_wrapped({print("GPU %d", gpu.index), printable(gpu.name)}, Style::kTitle, width, lines);
+  add_wrapped({"  " + busy, gpu_memory(gpu), power,
+               gpu.temperature_celsius ? print("%d C", *gpu.temperature_celsius) : "",
+               gpu.sm_clock_mhz ? print("%d MHz", *gpu.sm_clock_mhz) : "",
+               gpu.memory_clock_mhz ? print("memory %d MHz", *gpu.memory_clock_mhz) : ""},
+              Style::kPlain, width, lines);
+}
+
+Lines compose(const View& view, int width, size_t most_requests, size_t most_threads) {
+  Lines lines;
+  add_server(view, width, lines);
+  add_models(view.now.server, width, lines);
+  add_requests(view, width, most_requests, lines);
+  add_machine(view, width, lines);
+  for (const GpuSample& gpu : view.now.gpus) add_gpu(gpu, width, lines);
+  add_threads(view, most_threads, lines);
+  return lines;
+}
+
+}  // namespace
+
+std::string bar(double share, double second_share, int width) {
+  const int inner = std::max(width - 2, 1);
+  const auto columns = [inner](double value) {
+    return std::clamp(static_cast<int>(std::lround(value * inner)), 0, inner);
+  };
+  const int first = std::isnan(share) ? 0 : columns(share);
+  const int both =
+      std::isnan(second_share) ? first : std::max(columns(share + second_share), first);
+  return "[" + std::string(static_cast<size_t>(first), '#') +
+         std::string(static_cast<size_t>(both - first), '+') +
+         std::string(static_cast<size_t>(inner - both), '.') + "]";
+}
+
+std::string printable(std::string_view text) {
+  std::string safe;
+  for (size_t i = 0; i < text.size();) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    size_t length = 1;
+    if (byte >= 0xC2 && byte <= 0xF4) length = byte < 0xE0 ? 2 : byte < 0xF0 ? 3 : 4;
+    bool is_good = byte >= ' ' && byte < 0x7F;
+    if (length > 1) {
+      is_good = i + length <= text.size();
+      for (size_t k = 1; k < length && is_good; ++k) {
+        is_good = (static_cast<unsigned char>(text[i + k]) & 0xC0) == 0x80;
+      }
+      // U+0080 to U+009F are control characters, too.
+      if (is_good && byte == 0xC2 && static_cast<unsigned char>(text[i + 1]) < 0xA0) {
+        safe += '?';
+        i += 2;
+        continue;
+      }
+    }
+    if (is_good) {
+      safe += text.substr(i, length);
+      i += length;
+    } else {
+      safe += '?';
+      ++i;
+    }
+  }
+  return safe;
+}
+
+std::string cut(std::string_view text, int width) {
+  int num_characters = 0;
+  size_t last = 0;  // where the last character that fits begins
+  for (size_t i = 0; i < text.size(); ++i) {
+    if ((static_cast<unsigned char>(text[i]) & 0xC0) == 0x80) continue;
+    if (++num_characters == width) last = i;
+    if (num_characters > width) return std::string(text.substr(0, last)) + "~";
+  }
+  return std::string(text);
+}
+
+std::vector<Line> layout(const View& view, int width, int height) {
+  width = std::max(width, kLeastWidth);
+  size_t most_requests = view.now.server.requests.size();
+  size_t most_threads = view.threads.size();
+  Lines lines = compose(view, width, most_requests, most_threads);
+  const size_t most_lines = height > 0 ? static_cast<size_t>(height) : lines.size();
+  // The longer table gives way first.
+  while (lines.size() > most_lines && std::max(most_requests, most_threads) > kLeastTableLines) {
+    size_t& longer = most_requests > most_threads ? most_requests : most_threads;
+    const size_t too_many = lines.size() - most_lines;
+    longer = std::max({longer - std::min(longer, (too_many + 1) / 2), kLeastTableLines});
+    lines = compose(view, width, most_requests, most_threads);
+  }
+  if (lines.size() > most_lines) lines.resize(most_lines);
+  for (Line& line : lines) line.text = cut(line.text, width);
+  return lines;
+}
+
+}  // namespace sluice::monitor

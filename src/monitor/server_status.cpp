@@ -1,0 +1,174 @@
+#include "monitor/server_status.h"
+
+#include <algorithm>
+#include <limits>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+
+namespace sluice::monitor {
+namespace {
+
+using nlohmann::json;
+
+constexpr size_t kMaxRequests = 10'000;
+
+const json& member(const json& object, const char* name) {
+  static const json kNothing;
+  if (!object.is_object()) return kNothing;
+  const auto found = object.find(name);
+  return found == object.end() ? kNothing : *found;
+}
+
+std::string text_of(const json& object, const char* name) {
+  const json& value = member(object, name);
+  return value.is_string() ? value.get<std::string>() : std::string();
+}
+
+bool flag_of(const json& object, const char* name) { return member(object, name) == true; }
+
+double fraction_of(const json& object, const char* name) {
+  const json& value = member(object, name);
+  return value.is_number() ? std::clamp(value.get<double>(), 0.0, 1.0) : 0.0;
+}
+
+uint64_t count_of(const json& object, const char* name) {
+  const json& value = member(object, name);
+  if (value.is_number_unsigned()) return value.get<uint64_t>();
+  return 0;
+}
+
+int int_of(const json& object, const char* name) {
+  constexpr uint64_t kMost = std::numeric_limits<int>::max();
+  return static_cast<int>(std::min(count_of(object, name), kMost));
+}
+
+std::chrono::nanoseconds duration_of(const json& object, const char* name) {
+  constexpr uint64_t kMost = std::numeric_limits<int64_t>::max();
+  return std::chrono::nanoseconds(static_cast<int64_t>(std::min(count_of(object, name), kMost)));
+}
+
+void read_engine(const json& engine, ModelSample& model) {
+  model.num_running = int_of(engine, "num_running");
+  model.num_waiting = int_of(engine, "num_waiting");
+  model.num_blocks_total = int_of(engine, "num_blocks_total");
+  model.num_blocks_used = int_of(engine, "num_blocks_used");
+  model.num_blocks_cached = int_of(engine, "num_blocks_cached");
+  model.num_requests_finished = count_of(engine, "num_requests_finished");
+  model.num_requests_rejected = count_of(engine, "num_requests_rejected");
+  model.num_prompt_tokens = count_of(engine, "num_prompt_tokens");
+  model.num_cached_tokens = count_of(engine, "num_cached_tokens");
+  model.num_output_tokens = count_of(engine, "num_output_tokens");
+  model.num_steps = count_of(engine, "num_steps");
+  model.num_preemptions = count_of(engine, "num_preemptions");
+  model.forward_time = duration_of(engine, "forward_time_ns");
+  model.schedule_time = duration_of(engine, "schedule_time_ns");
+}
+
+ModelSample read_model(const json& object) {
+  ModelSample model;
+  model.name = text_of(object, "name");
+  model.parameter_size = text_of(object, "parameter_size");
+  model.quantization = text_of(object, "quantization");
+  model.backend = text_of(object, "backend");
+  model.is_loading = flag_of(object, "is_loading");
+  model.load_progress = fraction_of(object, "load_progress");
+  model.num_waiting_for_load = int_of(object, "num_waiting_for_load");
+  model.context_length = int_of(object, "context_length");
+  model.expires_at = text_of(object, "expires_at");
+  const json& memory = member(object, "memory");
+  model.weights_bytes = count_of(memory, "weights");
+  model.cache_bytes = count_of(memory, "cache");
+  model.workspace_bytes = count_of(memory, "workspace");
+  read_engine(member(object, "engine"), model);
+  return model;
+}
+
+RequestSample read_request(const json& object, int model_index) {
+  return {.id = count_of(object, "id"),
+          .model_index = model_index,
+          .is_running = flag_of(object, "is_running"),
+          .queue_position = int_of(object, "queue_position"),
+          .num_prompt_tokens = int_of(object, "num_prompt_tokens"),
+          .num_cached_tokens = int_of(object, "num_cached_tokens"),
+          .num_prefilled_tokens = int_of(object, "num_prefilled_tokens"),
+          .num_output_tokens = int_of(object, "num_output_tokens"),
+          .age = duration_of(object, "age_ns")};
+}
+
+void read_requests(const json& engine, ServerSample& sample) {
+  const int model_index = static_cast<int>(sample.models.size()) - 1;
+  for (const json& request : member(engine, "requests")) {
+    if (sample.requests.size() >= kMaxRequests) return;
+    sample.requests.push_back(read_request(request, model_index));
+  }
+}
+
+ServerSample unreadable(const std::string& error) {
+  ServerSample sample;
+  sample.error = error;
+  return sample;
+}
+
+}  // namespace
+
+ServerSample parse_status(std::string_view json_text) {
+  const json body = json::parse(json_text, nullptr, /*allow_exceptions=*/false);
+  if (!body.is_object()) return unreadable("the server's status is no JSON object");
+  ServerSample sample;
+  sample.kind = ServerKind::kSluice;
+  sample.version = text_of(body, "version");
+  sample.pid = int_of(body, "pid");
+  sample.uptime = duration_of(body, "uptime_ns");
+  sample.num_connections = int_of(body, "num_connections");
+  sample.is_draining = flag_of(body, "is_draining");
+  for (const json& model : member(body, "models")) {
+    sample.models.push_back(read_model(model));
+    read_requests(member(model, "engine"), sample);
+  }
+  std::stable_sort(sample.requests.begin(), sample.requests.end(),
+                   [](const RequestSample& a, const RequestSample& b) {
+                     return a.queue_position < b.queue_position;
+                   });
+  return sample;
+}
+
+ServerSample parse_ps(std::string_view json_text) {
+  const json body = json::parse(json_text, nullptr, /*allow_exceptions=*/false);
+  if (!body.is_object()) return unreadable("the server's list of models is no JSON object");
+  ServerSample sample;
+  sample.kind = ServerKind::kOllama;
+  for (const json& object : member(body, "models")) {
+    ModelSample model;
+    model.name = text_of(object, "name");
+    const json& details = member(object, "details");
+    model.parameter_size = text_of(details, "parameter_size");
+    model.quantization = text_of(details, "quantization_level");
+    model.context_length = int_of(object, "context_length");
+    model.weights_bytes = count_of(object, "size");
+    model.expires_at = text_of(object, "expires_at");
+    sample.models.push_back(std::move(model));
+  }
+  return sample;
+}
+
+ServerSample sample_server(http::Client& client) {
+  try {
+    const http::Response status = client.send({.target = "/api/sluice/status"});
+    if (status.status == 200) return parse_status(status.body);
+    const http::Response ps = client.send({.target = "/api/ps"});
+    if (ps.status != 200) {
+      return unreadable("the server answers, but tells no status (HTTP " +
+                        std::to_string(status.status) + ")");
+    }
+    ServerSample sample = parse_ps(ps.body);
+    const http::Response version = client.send({.target = "/api/version"});
+    sample.version =
+        text_of(json::parse(version.body, nullptr, /*allow_exceptions=*/false), "version");
+    return sample;
+  } catch (const Error& error) {
+    return unreadable(error.what());
+  }
+}
+
+}  // namespace sluice::monitor

@@ -1,0 +1,83 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "http/client.h"
+
+// What the server tells about itself.
+namespace sluice::monitor {
+
+enum class ServerKind {
+  kNone,    // nothing answers: `error` says why
+  kSluice,  // GET /api/sluice/status
+  kOllama,  // only GET /api/ps
+};
+
+struct ModelSample {
+  std::string name;
+  std::string parameter_size;  // "134.52M"
+  std::string quantization;    // "Q4_1"
+  std::string backend;         // "cpu avx2, 2 threads"
+  bool is_loading = false;
+  double load_progress = 0;  // 0 to 1
+  int num_waiting_for_load = 0;
+  int context_length = 0;  // 0: unknown
+  uint64_t weights_bytes = 0;
+  uint64_t cache_bytes = 0;
+  uint64_t workspace_bytes = 0;
+  std::string expires_at;  // RFC 3339; empty: never, or unknown
+
+  // Of the engine; counters count since the model was loaded.
+  int num_running = 0;
+  int num_waiting = 0;
+  int num_blocks_total = 0;
+  int num_blocks_used = 0;
+  int num_blocks_cached = 0;
+  uint64_t num_requests_finished = 0;
+  uint64_t num_requests_rejected = 0;
+  uint64_t num_prompt_tokens = 0;  // prefilled
+  uint64_t num_cached_tokens = 0;  // spared by the prefix cache
+  uint64_t num_output_tokens = 0;
+  uint64_t num_steps = 0;
+  uint64_t num_preemptions = 0;
+  std::chrono::nanoseconds forward_time{};
+  std::chrono::nanoseconds schedule_time{};
+};
+
+struct RequestSample {
+  uint64_t id = 0;
+  int model_index = 0;  // into ServerSample::models
+  bool is_running = false;
+  int queue_position = 0;  // 1 is next; 0 when running
+  int num_prompt_tokens = 0;
+  int num_cached_tokens = 0;
+  int num_prefilled_tokens = 0;  // of the prompt, the cached ones included
+  int num_output_tokens = 0;
+  std::chrono::nanoseconds age{};
+};
+
+struct ServerSample {
+  ServerKind kind = ServerKind::kNone;
+  std::string error;
+  std::string version;
+  int pid = 0;  // 0: unknown
+  std::chrono::nanoseconds uptime{};
+  int num_connections = 0;
+  bool is_draining = false;
+  std::vector<ModelSample> models;
+  std::vector<RequestSample> requests;  // running ones first, then by place in the queue
+};
+
+// The documents of GET /api/sluice/status and GET /api/ps. Missing members and members of another
+// type count as absent; what is no JSON object at all is a sample with an error.
+ServerSample parse_status(std::string_view json_text);
+ServerSample parse_ps(std::string_view json_text);
+
+// Asks the server; never throws for what the server does or does not answer.
+ServerSample sample_server(http::Client& client);
+
+}  // namespace sluice::monitor

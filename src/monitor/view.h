@@ -1,0 +1,49 @@
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "monitor/gpu.h"
+#include "monitor/proc.h"
+#include "monitor/server_status.h"
+
+// From two samples to what is worth showing: rates from the differences of counters.
+namespace sluice::monitor {
+
+// Everything taken at one moment.
+struct Snapshot {
+  std::chrono::steady_clock::time_point time;
+  ServerSample server;
+  MachineSample machine;
+  std::optional<ProcessSample> process;  // of the server, when it runs on this machine
+  std::vector<GpuSample> gpus;
+};
+
+struct ThreadShare {
+  int id = 0;
+  std::string name;
+  double cpu_share = 0;  // 1 is one core
+};
+
+// The present, and what went on between the two samples.
+struct View {
+  std::string url;
+  bool is_local = true;  // the server is on this machine, so that the machine part is about it
+  Snapshot now;
+  double cpu_share = 0;                 // of all cores, 0 to 1
+  std::vector<double> core_shares;      // 0 to 1 each
+  double process_cpu_share = 0;         // of the server, 1 is one core
+  std::vector<ThreadShare> threads;     // busiest first
+  double prompt_tokens_per_second = 0;  // prefilled
+  double output_tokens_per_second = 0;
+  // Prompt tokens that the prefix cache spared, of all prompt tokens since the models were loaded;
+  // nothing before the first.
+  std::optional<double> cache_hit_share;
+};
+
+// `before` is the earlier one. Counters that went backwards (a restart) count from zero.
+View make_view(const Snapshot& before, const Snapshot& now, const std::string& url, bool is_local);
+
+}  // namespace sluice::monitor

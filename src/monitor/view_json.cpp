@@ -1,0 +1,122 @@
+#include "monitor/view_json.h"
+
+#include <nlohmann/json.hpp>
+
+namespace sluice::monitor {
+namespace {
+
+using nlohmann::ordered_json;
+
+template <typename Value>
+ordered_json or_null(const std::optional<Value>& value) {
+  return value ? ordered_json(*value) : ordered_json();
+}
+
+ordered_json model_json(const ModelSample& model) {
+  return {{"name", model.name},
+          {"parameter_size", model.parameter_size},
+          {"quantization", model.quantization},
+          {"backend", model.backend},
+          {"is_loading", model.is_loading},
+          {"load_progress", model.load_progress},
+          {"context_length", model.context_length},
+          {"weights_bytes", model.weights_bytes},
+          {"cache_bytes", model.cache_bytes},
+          {"workspace_bytes", model.workspace_bytes},
+          {"num_running", model.num_running},
+          {"num_waiting", model.num_waiting},
+          {"num_blocks_total", model.num_blocks_total},
+          {"num_blocks_used", model.num_blocks_used},
+          {"num_blocks_cached", model.num_blocks_cached},
+          {"num_requests_finished", model.num_requests_finished},
+          {"num_requests_rejected", model.num_requests_rejected},
+          {"num_prompt_tokens", model.num_prompt_tokens},
+          {"num_cached_tokens", model.num_cached_tokens},
+          {"num_output_tokens", model.num_output_tokens},
+          {"num_preemptions", model.num_preemptions}};
+}
+
+ordered_json server_json(const View& view) {
+  const ServerSample& server = view.now.server;
+  if (server.kind == ServerKind::kNone) return {};
+  ordered_json models = ordered_json::array();
+  for (const ModelSample& model : server.models) models.push_back(model_json(model));
+  return {{"kind", server.kind == ServerKind::kSluice ? "sluice" : "ollama"},
+          {"version", server.version},
+          {"pid", server.pid},
+          {"uptime_ns", server.uptime.count()},
+          {"num_connections", server.num_connections},
+          {"is_draining", server.is_draining},
+          {"prompt_tokens_per_second", view.prompt_tokens_per_second},
+          {"output_tokens_per_second", view.output_tokens_per_second},
+          {"cache_hit_share", or_null(view.cache_hit_share)},
+          {"models", std::move(models)}};
+}
+
+ordered_json requests_json(const ServerSample& server) {
+  ordered_json requests = ordered_json::array();
+  for (const RequestSample& request : server.requests) {
+    requests.push_back({{"id", request.id},
+                        {"model", server.models[static_cast<size_t>(request.model_index)].name},
+                        {"is_running", request.is_running},
+                        {"queue_position", request.queue_position},
+                        {"num_prompt_tokens", request.num_prompt_tokens},
+                        {"num_cached_tokens", request.num_cached_tokens},
+                        {"num_prefilled_tokens", request.num_prefilled_tokens},
+                        {"num_output_tokens", request.num_output_tokens},
+                        {"age_ns", request.age.count()}});
+  }
+  return requests;
+}
+
+ordered_json machine_json(const View& view) {
+  return {{"cpu_share", view.cpu_share},
+          {"core_shares", view.core_shares},
+          {"load", view.now.machine.load},
+          {"memory_total_bytes", view.now.machine.memory.total_bytes},
+          {"memory_available_bytes", view.now.machine.memory.available_bytes}};
+}
+
+ordered_json process_json(const View& view) {
+  if (!view.now.process) return {};
+  ordered_json threads = ordered_json::array();
+  for (const ThreadShare& thread : view.threads) {
+    threads.push_back({{"id", thread.id}, {"name", thread.name}, {"cpu_share", thread.cpu_share}});
+  }
+  return {{"pid", view.now.process->pid},
+          {"cpu_share", view.process_cpu_share},
+          {"resident_bytes", view.now.process->resident_bytes},
+          {"threads", std::move(threads)}};
+}
+
+ordered_json gpu_json(const GpuSample& gpu) {
+  return {{"index", gpu.index},
+          {"name", gpu.name},
+          {"busy_percent", or_null(gpu.busy_percent)},
+          {"memory_busy_percent", or_null(gpu.memory_busy_percent)},
+          {"memory_used_bytes", or_null(gpu.memory_used_bytes)},
+          {"memory_total_bytes", or_null(gpu.memory_total_bytes)},
+          {"power_watts", or_null(gpu.power_watts)},
+          {"power_limit_watts", or_null(gpu.power_limit_watts)},
+          {"temperature_celsius", or_null(gpu.temperature_celsius)},
+          {"sm_clock_mhz", or_null(gpu.sm_clock_mhz)},
+          {"memory_clock_mhz", or_null(gpu.memory_clock_mhz)}};
+}
+
+}  // namespace
+
+std::string view_json(const View& view) {
+  ordered_json gpus = ordered_json::array();
+  for (const GpuSample& gpu : view.now.gpus) gpus.push_back(gpu_json(gpu));
+  const std::string& error = view.now.server.error;
+  const ordered_json json = {{"url", view.url},
+                             {"error", error.empty() ? ordered_json() : ordered_json(error)},
+                             {"server", server_json(view)},
+                             {"requests", requests_json(view.now.server)},
+                             {"machine", machine_json(view)},
+                             {"process", process_json(view)},
+                             {"gpus", std::move(gpus)}};
+  return json.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+}
+
+}  // namespace sluice::monitor

@@ -1,0 +1,160 @@
+#include "server/http_message.h"
+
+#include <charconv>
+#include <ctime>
+#include <nlohmann/json.hpp>
+
+namespace sluice::server {
+namespace {
+
+int hex_digit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  return -1;
+}
+
+std::optional<std::string> percent_decode(std::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  for (size_t i = 0; i < text.size(); ++i) {
+    char c = text[i];
+    if (c == '%') {
+      if (i + 2 >= text.size()) return std::nullopt;
+      const int high = hex_digit(text[i + 1]);
+      const int low = hex_digit(text[i + 2]);
+      if (high < 0 || low < 0) return std::nullopt;
+      c = static_cast<char>(high * 16 + low);
+      i += 2;
+    }
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x20 || byte == 0x7f) return std::nullopt;
+    out.push_back(c);
+  }
+  return out;
+}
+
+std::string http_date() {
+  const std::time_t now = std::time(nullptr);
+  std::tm parts{};
+  gmtime_r(&now, &parts);
+  char text[40];
+  const size_t size = std::strftime(text, sizeof text, "%a, %d %b %Y %H:%M:%S GMT", &parts);
+  return std::string(text, size);
+}
+
+}  // namespace
+
+const std::string* HttpRequest::header(std::string_view lower_case_name) const {
+  for (const auto& [name, value] : headers) {
+    if (name == lower_case_name) return &value;
+  }
+  return nullptr;
+}
+
+std::optional<Target> parse_target(std::string_view target) {
+  if (!target.starts_with('/')) {
+    const size_t scheme = target.find("://");
+    if (scheme == std::string_view::npos || scheme == 0) return std::nullopt;
+    const size_t path = target.find('/', scheme + 3);
+    target = path == std::string_view::npos ? std::string_view("/") : target.substr(path);
+  }
+  const size_t question = target.find('?');
+  const std::string_view raw_path = target.substr(0, question);
+  auto path = percent_decode(raw_path);
+  if (!path) return std::nullopt;
+  Target result;
+  result.path = std::move(*path);
+  if (question != std::string_view::npos) result.query = target.substr(question + 1);
+  return result;
+}
+
+std::string_view reason_phrase(int status) {
+  switch (status) {
+    case 200:
+      return "OK";
+    case 201:
+      return "Created";
+    case 204:
+      return "No Content";
+    case 400:
+      return "Bad Request";
+    case 401:
+      return "Unauthorized";
+    case 403:
+      return "Forbidden";
+    case 404:
+      return "Not Found";
+    case 405:
+      return "Method Not Allowed";
+    case 408:
+      return "Request Timeout";
+    case 409:
+      return "Conflict";
+    case 413:
+      return "Content Too Large";
+    case 417:
+      return "Expectation Failed";
+    case 429:
+      return "Too Many Requests";
+    case 431:
+      return "Request Header Fields Too Large";
+    case 499:
+      return "Client Closed Request";
+    case 500:
+      return "Internal Server Error";
+    case 501:
+      return "Not Implemented";
+    case 503:
+      return "Service Unavailable";
+    case 504:
+      return "Gateway Timeout";
+    case 505:
+      return "HTTP Version Not Supported";
+    case 507:
+      return "Insufficient Storage";
+    default:
+      return "Status";
+  }
+}
+
+std::string format_head(const ReplyHead& head) {
+  std::string out = "HTTP/1.1 " + std::to_string(head.status) + " ";
+  out += reason_phrase(head.status);
+  out += "\r\nDate: " + http_date();
+  if (!head.content_type.empty()) {
+    out += "\r\nContent-Type: ";
+    out += head.content_type;
+  }
+  if (head.content_length) {
+    out += "\r\nContent-Length: " + std::to_string(*head.content_length);
+  } else if (head.is_chunked) {
+    out += "\r\nTransfer-Encoding: chunked";
+  }
+  out += head.keep_alive ? "\r\nConnection: keep-alive" : "\r\nConnection: close";
+  if (head.headers) {
+    for (const auto& [name, value] : *head.headers) out += "\r\n" + name + ": " + value;
+  }
+  out += "\r\n\r\n";
+  return out;
+}
+
+void append_chunk(std::string& out, std::string_view data) {
+  char size[20];
+  const auto end = std::to_chars(size, size + sizeof size, data.size(), 16).ptr;
+  out.append(size, end);
+  out += "\r\n";
+  out += data;
+  out += "\r\n";
+}
+
+std::string error_body(std::string_view message) {
+  const nlohmann::ordered_json body = {{"error", message}};
+  return body.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
+Reply error_reply(int status, std::string_view message) {
+  return Reply{status, "application/json; charset=utf-8", error_body(message), {}};
+}
+
+}  // namespace sluice::server

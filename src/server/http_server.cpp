@@ -1,0 +1,140 @@
+#include "server/http_server.h"
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <thread>
+
+#include "base/error.h"
+#include "base/threads.h"
+#include "server/http_message.h"
+#include "server/session.h"
+
+namespace sluice::server {
+
+struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
+  std::shared_ptr<SessionHost> host = std::make_shared<SessionHost>();
+  Strand strand{host->core->io.get_executor()};  // of the next two
+  tcp::acceptor acceptor{strand};
+  net::steady_timer accept_pause{strand};
+  uint16_t bound_port = 0;
+  std::vector<std::thread> threads;
+
+  void listen();
+  net::awaitable<void> accept_loop();
+  void adopt(tcp::socket socket, const Strand& session_strand);
+  void close_acceptor();
+};
+
+void HttpServer::Impl::listen() {
+  const TransportOptions& options = host->options;
+  const std::string where = options.address + ":" + std::to_string(options.port);
+  error_code ec;
+  const auto address = net::ip::make_address(options.address, ec);
+  if (ec) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "cannot listen on '" + options.address +
+                    "': not an IP address; give one such as 127.0.0.1 or [::1]");
+  }
+  const tcp::endpoint endpoint(address, options.port);
+  acceptor.open(endpoint.protocol(), ec);
+  if (!ec) acceptor.set_option(net::socket_base::reuse_address(true), ec);
+  if (!ec) acceptor.bind(endpoint, ec);
+  if (!ec) acceptor.listen(net::socket_base::max_listen_connections, ec);
+  if (ec == net::error::address_in_use) {
+    throw Error(ErrorCode::kAlreadyExists,
+                "cannot listen on " + where +
+                    ": the port is in use (is a server running already?); stop it or choose "
+                    "another one with --port");
+  }
+  if (ec) {
+    throw Error(ErrorCode::kInvalidArgument, "cannot listen on " + where + ": " + ec.message());
+  }
+  bound_port = acceptor.local_endpoint().port();
+}
+
+net::awaitable<void> HttpServer::Impl::accept_loop() {
+  while (acceptor.is_open()) {
+    error_code ec;
+    Strand session_strand(host->core->io.get_executor());
+    tcp::socket socket(session_strand);
+    co_await acceptor.async_accept(socket, into(ec));
+    if (ec == net::error::operation_aborted || !acceptor.is_open()) co_return;
+    if (ec) {  // out of file descriptors, or a client that left at once: the listener lives on
+      accept_pause.expires_after(std::chrono::milliseconds(50));
+      co_await accept_pause.async_wait(into(ec));
+      continue;
+    }
+    adopt(std::move(socket), session_strand);
+  }
+}
+
+void HttpServer::Impl::adopt(tcp::socket socket, const Strand& session_strand) {
+  const TransportOptions& options = host->options;
+  error_code ec;
+  socket.set_option(tcp::no_delay(true), ec);
+  // The kernel's share of a slow reader's backlog; ours is max_unsent_bytes.
+  socket.set_option(net::socket_base::send_buffer_size(256 << 10), ec);
+  if (host->num_connections >= options.max_connections) {
+    socket.non_blocking(true, ec);
+    const std::string body = error_body("server busy, too many connections");
+    const Headers headers = {{"Retry-After", "1"}};
+    const ReplyHead head{503,     "application/json; charset=utf-8", body.size(), false, false,
+                         &headers};
+    socket.send(net::buffer(format_head(head) + body), 0, ec);
+    return;
+  }
+  start_session(host, std::move(socket), session_strand);
+}
+
+void HttpServer::Impl::close_acceptor() {
+  net::post(strand, [self = shared_from_this()] {
+    error_code ec;
+    self->acceptor.close(ec);
+    self->accept_pause.cancel();
+  });
+}
+
+HttpServer::HttpServer(const TransportOptions& options, Gate gate, Handler handler)
+    : impl_(std::make_shared<Impl>()) {
+  impl_->host->options = options;
+  impl_->host->gate = std::move(gate);
+  impl_->host->handler = std::move(handler);
+  impl_->listen();
+}
+
+HttpServer::~HttpServer() { stop(); }
+
+void HttpServer::start() {
+  net::co_spawn(impl_->strand, impl_->accept_loop(), net::detached);
+  for (int i = 0; i < impl_->host->options.num_threads; ++i) {
+    impl_->threads.emplace_back([impl = impl_.get()] {
+      set_thread_name("http");
+      impl->host->core->io.run();
+    });
+  }
+}
+
+uint16_t HttpServer::port() const { return impl_->bound_port; }
+int HttpServer::num_connections() const { return impl_->host->num_connections; }
+void HttpServer::stop_accepting() { impl_->close_acceptor(); }
+
+void HttpServer::stop() {
+  {
+    std::lock_guard lock(impl_->host->mutex);
+    if (impl_->host->is_stopping) return;
+    impl_->host->is_stopping = true;
+  }
+  impl_->close_acceptor();
+  close_sessions(*impl_->host);
+  for (std::thread& thread : impl_->threads) thread.join();
+  {
+    std::lock_guard lock(impl_->host->core->mutex);
+    impl_->host->core->is_open = false;
+  }
+  impl_->host->core->io.restart();
+  impl_->host->core->io.poll();  // what was posted since: it may own what must be released
+}
+
+}  // namespace sluice::server

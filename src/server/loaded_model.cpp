@@ -1,0 +1,78 @@
+#include "server/loaded_model.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "api/model_info.h"
+#include "base/error.h"
+#include "server/memory.h"
+
+namespace sluice::server {
+namespace {
+
+// A template that does not parse must not keep the model from completing plain prompts.
+std::unique_ptr<text::ChatTemplate> read_template(const gguf::File& file) {
+  const auto source = file.get_string("tokenizer.chat_template");
+  if (!source || source->empty()) return nullptr;
+  try {
+    return std::make_unique<text::ChatTemplate>(*source);
+  } catch (const Error& error) {
+    spdlog::warn("chat template ignored: {}", error.what());
+    return nullptr;
+  }
+}
+
+}  // namespace
+
+bool LoadedModel::has_capability(std::string_view name) const {
+  return std::find(capabilities.begin(), capabilities.end(), name) != capabilities.end();
+}
+
+std::unique_ptr<LoadedModel> load_model(const store::ModelRecord& record,
+                                        const LoadSettings& settings,
+                                        const LoadProgress& on_progress) {
+  if (record.model_path.empty()) {
+    throw Error(ErrorCode::kUnsupported, "model '" + record.name.short_name() +
+                                             "' has no GGUF weights; only GGUF models can be run");
+  }
+  auto loaded = std::make_unique<LoadedModel>();
+  backend::CpuOptions cpu;
+  cpu.num_threads = settings.num_threads;
+  backend::LoadOptions options;
+  options.on_progress = on_progress;
+  loaded->model =
+      std::make_unique<model::Model>(record.model_path, backend::make_cpu_backend(cpu), options);
+  loaded->tokenizer = text::Tokenizer::from_gguf(loaded->model->file());
+  loaded->chat_template = read_template(loaded->model->file());
+  const std::string_view source =
+      loaded->chat_template ? std::string_view(loaded->chat_template->source()) : "";
+  loaded->capabilities = api::capabilities(loaded->model->file(), source);
+  backend::Backend& backend = loaded->model->backend();
+  const model::ModelSpec& spec = loaded->model->spec();
+  CacheNeeds needs;
+  needs.block_bytes = backend.cache_block_bytes();
+  needs.trained_context = spec.context_length;
+  needs.default_context = settings.default_context;
+  needs.num_sequences = settings.num_sequences;
+  needs.available_bytes = available_memory_bytes();
+  const CachePlan plan = plan_cache(needs);
+  backend.allocate_cache(plan.num_blocks);
+
+  engine::EngineOptions engine_options;
+  engine_options.vocab_size = spec.vocab_size;
+  engine_options.context_length = plan.context_length;
+  engine_options.num_blocks = plan.num_blocks;
+  engine_options.max_batch_tokens = options.max_batch_tokens;
+  engine_options.max_sequences = options.max_logit_rows;
+  engine_options.max_queue = settings.max_queue;
+  loaded->engine = std::make_unique<engine::Engine>(
+      [&backend](const backend::Batch& batch) { return backend.forward(batch); },
+      *loaded->tokenizer, engine_options);
+  loaded->context_length = plan.context_length;
+  loaded->memory = backend.memory();
+  loaded->backend_description = backend.description();
+  return loaded;
+}
+
+}  // namespace sluice::server

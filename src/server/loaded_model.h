@@ -1,0 +1,47 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "backend/backend.h"
+#include "engine/engine.h"
+#include "model/model.h"
+#include "store/store.h"
+#include "text/chat_template.h"
+#include "text/tokenizer.h"
+
+namespace sluice::server {
+
+// A model that is ready to answer. Members are destroyed from the last to the first: the engine's
+// thread ends before what it uses goes away.
+struct LoadedModel {
+  std::unique_ptr<model::Model> model;  // null in tests, which bring an engine of their own
+  std::unique_ptr<text::Tokenizer> tokenizer;
+  std::unique_ptr<text::ChatTemplate> chat_template;  // null: the file has none
+  std::vector<std::string> capabilities;              // "completion", "tools", "thinking", ...
+  std::unique_ptr<engine::Engine> engine;
+  int context_length = 0;  // the engine's limit, in tokens
+  backend::MemoryUse memory;
+  std::string backend_description;
+
+  bool has_capability(std::string_view name) const;
+};
+
+struct LoadSettings {
+  int num_threads = 0;         // 0: usable cores
+  int default_context = 4096;  // of a request that does not say
+  int num_sequences = 8;       // how many requests at once the cache should have room for
+  int max_queue = 512;
+};
+
+// Loads the model's file on the CPU backend. `on_progress` gets a fraction from 0 to 1 from the
+// calling thread's loading steps. Throws Error: what the steps throw.
+using LoadProgress = std::function<void(double)>;
+std::unique_ptr<LoadedModel> load_model(const store::ModelRecord& record,
+                                        const LoadSettings& settings,
+                                        const LoadProgress& on_progress);
+
+}  // namespace sluice::server

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+// What the machine and this process have of memory, and how much of it the cache gets.
+namespace sluice::server {
+
+// Bytes that can be taken without swapping: what the kernel calls available, or what is left below
+// a cgroup's limit where that is less.
+uint64_t available_memory_bytes();
+
+// Resident bytes and threads of this process.
+uint64_t resident_memory_bytes();
+int num_process_threads();
+
+struct CacheNeeds {
+  size_t block_bytes = 0;      // one block, over all layers
+  int trained_context = 0;     // tokens; 0: unknown
+  int default_context = 4096;  // num_ctx of a request that does not say
+  int num_sequences = 8;       // how many at once should have room
+  uint64_t available_bytes = 0;
+};
+struct CachePlan {
+  int num_blocks = 0;
+  int context_length = 0;  // most tokens of one sequence
+};
+// Room for num_sequences of the default context, or one of the whole trained context up to 32,768
+// tokens, whichever is more, but at most half of the available memory. A single sequence may use
+// all of it, up to what the model was trained for. Throws Error(kOutOfMemory) when not even 256
+// tokens fit.
+CachePlan plan_cache(const CacheNeeds& needs);
+
+}  // namespace sluice::server

@@ -1,0 +1,93 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "api/request.h"
+#include "base/error.h"
+#include "server/loaded_model.h"
+#include "store/store.h"
+
+namespace sluice::server {
+
+struct ManagerOptions {
+  api::KeepAlive keep_alive = std::chrono::minutes(5);
+  int max_loaded = 3;     // models in memory at once
+  int max_waiting = 512;  // requests that wait for one model to load
+};
+
+// The right to use a loaded model: as long as one is held, the model stays. May be released on any
+// thread, also after the manager is gone (the model is then gone as well and must not be touched).
+class Lease {
+ public:
+  struct Hold;
+  Lease() = default;
+  explicit Lease(std::shared_ptr<Hold> hold) : hold_(std::move(hold)) {}
+
+  explicit operator bool() const { return hold_ != nullptr; }
+  LoadedModel& model() const;
+  void release() { hold_.reset(); }
+
+ private:
+  std::shared_ptr<Hold> hold_;
+};
+
+struct ModelStatus {
+  store::ModelRecord record;
+  bool is_loading = false;
+  double load_progress = 0;  // 0 to 1
+  int num_waiting_for_load = 0;
+  int num_leases = 0;
+  int context_length = 0;
+  backend::MemoryUse memory;
+  std::string backend_description;
+  std::chrono::nanoseconds load_duration{};
+  bool stays_for_ever = false;
+  std::chrono::system_clock::time_point expires_at;  // while in use: if it became idle now
+  engine::EngineStats engine;
+};
+
+// The models in memory and their lifetime. One thread ("loader") loads, one model at a time, and
+// unloads: when the keep-alive has run out, on request, or, least recently used first, to make room
+// for another. Files with the same weights are loaded once.
+class ModelManager {
+ public:
+  using Load =
+      std::function<std::unique_ptr<LoadedModel>(const store::ModelRecord&, const LoadProgress&)>;
+  ModelManager(const ManagerOptions& options, Load load);
+  ~ModelManager();  // stop()
+  ModelManager(const ModelManager&) = delete;
+  ModelManager& operator=(const ModelManager&) = delete;
+
+  // Calls `done` once with a lease or an error: at once from this thread when the model is in
+  // memory (or the queue is full), else from the loader when it is. `keep_alive` replaces the
+  // model's.
+  using Done = std::function<void(Lease, const Error*)>;
+  void acquire(const store::ModelRecord& record, std::optional<api::KeepAlive> keep_alive,
+               Done done);
+
+  // Unloads the model as soon as nobody uses it. False when it is not in memory.
+  bool unload(const store::ModelRecord& record);
+
+  std::vector<ModelStatus> status() const;
+  int num_leases() const;  // of all models, those waiting for a load counted in
+
+  // Refuses new requests with kBusy from here on.
+  void drain();
+  // Cancels every request of every engine; their final events still come.
+  void cancel_all();
+  // Ends what runs, destroys the models, joins. Every waiting `done` is called.
+  void stop();
+
+  struct State;
+
+ private:
+  std::shared_ptr<State> state_;
+};
+
+}  // namespace sluice::server

@@ -1,0 +1,135 @@
+#include "server/model_routes.h"
+
+#include "api/chat_context.h"
+#include "api/model_info.h"
+#include "api/ollama.h"
+#include "api/openai.h"
+#include "gguf/file.h"
+
+namespace sluice::server {
+namespace {
+
+void respond_json(const std::shared_ptr<Exchange>& exchange, std::string body) {
+  exchange->respond(Reply{200, "application/json; charset=utf-8", std::move(body), {}});
+}
+
+api::ollama::ModelDetails details_of(const store::ModelRecord& record) {
+  api::ollama::ModelDetails details;
+  details.format = record.config.format;
+  details.family = record.config.family;
+  details.families = record.config.families;
+  details.parameter_size = record.config.parameter_size;
+  details.quantization_level = record.config.quantization;
+  details.context_length = record.config.context_length;
+  details.embedding_length = record.config.embedding_length;
+  return details;
+}
+
+api::openai::ModelEntry openai_entry(const store::ModelRecord& record) {
+  return {record.name.short_name(), std::chrono::system_clock::to_time_t(record.modified),
+          record.name.name_space};
+}
+
+std::string joined(const std::vector<std::string>& texts) {
+  std::string all;
+  for (const std::string& text : texts) {
+    if (!all.empty()) all += "\n";
+    all += text;
+  }
+  return all;
+}
+
+}  // namespace
+
+void list_tags(const RouteContext& context, const std::shared_ptr<Exchange>& exchange) {
+  std::vector<api::ollama::TagsEntry> entries;
+  for (const store::ModelRecord& record : context.generation.catalog.list()) {
+    api::ollama::TagsEntry& entry = entries.emplace_back();
+    entry.name = record.name.short_name();
+    entry.modified_at = record.modified;
+    entry.size_bytes = record.size_bytes;
+    entry.digest_hex = record.digest.hex();
+    entry.details = details_of(record);
+    entry.capabilities = record.config.capabilities;
+  }
+  respond_json(exchange, api::ollama::encode_tags(entries));
+}
+
+void list_running(const RouteContext& context, const std::shared_ptr<Exchange>& exchange) {
+  std::vector<api::ollama::PsEntry> entries;
+  for (const ModelStatus& status : context.generation.models.status()) {
+    if (status.is_loading) continue;
+    api::ollama::PsEntry& entry = entries.emplace_back();
+    entry.name = status.record.name.short_name();
+    entry.size_bytes = status.memory.weights + status.memory.cache + status.memory.workspace;
+    entry.digest_hex = status.record.digest.hex();
+    entry.details = details_of(status.record);
+    entry.expires_at = status.stays_for_ever ? api::ollama::never_expires() : status.expires_at;
+    entry.context_length = static_cast<uint64_t>(status.context_length);
+    entry.extra["running"] = status.engine.num_running;
+    entry.extra["waiting"] = status.engine.num_waiting;
+  }
+  respond_json(exchange, api::ollama::encode_ps(std::move(entries)));
+}
+
+void show_model(const RouteContext& context, const std::shared_ptr<Exchange>& exchange) {
+  const api::ollama::ShowRequest request = api::ollama::parse_show(exchange->take_body());
+  const store::ModelRecord record = context.generation.catalog.get(request.model);
+  api::ollama::ShowReply reply;
+  reply.license = joined(record.texts.licenses);
+  reply.chat_template = record.texts.chat_template;
+  reply.system = record.texts.system;
+  reply.renderer = record.config.renderer;
+  reply.parser = record.config.parser;
+  reply.details = details_of(record);
+  reply.modified_at = record.modified;
+  if (!record.texts.messages_json.empty()) {
+    reply.messages = api::parse_messages_layer(record.texts.messages_json);
+  }
+  api::Json params = api::Json::object();
+  if (!record.texts.params_json.empty()) params = api::parse_json(record.texts.params_json);
+  reply.parameters = api::format_parameters(params);
+  if (!record.model_path.empty()) {
+    const gguf::File file = gguf::File::open(record.model_path);
+    const std::string jinja(file.get_string("tokenizer.chat_template").value_or(""));
+    if (!jinja.empty()) reply.chat_template = jinja;
+    reply.model_info = api::model_info(file, request.verbose);
+    reply.tensors = api::tensor_list(file);
+    reply.capabilities = api::capabilities(file, jinja);
+  }
+  api::ModelfileParts parts;
+  parts.name = record.name.short_name();
+  parts.from = record.model_path;
+  parts.chat_template = reply.chat_template;
+  parts.system = reply.system;
+  parts.params = params;
+  parts.licenses = record.texts.licenses;
+  reply.modelfile = api::format_modelfile(parts);
+  respond_json(exchange, api::ollama::encode_show(reply));
+}
+
+void delete_model(const RouteContext& context, const std::shared_ptr<Exchange>& exchange) {
+  const std::string name = api::ollama::parse_model(exchange->take_body());
+  const store::ModelRecord record = context.generation.catalog.get(name);
+  context.generation.models.unload(record);
+  context.generation.catalog.remove(name);
+  exchange->respond(Reply{200, "", "", {}});
+}
+
+void list_openai_models(const RouteContext& context, const std::shared_ptr<Exchange>& exchange) {
+  std::vector<api::openai::ModelEntry> entries;
+  for (const store::ModelRecord& record : context.generation.catalog.list()) {
+    entries.push_back(openai_entry(record));
+  }
+  respond_json(exchange, api::openai::encode_models(entries));
+}
+
+void show_openai_model(const RouteContext& context, const std::shared_ptr<Exchange>& exchange) {
+  const std::string& path = exchange->request().path;
+  const std::string name = path.substr(path.find_last_of('/') + 1);
+  api::openai::ModelEntry entry = openai_entry(context.generation.catalog.get(name));
+  entry.id = name;
+  respond_json(exchange, api::openai::encode_model(entry));
+}
+
+}  // namespace sluice::server

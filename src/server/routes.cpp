@@ -1,0 +1,162 @@
+#include "server/routes.h"
+
+#include <spdlog/spdlog.h>
+
+#include <array>
+#include <utility>
+
+#include "api/ollama.h"
+#include "api/openai.h"
+#include "server/access.h"
+#include "server/http_message.h"
+#include "server/model_routes.h"
+#include "server/status.h"
+#include "server/version.h"
+
+namespace sluice::server {
+namespace {
+
+using Answer = void (*)(const RouteContext&, const std::shared_ptr<Exchange>&);
+
+void say_running(const RouteContext&, const std::shared_ptr<Exchange>& exchange) {
+  // Clients look for this very text to see that they found an Ollama server.
+  exchange->respond(Reply{200, "text/plain; charset=utf-8", "Ollama is running", {}});
+}
+
+void say_version(const RouteContext&, const std::shared_ptr<Exchange>& exchange) {
+  exchange->respond(Reply{
+      200, "application/json; charset=utf-8", api::ollama::encode_version(kOllamaVersion), {}});
+}
+
+void say_status(const RouteContext& context, const std::shared_ptr<Exchange>& exchange) {
+  ServerFacts facts;
+  facts.uptime = std::chrono::steady_clock::now() - context.started;
+  facts.num_connections = context.num_connections();
+  facts.is_draining = context.is_draining;
+  exchange->respond(Reply{200,
+                          "application/json; charset=utf-8",
+                          encode_status(facts, context.generation.models.status()),
+                          {}});
+}
+
+void ollama_chat(const RouteContext& context, const std::shared_ptr<Exchange>& exchange) {
+  start_generation(context.generation, exchange, Dialect::kOllamaChat,
+                   api::ollama::parse_chat(exchange->take_body()));
+}
+
+void ollama_generate(const RouteContext& context, const std::shared_ptr<Exchange>& exchange) {
+  start_generation(context.generation, exchange, Dialect::kOllamaGenerate,
+                   api::ollama::parse_generate(exchange->take_body()));
+}
+
+void openai_chat(const RouteContext& context, const std::shared_ptr<Exchange>& exchange) {
+  start_generation(context.generation, exchange, Dialect::kOpenAiChat,
+                   api::openai::parse_chat_completion(exchange->take_body()));
+}
+
+void openai_completion(const RouteContext& context, const std::shared_ptr<Exchange>& exchange) {
+  start_generation(context.generation, exchange, Dialect::kOpenAiCompletion,
+                   api::openai::parse_completion(exchange->take_body()));
+}
+
+struct Route {
+  std::string_view method;
+  std::string_view path;  // ends with "/*" where one more segment follows
+  Answer answer;
+  bool is_light = false;  // neither disk nor much input: answered on the connection's thread
+};
+
+// The one list of what the server answers. GET includes HEAD.
+constexpr std::array kRoutes = {
+    Route{"GET", "/", say_running, true},
+    Route{"GET", "/api/version", say_version, true},
+    Route{"GET", "/api/sluice/status", say_status, true},
+    Route{"GET", "/api/tags", list_tags},
+    Route{"GET", "/api/ps", list_running, true},
+    Route{"POST", "/api/show", show_model},
+    Route{"POST", "/api/chat", ollama_chat},
+    Route{"POST", "/api/generate", ollama_generate},
+    Route{"DELETE", "/api/delete", delete_model},
+    Route{"POST", "/v1/chat/completions", openai_chat},
+    Route{"POST", "/v1/completions", openai_completion},
+    Route{"GET", "/v1/models", list_openai_models},
+    Route{"GET", "/v1/models/*", show_openai_model},
+};
+
+bool matches_path(std::string_view pattern, std::string_view path) {
+  if (!pattern.ends_with("/*")) return pattern == path;
+  const std::string_view stem = pattern.substr(0, pattern.size() - 1);
+  return path.starts_with(stem) && path.size() > stem.size() &&
+         path.find('/', stem.size()) == std::string_view::npos;
+}
+
+// The whole reply is lost to the client only if the exchange was answered before the error.
+void answer(const Route& route, const RouteContext& context,
+            const std::shared_ptr<Exchange>& exchange) {
+  const bool is_openai = route.path.starts_with("/v1/");
+  try {
+    route.answer(context, exchange);
+  } catch (const Error& error) {
+    spdlog::info("{} {}: {}", route.method, route.path, error.what());
+    exchange->respond(error_reply_for(error, is_openai));
+  } catch (const std::bad_alloc&) {
+    exchange->respond(error_reply_for(
+        Error(ErrorCode::kOutOfMemory, "not enough memory for this request"), is_openai));
+  } catch (const std::exception& exception) {
+    spdlog::error("{} {}: {}", route.method, route.path, exception.what());
+    exchange->respond(error_reply_for(
+        Error(ErrorCode::kInternal, "internal error; the server's log has more"), is_openai));
+  }
+}
+
+}  // namespace
+
+std::vector<std::string> route_names() {
+  std::vector<std::string> names;
+  for (const Route& route : kRoutes) {
+    names.push_back(std::string(route.method) + " " + std::string(route.path));
+  }
+  return names;
+}
+
+void dispatch(const RouteContext& context, std::shared_ptr<Exchange> exchange) {
+  const HttpRequest& request = exchange->request();
+  add_cors_headers(exchange);
+  const std::string_view method = request.method == "HEAD" ? "GET" : request.method;
+  bool is_path_known = false;
+  for (const Route& route : kRoutes) {
+    if (!matches_path(route.path, request.path)) continue;
+    is_path_known = true;
+    if (route.method != method) continue;
+    if (route.is_light) {
+      answer(route, context, exchange);
+    } else {
+      context.generation.preparers.post([&route, &context, exchange] {
+        if (exchange->is_disconnected() && !exchange->request().body.empty()) return;
+        answer(route, context, exchange);
+      });
+    }
+    return;
+  }
+  Reply reply = is_path_known ? Reply{405, "text/plain", "405 method not allowed", {}}
+                              : Reply{404, "text/plain", "404 page not found", {}};
+  exchange->respond(std::move(reply));
+}
+
+std::optional<Reply> check_access(const AccessRules& rules, const HttpRequest& request) {
+  const std::string* host = request.header("host");
+  if (rules.checks_host && host && !is_local_host(*host)) return Reply{403, "", "", {}};
+  const std::string* origin = request.header("origin");
+  if (!origin) return std::nullopt;
+  if (!is_allowed_origin(*origin, rules.origins)) return Reply{403, "", "", {}};
+  if (request.method == "OPTIONS") return Reply{204, "", "", cors_headers(*origin, true)};
+  return std::nullopt;
+}
+
+void add_cors_headers(const std::shared_ptr<Exchange>& exchange) {
+  const std::string* origin = exchange->request().header("origin");
+  if (!origin) return;
+  for (auto& [name, value] : cors_headers(*origin, false)) exchange->add_header(name, value);
+}
+
+}  // namespace sluice::server

@@ -1,0 +1,30 @@
+#pragma once
+
+#include <memory>
+#include <unordered_set>
+
+#include "server/transport.h"
+
+namespace sluice::server {
+
+class Session;
+
+// What sessions and their server share.
+struct SessionHost {
+  TransportOptions options;
+  HttpServer::Gate gate;
+  HttpServer::Handler handler;
+  std::shared_ptr<Core> core = std::make_shared<Core>();
+  std::atomic<int> num_connections = 0;
+  std::mutex mutex;  // guards what follows
+  std::unordered_set<Session*> sessions;
+  bool is_stopping = false;
+};
+
+// Serves one connection until it ends. `socket` runs on `strand`.
+void start_session(std::shared_ptr<SessionHost> host, tcp::socket socket, const Strand& strand);
+
+// Ends every connection, also one in the middle of a reply.
+void close_sessions(SessionHost& host);
+
+}  // namespace sluice::server

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <chrono>
+#include <string>
+#include <vector>
+
+#include "server/model_manager.h"
+
+namespace sluice::server {
+
+// The document of GET /api/sluice/status, for monitors. Durations are integers in nanoseconds,
+// memory is in bytes, counters count since the start (of the model, in "engine").
+//
+// {"version":"0.1.0","pid":1,"uptime_ns":1,"resident_bytes":1,"available_bytes":1,"num_threads":1,
+//  "num_connections":1,"is_draining":false,
+//  "num_running":1,"num_waiting":0,        // sums over the models
+//  "models":[{
+//    "name":"smollm2:135m","digest":"<hex>","size_bytes":1,"family":"llama",
+//    "parameter_size":"134.52M","quantization":"Q4_1",
+//    "is_loading":false,"load_progress":1.0,"num_waiting_for_load":0,
+//    -- from here on only when not loading:
+//    "num_leases":1,                        // requests that hold the model, queued or running
+//    "context_length":8192,"backend":"cpu avx2, 2 threads",
+//    "memory":{"weights":1,"cache":1,"workspace":1},
+//    "load_duration_ns":1,"expires_at":"2026-08-21T10:00:00Z",   // null: stays for ever
+//    "engine":{"num_running":1,"num_waiting":0,"num_blocks_total":1,"num_blocks_used":1,
+//      "num_blocks_cached":1,"num_requests_finished":1,"num_requests_rejected":0,
+//      "num_prompt_tokens":1,"num_cached_tokens":0,"num_output_tokens":1,"num_steps":1,
+//      "num_preemptions":0,"forward_time_ns":1,"schedule_time_ns":1,
+//      "requests":[{"id":1,"is_running":true,"queue_position":0,"num_prompt_tokens":1,
+//        "num_cached_tokens":0,"num_prefilled_tokens":1,"num_output_tokens":1,"age_ns":1}]}}]}
+struct ServerFacts {
+  std::chrono::nanoseconds uptime{};
+  int num_connections = 0;
+  bool is_draining = false;
+};
+std::string encode_status(const ServerFacts& facts, const std::vector<ModelStatus>& models);
+
+}  // namespace sluice::server

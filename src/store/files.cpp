@@ -1,0 +1,171 @@
+#include "store/files.h"
+
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <limits>
+#include <system_error>
+
+#include "base/error.h"
+
+namespace sluice::store {
+namespace {
+
+template <typename Call>
+auto retry_interrupted(Call call) {
+  auto result = call();
+  while (result < 0 && errno == EINTR) result = call();
+  return result;
+}
+
+std::string parent_directory(const std::string& path) {
+  return std::filesystem::path(path).parent_path().string();
+}
+
+}  // namespace
+
+FileDescriptor::~FileDescriptor() {
+  if (number_ >= 0) ::close(number_);
+}
+
+FileDescriptor open_regular_file(const std::string& path) {
+  // O_NONBLOCK: opening a pipe would wait for a writer.
+  FileDescriptor file(
+      retry_interrupted([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK); }));
+  if (file.get() < 0) throw io_error("cannot open", path, errno);
+  struct stat status {};
+  if (::fstat(file.get(), &status) != 0) throw io_error("cannot read", path, errno);
+  if (!S_ISREG(status.st_mode)) {
+    throw Error(ErrorCode::kInvalidArgument, "'" + path + "' is not a regular file");
+  }
+  return file;
+}
+
+size_t read_some(const FileDescriptor& file, const std::string& path, std::span<std::byte> buffer) {
+  const ssize_t count =
+      retry_interrupted([&] { return ::read(file.get(), buffer.data(), buffer.size()); });
+  if (count < 0) throw io_error("cannot read", path, errno);
+  return static_cast<size_t>(count);
+}
+
+std::string read_small_file(const std::string& path, size_t max_bytes) {
+  const FileDescriptor file = open_regular_file(path);
+  std::string text;
+  std::byte buffer[16384];
+  while (const size_t count = read_some(file, path, buffer)) {
+    text.append(reinterpret_cast<const char*>(buffer), count);
+    if (text.size() > max_bytes) {
+      throw Error(ErrorCode::kCorruptData, "'" + path + "' is larger than the " +
+                                               std::to_string(max_bytes) + " bytes allowed here");
+    }
+  }
+  return text;
+}
+
+bool is_regular_file(const std::string& path) {
+  struct stat status {};
+  return ::stat(path.c_str(), &status) == 0 && S_ISREG(status.st_mode);
+}
+
+void make_directories(const std::string& path) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (error) throw io_error("cannot create the folder", path, error.value());
+}
+
+void sync_directory(const std::string& path) {
+  const FileDescriptor directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (directory.get() < 0) throw io_error("cannot open", path, errno);
+  // Some network file systems cannot sync a folder and say EINVAL; then rename is all there is.
+  if (::fsync(directory.get()) != 0 && errno != EINVAL) throw io_error("cannot sync", path, errno);
+}
+
+TemporaryFile::TemporaryFile(const std::string& directory)
+    : path_(directory + "/" + std::string(kPrefix) + "XXXXXX") {
+  file_ = FileDescriptor(::mkostemp(path_.data(), O_CLOEXEC));
+  if (file_.get() < 0) {
+    path_.clear();
+    throw io_error("cannot write in", directory, errno);
+  }
+}
+
+TemporaryFile::~TemporaryFile() {
+  if (!path_.empty()) ::unlink(path_.c_str());
+}
+
+void TemporaryFile::write(std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t count =
+        retry_interrupted([&] { return ::write(file_.get(), bytes.data(), bytes.size()); });
+    if (count < 0) {
+      // The limit on the size of one file (EFBIG) is to the user a kind of full disk.
+      if (errno == EFBIG) {
+        throw Error(ErrorCode::kNoSpace, "cannot write " + parent_directory(path_) + ": " +
+                                             system_error_text(EFBIG) +
+                                             "; raise the limit (ulimit -f) or use another folder");
+      }
+      throw io_error("cannot write in", parent_directory(path_), errno);
+    }
+    bytes = bytes.subspan(static_cast<size_t>(count));
+  }
+}
+
+bool TemporaryFile::clone_from(const FileDescriptor& source) {
+  return ::ioctl(file_.get(), FICLONE, source.get()) == 0;
+}
+
+bool TemporaryFile::link_from(const std::string& path) {
+  // A link needs a name that is free: take a second one beside ours, then move it over ours.
+  const std::string link_path = path_ + "-link";
+  if (::linkat(AT_FDCWD, path.c_str(), AT_FDCWD, link_path.c_str(), AT_SYMLINK_FOLLOW) != 0) {
+    return false;
+  }
+  if (::rename(link_path.c_str(), path_.c_str()) != 0) {
+    ::unlink(link_path.c_str());
+    return false;
+  }
+  file_ = open_regular_file(path_);
+  return true;
+}
+
+void TemporaryFile::sync() {
+  // A linked file keeps the mode that its owner gave it.
+  struct stat status {};
+  if (::fstat(file_.get(), &status) == 0 && status.st_nlink == 1) ::fchmod(file_.get(), 0644);
+  if (::fsync(file_.get()) != 0) throw io_error("cannot write", path_, errno);
+}
+
+void TemporaryFile::commit(const std::string& destination) {
+  sync();
+  if (::rename(path_.c_str(), destination.c_str()) != 0) {
+    throw io_error("cannot write", destination, errno);
+  }
+  path_.clear();
+  sync_directory(parent_directory(destination));
+}
+
+FileLock::FileLock(const std::string& path) {
+  file_ = FileDescriptor(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644));
+  if (file_.get() < 0) throw io_error("cannot lock", path, errno);
+  if (retry_interrupted([&] { return ::flock(file_.get(), LOCK_EX); }) != 0) {
+    throw io_error("cannot lock", path, errno);
+  }
+}
+
+uint64_t free_bytes(const std::string& path) {
+  struct statvfs status {};
+  if (::statvfs(path.c_str(), &status) != 0) return std::numeric_limits<uint64_t>::max();
+  return uint64_t{status.f_bavail} * status.f_frsize;
+}
+
+}  // namespace sluice::store

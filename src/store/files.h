@@ -1,0 +1,99 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace sluice::store {
+
+inline constexpr size_t kCopyBufferBytes = size_t{4} << 20;
+
+// Owns an open file.
+class FileDescriptor {
+ public:
+  FileDescriptor() = default;
+  explicit FileDescriptor(int number) : number_(number) {}
+  ~FileDescriptor();
+  FileDescriptor(FileDescriptor&& other) noexcept : number_(std::exchange(other.number_, -1)) {}
+  FileDescriptor& operator=(FileDescriptor&& other) noexcept {
+    std::swap(number_, other.number_);
+    return *this;
+  }
+
+  int get() const { return number_; }
+
+ private:
+  int number_ = -1;
+};
+
+// For reading. Throws Error: kNotFound, kInvalidArgument for what is no regular file (a pipe would
+// block for ever), kIo.
+FileDescriptor open_regular_file(const std::string& path);
+
+// Fills the front of `buffer`; 0 at the end of the file.
+size_t read_some(const FileDescriptor& file, const std::string& path, std::span<std::byte> buffer);
+
+// A whole file that must not be larger than `max_bytes` (else kCorruptData).
+std::string read_small_file(const std::string& path, size_t max_bytes);
+
+bool is_regular_file(const std::string& path);
+
+// Makes the folder and those above it; throws Error.
+void make_directories(const std::string& path);
+
+// Makes a rename or removal in this folder durable.
+void sync_directory(const std::string& path);
+
+// A new file in `directory` that disappears unless it is renamed to its place.
+class TemporaryFile {
+ public:
+  explicit TemporaryFile(const std::string& directory);
+  ~TemporaryFile();
+  TemporaryFile(TemporaryFile&& other) noexcept
+      : path_(std::exchange(other.path_, {})), file_(std::move(other.file_)) {}
+  TemporaryFile& operator=(TemporaryFile&& other) noexcept {
+    std::swap(path_, other.path_);
+    std::swap(file_, other.file_);
+    return *this;
+  }
+
+  const std::string& path() const { return path_; }
+
+  // Throws Error: kNoSpace when the disk, the quota or the file size limit is reached; kIo.
+  void write(std::span<const std::byte> bytes);
+  void write(std::string_view text) { write(std::as_bytes(std::span(text))); }
+
+  // Becomes a clone of `source` that shares its blocks until one is written (Btrfs, XFS). False
+  // where the file system cannot.
+  bool clone_from(const FileDescriptor& source);
+  // Becomes another name of the file at `path`. False where that is not possible.
+  bool link_from(const std::string& path);
+
+  // To disk: what has been written is safe when this returns.
+  void sync();
+  // To its place, replacing what was there. Syncs first.
+  void commit(const std::string& destination);
+
+  static constexpr std::string_view kPrefix = "sluice-tmp-";
+
+ private:
+  std::string path_;
+  FileDescriptor file_;
+};
+
+// Holds an exclusive lock between processes and threads while it lives; waits for it.
+class FileLock {
+ public:
+  explicit FileLock(const std::string& path);
+
+ private:
+  FileDescriptor file_;
+};
+
+// Bytes that this user may still write on the file system of `path`.
+uint64_t free_bytes(const std::string& path);
+
+}  // namespace sluice::store

@@ -1,0 +1,164 @@
+#include <sys/stat.h>
+
+#include <filesystem>
+#include <vector>
+
+#include "base/error.h"
+#include "base/units.h"
+#include "store/files.h"
+#include "store/gguf_config.h"
+#include "store/layout.h"
+#include "store/store.h"
+
+namespace sluice::store {
+namespace {
+
+namespace fs = std::filesystem;
+
+// A blob on its way into the store: either it is there already, or it waits in a temporary file.
+struct StagedBlob {
+  Digest digest;
+  uint64_t size_bytes = 0;
+  std::optional<TemporaryFile> file;
+};
+
+uint64_t size_of(const FileDescriptor& file, const std::string& path) {
+  struct stat status {};
+  if (::fstat(file.get(), &status) != 0) throw io_error("cannot read", path, errno);
+  return static_cast<uint64_t>(status.st_size);
+}
+
+bool has_size(const std::string& path, uint64_t size_bytes) {
+  std::error_code error;
+  return fs::file_size(path, error) == size_bytes && !error;
+}
+
+bool has_blob_of_size(const std::string& folder, uint64_t size_bytes) {
+  std::error_code error;
+  for (fs::directory_iterator entry(folder, error), end; !error && entry != end;
+       entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
+    if (Digest::parse(name) && has_size(entry->path().string(), size_bytes)) return true;
+  }
+  return false;
+}
+
+void require_space(const std::string& folder, uint64_t needed_bytes) {
+  const uint64_t free = free_bytes(folder);
+  if (needed_bytes <= free) return;
+  throw Error(ErrorCode::kNoSpace, "not enough space in '" + folder +
+                                       "': " + format_bytes(needed_bytes) + " needed, " +
+                                       format_bytes(free) + " free");
+}
+
+class Importer {
+ public:
+  Importer(const Store& store, const std::string& path, const ImportOptions& options)
+      : store_(store), path_(path), options_(options), blobs_(blobs_folder(store.root())) {}
+
+  void report(std::string_view phase, uint64_t completed_bytes, uint64_t total_bytes) const {
+    if (options_.on_progress) options_.on_progress({phase, completed_bytes, total_bytes});
+  }
+
+  // Reads the file once where it can: a digest before the copy is worth its time only when a blob
+  // of that size is there already.
+  StagedBlob stage() const {
+    const uint64_t size_bytes = size_of(open_regular_file(path_), path_);
+    if (has_blob_of_size(blobs_, size_bytes)) {
+      const Digest digest = hash(path_, size_bytes);
+      if (has_size(store_.blob_path(digest), size_bytes)) return {digest, size_bytes, {}};
+    }
+    return stage_copy();
+  }
+
+  StagedBlob stage_copy() const {
+    const FileDescriptor source = open_regular_file(path_);
+    const uint64_t size_bytes = size_of(source, path_);
+    TemporaryFile file(blobs_);
+    if (file.clone_from(source) || (options_.hard_link && file.link_from(path_))) {
+      const Digest digest = hash(file.path(), size_bytes);
+      return {digest, size_bytes, std::move(file)};
+    }
+    require_space(blobs_, size_bytes);
+    Sha256 hash;
+    uint64_t completed = 0;
+    std::vector<std::byte> buffer(kCopyBufferBytes);
+    while (const size_t count = read_some(source, path_, buffer)) {
+      const auto bytes = std::span<const std::byte>(buffer).first(count);
+      hash.update(bytes);
+      file.write(bytes);
+      completed += count;
+      report("copying", completed, size_bytes);
+    }
+    return {hash.finish(), completed, std::move(file)};
+  }
+
+ private:
+  Digest hash(const std::string& path, uint64_t size_bytes) const {
+    return sha256_file(path, [&](uint64_t completed) { report("hashing", completed, size_bytes); });
+  }
+
+  const Store& store_;
+  const std::string& path_;
+  const ImportOptions& options_;
+  const std::string blobs_;
+};
+
+Layer layer_of(std::string_view media_type, const Digest& digest, uint64_t size_bytes) {
+  Layer layer;
+  layer.media_type = media_type;
+  layer.digest = digest;
+  layer.size_bytes = size_bytes;
+  return layer;
+}
+
+StagedBlob stage_text(const std::string& folder, std::string_view text) {
+  StagedBlob staged = {sha256(text), text.size(), TemporaryFile(folder)};
+  staged.file->write(text);
+  staged.file->sync();
+  return staged;
+}
+
+}  // namespace
+
+ModelRecord Store::import_gguf(const std::string& path, const ModelName& name,
+                               const ImportOptions& options) {
+  const Importer importer(*this, path, options);
+  importer.report("reading GGUF", 0, 0);
+  config_from_gguf(gguf::File::open(path));  // a bad file is refused before anything is written
+  const std::string blobs = blobs_folder(root_);
+  make_directories(blobs);
+
+  StagedBlob model = importer.stage();
+  const FileLock lock(lock_path(root_));
+  if (!model.file && !has_size(blob_path(model.digest), model.size_bytes)) {
+    model = importer.stage_copy();  // someone removed the blob before we had the lock
+  }
+  importer.report("writing manifest", model.size_bytes, model.size_bytes);
+  // Once more from the bytes that were digested: the file may have changed since the first look.
+  const std::string model_path = model.file ? model.file->path() : blob_path(model.digest);
+  StagedBlob config =
+      stage_text(blobs, encode_config(config_from_gguf(gguf::File::open(model_path))));
+  Manifest manifest;
+  manifest.config = layer_of(kConfigType, config.digest, config.size_bytes);
+  manifest.layers = {layer_of(kModelLayer, model.digest, model.size_bytes)};
+  StagedBlob manifest_file = stage_text(blobs, encode_manifest(manifest));
+  if (model.file) model.file->sync();
+
+  const auto replaced = locate(name);
+  const FoundManifest target = replaced ? *replaced : FoundManifest{name, manifest_path(name)};
+  const std::optional<Manifest> old_manifest =
+      replaced ? try_read_manifest(*replaced) : std::nullopt;
+  make_directories(fs::path(target.path).parent_path().string());
+  // Everything is on the disk; from here on there are only renames, the manifest last.
+  for (StagedBlob* blob : {&model, &config}) {
+    if (blob->file && !has_size(blob_path(blob->digest), blob->size_bytes)) {
+      blob->file->commit(blobs + "/" + blob->digest.file_name());
+    }
+  }
+  manifest_file.file->commit(target.path);
+  if (old_manifest) remove_unused_blobs(*old_manifest);
+  return read_record(target, /*with_texts=*/true);
+}
+
+}  // namespace sluice::store

@@ -1,0 +1,231 @@
+#include "store/store.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <ctime>
+#include <filesystem>
+#include <set>
+#include <system_error>
+
+#include "base/error.h"
+#include "store/files.h"
+#include "store/layout.h"
+
+namespace sluice::store {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr size_t kMaxManifestBytes = size_t{4} << 20;
+constexpr size_t kMaxTextBytes = size_t{16} << 20;
+
+// Names in a folder that are valid parts of a model's name, sorted. Nothing for what is no folder.
+std::vector<std::string> list_parts(const fs::path& folder, NamePart part) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (fs::directory_iterator entry(folder, error), end; !error && entry != end;
+       entry.increment(error)) {
+    std::string name = entry->path().filename().string();
+    if (is_valid_name_part(part, name)) names.push_back(std::move(name));
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+std::chrono::system_clock::time_point modification_time(const std::string& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) throw io_error("cannot read", path, errno);
+  const auto since_epoch = std::chrono::seconds(status.st_mtim.tv_sec) +
+                           std::chrono::nanoseconds(status.st_mtim.tv_nsec);
+  return std::chrono::system_clock::time_point(
+      std::chrono::duration_cast<std::chrono::system_clock::duration>(since_epoch));
+}
+
+}  // namespace
+
+Store::Store(std::string root) : root_(std::move(root)) {}
+
+std::string Store::blob_path(const Digest& digest) const {
+  std::string path = blobs_folder(root_) + "/" + digest.file_name();
+  // Stores of early versions have a colon; use theirs where they are.
+  const std::string old_path = blobs_folder(root_) + "/" + digest.text();
+  if (!is_regular_file(path) && is_regular_file(old_path)) return old_path;
+  return path;
+}
+
+std::string Store::manifest_path(const ModelName& name) const {
+  return manifests_folder(root_) + "/" + name.relative_path();
+}
+
+std::vector<Store::FoundManifest> Store::scan_manifests() const {
+  const fs::path top = manifests_folder(root_);
+  std::error_code error;
+  fs::directory_iterator probe(top, error);
+  if (error && error != std::errc::no_such_file_or_directory) {
+    throw io_error("cannot read the folder", top.string(), error.value());
+  }
+  std::vector<FoundManifest> found;
+  ModelName name;
+  for (const std::string& host : list_parts(top, NamePart::kHost)) {
+    name.host = host;
+    for (const std::string& space : list_parts(top / host, NamePart::kNamespace)) {
+      name.name_space = space;
+      for (const std::string& model : list_parts(top / host / space, NamePart::kModel)) {
+        name.model = model;
+        for (const std::string& tag : list_parts(top / host / space / model, NamePart::kTag)) {
+          name.tag = tag;
+          std::string path = manifest_path(name);
+          if (is_regular_file(path)) found.push_back({name, std::move(path)});
+        }
+      }
+    }
+  }
+  return found;
+}
+
+std::optional<Store::FoundManifest> Store::locate(const ModelName& name) const {
+  const std::string exact = manifest_path(name);
+  if (is_regular_file(exact)) return FoundManifest{name, exact};
+  for (FoundManifest& found : scan_manifests()) {
+    if (found.name.is_same_model(name)) return std::move(found);
+  }
+  return std::nullopt;
+}
+
+std::optional<Manifest> Store::try_read_manifest(const FoundManifest& found) {
+  try {
+    return parse_manifest(read_small_file(found.path, kMaxManifestBytes));
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
+
+std::string Store::read_text_layer(const Layer& layer) const {
+  return read_small_file(blob_path(layer.digest), kMaxTextBytes);
+}
+
+ModelRecord Store::read_record(const FoundManifest& found, bool with_texts) const {
+  const std::string manifest_text = read_small_file(found.path, kMaxManifestBytes);
+  ModelRecord record;
+  record.name = found.name;
+  record.name.scheme.clear();
+  record.digest = sha256(manifest_text);
+  record.manifest = parse_manifest(manifest_text);
+  record.size_bytes = record.manifest.total_size_bytes();
+  record.modified = modification_time(found.path);
+  record.config =
+      parse_config(read_small_file(blob_path(record.manifest.config.digest), kMaxManifestBytes));
+  if (const Layer* model = record.manifest.find_layer(kModelLayer)) {
+    record.model_path = blob_path(model->digest);
+  }
+  if (!with_texts) return record;
+  ModelTexts& texts = record.texts;
+  for (const Layer& layer : record.manifest.layers) {
+    if (layer.media_type == kTemplateLayer) texts.chat_template = read_text_layer(layer);
+    if (layer.media_type == kSystemLayer) texts.system = read_text_layer(layer);
+    if (layer.media_type == kParamsLayer) texts.params_json = read_text_layer(layer);
+    if (layer.media_type == kMessagesLayer) texts.messages_json = read_text_layer(layer);
+    if (layer.media_type == kLicenseLayer) texts.licenses.push_back(read_text_layer(layer));
+  }
+  return record;
+}
+
+ModelList Store::list() const {
+  ModelList list;
+  for (const FoundManifest& found : scan_manifests()) {
+    try {
+      list.models.push_back(read_record(found, /*with_texts=*/false));
+    } catch (const Error& error) {
+      // What another process removed in between is no problem, it is just not there.
+      if (is_regular_file(found.path)) list.problems.push_back({found.path, error.what()});
+    }
+  }
+  std::stable_sort(list.models.begin(), list.models.end(),
+                   [](const ModelRecord& left, const ModelRecord& right) {
+                     return left.modified > right.modified;
+                   });
+  return list;
+}
+
+std::optional<ModelRecord> Store::find(const ModelName& name) const {
+  const auto found = locate(name);
+  if (!found) return std::nullopt;
+  try {
+    ModelRecord record = read_record(*found, /*with_texts=*/true);
+    if (!record.model_path.empty() && !is_regular_file(record.model_path)) {
+      throw Error(ErrorCode::kNotFound, "model '" + name.short_name() + "' is incomplete: '" +
+                                            record.model_path +
+                                            "' is missing; import or pull it again");
+    }
+    return record;
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kCorruptData) throw;
+    throw Error(error.code(), "'" + found->path + "': " + error.what());
+  }
+}
+
+ModelRecord Store::get(std::string_view name) const {
+  if (auto record = find(ModelName::parse(name))) return *std::move(record);
+  throw Error(ErrorCode::kNotFound, "model '" + std::string(name) + "' not found");
+}
+
+RemoveResult Store::remove(const ModelName& name) {
+  const auto not_found = [&] {
+    return Error(ErrorCode::kNotFound, "model '" + name.short_name() + "' not found");
+  };
+  if (!locate(name)) throw not_found();
+  const FileLock lock(lock_path(root_));
+  const auto found = locate(name);
+  if (!found) throw not_found();
+
+  // An unreadable manifest can go, too; nobody knows which blobs were its own.
+  const std::optional<Manifest> manifest = try_read_manifest(*found);
+  if (::unlink(found->path.c_str()) != 0) throw io_error("cannot remove", found->path, errno);
+  fs::path folder = fs::path(found->path).parent_path();
+  sync_directory(folder.string());
+  for (int level = 0; level < 3; ++level, folder = folder.parent_path()) {
+    if (::rmdir(folder.c_str()) != 0) break;
+  }
+  return manifest ? remove_unused_blobs(*manifest) : RemoveResult{};
+}
+
+RemoveResult Store::remove_unused_blobs(const Manifest& removed) {
+  std::set<Digest> used;
+  for (const FoundManifest& found : scan_manifests()) {
+    const std::optional<Manifest> manifest = try_read_manifest(found);
+    if (!manifest) return {};  // it might use them
+    used.insert(manifest->config.digest);
+    for (const Layer& layer : manifest->layers) used.insert(layer.digest);
+  }
+  std::set<Digest> candidates = {removed.config.digest};
+  for (const Layer& layer : removed.layers) candidates.insert(layer.digest);
+  RemoveResult result;
+  for (const Digest& digest : candidates) {
+    if (used.contains(digest)) continue;
+    const std::string path = blob_path(digest);
+    struct stat status {};
+    if (::lstat(path.c_str(), &status) != 0 || ::unlink(path.c_str()) != 0) continue;
+    result.freed_bytes += static_cast<uint64_t>(status.st_size);
+    ++result.num_blobs_removed;
+  }
+  return result;
+}
+
+int Store::remove_stale_files(std::chrono::seconds age) {
+  int num_removed = 0;
+  const std::time_t limit = std::time(nullptr) - static_cast<std::time_t>(age.count());
+  std::error_code error;
+  for (fs::directory_iterator entry(blobs_folder(root_), error), end; !error && entry != end;
+       entry.increment(error)) {
+    if (!entry->path().filename().string().starts_with(TemporaryFile::kPrefix)) continue;
+    struct stat status {};
+    if (::lstat(entry->path().c_str(), &status) != 0 || status.st_mtime > limit) continue;
+    if (::unlink(entry->path().c_str()) == 0) ++num_removed;
+  }
+  return num_removed;
+}
+
+}  // namespace sluice::store

@@ -1,0 +1,126 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "store/manifest.h"
+#include "store/model_name.h"
+#include "store/sha256.h"
+
+namespace sluice::store {
+
+// The texts of a model's small layers, as they are on disk.
+struct ModelTexts {
+  std::string chat_template;  // Ollama's Go template; a GGUF's own Jinja template is not this
+  std::string system;
+  std::string params_json;    // "" or the text of an object of options
+  std::string messages_json;  // "" or the text of an array of {role, content}
+  std::vector<std::string> licenses;
+};
+
+// One model of the store.
+struct ModelRecord {
+  ModelName name;  // with the casing on disk
+  Digest digest;   // of the manifest file
+  Manifest manifest;
+  uint64_t size_bytes = 0;  // of all layers and the config
+  std::chrono::system_clock::time_point modified;
+  std::string model_path;  // the blob with the weights (GGUF); "" when the model has none
+  ModelConfig config;
+  ModelTexts texts;  // filled by find() and get(), empty in list()
+};
+
+struct ModelList {
+  std::vector<ModelRecord> models;  // newest first, then by name
+  // Manifests that could not be read, with the reason; never fatal.
+  struct Problem {
+    std::string path;
+    std::string reason;
+  };
+  std::vector<Problem> problems;
+};
+
+struct ImportProgress {
+  std::string_view phase;  // "reading GGUF", "hashing", "copying", "writing manifest"
+  uint64_t completed_bytes = 0;
+  uint64_t total_bytes = 0;
+};
+
+struct ImportOptions {
+  // Share the file's bytes by a hard link instead of copying them, where the file system allows it.
+  // Only for files that nobody writes to any more. (Copy-on-write clones are always tried.)
+  bool hard_link = false;
+  // Called often from the importing thread; what it throws ends the import with nothing left
+  // behind.
+  std::function<void(const ImportProgress&)> on_progress;
+};
+
+struct RemoveResult {
+  uint64_t freed_bytes = 0;
+  int num_blobs_removed = 0;
+};
+
+// The models on disk, in Ollama's layout, so that both programs can use one folder:
+//   $root/manifests/<host>/<namespace>/<model>/<tag>   JSON
+//   $root/blobs/sha256-<64 hex>                        weights, config, texts
+// Nothing is cached: every call reads the disk, so what another process adds is seen at once. Files
+// appear only by rename after fsync, so a kill at any moment leaves the store as it was before or
+// as it is after (and perhaps a temporary file, see remove_stale_files). Writers of several
+// processes exclude each other with a lock on $root/.sluice.lock. Safe to share between threads.
+class Store {
+ public:
+  // Touches nothing; folders are made by the first import.
+  explicit Store(std::string root);
+  const std::string& root() const { return root_; }
+
+  // All readable models; an absent folder is an empty store. Throws only if the folder of manifests
+  // is there and cannot be read.
+  ModelList list() const;
+
+  // Looks a model up, without regard to case. Nothing when there is none; Error(kCorruptData)
+  // naming the manifest when it is unreadable, Error(kNotFound) naming a blob that it needs and is
+  // missing.
+  std::optional<ModelRecord> find(const ModelName& name) const;
+  // As find(); throws Error(kInvalidArgument, "invalid model name") or
+  // Error(kNotFound, "model 'TEXT' not found") with the name as it was written.
+  ModelRecord get(std::string_view name) const;
+
+  // Removes the name, and the blobs that no other model uses. (As long as some manifest cannot be
+  // read, blobs are kept: it might use them.) Throws Error(kNotFound).
+  RemoveResult remove(const ModelName& name);
+
+  // Takes a GGUF file in under `name`, replacing what had that name. The file is checked whole
+  // first; an existing blob with the same content is used again. Throws Error: what gguf::File
+  // throws, kNoSpace with what is needed and what is free, kIo. On any failure nothing changes.
+  ModelRecord import_gguf(const std::string& path, const ModelName& name,
+                          const ImportOptions& options = {});
+
+  // Deletes temporary files that killed imports left, older than `age`. Returns how many.
+  int remove_stale_files(std::chrono::seconds age = std::chrono::hours(1));
+
+  // Where the blob is, or would be.
+  std::string blob_path(const Digest& digest) const;
+  std::string manifest_path(const ModelName& name) const;
+
+ private:
+  struct FoundManifest {
+    ModelName name;
+    std::string path;
+  };
+  std::vector<FoundManifest> scan_manifests() const;
+  std::optional<FoundManifest> locate(const ModelName& name) const;
+  ModelRecord read_record(const FoundManifest& found, bool with_texts) const;
+  // Nothing for a manifest that cannot be read.
+  static std::optional<Manifest> try_read_manifest(const FoundManifest& found);
+  std::string read_text_layer(const Layer& layer) const;
+  RemoveResult remove_unused_blobs(const Manifest& removed);
+
+  std::string root_;
+};
+
+}  // namespace sluice::store

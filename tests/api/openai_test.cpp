@@ -1,0 +1,265 @@
+#include "api/openai.h"
+
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+
+namespace sluice::api::openai {
+namespace {
+
+std::string chat_error(std::string_view body) {
+  try {
+    parse_chat_completion(body);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+std::string with_messages(const std::string& fields) {
+  return R"({"model":"m","messages":[{"role":"user","content":"hi"}],)" + fields + "}";
+}
+
+TEST(OpenAiChat, ReadsAWholeRequest) {
+  const GenerationRequest request = parse_chat_completion(R"({
+    "model": "m", "stream": true, "stream_options": {"include_usage": true}, "max_tokens": 9,
+    "seed": 7, "stop": "x", "temperature": 0.5, "top_p": 0.25, "frequency_penalty": 1,
+    "presence_penalty": -1, "logprobs": true, "top_logprobs": 2, "reasoning_effort": "xhigh",
+    "response_format": {"type": "text"}, "n": 1, "user": "me", "tool_choice": "auto",
+    "tools": [{"type":"function","function":{"name":"f"}}],
+    "messages": [
+      {"role": "developer", "content": "be brief"},
+      {"role": "user", "content": [{"type":"text","text":"a"},{"type":"text","text":"b"}]},
+      {"role": "assistant", "content": null, "reasoning": "hm", "tool_calls": [
+        {"id":"call_1","type":"function","function":{"name":"f","arguments":"{\"b\":1,\"a\":2}"}}]},
+      {"role": "tool", "tool_call_id": "call_1", "content": "42"}]})");
+  EXPECT_TRUE(request.is_chat);
+  EXPECT_TRUE(request.stream);
+  EXPECT_TRUE(request.include_usage);
+  EXPECT_EQ(request.options.num_predict, 9);
+  EXPECT_EQ(request.options.seed, 7);
+  EXPECT_EQ(request.options.stop, std::vector<std::string>{"x"});
+  EXPECT_EQ(request.options.temperature, 0.5f);
+  EXPECT_EQ(request.options.top_p, 0.25f);
+  EXPECT_EQ(request.options.frequency_penalty, 1.0f);
+  EXPECT_EQ(request.options.presence_penalty, -1.0f);
+  EXPECT_EQ(request.num_top_logprobs, 2);
+  ASSERT_TRUE(request.think);
+  EXPECT_EQ(request.think->level, "max");
+  ASSERT_EQ(request.messages.size(), 4u);
+  EXPECT_EQ(request.messages[0].role, "system");
+  EXPECT_EQ(request.messages[1].content, "a\nb");
+  EXPECT_EQ(request.messages[2].thinking, "hm");
+  EXPECT_EQ(dump_json(request.messages[2].tool_calls[0].arguments), R"({"b":1,"a":2})");
+  EXPECT_EQ(request.messages[3].tool_name, "f");
+  EXPECT_EQ(request.tools.size(), 1u);
+}
+
+TEST(OpenAiChat, HasOpenAisDefaults) {
+  const GenerationRequest request =
+      parse_chat_completion(R"({"model":"m","messages":[{"role":"user","content":"hi"}]})");
+  EXPECT_FALSE(request.stream);
+  EXPECT_FALSE(request.include_usage);
+  EXPECT_EQ(request.options.temperature, 1.0f);
+  EXPECT_EQ(request.options.top_p, 1.0f);
+  EXPECT_EQ(request.options.num_predict, std::nullopt);
+  EXPECT_EQ(request.options.stop, std::nullopt);
+  EXPECT_EQ(request.num_top_logprobs, -1);
+}
+
+TEST(OpenAiChat, MaxCompletionTokensCountsFirst) {
+  EXPECT_EQ(parse_chat_completion(with_messages(R"("max_tokens":5,"max_completion_tokens":3)"))
+                .options.num_predict,
+            3);
+  EXPECT_EQ(parse_chat_completion(with_messages(R"("max_completion_tokens":null,"max_tokens":5)"))
+                .options.num_predict,
+            5);
+}
+
+TEST(OpenAiChat, ToolChoiceNoneHidesTheTools) {
+  const auto request = parse_chat_completion(
+      with_messages(R"("tool_choice":"none","tools":[{"function":{"name":"f"}}])"));
+  EXPECT_TRUE(request.tools.empty());
+}
+
+TEST(OpenAiChat, RefusesBadInputClearly) {
+  const std::string stop_error = "field \"stop\" must be a string or a list of strings";
+  const std::pair<std::string, std::string> cases[] = {
+      {"", "missing request body"},
+      {"{}", "model is required"},
+      {R"({"model":"m"})", "[] is too short - 'messages'"},
+      {R"({"model":"m","messages":[]})", "[] is too short - 'messages'"},
+      {R"({"model":"m","messages":[[]]})", "field \"messages\" must be a list of objects"},
+      {R"({"model":"m","messages":[{"content":"x"}]})", "every message needs a \"role\""},
+      {R"({"model":"m","messages":[{"role":"user"}]})", "invalid message content type: null"},
+      {R"({"model":"m","messages":[{"role":"user","content":null}]})",
+       "invalid message content type: null"},
+      {R"({"model":"m","messages":[{"role":"user","content":3}]})",
+       "invalid message content type: number"},
+      {R"({"model":"m","messages":[{"role":"user","content":{}}]})",
+       "invalid message content type: object"},
+      {R"({"model":"m","messages":[{"role":"user","content":["x"]}]})",
+       "invalid message format: a part of \"content\" is no object"},
+      {R"({"model":"m","messages":[{"role":"user","content":[{"type":"video"}]}]})",
+       "content of type \"video\" is not supported"},
+      {R"({"model":"m","messages":[{"role":"user","content":[{"type":"image_url",
+        "image_url":{"url":"http://169.254.169.254/x.png"}}]}]})",
+       "invalid image input: give a data: URL with base64 (jpeg, png or webp)"},
+      {R"({"model":"m","messages":[{"role":"user","content":[{"type":"image_url",
+        "image_url":{"url":"file:///etc/passwd"}}]}]})",
+       "invalid image input: give a data: URL with base64 (jpeg, png or webp)"},
+      {R"({"model":"m","messages":[{"role":"user","content":[{"type":"image_url",
+        "image_url":"data:image/png;base64,!"}]}]})",
+       "illegal base64 data in image_url"},
+      {R"({"model":"m","messages":[{"role":"user","content":[{"type":"image_url",
+        "image_url":"data:image/png;base64,AAAA"}]}]})",
+       "\"m\" does not support images"},
+      {R"({"model":"m","messages":[{"role":"assistant","tool_calls":[{"function":{"name":"f",
+        "arguments":"{"}}]}]})",
+       "invalid tool call arguments"},
+      {R"({"model":"m","messages":[{"role":"assistant","tool_calls":[{"function":{"name":"f",
+        "arguments":"[]"}}]}]})",
+       "invalid tool call arguments"},
+      {with_messages(R"("stop":3)"), stop_error},
+      {with_messages(R"("stop":[3])"), stop_error},
+      {with_messages(R"("temperature":"x")"), "field \"temperature\" must be a number"},
+      {with_messages(R"("temperature":1e39)"), "field \"temperature\" is out of range"},
+      {with_messages(R"("seed":1.5)"), "field \"seed\" must be an integer"},
+      {with_messages(R"("max_tokens":"9")"), "field \"max_tokens\" must be an integer"},
+      {with_messages(R"("n":2)"), "n above 1 is not supported; send several requests"},
+      {with_messages(R"("n":0)"), "field \"n\" must be between 1 and 2147483647"},
+      {with_messages(R"("logit_bias":{"5":1})"), "logit_bias is not supported"},
+      {with_messages(R"("stream_options":true)"), "field \"stream_options\" must be an object"},
+      {with_messages(R"("response_format":{"type":"json_object"})"),
+       "response_format \"json_object\" is not supported yet; use \"text\""},
+      {with_messages(R"("response_format":{"type":"json_schema","json_schema":{"schema":{}}})"),
+       "response_format \"json_schema\" is not supported yet; use \"text\""},
+      {with_messages(R"("response_format":{"type":"xml"})"), "invalid response_format type"},
+      {with_messages(R"("reasoning_effort":"huge")"),
+       "invalid reasoning effort \"huge\": must be \"none\", \"minimal\", \"low\", \"medium\", "
+       "\"high\", \"xhigh\" or \"max\""},
+      {with_messages(R"("top_logprobs":21)"), "top_logprobs must be between 0 and 20"},
+  };
+  for (const auto& [body, message] : cases) EXPECT_EQ(chat_error(body), message) << body;
+}
+
+TEST(OpenAiCompletion, ReadsARequest) {
+  const GenerationRequest request =
+      parse_completion(R"({"model":"m","prompt":"x","max_tokens":4,"logprobs":2,"stop":["a"]})");
+  EXPECT_FALSE(request.is_chat);
+  EXPECT_EQ(request.prompt, "x");
+  EXPECT_EQ(request.options.num_predict, 4);
+  EXPECT_EQ(request.num_top_logprobs, 2);
+  EXPECT_THROW(parse_completion(R"({"model":"m","prompt":["x"]})"), Error);
+  EXPECT_THROW(parse_completion(R"({"model":"m","prompt":"x","suffix":"y"})"), Error);
+  EXPECT_THROW(parse_completion(R"({"model":"m","prompt":"x","echo":true})"), Error);
+}
+
+ReplyHead sample_head(bool include_usage) { return {"chatcmpl-7", 1, "m", include_usage}; }
+
+const std::string kHead =
+    R"({"id":"chatcmpl-7","object":"chat.completion.chunk","created":1,"model":"m",)"
+    R"("system_fingerprint":"fp_sluice","choices":[)";
+
+ReplyEnd sample_end() {
+  ReplyEnd end;
+  end.num_prompt_tokens = 9;
+  end.num_cached_tokens = 2;
+  end.num_output_tokens = 4;
+  return end;
+}
+
+const std::string kExplained =
+    R"("sluice":{"finish_reason":"end_of_sequence","cached_tokens":2,"dropped_tokens":0,)"
+    R"("queued_duration":0})";
+const std::string kUsage = R"("usage":{"prompt_tokens":9,"completion_tokens":4,"total_tokens":13,)"
+                           R"("prompt_tokens_details":{"cached_tokens":2}})";
+
+TEST(OpenAiEncode, Stream) {
+  ReplyPiece piece;
+  piece.content = "Hi";
+  EXPECT_EQ(
+      encode_chat_chunk(sample_head(false), piece, true),
+      "data: " + kHead +
+          R"({"index":0,"delta":{"role":"assistant","content":"Hi"},"finish_reason":null}]})" +
+          "\n\n");
+  EXPECT_EQ(
+      encode_chat_chunk(sample_head(false), {}, false),
+      "data: " + kHead + R"({"index":0,"delta":{"content":""},"finish_reason":null}]})" + "\n\n");
+  const std::string end = "data: " + kHead + R"({"index":0,"delta":{},"finish_reason":"stop"}],)" +
+                          kExplained + "}\n\n";
+  EXPECT_EQ(encode_chat_end(sample_head(false), sample_end(), false), end + "data: [DONE]\n\n");
+  EXPECT_EQ(encode_chat_end(sample_head(true), sample_end(), false),
+            end + "data: " + kHead + "]," + kUsage + "}\n\ndata: [DONE]\n\n");
+}
+
+TEST(OpenAiEncode, ThinkingHasAnEventOfItsOwn) {
+  ReplyPiece piece;
+  piece.thinking = "hm";
+  piece.content = "Hi";
+  EXPECT_EQ(
+      encode_chat_chunk(sample_head(false), piece, true),
+      "data: " + kHead +
+          R"({"index":0,"delta":{"role":"assistant","content":"","reasoning":"hm"},"finish_reason":null}]})"
+          "\n\ndata: " +
+          kHead + R"({"index":0,"delta":{"content":"Hi"},"finish_reason":null}]})" + "\n\n");
+}
+
+TEST(OpenAiEncode, ToolCalls) {
+  ReplyPiece piece;
+  ToolCall call;
+  call.id = "call_x";
+  call.name = "f";
+  call.arguments = parse_json(R"({"a":1})");
+  piece.tool_calls = {call};
+  EXPECT_EQ(encode_chat_chunk(sample_head(false), piece, false),
+            "data: " + kHead +
+                R"({"index":0,"delta":{"content":"","tool_calls":[{"id":"call_x","index":0,)"
+                R"("type":"function","function":{"name":"f","arguments":"{\"a\":1}"}}]},)"
+                R"("finish_reason":null}]})"
+                "\n\n");
+  EXPECT_EQ(finish_reason(engine::FinishReason::kEndOfSequence, true), "tool_calls");
+  EXPECT_EQ(finish_reason(engine::FinishReason::kMaxTokens, true), "length");
+}
+
+TEST(OpenAiEncode, WholeReply) {
+  ReplyPiece piece;
+  piece.content = "Hi";
+  piece.logprobs = {{"Hi", -0.5, {}}};
+  EXPECT_EQ(encode_chat_reply(sample_head(false), piece, sample_end()),
+            R"({"id":"chatcmpl-7","object":"chat.completion","created":1,"model":"m",)"
+            R"("system_fingerprint":"fp_sluice","choices":[{"index":0,)"
+            R"("message":{"role":"assistant","content":"Hi"},"finish_reason":"stop",)"
+            R"("logprobs":{"content":[{"token":"Hi","logprob":-0.5,"bytes":[72,105],)"
+            R"("top_logprobs":[]}]}}],)" +
+                kUsage + "," + kExplained + "}");
+}
+
+TEST(OpenAiEncode, Completions) {
+  ReplyPiece piece;
+  piece.content = "Hi";
+  const ReplyHead head = {"cmpl-7", 1, "m", false};
+  EXPECT_EQ(encode_completion_reply(head, piece, sample_end()),
+            R"({"id":"cmpl-7","object":"text_completion","created":1,"model":"m",)"
+            R"("system_fingerprint":"fp_sluice",)"
+            R"("choices":[{"text":"Hi","index":0,"finish_reason":"stop"}],)" +
+                kUsage + "," + kExplained + "}");
+  EXPECT_NE(encode_completion_chunk(head, piece).find(R"("finish_reason":null)"),
+            std::string::npos);
+  EXPECT_TRUE(encode_completion_end(head, sample_end()).ends_with("data: [DONE]\n\n"));
+}
+
+TEST(OpenAiEncode, ModelsAndErrors) {
+  EXPECT_EQ(encode_models({}), R"({"object":"list","data":[]})");
+  EXPECT_EQ(encode_models({{"m:latest", 5, "library"}, {"n:1", 6, "me"}}),
+            R"({"object":"list","data":[)"
+            R"({"id":"m:latest","object":"model","created":5,"owned_by":"library"},)"
+            R"({"id":"n:1","object":"model","created":6,"owned_by":"me"}]})");
+  EXPECT_EQ(encode_stream_error(500, "x\ny"),
+            "data: "
+            R"({"error":{"message":"x\ny","type":"api_error","param":null,"code":null}})"
+            "\n\n");
+}
+
+}  // namespace
+}  // namespace sluice::api::openai

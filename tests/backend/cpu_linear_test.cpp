@@ -1,0 +1,191 @@
+#include "backend/cpu/linear.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "backend/cpu/dispatch.h"
+#include "backend/cpu/memory.h"
+#include "backend/cpu_test_util.h"
+#include "base/error.h"
+
+namespace sluice::backend::cpu {
+namespace {
+
+using quant::Type;
+
+struct Packed {
+  PackedMatrix matrix;
+  HugeBuffer memory;
+};
+
+Packed pack(Type type, int columns, int rows, const std::vector<std::byte>& source) {
+  Packed packed{plan_packing(type, columns, rows), {}};
+  packed.memory = HugeBuffer(packed.matrix.size_bytes(), "a test matrix");
+  packed.matrix.data = packed.memory.data();
+  for (int g = 0; g < packed.matrix.num_groups(); ++g) {
+    pack_group(packed.matrix, source.data(), g);
+  }
+  return packed;
+}
+
+// What the kernels see of an activation row: read back from its tile.
+std::vector<float> rounded_row(const Activations& in, int token) {
+  const int tile = token / kTileTokens, lane = token % kTileTokens;
+  const int width = in.tile_tokens(tile);
+  std::vector<float> row;
+  for (int b = 0; b < in.num_blocks; ++b) {
+    const uint8_t* record =
+        in.tile(tile) + static_cast<size_t>(b) * activation_record_bytes(in.form, width);
+    if (in.form == ActivationForm::kFloats) {
+      const float* x = reinterpret_cast<const float*>(record) + lane * kBlockColumns;
+      row.insert(row.end(), x, x + kBlockColumns);
+      continue;
+    }
+    const bool is_wide = in.form == ActivationForm::kCodes16;
+    const uint8_t* low = record + lane * kBlockColumns;
+    const uint8_t* high = low + width * kBlockColumns;
+    const float* numbers =
+        reinterpret_cast<const float*>(record + width * kBlockColumns * (is_wide ? 2 : 1)) + lane;
+    for (int i = 0; i < kBlockColumns; ++i) {
+      const int code = low[i] + (is_wide ? 256 * high[i] : 0);
+      row.push_back(numbers[0] * static_cast<float>(code) + numbers[width]);
+    }
+  }
+  return row;
+}
+
+class LinearOn : public testing::TestWithParam<std::string> {
+ protected:
+  void check(Type type, int columns, int rows, int tokens, std::mt19937& random) {
+    SCOPED_TRACE(std::string(quant::type_info(type).name) + " columns " + std::to_string(columns) +
+                 " rows " + std::to_string(rows) + " tokens " + std::to_string(tokens));
+    const Kernels& kernels = choose_kernels(GetParam());
+    const int64_t count = int64_t{columns} * rows;
+    const std::vector<std::byte> source = random_tensor(type, count, random);
+    std::vector<float> weights(static_cast<size_t>(count));
+    quant::dequantize(type, source.data(), weights.data(), count);
+    const Packed packed = pack(type, columns, rows, source);
+    const std::vector<float> x = random_floats(static_cast<size_t>(tokens * columns), random);
+
+    std::vector<uint8_t> tiles(activation_bytes(tokens, columns));
+    Activations in{tiles.data(), activation_form(packed.matrix, tokens), tokens,
+                   packed.matrix.num_blocks()};
+    for (int t = 0; t < tokens; ++t) {
+      quantize_row(kernels, in, t, x.data() + t * columns, 0, in.num_blocks);
+    }
+    const std::vector<float> bias = random_floats(static_cast<size_t>(rows), random);
+    const size_t stride = static_cast<size_t>(rows) + 3;
+    std::vector<float> out(stride * static_cast<size_t>(tokens), 0.25f);
+    Team team(2);
+    const LinearTarget target{&packed.matrix, &in, bias.data(), out.data(), stride, true};
+    team.run([&](int member) { run_linear(kernels, team, member, {&target, 1}); });
+
+    for (int t = 0; t < tokens; ++t) {
+      const std::vector<float> seen = rounded_row(in, t);
+      for (int r = 0; r < rows; ++r) {
+        double exact = 0, with_rounded = 0, size = 0;
+        for (int c = 0; c < columns; ++c) {
+          const double w = weights[static_cast<size_t>(r * columns + c)];
+          const double original = x[static_cast<size_t>(t * columns + c)];
+          exact += w * original;
+          with_rounded += w * seen[static_cast<size_t>(c)];
+          size += std::abs(w * original);
+        }
+        const double got = double{out[static_cast<size_t>(t) * stride + static_cast<size_t>(r)]} -
+                           0.25 - bias[static_cast<size_t>(r)];
+        // Rounding x apart, only f32 sums are left.
+        ASSERT_NEAR(got, with_rounded, 4e-6 * size + 1e-6) << "token " << t << " row " << r;
+        const double loss = in.form == ActivationForm::kCodes8 ? 1.5e-2 : 1e-4;
+        ASSERT_NEAR(got, exact, loss * size + 1e-6) << "token " << t << " row " << r;
+      }
+      for (size_t r = static_cast<size_t>(rows); r < stride; ++r) {
+        ASSERT_EQ(out[static_cast<size_t>(t) * stride + r], 0.25f) << "wrote beyond the last row";
+      }
+    }
+  }
+};
+
+TEST_P(LinearOn, EveryTypeEqualsDequantizedProductWithTheRoundedInput) {
+  std::mt19937 random(20260101);
+  for (Type type : kAllTypes) {
+    const int unit = std::max(32, quant::type_info(type).block_elements);
+    for (int tokens : {1, 2, 3, 5, 9, 16, 33}) check(type, 2 * unit, 33, tokens, random);
+  }
+}
+
+TEST_P(LinearOn, OddShapes) {
+  std::mt19937 random(20260102);
+  for (Type type : {Type::kQ4_0, Type::kQ4_1, Type::kQ8_0, Type::kF16}) {
+    for (int rows : {1, 16, 17, 100}) check(type, 96, rows, 7, random);
+    for (int tokens : {4, 6, 8, 12, 13, 17, 20, 29, 48}) check(type, 32, 20, tokens, random);
+  }
+  for (Type type : {Type::kQ4_K, Type::kQ6_K}) {
+    for (int columns : {256, 768, 1280}) check(type, columns, 40, 6, random);
+  }
+}
+
+// The instruction sets must agree on integers: the same codes from the same floats.
+TEST_P(LinearOn, QuantizesAsTheGenericKernelsDo) {
+  std::mt19937 random(20260103);
+  const Kernels& kernels = choose_kernels(GetParam());
+  const Kernels& plain = generic_kernels();
+  constexpr int kColumns = 160, kTokens = 3;
+  for (ActivationForm form : {ActivationForm::kCodes8, ActivationForm::kCodes16}) {
+    std::vector<uint8_t> a(activation_bytes(16, kColumns)), b(a.size());
+    const Activations in_a{a.data(), form, kTokens, kColumns / 32};
+    const Activations in_b{b.data(), form, kTokens, kColumns / 32};
+    for (int t = 0; t < kTokens; ++t) {
+      std::vector<float> x = random_floats(kColumns, random, 3.0f);
+      std::fill(x.begin(), x.begin() + 32, 1.5f);  // a constant block
+      std::fill(x.begin() + 32, x.begin() + 64, 0.0f);
+      quantize_row(kernels, in_a, t, x.data(), 0, 5);
+      quantize_row(plain, in_b, t, x.data(), 0, 5);
+      const std::vector<float> row_a = rounded_row(in_a, t), row_b = rounded_row(in_b, t);
+      const float levels = form == ActivationForm::kCodes8 ? 255.0f : 65535.0f;
+      for (int c = 0; c < kColumns; ++c) {
+        EXPECT_EQ(row_a[static_cast<size_t>(c)], row_b[static_cast<size_t>(c)]) << c;
+        EXPECT_NEAR(row_a[static_cast<size_t>(c)], x[static_cast<size_t>(c)], 12.0f / levels);
+      }
+      EXPECT_EQ(row_a[5], 1.5f);
+      EXPECT_EQ(row_a[40], 0.0f);
+    }
+  }
+}
+
+TEST_P(LinearOn, SurvivesNonFiniteInput) {
+  const Kernels& kernels = choose_kernels(GetParam());
+  std::vector<float> x(32, 1.0f);
+  x[3] = std::numeric_limits<float>::infinity();
+  x[9] = std::numeric_limits<float>::quiet_NaN();
+  std::vector<uint8_t> tiles(activation_bytes(1, 32));
+  for (ActivationForm form : {ActivationForm::kCodes8, ActivationForm::kCodes16}) {
+    const Activations in{tiles.data(), form, 1, 1};
+    quantize_row(kernels, in, 0, x.data(), 0, 1);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Isa, LinearOn, testing::ValuesIn(isas_here()),
+                         [](const auto& info) { return info.param; });
+
+TEST(Packing, RefusesColumnsThatAreNoMultipleOfABlock) {
+  EXPECT_THROW(plan_packing(Type::kQ4_0, 40, 16), Error);
+  EXPECT_THROW(plan_packing(Type::kQ4_K, 128, 16), Error);
+  EXPECT_THROW(plan_packing(Type::kQ4_0, 0, 16), Error);
+  EXPECT_THROW(plan_packing(Type::kQ4_0, int64_t{1} << 40, 16), Error);
+}
+
+TEST(Packing, TakesLittleMoreThanTheFile) {
+  const auto bits = [](Type type) {
+    const PackedMatrix m = plan_packing(type, 2048, 2048);
+    return 8.0 * static_cast<double>(m.size_bytes()) / (2048.0 * 2048.0);
+  };
+  EXPECT_DOUBLE_EQ(bits(Type::kQ4_0), 4.5);
+  EXPECT_DOUBLE_EQ(bits(Type::kQ4_1), 5.0);
+  EXPECT_DOUBLE_EQ(bits(Type::kQ4_K), 4.625);
+  EXPECT_DOUBLE_EQ(bits(Type::kQ6_K), 6.5625);
+  EXPECT_DOUBLE_EQ(bits(Type::kQ8_0), 8.5);
+}
+
+}  // namespace
+}  // namespace sluice::backend::cpu

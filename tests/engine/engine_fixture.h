@@ -1,0 +1,111 @@
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "base/error.h"
+#include "collector.h"
+#include "engine/engine.h"
+#include "test_tokenizer.h"
+
+// What the tests of the engine share.
+namespace sluice::engine {
+
+inline const text::Tokenizer& tokenizer() {
+  static const TestTokenizer tokenizer;
+  return tokenizer;
+}
+
+inline EngineOptions options(int num_blocks = 64) {
+  EngineOptions options;
+  options.vocab_size = kVocabSize;
+  options.num_blocks = num_blocks;
+  options.max_batch_tokens = 64;
+  options.max_sequences = 16;
+  return options;
+}
+
+// Wants the next token of a script behind a prompt of `prompt_size` tokens, whoever asks; the last
+// one again and again.
+inline Engine::Forward scripted(std::vector<text::TokenId> script, int prompt_size = 1) {
+  auto logits = std::make_shared<std::vector<float>>();
+  return [=](const backend::Batch& batch) {
+    logits->assign(batch.logit_rows.size() * kVocabSize, 0.0f);
+    size_t row = 0;
+    for (const backend::BatchSequence& sequence : batch.sequences) {
+      const int last = sequence.first_token + sequence.num_tokens - 1;
+      if (row == batch.logit_rows.size() || batch.logit_rows[row] != last) continue;
+      const int index = sequence.num_cached + sequence.num_tokens - prompt_size;
+      const size_t step = std::min(script.size() - 1, static_cast<size_t>(std::max(index, 0)));
+      (*logits)[row++ * kVocabSize + static_cast<size_t>(script[step])] = 5.0f;
+    }
+    return std::span<float>(*logits);
+  };
+}
+
+inline Engine::Forward scripted_text(std::string_view text) {
+  std::vector<text::TokenId> script = bytes_as_tokens(text);
+  script.push_back(kEndToken);
+  return scripted(script);
+}
+
+inline Request greedy_request(Collector& collector, std::vector<text::TokenId> prompt = {65}) {
+  Request request;
+  request.prompt = std::move(prompt);
+  request.sampling.temperature = 0;
+  request.on_event = collector.callback();
+  return request;
+}
+
+// Lets a test hold the engine inside a step.
+class Gate {
+ public:
+  Engine::Forward guard(Engine::Forward forward) {
+    return [this, forward = std::move(forward)](const backend::Batch& batch) {
+      entered_ = true;
+      entered_.notify_all();
+      opened_.wait(false);
+      return forward(batch);
+    };
+  }
+  void wait_until_entered() const { entered_.wait(false); }
+  void open() {
+    opened_ = true;
+    opened_.notify_all();
+  }
+
+ private:
+  std::atomic<bool> entered_ = false;
+  std::atomic<bool> opened_ = false;
+};
+
+inline ErrorCode code_of(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    return error.code();
+  }
+  ADD_FAILURE() << "no error";
+  return ErrorCode::kInternal;
+}
+
+template <typename Condition>
+void wait_for(Condition condition) {
+  const auto give_up = Clock::now() + std::chrono::seconds(30);
+  while (!condition()) {
+    ASSERT_LT(Clock::now(), give_up);
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+}
+
+}  // namespace sluice::engine

@@ -1,0 +1,172 @@
+// Random schedules against simple invariants: arrivals, cancels, deadlines, preemptions and cache
+// evictions on a virtual clock, in front of a fake model that reads its block tables.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <chrono>
+#include <iostream>
+#include <map>
+#include <random>
+#include <vector>
+
+#include "engine/scheduler.h"
+#include "fake_model.h"
+
+namespace sluice::engine {
+namespace {
+
+using std::chrono::milliseconds;
+
+class RandomSchedule {
+ public:
+  explicit RandomSchedule(uint64_t seed)
+      : random_(seed),
+        options_(random_options()),
+        scheduler_(options_),
+        model_(options_.num_blocks, 3),
+        num_requests_(between(1, 12)) {}
+
+  void run() {
+    while (num_arrived_ < num_requests_ || !scheduler_.is_idle()) {
+      now_ += milliseconds(1);
+      while (num_arrived_ < num_requests_ && between(0, 3) == 0) arrive();
+      if (between(0, 30) == 0) cancel_someone();
+      for (const RequestId id : scheduler_.expired(now_)) end(id);
+      scheduler_.check_integrity();
+      step();
+      scheduler_.check_integrity();
+      // Each step computes a token of the oldest running one, and there are few tokens in all.
+      ASSERT_LT(++num_steps_, 40'000) << "someone waits for ever";
+    }
+    ASSERT_EQ(static_cast<int>(times_ended_.size()), num_requests_);
+    for (const auto& [id, times] : times_ended_) ASSERT_EQ(times, 1) << "request " << id;
+    ASSERT_EQ(scheduler_.pool().num_used(), 0) << "blocks are lost";
+    ASSERT_TRUE(std::is_sorted(started_.begin(), started_.end())) << "one was overtaken";
+    ASSERT_EQ(std::adjacent_find(started_.begin(), started_.end()), started_.end());
+  }
+
+  uint64_t num_preemptions() const { return scheduler_.counters().num_preemptions; }
+  uint64_t num_cached_tokens() const { return scheduler_.counters().num_cached_tokens; }
+
+ private:
+  int between(int low, int high) {
+    return low + static_cast<int>(random_() % static_cast<uint64_t>(high - low + 1));
+  }
+
+  SchedulerOptions random_options() {
+    SchedulerOptions options;
+    options.num_blocks = between(2, 24);
+    options.max_sequences = between(1, 6);
+    options.max_batch_tokens = options.max_sequences + between(0, 60);
+    options.enable_prefix_cache = between(0, 4) != 0;
+    return options;
+  }
+
+  // Two tokens and few starts: prefixes are shared all the time, by intent and by chance.
+  void arrive() {
+    const int most = scheduler_.max_sequence_tokens() - 1;
+    const int size = between(1, std::min(most, between(0, 1) ? 20 : 150));
+    std::vector<text::TokenId> prompt(static_cast<size_t>(size), between(0, 1));
+    const int num_own = between(0, std::min(size, 8));
+    for (int i = size - num_own; i < size; ++i) prompt[i] = between(0, 1);
+    std::optional<Clock::time_point> deadline;
+    if (between(0, 9) == 0) deadline = now_ + milliseconds(between(0, 60));
+    const RequestId id = static_cast<RequestId>(++num_arrived_);
+    const int longest = std::min(most + 1, size + between(0, 60));
+    longest_[id] = std::max(longest, size + 1);
+    scheduler_.add(id, std::move(prompt), deadline);
+  }
+
+  void cancel_someone() {
+    const RequestId id = static_cast<RequestId>(between(1, num_requests_));
+    if (scheduler_.find(id) != nullptr) end(id);
+  }
+
+  void end(RequestId id) {
+    ++times_ended_[id];
+    scheduler_.remove(id);
+  }
+
+  void step() {
+    const auto planned = scheduler_.plan(now_);
+    const std::vector<Chunk> chunks(planned.begin(), planned.end());
+    ASSERT_EQ(chunks.empty(), scheduler_.is_idle()) << "an idle step with work to do";
+    check_plan(chunks);
+    make_batch(chunks, batch_);
+    model_.forward(batch_);
+    scheduler_.complete();
+    for (const Chunk& chunk : chunks) {
+      Sequence& sequence = *chunk.sequence;
+      model_.check(sequence.blocks,
+                   std::span(sequence.tokens).first(static_cast<size_t>(sequence.num_computed)));
+      if (!chunk.wants_logits) continue;
+      ASSERT_EQ(sequence.num_remaining(), 0);
+      if (static_cast<int>(sequence.tokens.size()) + 1 >= longest_.at(sequence.id)) {
+        end(sequence.id);
+      } else {
+        scheduler_.append(sequence, between(0, 1));
+      }
+    }
+  }
+
+  void check_plan(const std::vector<Chunk>& chunks) {
+    int num_tokens = 0;
+    std::map<RequestId, int> planned;
+    for (const Chunk& chunk : chunks) {
+      ASSERT_GE(chunk.num_tokens, 1);
+      ASSERT_LE(chunk.num_tokens, chunk.sequence->num_remaining());
+      ASSERT_EQ(chunk.wants_logits, chunk.num_tokens == chunk.sequence->num_remaining());
+      ASSERT_TRUE(planned.emplace(chunk.sequence->id, chunk.num_tokens).second);
+      num_tokens += chunk.num_tokens;
+    }
+    ASSERT_LE(num_tokens, options_.max_batch_tokens);
+    ASSERT_LE(static_cast<int>(chunks.size()), options_.max_sequences);
+    bool is_oldest = true;
+    scheduler_.for_each_running([&](const Sequence& sequence) {
+      if (sequence.is_decoding() && sequence.num_computed >= sequence.num_prompt_tokens) {
+        EXPECT_TRUE(planned.contains(sequence.id)) << "a decoding sequence was left out";
+      }
+      EXPECT_TRUE(!is_oldest || planned.contains(sequence.id)) << "the oldest was left out";
+      is_oldest = false;
+      if (sequence.started == now_) started_.push_back(sequence.id);
+    });
+  }
+
+  std::mt19937_64 random_;
+  SchedulerOptions options_;
+  Scheduler scheduler_;
+  FakeModel model_;
+  int num_requests_;
+  int num_arrived_ = 0;
+  int num_steps_ = 0;
+  Clock::time_point now_{};
+  backend::Batch batch_;
+  std::map<RequestId, int> longest_;
+  std::map<RequestId, int> times_ended_;
+  std::vector<RequestId> started_;
+};
+
+TEST(SchedulerProperties, HoldForRandomSchedules) {
+  constexpr uint64_t kSeed = 20260801;
+  constexpr int kSchedules = 800;
+  std::cout << "seed " << kSeed << "\n";
+  uint64_t num_preemptions = 0, num_cached_tokens = 0;
+  const auto begin = Clock::now();
+  for (uint64_t i = 0; i < kSchedules; ++i) {
+    SCOPED_TRACE("seed " + std::to_string(kSeed + i));
+    RandomSchedule schedule(kSeed + i);
+    ASSERT_NO_THROW(schedule.run());
+    ASSERT_FALSE(testing::Test::HasFailure());
+    num_preemptions += schedule.num_preemptions();
+    num_cached_tokens += schedule.num_cached_tokens();
+  }
+  const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+  std::cout << static_cast<int>(kSchedules / seconds) << " schedules a second, " << num_preemptions
+            << " preemptions, " << num_cached_tokens << " cached tokens\n";
+  EXPECT_GT(num_preemptions, 100u) << "the schedules are too tame";
+  EXPECT_GT(num_cached_tokens, 10'000u);
+}
+
+}  // namespace
+}  // namespace sluice::engine

@@ -1,0 +1,64 @@
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "http/client.h"
+
+namespace sluice::http {
+namespace {
+
+TEST(Url, CompletesWhatIsLeftOut) {
+  EXPECT_EQ(parse_url("localhost:8080").text(), "http://localhost:8080");
+  EXPECT_EQ(parse_url(":8080").text(), "http://127.0.0.1:8080");
+  EXPECT_EQ(parse_url("example.org").text(), "http://example.org:11434");
+  EXPECT_EQ(parse_url("example.org", 9).text(), "http://example.org:9");
+  EXPECT_EQ(parse_url("HTTP://example.org").text(), "http://example.org:80");
+  EXPECT_EQ(parse_url("http://h:1/api/").text(), "http://h:1/api");
+  EXPECT_EQ(parse_url("h/").prefix, "");
+}
+
+TEST(Url, TurnsTheWildcardAddressIntoOneToConnectTo) {
+  EXPECT_EQ(parse_url("0.0.0.0").text(), "http://127.0.0.1:11434");
+  EXPECT_EQ(parse_url("http://0.0.0.0:5").text(), "http://127.0.0.1:5");
+  EXPECT_EQ(parse_url("[::]:5").text(), "http://[::1]:5");
+}
+
+TEST(Url, KeepsAddress6InBrackets) {
+  const Url url = parse_url("http://[fe80::1]:99/x");
+  EXPECT_EQ(url.host, "fe80::1");
+  EXPECT_EQ(url.port, 99);
+  EXPECT_EQ(url.text(), "http://[fe80::1]:99/x");
+}
+
+TEST(Url, RefusesWhatIsNoAddressAndSaysHowToWriteOne) {
+  for (const char* text : {"",
+                           "https://h",
+                           "ftp://h",
+                           "http://",
+                           "h:0",
+                           "h:65536",
+                           "h:x",
+                           "h:",
+                           "h:1:2",
+                           "user@h",
+                           "h b",
+                           "[::1",
+                           "[x]:1",
+                           "[]",
+                           "[::1]5",
+                           "http://h:1/a b",
+                           "http://h:1/a\r\nX: y",
+                           "h?x",
+                           "http://h:1/?q=1",
+                           "h\n"}) {
+    try {
+      parse_url(text);
+      FAIL() << "accepted: " << text;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument) << text;
+      EXPECT_NE(std::string(error.what()).find("http://127.0.0.1:11434"), std::string::npos);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace sluice::http

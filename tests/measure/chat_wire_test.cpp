@@ -1,0 +1,158 @@
+#include "measure/chat_wire.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+#include <random>
+
+#include "base/error.h"
+#include "http/scripted_server.h"
+
+namespace sluice::measure {
+namespace {
+
+using nlohmann::json;
+
+TEST(ChatWire, OllamaRequestCarriesOnlyTheOptionsThatWereSet) {
+  const http::Request plain = make_chat_request(Api::kOllama, {.model = "m", .prompt = "hi"});
+  EXPECT_EQ(plain.method, "POST");
+  EXPECT_EQ(plain.target, "/api/chat");
+  EXPECT_EQ(json::parse(plain.body),
+            json::parse(R"({"model":"m","messages":[{"role":"user","content":"hi"}],
+                            "stream":true,"options":{}})"));
+  const http::Request full = make_chat_request(
+      Api::kOllama, {.model = "m", .prompt = "hi", .seed = 7, .temperature = 0.5, .max_tokens = 9});
+  EXPECT_EQ(json::parse(full.body)["options"],
+            json::parse(R"({"seed":7,"temperature":0.5,"num_predict":9})"));
+}
+
+TEST(ChatWire, OpenaiRequestAsksForUsage) {
+  const http::Request request = make_chat_request(
+      Api::kOpenai, {.model = "m", .prompt = "hi", .seed = 7, .temperature = 0.5, .max_tokens = 9});
+  EXPECT_EQ(request.target, "/v1/chat/completions");
+  EXPECT_EQ(json::parse(request.body),
+            json::parse(R"({"model":"m","messages":[{"role":"user","content":"hi"}],"stream":true,
+                            "stream_options":{"include_usage":true},"seed":7,"temperature":0.5,
+                            "max_tokens":9})"));
+}
+
+const std::string kOllamaReply =
+    R"({"model":"m","message":{"role":"assistant","content":"Hé"},"done":false}
+{"model":"m","message":{"role":"assistant","content":"","thinking":"hm"},"done":false}
+{"model":"m","message":{"role":"assistant","content":""},"done":true,"done_reason":"length",)"
+    R"("load_duration":5,"prompt_eval_count":3,"prompt_eval_duration":2,"eval_count":4,"eval_duration":6}
+)";
+
+const std::string kOpenaiReply =
+    ": comment\r\n"
+    "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},"
+    "\"finish_reason\":null}]}\r\n\r\n"
+    "data: {\"choices\":[{\"delta\":{\"content\":\"Hé\"}}]}\n\n"
+    "data:{\"choices\":[{\"delta\":{\"reasoning_content\":\"hm\"}}]}\n\n"
+    "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n"
+    "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":4,"
+    "\"prompt_tokens_details\":{\"cached_tokens\":2}}}\n\n"
+    "data: [DONE]\n\n";
+
+// The figures must not depend on how the bytes were cut into reads.
+template <typename Check>
+void for_random_cuts(Api api, const std::string& reply, Check check) {
+  const uint32_t seed = 42;
+  std::mt19937 random(seed);
+  for (int round = 0; round < 50; ++round) {
+    ReplyReader reader(api);
+    int num_pieces = 0;
+    for (size_t at = 0; at < reply.size();) {
+      const size_t size = std::min<size_t>(1 + random() % 60, reply.size() - at);
+      num_pieces += reader.feed(std::string_view(reply).substr(at, size));
+      at += size;
+    }
+    SCOPED_TRACE("seed " + std::to_string(seed) + " round " + std::to_string(round));
+    check(reader, num_pieces);
+  }
+}
+
+TEST(ChatWire, ReadsAnOllamaStreamCutAnywhere) {
+  for_random_cuts(Api::kOllama, kOllamaReply, [](const ReplyReader& reader, int num_pieces) {
+    EXPECT_EQ(num_pieces, 2);
+    EXPECT_TRUE(reader.is_complete());
+    EXPECT_EQ(reader.figures().num_prompt_tokens, 3);
+    EXPECT_EQ(reader.figures().num_output_tokens, 4);
+    EXPECT_EQ(reader.figures().num_cached_tokens, -1);
+    EXPECT_EQ(reader.figures().load_duration.count(), 5);
+    EXPECT_EQ(reader.figures().prefill_duration.count(), 2);
+    EXPECT_EQ(reader.figures().decode_duration.count(), 6);
+    EXPECT_EQ(reader.figures().finish_reason, "length");
+  });
+}
+
+TEST(ChatWire, ReadsAnOpenaiStreamCutAnywhere) {
+  for_random_cuts(Api::kOpenai, kOpenaiReply, [](const ReplyReader& reader, int num_pieces) {
+    EXPECT_EQ(num_pieces, 2);
+    EXPECT_TRUE(reader.is_complete());
+    EXPECT_EQ(reader.figures().num_prompt_tokens, 3);
+    EXPECT_EQ(reader.figures().num_output_tokens, 4);
+    EXPECT_EQ(reader.figures().num_cached_tokens, 2);
+    EXPECT_EQ(reader.figures().finish_reason, "stop");
+  });
+}
+
+TEST(ChatWire, ToleratesMembersOfTheWrongType) {
+  ReplyReader reader(Api::kOllama);
+  EXPECT_EQ(reader.feed("{\"message\":[1],\"done\":\"yes\"}\n{\"message\":{\"content\":null}}\n"),
+            0);
+  EXPECT_EQ(reader.feed("{\"done\":true,\"eval_count\":-5,\"prompt_eval_count\":1e30,"
+                        "\"load_duration\":\"x\"}\n"),
+            0);
+  EXPECT_TRUE(reader.is_complete());
+  EXPECT_EQ(reader.figures().num_output_tokens, -1);
+  EXPECT_EQ(reader.figures().num_prompt_tokens, -1);
+}
+
+TEST(ChatWire, KeepsAnErrorSentInsideTheStream) {
+  ReplyReader ollama(Api::kOllama);
+  ollama.feed("{\"error\":\"out of memory\"}\n");
+  EXPECT_EQ(ollama.figures().error, "out of memory");
+  EXPECT_FALSE(ollama.is_complete());
+  ReplyReader openai(Api::kOpenai);
+  openai.feed("data: {\"error\":{\"message\":\"too long\",\"type\":\"x\"}}\n");
+  EXPECT_EQ(openai.figures().error, "too long");
+}
+
+TEST(ChatWire, RefusesWhatIsNotJsonAndEndlessLines) {
+  EXPECT_THROW(ReplyReader(Api::kOllama).feed("<html>\n"), Error);
+  EXPECT_THROW(ReplyReader(Api::kOpenai).feed("data: {\n"), Error);
+  EXPECT_THROW(ReplyReader(Api::kOllama).feed(std::string(17 << 20, 'x')), Error);
+}
+
+TEST(ChatWire, MakesOneLineOfAnErrorBody) {
+  EXPECT_EQ(error_text_of(R"({"error":"busy"})"), "busy");
+  EXPECT_EQ(error_text_of(R"({"error":{"message":"no\nroom"}})"), "no room");
+  EXPECT_EQ(error_text_of("<html>\x1b[31m\n</html>"), "<html> [31m </html>");
+  EXPECT_EQ(error_text_of(std::string(5000, 'x')).size(), 300u);
+}
+
+TEST(ChatWire, FindsTheFirstModelOrSaysHowToAddOne) {
+  std::string body = R"({"models":[{"name":"a:latest"},{"name":"b"}]})";
+  test::ScriptedServer server([&](test::ScriptedConnection& connection) {
+    test::ScriptedRequest request;
+    while (connection.read_request(request)) connection.reply(200, body);
+  });
+  http::Client client(http::parse_url(server.url()));
+  EXPECT_EQ(first_model(client, Api::kOllama), "a:latest");
+  for (const char* empty : {R"({"models":[]})", "{}", R"({"models":[{}]})", "[]", "x"}) {
+    body = empty;
+    try {
+      first_model(client, Api::kOllama);
+      FAIL() << empty;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kNotFound);
+      EXPECT_NE(std::string(error.what()).find("sluice import"), std::string::npos);
+    }
+  }
+  body = R"({"models":7})";
+  EXPECT_THROW(first_model(client, Api::kOllama), Error);
+}
+
+}  // namespace
+}  // namespace sluice::measure

@@ -1,0 +1,186 @@
+#include "monitor/layout.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "monitor/example_view.h"
+
+namespace sluice::monitor {
+namespace {
+
+std::string text_of(const std::vector<Line>& lines) {
+  std::string text;
+  for (const Line& line : lines) text += line.text + "\n";
+  return text;
+}
+
+int width_of(const std::string& text) {
+  int width = 0;
+  for (char c : text) width += (static_cast<unsigned char>(c) & 0xC0) != 0x80;
+  return width;
+}
+
+TEST(Layout, ShowsEverythingOnAWideScreen) {
+  EXPECT_EQ(text_of(layout(example_view(), 110, 0)),
+            R"(sluice 0.1.0 at http://127.0.0.1:11434  up 3m 20s  process 77  2 connections
+  smollm2:135m  134.52M  Q4_1  context 8192  97 MB + cache 377 MB  cpu avx2, 2 threads
+    KV cache [##########+++++.....]  32 used + 16 reusable of 64 blocks
+  big:70b  loading [#####...............] 25%  3 requests wait for it
+
+Requests  2 running, 5 waiting  tokens/s: in 120.2, out 61.5  prefix cache hits 45%  10 done  1 refused
+      id  state                   prompt  cached   reply      age
+      17  replying                   640      32     120    3.2 s  smollm2:135m
+      18  prompt [###.....] 40%      640       0       0    0.4 s  smollm2:135m
+      19  waiting, place 1            12       0       0   1m 05s  smollm2:135m
+      20  waiting, place 2            14       0       0    0.1 s  smollm2:135m
+
+Machine  4 cores at 53%  load 2.05 1.42 0.92  memory [###.......] 6 GB of 24 GB
+    0 [##########] 100%     1 [#########.]  90%     2 [###.......]  25%     3 [..........]   0%
+
+GPU 0  NVIDIA H200
+  busy [######....] 55%  memory [###.......] 42 GB of 150 GB  300 of 700 W  45 C  1980 MHz
+
+Server process 77   190% CPU   RSS 512 MB   3 threads
+  cpu-worker-1      [####################]   99%
+  engine            [##################..]   90%
+  http              [....................]    1%
+)");
+}
+
+TEST(Layout, WrapsOnANarrowScreen) {
+  EXPECT_EQ(text_of(layout(example_view(), 72, 0)),
+            R"(sluice 0.1.0 at http://127.0.0.1:11434  up 3m 20s  process 77
+    2 connections
+  smollm2:135m  134.52M  Q4_1  context 8192  97 MB + cache 377 MB
+    cpu avx2, 2 threads
+    KV cache [##########+++++.....]  32 used + 16 reusable of 64 blocks
+  big:70b  loading [#####...............] 25%  3 requests wait for it
+
+Requests  2 running, 5 waiting  tokens/s: in 120.2, out 61.5
+    prefix cache hits 45%  10 done  1 refused
+      id  state                   prompt  cached   reply      age
+      17  replying                   640      32     120    3.2 s  smol~
+      18  prompt [###.....] 40%      640       0       0    0.4 s  smol~
+      19  waiting, place 1            12       0       0   1m 05s  smol~
+      20  waiting, place 2            14       0       0    0.1 s  smol~
+
+Machine  4 cores at 53%  load 2.05 1.42 0.92
+    memory [###.......] 6 GB of 24 GB
+    0 [##########] 100%     1 [#########.]  90%
+    2 [###.......]  25%     3 [..........]   0%
+
+GPU 0  NVIDIA H200
+  busy [######....] 55%  memory [###.......] 42 GB of 150 GB
+    300 of 700 W  45 C  1980 MHz
+
+Server process 77   190% CPU   RSS 512 MB   3 threads
+  cpu-worker-1      [####################]   99%
+  engine            [##################..]   90%
+  http              [....................]    1%
+)");
+}
+
+TEST(Layout, ShortensTheTablesOnALowScreenAndSaysSo) {
+  const std::string text = text_of(layout(example_view(), 110, 20));
+  EXPECT_NE(text.find("          and 2 more\n"), std::string::npos) << text;
+  EXPECT_NE(text.find("  and 2 more\n"), std::string::npos) << text;
+  EXPECT_NE(text.find("GPU 0"), std::string::npos) << text;
+  EXPECT_EQ(layout(example_view(), 110, 5).size(), 5u);
+}
+
+TEST(Layout, NeverPassesTheScreensEdges) {
+  View view = example_view();
+  view.now.server.models[0].name = "modèle-" + std::string(300, 'x');
+  view.threads.resize(500, {.id = 1, .name = "worker", .cpu_share = 0.5});
+  view.now.server.requests.resize(2000, view.now.server.requests.back());
+  view.core_shares.resize(256, 0.5);
+  for (int width : {1, 40, 79, 80, 200}) {
+    for (int height : {1, 10, 24, 60}) {
+      const std::vector<Line> lines = layout(view, width, height);
+      EXPECT_LE(lines.size(), static_cast<size_t>(height));
+      for (const Line& line : lines) {
+        EXPECT_LE(width_of(line.text), std::max(width, 40)) << line.text;
+      }
+    }
+  }
+}
+
+TEST(Layout, ShowsManyCoresAsNumbers) {
+  View view = example_view();
+  view.core_shares.assign(128, 0.5);
+  view.core_shares[7] = 1;
+  const std::string text = text_of(layout(view, 82, 0));
+  EXPECT_NE(text.find("    0  50%    1  50%    2  50%    3  50%    4  50%    5  50%    6  50%    7 "
+                      "100%\n"),
+            std::string::npos)
+      << text;
+}
+
+TEST(Layout, SaysWhenThereIsNoServerAndShowsTheMachine) {
+  View view;
+  view.now.server.error = "could not connect";
+  view.core_shares = {0.5};
+  view.now.machine.memory = {.total_bytes = 4'000'000'000, .available_bytes = 1'000'000'000};
+  EXPECT_EQ(text_of(layout(view, 80, 0)),
+            "No server: could not connect\n"
+            "\n"
+            "Machine  1 cores at 0%  memory [########..] 3 GB of 4 GB\n"
+            "    0 [#####.....]  50%\n");
+  EXPECT_EQ(layout(view, 80, 0)[0].style, Style::kWarning);
+}
+
+TEST(Layout, ShowsWhatOllamaTells) {
+  View view;
+  view.url = "http://h:1";
+  view.is_local = false;
+  view.now.server.kind = ServerKind::kOllama;
+  view.now.server.version = "0.17.7";
+  EXPECT_EQ(text_of(layout(view, 80, 0)),
+            "Ollama 0.17.7 at http://h:1\n"
+            "  no model is loaded\n"
+            "\n"
+            "This machine (the server is elsewhere)  0 cores at 0%\n");
+}
+
+TEST(Layout, LetsNoControlCharactersThrough) {
+  View view = example_view();
+  view.now.server.models[0].name = "evil\x1b[2J\n\r\x07";
+  view.now.server.version =
+      "\xc2\x9b"
+      "31m";
+  view.threads[0].name = "thr\tead\xff";
+  view.now.gpus[0].name = "\x1b]0;title";
+  for (const Line& line : layout(view, 110, 0)) {
+    for (char c : line.text) EXPECT_GE(static_cast<unsigned char>(c), 0x20) << line.text;
+    EXPECT_EQ(line.text.find("\xc2\x9b"), std::string::npos);
+  }
+}
+
+TEST(Layout, DrawsBarsOfExactlyTheWidth) {
+  EXPECT_EQ(bar(0, 0, 12), "[..........]");
+  EXPECT_EQ(bar(0.5, 0.25, 12), "[#####+++..]");
+  EXPECT_EQ(bar(1, 1, 12), "[##########]");
+  EXPECT_EQ(bar(7, -3, 12), "[##########]");
+  EXPECT_EQ(bar(-1, 0, 12), "[..........]");
+  EXPECT_EQ(bar(std::nan(""), std::nan(""), 12), "[..........]");
+  EXPECT_EQ(bar(1, 0, 0), "[#]");
+}
+
+TEST(Layout, CutsBetweenCharacters) {
+  EXPECT_EQ(cut("abc", 3), "abc");
+  EXPECT_EQ(cut("abcd", 3), "ab~");
+  EXPECT_EQ(cut("äöüß", 4), "äöüß");
+  EXPECT_EQ(cut("äöüß", 3), "äö~");
+  EXPECT_EQ(cut("", 3), "");
+}
+
+TEST(Layout, KeepsGoodTextAndMarksBrokenText) {
+  EXPECT_EQ(printable("Grüße 你好 🙂"), "Grüße 你好 🙂");
+  EXPECT_EQ(printable("a\xc3"), "a?");
+  EXPECT_EQ(printable("\xe4\xbd"), "??");
+  EXPECT_EQ(printable("\x80\xff\x00z"), "??");
+}
+
+}  // namespace
+}  // namespace sluice::monitor
