@@ -118,8 +118,9 @@ struct Bench {
 
 void measure(const Kernels& kernels, Team& team, Bench& bench, int tokens) {
   const PackedMatrix& first = bench.copies.front();
-  std::vector<uint8_t> tiles(activation_bytes(tokens, first.columns));
-  const Activations in{tiles.data(), activation_form(first, tokens), tokens, first.num_blocks()};
+  const HugeBuffer tile_memory(activation_bytes(tokens, first.columns), "activations");
+  const Activations in{reinterpret_cast<uint8_t*>(tile_memory.data()),
+                       activation_form(kernels, first, tokens), tokens, first.num_blocks()};
   std::mt19937 random(2);
   std::normal_distribution<float> normal;
   std::vector<float> x(static_cast<size_t>(first.columns));
@@ -127,6 +128,8 @@ void measure(const Kernels& kernels, Team& team, Bench& bench, int tokens) {
     for (float& value : x) value = normal(random);
     quantize_row(kernels, in, t, x.data(), 0, in.num_blocks);
   }
+  const size_t scratch_bytes = linear_scratch_bytes(kernels);
+  const HugeBuffer scratch(scratch_bytes * static_cast<size_t>(team.size()), "scratch");
   const HugeBuffer out_memory(static_cast<size_t>(tokens) * static_cast<size_t>(first.rows) * 4,
                               "out");
   auto* out = reinterpret_cast<float*>(out_memory.data());
@@ -148,7 +151,8 @@ void measure(const Kernels& kernels, Team& team, Bench& bench, int tokens) {
                                                 out,
                                                 static_cast<size_t>(first.rows),
                                                 false};
-                      run_linear(kernels, team, member, {&target, 1});
+                      run_linear(kernels, team, member, {&target, 1},
+                                 scratch.data() + static_cast<size_t>(member) * scratch_bytes);
                       team.barrier();
                     }
                   });

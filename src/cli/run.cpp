@@ -1,5 +1,6 @@
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -97,7 +98,12 @@ void run(const Flags& flags) {
   const bool is_chat = prompt.empty() && !is_input_piped && is_terminal(STDOUT_FILENO);
   chat.view.word_wrap = !flags.no_word_wrap && is_chat;
   // A model that is not there should be told before input is waited for.
-  ServerLink link = ServerLink::for_model(settings, flags.model, flags.threads);
+  ServerLink::OwnServer own;
+  own.num_threads = flags.threads;
+  // A chat may grow; one reply needs no more than its own context.
+  const int64_t num_ctx = api::int_field(chat.options, "num_ctx", 0, 1 << 24).value_or(0);
+  if (!is_chat) own.longest_sequence = std::max(settings.context_length, static_cast<int>(num_ctx));
+  ServerLink link = ServerLink::for_model(settings, flags.model, own);
   if (is_chat) {
     const std::string model = link.model();
     Chat(std::move(link), model, std::move(chat),

@@ -70,14 +70,15 @@ ServerLink ServerLink::connect(const Settings& settings) {
 }
 
 ServerLink ServerLink::embed(const Settings& settings, const std::string& model_path,
-                             int num_threads) {
+                             const OwnServer& own) {
   ServerLink link;
   server::ServerOptions options;
   options.store_root = settings.models_dir;
   options.models.keep_alive = api::kForever;
   options.load.default_context = settings.context_length;
   options.load.num_sequences = 1;
-  options.load.num_threads = num_threads;
+  options.load.num_threads = own.num_threads;
+  options.load.longest_sequence = own.longest_sequence;
   options.num_preparers = 1;
   if (!model_path.empty()) {
     options.extra_models.push_back({server::name_for_file(model_path), model_path});
@@ -94,18 +95,18 @@ ServerLink ServerLink::embed(const Settings& settings, const std::string& model_
 
 ServerLink ServerLink::connect_or_embed(const Settings& settings) {
   if (answers(http::parse_url(settings.host))) return connect(settings);
-  return embed(settings, "", 0);
+  return embed(settings, "", {});
 }
 
 ServerLink ServerLink::for_model(const Settings& settings, const std::string& model,
-                                 int num_threads) {
-  if (is_model_path(model)) return embed(settings, expand_home(model), num_threads);
+                                 const OwnServer& own) {
+  if (is_model_path(model)) return embed(settings, expand_home(model), own);
   const http::Url url = http::parse_url(settings.host);
   ServerLink link;
   if (answers(url)) {
     link.client_ = std::make_unique<http::Client>(url);
   } else {
-    link = embed(settings, "", num_threads);
+    link = embed(settings, "", own);
   }
   link.model_ = model;
   return link;

@@ -24,7 +24,13 @@ class ServerLink {
   static ServerLink connect_or_embed(const Settings& settings);
   // For `run`: as above; a path always gets a server of its own, which knows the file under the
   // name that model() then gives.
-  static ServerLink for_model(const Settings& settings, const std::string& model, int num_threads);
+  // `longest_sequence`: tokens that its cache must hold; less starts faster.
+  struct OwnServer {
+    int num_threads = 0;  // 0: usable cores
+    int longest_sequence = 32768;
+  };
+  static ServerLink for_model(const Settings& settings, const std::string& model,
+                              const OwnServer& own);
 
   ~ServerLink();
   ServerLink(ServerLink&&) noexcept;
@@ -45,7 +51,8 @@ class ServerLink {
 
  private:
   ServerLink();
-  static ServerLink embed(const Settings& settings, const std::string& model_path, int num_threads);
+  static ServerLink embed(const Settings& settings, const std::string& model_path,
+                          const OwnServer& own);
 
   std::unique_ptr<server::Server> server_;
   std::unique_ptr<http::Client> client_;

@@ -21,7 +21,7 @@ struct Flags {
 
 void show(const Flags& flags) {
   const Settings settings = read_settings();
-  ServerLink link = is_model_path(flags.model) ? ServerLink::for_model(settings, flags.model, 0)
+  ServerLink link = is_model_path(flags.model) ? ServerLink::for_model(settings, flags.model, {})
                                                : ServerLink::connect_or_embed(settings);
   const std::string name = link.model().empty() ? flags.model : link.model();
   const api::Json body = {{"model", name}, {"verbose", flags.verbose}};

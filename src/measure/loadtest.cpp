@@ -65,6 +65,7 @@ struct Wave {
   int num_running;  // guarded by mutex
   std::atomic<int> num_pieces{0};
   std::atomic<int> num_errors{0};
+  std::atomic<int> num_cancelled{0};
 };
 
 class Runner {
@@ -160,7 +161,11 @@ void Runner::run_client(http::Client& client, RequestRecord& record, Wave& wave)
     record.was_cancelled = own != nullptr && own->code() == ErrorCode::kCancelled;
     record.error = error.what();
   }
-  if (!record.is_success()) ++wave.num_errors;
+  if (record.was_cancelled) {
+    ++wave.num_cancelled;
+  } else if (!record.error.empty()) {
+    ++wave.num_errors;
+  }
   std::lock_guard lock(wave.mutex);
   --wave.num_running;
   wave.changed.notify_one();
@@ -188,7 +193,7 @@ void Runner::watch(Wave& wave, size_t num_clients, LoadTestProgress& progress) {
     progress.tokens_per_second = seconds > 0 ? wave.num_pieces / seconds : 0;
     LoadTestProgress shown = progress;
     shown.num_running = num_running;
-    shown.num_done += static_cast<int>(num_clients) - num_running;
+    shown.num_done += static_cast<int>(num_clients) - num_running - wave.num_cancelled;
     shown.num_errors += wave.num_errors;
     report(shown);
     lock.lock();
@@ -207,7 +212,7 @@ void Runner::run_wave(std::span<RequestRecord> records, LoadTestProgress& progre
   }
   watch(wave, records.size(), progress);
   for (std::thread& thread : threads) thread.join();
-  progress.num_done += static_cast<int>(records.size());
+  progress.num_done += static_cast<int>(records.size()) - wave.num_cancelled;
   progress.num_errors += wave.num_errors;
 }
 

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <cstdarg>
 #include <cstdio>
+#include <iterator>
+#include <sstream>
 
 #include "base/units.h"
 
@@ -44,24 +46,35 @@ std::string age_text(std::chrono::nanoseconds age) {
 
 using Lines = std::vector<Line>;
 
-// The parts in a row, going on in further lines where the width ends; empty parts are left out.
-void add_wrapped(const std::vector<std::string>& parts, Style style, int width, Lines& lines) {
-  constexpr std::string_view kGap = "  ";
+// The parts in a row, `gap` between them, going on in further lines where the width ends; empty
+// parts are left out.
+void add_wrapped(const std::vector<std::string>& parts, Style style, int width, Lines& lines,
+                 std::string_view gap = "  ") {
   constexpr std::string_view kIndent = "    ";
   std::string text;
   for (const std::string& part : parts) {
     if (part.empty()) continue;
-    const bool fits = text.size() + kGap.size() + part.size() <= static_cast<size_t>(width);
+    const bool fits = text.size() + gap.size() + part.size() <= static_cast<size_t>(width);
     if (text.empty()) {
       text = part;
     } else if (fits) {
-      text.append(kGap).append(part);
+      text.append(gap).append(part);
     } else {
       lines.push_back({text, style});
       text = std::string(kIndent) + part;
     }
   }
   lines.push_back({text, style});
+}
+
+// "1 core", "2 cores".
+std::string number_of(size_t number, const char* thing) {
+  return print("%zu %s%s", number, thing, number == 1 ? "" : "s");
+}
+
+std::vector<std::string> words_of(const std::string& text) {
+  std::istringstream stream(text);
+  return {std::istream_iterator<std::string>(stream), {}};
 }
 
 std::string of_total(double part, double whole, const std::string& text) {
@@ -71,14 +84,17 @@ std::string of_total(double part, double whole, const std::string& text) {
 void add_server(const View& view, int width, Lines& lines) {
   const ServerSample& server = view.now.server;
   if (server.kind == ServerKind::kNone) {
-    lines.push_back({"No server: " + printable(server.error), Style::kWarning});
+    add_wrapped(words_of("No server: " + printable(server.error)), Style::kWarning, width, lines,
+                " ");
     return;
   }
   const std::string program = server.kind == ServerKind::kSluice ? "sluice " : "Ollama ";
   add_wrapped({program + printable(server.version) + " at " + view.url,
                server.uptime.count() > 0 ? "up " + age_text(server.uptime) : "",
                server.pid > 0 ? print("process %d", server.pid) : "",
-               server.num_connections > 0 ? print("%d connections", server.num_connections) : "",
+               server.num_connections > 0
+                   ? number_of(static_cast<size_t>(server.num_connections), "connection")
+                   : "",
                server.is_draining ? "shutting down" : ""},
               Style::kTitle, width, lines);
 }
@@ -96,7 +112,7 @@ void add_loading_model(const ModelSample& model, int width, Lines& lines) {
   add_wrapped({"  " + printable(model.name),
                "loading " + bar(model.load_progress, 0, 22) +
                    print(" %.0f%%", percent(model.load_progress)),
-               num_waiting > 0 ? print("%d requests wait for it", num_waiting) : ""},
+               num_waiting > 0 ? print("%d waiting for it", num_waiting) : ""},
               Style::kPlain, width, lines);
 }
 
@@ -220,7 +236,8 @@ void add_machine(const View& view, int width, Lines& lines) {
   lines.push_back({""});
   add_wrapped(
       {std::string(view.is_local ? "Machine" : "This machine (the server is elsewhere)"),
-       print("%zu cores at %.0f%%", view.core_shares.size(), percent(view.cpu_share)), load,
+       number_of(view.core_shares.size(), "core") + print(" at %.0f%%", percent(view.cpu_share)),
+       load,
        total == 0 ? ""
                   : "memory " + of_total(static_cast<double>(used), static_cast<double>(total),
                                          format_bytes(used) + " of " + format_bytes(total))},
@@ -233,8 +250,8 @@ void add_threads(const View& view, size_t most, Lines& lines) {
   lines.push_back({""});
   lines.push_back({print("Server process %d   %.0f%% CPU   RSS ", view.now.process->pid,
                          percent(view.process_cpu_share)) +
-                       format_bytes(view.now.process->resident_bytes) +
-                       print("   %zu threads", view.threads.size()),
+                       format_bytes(view.now.process->resident_bytes) + "   " +
+                       number_of(view.threads.size(), "thread"),
                    Style::kTitle});
   const size_t num_shown = std::min(view.threads.size(), most);
   for (size_t i = 0; i < num_shown; ++i) {

@@ -55,6 +55,7 @@ std::unique_ptr<LoadedModel> load_model(const store::ModelRecord& record,
   needs.trained_context = spec.context_length;
   needs.default_context = settings.default_context;
   needs.num_sequences = settings.num_sequences;
+  needs.longest_sequence = settings.longest_sequence;
   needs.available_bytes = available_memory_bytes();
   const CachePlan plan = plan_cache(needs);
   backend.allocate_cache(plan.num_blocks);

@@ -31,9 +31,10 @@ struct LoadedModel {
 };
 
 struct LoadSettings {
-  int num_threads = 0;         // 0: usable cores
-  int default_context = 4096;  // of a request that does not say
-  int num_sequences = 8;       // how many requests at once the cache should have room for
+  int num_threads = 0;           // 0: usable cores
+  int default_context = 4096;    // of a request that does not say
+  int num_sequences = 8;         // how many requests at once the cache should have room for
+  int longest_sequence = 32768;  // tokens of one request that the cache should have room for
   int max_queue = 512;
 };
 

@@ -56,11 +56,11 @@ int num_process_threads() {
 }
 
 CachePlan plan_cache(const CacheNeeds& needs) {
-  constexpr int64_t kLongestSingle = 32768;
   constexpr int64_t kLeastTokens = 256;
   const int64_t trained = needs.trained_context > 0 ? needs.trained_context : needs.default_context;
   const int64_t usual = std::min<int64_t>(needs.default_context, trained);
-  const int64_t wanted = std::max(usual * needs.num_sequences, std::min(trained, kLongestSingle));
+  const int64_t wanted =
+      std::max(usual * needs.num_sequences, std::min<int64_t>(trained, needs.longest_sequence));
   const int64_t wanted_blocks = (wanted + backend::kBlockTokens - 1) / backend::kBlockTokens;
   const int64_t affordable =
       needs.block_bytes == 0 ? wanted_blocks

@@ -25,8 +25,13 @@ Reply error_reply_for(const Error& error, bool is_openai) {
   Reply reply;
   reply.status = api::http_status(error.code());
   reply.content_type = kJsonType;
-  reply.body = is_openai ? api::encode_openai_error(reply.status, error.what())
-                         : api::encode_ollama_error(error.what());
+  std::string message = error.what();
+  // Clients look for this word to know that they may try again.
+  if (error.code() == ErrorCode::kBusy && message.find("busy") == std::string::npos) {
+    message = "server busy: " + message;
+  }
+  reply.body = is_openai ? api::encode_openai_error(reply.status, message)
+                         : api::encode_ollama_error(message);
   if (error.code() == ErrorCode::kBusy) reply.headers.emplace_back("Retry-After", "1");
   return reply;
 }

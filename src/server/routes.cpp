@@ -122,7 +122,8 @@ std::vector<std::string> route_names() {
 void dispatch(const RouteContext& context, std::shared_ptr<Exchange> exchange) {
   const HttpRequest& request = exchange->request();
   add_cors_headers(exchange);
-  const std::string_view method = request.method == "HEAD" ? "GET" : request.method;
+  const std::string_view method =
+      request.method == "HEAD" ? std::string_view("GET") : std::string_view(request.method);
   bool is_path_known = false;
   for (const Route& route : kRoutes) {
     if (!matches_path(route.path, request.path)) continue;

@@ -2,6 +2,7 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/bind_executor.hpp>
 #include <boost/asio/co_spawn.hpp>
@@ -177,6 +178,7 @@ class Session : public std::enable_shared_from_this<Session> {
     while (!parser.is_done()) {
       co_await http::async_read_some(stream_, buffer_, parser, into(ec));
       if (ec) {
+        release_body(parser, state);
         co_await refuse_parse_error(ec);
         co_return false;
       }
@@ -184,11 +186,19 @@ class Session : public std::enable_shared_from_this<Session> {
       const size_t total = host_->core->body_bytes += size - state.charged_bytes;
       state.charged_bytes = size;
       if (total > host_->options.max_bodies_bytes) {
+        release_body(parser, state);
         co_await refuse(error_reply(503, "server busy: too many large requests at once"));
         co_return false;
       }
     }
     co_return true;
+  }
+
+  // Before the time that closing takes.
+  void release_body(Parser& parser, Exchange::State& state) {
+    std::string().swap(parser.get().body());
+    host_->core->body_bytes -= state.charged_bytes;
+    state.charged_bytes = 0;
   }
 
   // Errors of the connection itself end it silently; broken messages get an answer.
@@ -237,11 +247,20 @@ class Session : public std::enable_shared_from_this<Session> {
     {
       std::lock_guard lock(state->mutex);
       state->wake = [weak = weak_from_this(), weak_state = std::weak_ptr(state)] {
-        if (auto s = weak_state.lock()) {
-          std::lock_guard lock(s->mutex);
-          s->is_wake_posted = false;
+        const auto own_state = weak_state.lock();
+        const auto self = weak.lock();
+        if (!own_state || !self) return;
+        bool must_close = false;
+        {
+          std::lock_guard own_lock(own_state->mutex);
+          own_state->is_wake_posted = false;
+          must_close = own_state->is_broken || own_state->is_gone;
         }
-        if (auto self = weak.lock()) self->signal_.cancel();
+        if (must_close) {
+          self->close();  // also when a write waits for a client that does not read
+        } else {
+          self->signal_.cancel();
+        }
       };
     }
     watch(state, ++watch_id_);
@@ -259,34 +278,40 @@ class Session : public std::enable_shared_from_this<Session> {
   }
 
   net::awaitable<bool> write_out(std::shared_ptr<Exchange::State> state) {
-    std::string piece;
+    std::string text;
     while (!is_closed_) {
-      error_code ec;
       bool is_finished = false;
-      piece.clear();
+      text.clear();
       {
         std::lock_guard lock(state->mutex);
         if (state->is_broken || state->is_gone) co_return false;
-        if (state->unsent.size() <= kWritePiece) {
-          piece.swap(state->unsent);
-        } else {
-          piece.assign(state->unsent, 0, kWritePiece);
-          state->unsent.erase(0, kWritePiece);
-        }
+        text.swap(state->unsent);
         is_finished = state->is_finished;
       }
-      if (!piece.empty()) {
-        stream_.expires_after(host_->options.write_timeout);
-        co_await net::async_write(stream_, net::buffer(piece), into(ec));
-        stream_.expires_never();
-        if (ec) co_return false;
+      if (!text.empty()) {
+        const bool is_written = co_await write_text(text);
+        if (!is_written) co_return false;
         continue;
       }
       if (is_finished) co_return true;
+      error_code ec;
       signal_.expires_at(net::steady_timer::time_point::max());
       co_await signal_.async_wait(into(ec));
     }
     co_return false;
+  }
+
+  // In pieces, each with the time-out of its own.
+  net::awaitable<bool> write_text(const std::string& text) {
+    for (size_t done = 0; done < text.size() && !is_closed_; done += kWritePiece) {
+      error_code ec;
+      stream_.expires_after(host_->options.write_timeout);
+      const size_t size = std::min(kWritePiece, text.size() - done);
+      co_await net::async_write(stream_, net::buffer(text.data() + done, size), into(ec));
+      stream_.expires_never();
+      if (ec) co_return false;
+    }
+    co_return !is_closed_;
   }
 
   // Notices a client that closes while its request is worked on. What it sends ahead is kept for

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <cstring>
@@ -38,7 +39,8 @@ inline uint64_t hash_bytes(std::string_view bytes) {
   return mix(hash);
 }
 
-// From strings to their index in a list that outlives the table.
+// From strings to their index in a list that outlives the table. A slot holds the first bytes of
+// its key, so that looking up a short one touches nothing else.
 class StringTable {
  public:
   StringTable() = default;
@@ -50,32 +52,63 @@ class StringTable {
     }
   }
 
+  // Starts loading the slot of a key that will be looked up soon.
+  void prefetch(std::string_view key) const {
+    __builtin_prefetch(&slots_[hash_bytes(key) & mask_]);
+  }
+
   int32_t find(std::string_view key) const {  // -1 when absent
     const uint64_t hash = hash_bytes(key);
+    const Slot wanted = make_slot(key, hash, -1);
     for (size_t i = hash & mask_;; i = (i + 1) & mask_) {
-      const Slot slot = slots_[i];
-      if (slot.index < 0) return -1;
-      if (slot.tag == tag_of(hash) && keys_[slot.index] == key) return slot.index;
+      const Slot& slot = slots_[i];
+      if (slot.index < 0 || is_key(slot, wanted, key)) return slot.index;
     }
   }
 
  private:
+  static constexpr size_t kPrefixSize = 8;
+
   struct Slot {
-    uint32_t tag = 0;
+    uint32_t tag = 0;  // 24 bits of the hash, then the size up to 255
     int32_t index = -1;
+    uint64_t prefix = 0;  // first bytes of the key, then zeros
   };
-  static uint32_t tag_of(uint64_t hash) { return static_cast<uint32_t>(hash >> 32); }
+
+  static Slot make_slot(std::string_view key, uint64_t hash, int32_t index) {
+    const auto size = static_cast<uint32_t>(std::min<size_t>(key.size(), 255));
+    return {static_cast<uint32_t>(hash >> 32 & 0xFFFFFF00u) | size, index, load_prefix(key)};
+  }
+
+  static uint64_t load_prefix(std::string_view key) {
+    uint64_t prefix = 0;
+    if (key.size() >= kPrefixSize) {
+      std::memcpy(&prefix, key.data(), kPrefixSize);
+    } else {
+      for (size_t i = 0; i < key.size(); ++i) {
+        prefix |= static_cast<uint64_t>(static_cast<uint8_t>(key[i])) << (8 * i);
+      }
+    }
+    return prefix;
+  }
+
+  bool is_key(const Slot& slot, const Slot& wanted, std::string_view key) const {
+    return slot.tag == wanted.tag && slot.prefix == wanted.prefix &&
+           (key.size() <= kPrefixSize || keys_[slot.index] == key);
+  }
 
   void insert(int32_t index) {
-    const uint64_t hash = hash_bytes(keys_[index]);
+    const std::string_view key = keys_[index];
+    const uint64_t hash = hash_bytes(key);
+    const Slot wanted = make_slot(key, hash, index);
     size_t probes = 0;
     for (size_t i = hash & mask_;; i = (i + 1) & mask_) {
       Slot& slot = slots_[i];
       if (slot.index < 0) {
-        slot = {tag_of(hash), index};
+        slot = wanted;
         return;
       }
-      if (slot.tag == tag_of(hash) && keys_[slot.index] == keys_[index]) return;
+      if (is_key(slot, wanted, key)) return;
       if (++probes > kMaxProbes) {
         throw Error(ErrorCode::kCorruptData, "the vocabulary's tokens collide: not a real one");
       }
@@ -98,6 +131,10 @@ class MergeTable {
  public:
   explicit MergeTable(size_t num_merges)
       : slots_(std::bit_ceil(num_merges * 2 + 2)), mask_(slots_.size() - 1) {}
+
+  void prefetch(int32_t left, int32_t right) const {
+    __builtin_prefetch(&slots_[mix(key_of(left, right)) & mask_]);
+  }
 
   // Of equal pairs the first counts. Throws Error(kCorruptData).
   void insert(int32_t left, int32_t right, Merge merge) {

@@ -131,6 +131,40 @@ void check_count(std::string_view list, size_t count, size_t num_tokens) {
                 " entries for " + std::to_string(num_tokens) + " tokens");
 }
 
+// Half a million look-ups in tables larger than the caches: taken in blocks, so that the loads of
+// one block overlap.
+constexpr size_t kMergeBlock = 32;
+
+struct PendingMerge {
+  std::string_view left;
+  std::string_view right;
+  std::string merged;
+  TokenId left_id = -1;
+  TokenId right_id = -1;
+  TokenId merged_id = -1;
+
+  bool parse(std::string_view text) {
+    const size_t space = text.find(' ', 1);
+    if (space == std::string_view::npos) return false;
+    left = text.substr(0, space);
+    right = text.substr(space + 1);
+    merged.assign(left);
+    merged.append(right);
+    return true;
+  }
+  void prefetch(const StringTable& tokens) const {
+    tokens.prefetch(left);
+    tokens.prefetch(right);
+    tokens.prefetch(merged);
+  }
+  bool find_ids(const StringTable& tokens) {
+    left_id = tokens.find(left);
+    right_id = tokens.find(right);
+    merged_id = tokens.find(merged);
+    return left_id >= 0 && right_id >= 0 && merged_id >= 0;
+  }
+};
+
 }  // namespace
 
 const std::array<ByteSpelling, 256> kByteSpellings = make_byte_spellings();
@@ -290,30 +324,27 @@ MergeTable load_merges(const gguf::File& file, const Vocabulary& vocabulary) {
   if (!merges) throw corrupt("the model file has no tokenizer.ggml.merges");
   if (merges->size() > UINT32_MAX / 2) throw corrupt("tokenizer.ggml.merges is too long");
   MergeTable table(merges->size());
-  std::string merged;
-  uint32_t rank = 0;
-  int32_t last = -1;
-  for (const std::string_view merge : *merges) {
-    const size_t space = merge.find(' ', 1);
-    if (space == std::string_view::npos) {
-      throw corrupt("merge " + std::to_string(rank) + " of tokenizer.ggml.merges is not a pair");
+  std::vector<PendingMerge> block;
+  for (size_t begin = 0; begin < merges->size(); begin += kMergeBlock) {
+    block.resize(std::min(kMergeBlock, merges->size() - begin));
+    for (size_t i = 0; i < block.size(); ++i) {
+      if (!block[i].parse((*merges)[begin + i])) {
+        throw corrupt("merge " + std::to_string(begin + i) +
+                      " of tokenizer.ggml.merges is not a pair");
+      }
+      block[i].prefetch(vocabulary.by_text);
     }
-    const std::string_view left = merge.substr(0, space);
-    const std::string_view right = merge.substr(space + 1);
-    merged.assign(left);
-    merged.append(right);
-    // Tokens mostly stand in the order of their merges.
-    const bool is_next = vocabulary.has(last + 1) && vocabulary.texts[last + 1] == merged;
-    const int32_t id = is_next ? last + 1 : vocabulary.by_text.find(merged);
-    const int32_t left_id = vocabulary.by_text.find(left);
-    const int32_t right_id = vocabulary.by_text.find(right);
-    if (id < 0 || left_id < 0 || right_id < 0) {
-      throw corrupt("merge " + std::to_string(rank) +
-                    " of tokenizer.ggml.merges names a token that is not in the vocabulary");
+    for (size_t i = 0; i < block.size(); ++i) {
+      if (!block[i].find_ids(vocabulary.by_text)) {
+        throw corrupt("merge " + std::to_string(begin + i) +
+                      " of tokenizer.ggml.merges names a token that is not in the vocabulary");
+      }
+      table.prefetch(block[i].left_id, block[i].right_id);
     }
-    table.insert(left_id, right_id, {rank, id});
-    last = id;
-    ++rank;
+    for (size_t i = 0; i < block.size(); ++i) {
+      const auto rank = static_cast<uint32_t>(begin + i);
+      table.insert(block[i].left_id, block[i].right_id, {rank, block[i].merged_id});
+    }
   }
   return table;
 }

@@ -113,16 +113,16 @@ TEST(ParseJson, IsBoundedInSizeAndValues) {
   limits.max_values = 10;
   EXPECT_EQ(error_of("{\"a\":[" + repeated("0,", 20) + "0]}", limits),
             "JSON has more than 10 values");
-  EXPECT_EQ(error_of("{\"a\":[" + repeated("0,", 5'000'000) + "0]}"),
+  EXPECT_EQ(error_of("{\"a\":[" + repeated("0,", 2'100'000) + "0]}"),
             "JSON has more than 2000000 values");
 }
 
 TEST(ParseJson, IsLinearForManyMembers) {
   std::string text = "{";
-  for (int i = 0; i < 300'000; ++i) text += "\"key" + std::to_string(i) + "\":0,";
+  for (int i = 0; i < 100'000; ++i) text += "\"key" + std::to_string(i) + "\":0,";
   text += "\"end\":1}";
   const auto start = std::chrono::steady_clock::now();
-  EXPECT_EQ(parse_body(text).size(), 300'001u);
+  EXPECT_EQ(parse_body(text).size(), 100'001u);
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(20));
 }
 

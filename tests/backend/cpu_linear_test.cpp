@@ -37,6 +37,11 @@ std::vector<float> rounded_row(const Activations& in, int token) {
   for (int b = 0; b < in.num_blocks; ++b) {
     const uint8_t* record =
         in.tile(tile) + static_cast<size_t>(b) * activation_record_bytes(in.form, width);
+    if (in.form == ActivationForm::kBf16) {
+      const auto* x = reinterpret_cast<const uint16_t*>(record) + lane * kBlockColumns;
+      for (int i = 0; i < kBlockColumns; ++i) row.push_back(quant::bf16_to_f32(x[i]));
+      continue;
+    }
     if (in.form == ActivationForm::kFloats) {
       const float* x = reinterpret_cast<const float*>(record) + lane * kBlockColumns;
       row.insert(row.end(), x, x + kBlockColumns);
@@ -57,10 +62,13 @@ std::vector<float> rounded_row(const Activations& in, int token) {
 
 class LinearOn : public testing::TestWithParam<std::string> {
  protected:
+  static const Kernels& kernels_here() {
+    return GetParam() == "generic_tiles" ? generic_tile_kernels() : choose_kernels(GetParam());
+  }
   void check(Type type, int columns, int rows, int tokens, std::mt19937& random) {
     SCOPED_TRACE(std::string(quant::type_info(type).name) + " columns " + std::to_string(columns) +
                  " rows " + std::to_string(rows) + " tokens " + std::to_string(tokens));
-    const Kernels& kernels = choose_kernels(GetParam());
+    const Kernels& kernels = kernels_here();
     const int64_t count = int64_t{columns} * rows;
     const std::vector<std::byte> source = random_tensor(type, count, random);
     std::vector<float> weights(static_cast<size_t>(count));
@@ -69,7 +77,7 @@ class LinearOn : public testing::TestWithParam<std::string> {
     const std::vector<float> x = random_floats(static_cast<size_t>(tokens * columns), random);
 
     std::vector<uint8_t> tiles(activation_bytes(tokens, columns));
-    Activations in{tiles.data(), activation_form(packed.matrix, tokens), tokens,
+    Activations in{tiles.data(), activation_form(kernels, packed.matrix, tokens), tokens,
                    packed.matrix.num_blocks()};
     for (int t = 0; t < tokens; ++t) {
       quantize_row(kernels, in, t, x.data() + t * columns, 0, in.num_blocks);
@@ -78,8 +86,12 @@ class LinearOn : public testing::TestWithParam<std::string> {
     const size_t stride = static_cast<size_t>(rows) + 3;
     std::vector<float> out(stride * static_cast<size_t>(tokens), 0.25f);
     Team team(2);
+    std::vector<std::byte> scratch(2 * linear_scratch_bytes(kernels));
     const LinearTarget target{&packed.matrix, &in, bias.data(), out.data(), stride, true};
-    team.run([&](int member) { run_linear(kernels, team, member, {&target, 1}); });
+    team.run([&](int member) {
+      run_linear(kernels, team, member, {&target, 1},
+                 scratch.data() + static_cast<size_t>(member) * linear_scratch_bytes(kernels));
+    });
 
     for (int t = 0; t < tokens; ++t) {
       const std::vector<float> seen = rounded_row(in, t);
@@ -95,8 +107,11 @@ class LinearOn : public testing::TestWithParam<std::string> {
         const double got = double{out[static_cast<size_t>(t) * stride + static_cast<size_t>(r)]} -
                            0.25 - bias[static_cast<size_t>(r)];
         // Rounding x apart, only f32 sums are left.
-        ASSERT_NEAR(got, with_rounded, 4e-6 * size + 1e-6) << "token " << t << " row " << r;
-        const double loss = in.form == ActivationForm::kCodes8 ? 1.5e-2 : 1e-4;
+        const double sums = in.form == ActivationForm::kBf16 ? 4e-3 : 4e-6;  // bf16 weights
+        ASSERT_NEAR(got, with_rounded, sums * size + 1e-6) << "token " << t << " row " << r;
+        const double loss = in.form == ActivationForm::kCodes8 ? 1.5e-2
+                            : in.form == ActivationForm::kBf16 ? 9e-3
+                                                               : 1e-4;
         ASSERT_NEAR(got, exact, loss * size + 1e-6) << "token " << t << " row " << r;
       }
       for (size_t r = static_cast<size_t>(rows); r < stride; ++r) {
@@ -128,7 +143,7 @@ TEST_P(LinearOn, OddShapes) {
 // The instruction sets must agree on integers: the same codes from the same floats.
 TEST_P(LinearOn, QuantizesAsTheGenericKernelsDo) {
   std::mt19937 random(20260103);
-  const Kernels& kernels = choose_kernels(GetParam());
+  const Kernels& kernels = kernels_here();
   const Kernels& plain = generic_kernels();
   constexpr int kColumns = 160, kTokens = 3;
   for (ActivationForm form : {ActivationForm::kCodes8, ActivationForm::kCodes16}) {
@@ -154,7 +169,7 @@ TEST_P(LinearOn, QuantizesAsTheGenericKernelsDo) {
 }
 
 TEST_P(LinearOn, SurvivesNonFiniteInput) {
-  const Kernels& kernels = choose_kernels(GetParam());
+  const Kernels& kernels = kernels_here();
   std::vector<float> x(32, 1.0f);
   x[3] = std::numeric_limits<float>::infinity();
   x[9] = std::numeric_limits<float>::quiet_NaN();
@@ -165,7 +180,13 @@ TEST_P(LinearOn, SurvivesNonFiniteInput) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Isa, LinearOn, testing::ValuesIn(isas_here()),
+std::vector<std::string> kernel_sets() {
+  std::vector<std::string> names = isas_here();
+  names.push_back("generic_tiles");
+  return names;
+}
+
+INSTANTIATE_TEST_SUITE_P(Isa, LinearOn, testing::ValuesIn(kernel_sets()),
                          [](const auto& info) { return info.param; });
 
 TEST(Packing, RefusesColumnsThatAreNoMultipleOfABlock) {

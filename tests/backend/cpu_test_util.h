@@ -105,6 +105,7 @@ inline std::vector<std::string> isas_here() {
   std::vector<std::string> names = {"generic"};
   if (cpu_features().avx2) names.push_back("avx2");
   if (cpu_features().avx512_vnni) names.push_back("avx512");
+  if (cpu_features().amx) names.push_back("amx");
   return names;
 }
 

@@ -59,6 +59,14 @@ inline Engine::Forward scripted_text(std::string_view text) {
   return scripted(script);
 }
 
+// A step takes a millisecond more: a reply does not end before a test gets to it.
+inline Engine::Forward slowed(Engine::Forward forward) {
+  return [forward = std::move(forward)](const backend::Batch& batch) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    return forward(batch);
+  };
+}
+
 inline Request greedy_request(Collector& collector, std::vector<text::TokenId> prompt = {65}) {
   Request request;
   request.prompt = std::move(prompt);

@@ -67,7 +67,7 @@ TEST(Engine, FullQueueIsAnsweredAtOnce) {
 TEST(Engine, CancelEndsRunningAndWaitingRequests) {
   EngineOptions small = options();
   small.max_sequences = 1;
-  Engine engine(scripted({66}), tokenizer(), small);
+  Engine engine(slowed(scripted({66})), tokenizer(), small);
   Collector running, waiting;
   const RequestId first = engine.submit(greedy_request(running));
   const RequestId second = engine.submit(greedy_request(waiting));
@@ -108,12 +108,7 @@ TEST(Engine, DeadlineEndsTheRequest) {
   EXPECT_EQ(last.reason, FinishReason::kDeadline);
   EXPECT_EQ(last.num_output_tokens, 0);
 
-  Engine slow(
-      [forward = scripted({66})](const backend::Batch& batch) {
-        std::this_thread::sleep_for(milliseconds(1));
-        return forward(batch);
-      },
-      tokenizer(), options(10'000));
+  Engine slow(slowed(scripted({66})), tokenizer(), options(10'000));
   request = greedy_request(endless);
   request.deadline = Clock::now() + milliseconds(30);
   slow.submit(request);
@@ -222,7 +217,7 @@ TEST(Engine, DestructorCancelsWhatIsLeft) {
   {
     EngineOptions small = options();
     small.max_sequences = 4;
-    Engine engine(scripted({66}), tokenizer(), small);
+    Engine engine(slowed(scripted({66})), tokenizer(), small);
     for (Collector& collector : collectors) engine.submit(greedy_request(collector));
     collectors[0].wait_for_text();
   }

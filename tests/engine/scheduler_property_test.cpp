@@ -149,7 +149,7 @@ class RandomSchedule {
 
 TEST(SchedulerProperties, HoldForRandomSchedules) {
   constexpr uint64_t kSeed = 20260801;
-  constexpr int kSchedules = 800;
+  constexpr int kSchedules = 500;
   std::cout << "seed " << kSeed << "\n";
   uint64_t num_preemptions = 0, num_cached_tokens = 0;
   const auto begin = Clock::now();

@@ -187,10 +187,13 @@ TEST(LoadTest, StopsAtOnceWhenAskedToAndKeepsWhatIsDone) {
   options.concurrency = {2};
   options.repeat = 1000;
   std::atomic<bool> stop{false};
+  LoadTestProgress last;
   const auto begin = std::chrono::steady_clock::now();
   const LoadTestResult result = run_load_test(options, stop, [&](const LoadTestProgress& progress) {
     if (progress.num_done >= 4) stop = true;
+    last = progress;
   });
+  EXPECT_EQ(last.num_errors, 0);
   EXPECT_LT(std::chrono::steady_clock::now() - begin, 10s);
   EXPECT_TRUE(result.was_stopped);
   ASSERT_GE(result.requests.size(), 4u);

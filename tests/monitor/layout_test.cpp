@@ -26,7 +26,7 @@ TEST(Layout, ShowsEverythingOnAWideScreen) {
             R"(sluice 0.1.0 at http://127.0.0.1:11434  up 3m 20s  process 77  2 connections
   smollm2:135m  134.52M  Q4_1  context 8192  97 MB + cache 377 MB  cpu avx2, 2 threads
     KV cache [##########+++++.....]  32 used + 16 reusable of 64 blocks
-  big:70b  loading [#####...............] 25%  3 requests wait for it
+  big:70b  loading [#####...............] 25%  3 waiting for it
 
 Requests  2 running, 5 waiting  tokens/s: in 120.2, out 61.5  prefix cache hits 45%  10 done  1 refused
       id  state                   prompt  cached   reply      age
@@ -55,7 +55,7 @@ TEST(Layout, WrapsOnANarrowScreen) {
   smollm2:135m  134.52M  Q4_1  context 8192  97 MB + cache 377 MB
     cpu avx2, 2 threads
     KV cache [##########+++++.....]  32 used + 16 reusable of 64 blocks
-  big:70b  loading [#####...............] 25%  3 requests wait for it
+  big:70b  loading [#####...............] 25%  3 waiting for it
 
 Requests  2 running, 5 waiting  tokens/s: in 120.2, out 61.5
     prefix cache hits 45%  10 done  1 refused
@@ -125,9 +125,12 @@ TEST(Layout, SaysWhenThereIsNoServerAndShowsTheMachine) {
   EXPECT_EQ(text_of(layout(view, 80, 0)),
             "No server: could not connect\n"
             "\n"
-            "Machine  1 cores at 0%  memory [########..] 3 GB of 4 GB\n"
+            "Machine  1 core at 0%  memory [########..] 3 GB of 4 GB\n"
             "    0 [#####.....]  50%\n");
   EXPECT_EQ(layout(view, 80, 0)[0].style, Style::kWarning);
+  view.now.server.error = "could not connect to a server: start it";
+  EXPECT_EQ(text_of(layout(view, 40, 2)),
+            "No server: could not connect to a\n    server: start it\n");
 }
 
 TEST(Layout, ShowsWhatOllamaTells) {

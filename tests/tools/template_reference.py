@@ -1,6 +1,7 @@
 """What Python renders: jinja2 with the environment of transformers (both must be installed), and the
 conversations that templates are tried with."""
 
+import copy
 import datetime
 
 from transformers.utils.chat_template_utils import _compile_jinja_template
@@ -13,7 +14,7 @@ def render(source, context):
     try:
         template = _compile_jinja_template(source)
         template.environment.globals["strftime_now"] = lambda form: NOW.strftime(form)
-        text = template.render(**context)
+        text = template.render(**copy.deepcopy(context))  # `|indent` may change a list
         text.encode()  # lone surrogates cannot be compared
         return text, None
     except Exception as error:  # whatever a template raises

@@ -29,23 +29,30 @@ uint16_t* KvCache::head(int layer, int kv_head) const {
          index * static_cast<size_t>(num_blocks_) * block_stride();
 }
 
-void KvCache::store(const Kernels& kernels, int layer, int kv_head, int block, int slot,
-                    const float* key, const float* value) const {
-  constexpr int kStep = 64;
-  float padded[kStep];
-  uint16_t halves[kStep];
-  uint16_t* keys = head(layer, kv_head) + static_cast<size_t>(block) * block_stride();
-  uint16_t* values = keys + kBlockTokens * padded_dim_ + slot * padded_dim_;
-  const auto convert = [&](const float* from, int first, int count) {
-    for (int i = 0; i < count; ++i) padded[i] = first + i < head_dim_ ? from[first + i] : 0.0f;
-    kernels.to_f16(padded, halves, count);
-  };
-  for (int first = 0; first < padded_dim_; first += kStep) {
-    const int count = std::min(kStep, padded_dim_ - first);
-    convert(key, first, count);
-    for (int i = 0; i < count; ++i) keys[(first + i) * kBlockTokens + slot] = halves[i];
-    convert(value, first, count);
-    std::copy(halves, halves + count, values + first);
+void KvCache::store(const Kernels& kernels, int layer, int kv_head, int slot, int count,
+                    const float* keys, const float* values, size_t stride) const {
+  const int block = slot / kBlockTokens, offset = slot % kBlockTokens;
+  uint16_t* key_block = head(layer, kv_head) + static_cast<size_t>(block) * block_stride();
+  uint16_t* value_rows = key_block + kBlockTokens * padded_dim_ + offset * padded_dim_;
+  for (int d = 0; d < padded_dim_; ++d) {
+    float column[kBlockTokens] = {};
+    uint16_t halves[kBlockTokens];
+    if (d < head_dim_) {
+      for (int t = 0; t < count; ++t)
+        column[t] = keys[static_cast<size_t>(t) * stride + static_cast<size_t>(d)];
+    }
+    kernels.to_f16(column, halves, kBlockTokens);
+    std::copy(halves, halves + count, key_block + d * kBlockTokens + offset);
+  }
+  const int whole = head_dim_ / 16 * 16;
+  for (int t = 0; t < count; ++t) {
+    const float* from = values + static_cast<size_t>(t) * stride;
+    uint16_t* to = value_rows + t * padded_dim_;
+    kernels.to_f16(from, to, whole);
+    if (whole == padded_dim_) continue;
+    float tail[16] = {};
+    std::copy(from + whole, from + head_dim_, tail);
+    kernels.to_f16(tail, to + whole, 16);
   }
 }
 

@@ -40,9 +40,10 @@ class KvCache {
   // Block 0 of a layer and kv head.
   uint16_t* head(int layer, int kv_head) const;
 
-  // Stores one token's key and value [head_dim] of a layer and head.
-  void store(const Kernels& kernels, int layer, int kv_head, int block, int slot, const float* key,
-             const float* value) const;
+  // Stores keys and values [count, head_dim], rows `stride` apart, of consecutive tokens of one
+  // block from place `slot` (block * kBlockTokens + offset) on.
+  void store(const Kernels& kernels, int layer, int kv_head, int slot, int count, const float* keys,
+             const float* values, size_t stride) const;
 
  private:
   int num_layers_ = 0;

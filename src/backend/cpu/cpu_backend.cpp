@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <memory>
 #include <string>
 #include <utility>
@@ -99,7 +100,7 @@ class CpuBackend final : public Backend {
   LinearInput input_of(const Linear& op) const;
   void quantize(const LinearInput& input, BufferId in, int index, int first_column,
                 int end_column) const;
-  void store_token(const RopeStore& op, int token, int kv_head) const;
+  void rotate_token(const RopeStore& op, int token, int kv_head) const;
 
   const Kernels& kernels_;
   Team team_;
@@ -115,7 +116,8 @@ class CpuBackend final : public Backend {
   std::vector<float*> buffers_;  // of program_.buffers
   uint8_t* codes_ = nullptr;
   uint8_t* floats_ = nullptr;
-  std::vector<float*> rope_tables_;  // of ropes: [max tokens][cosines, sines]
+  std::byte* linear_scratch_ = nullptr;  // of member 0; the others' behind it
+  std::vector<float*> rope_tables_;      // of ropes: [max tokens][cosines, sines]
 
   // This step.
   const Batch* batch_ = nullptr;
@@ -174,6 +176,8 @@ void CpuBackend::plan_workspace() {
     input_bytes = std::max(input_bytes, activation_bytes(rows, in.width));
   }
   const size_t codes = reserve(input_bytes), floats = reserve(input_bytes);
+  const size_t scratch =
+      reserve(linear_scratch_bytes(kernels_) * static_cast<size_t>(team_.size()));
 
   workspace_ = HugeBuffer();
   workspace_ = HugeBuffer(total, "the workspace of a step");
@@ -184,6 +188,12 @@ void CpuBackend::plan_workspace() {
   for (size_t place : rope_places) rope_tables_.push_back(reinterpret_cast<float*>(at(place)));
   codes_ = reinterpret_cast<uint8_t*>(at(codes));
   floats_ = reinterpret_cast<uint8_t*>(at(floats));
+  linear_scratch_ = at(scratch);
+  // Fault the pages in now and not in the first prompt.
+  team_.run([this](int member) {
+    const size_t share = workspace_.size() / static_cast<size_t>(team_.size());
+    std::memset(workspace_.data() + share * static_cast<size_t>(member), 0, share);
+  });
 }
 
 std::span<float> CpuBackend::forward(const Batch& batch) {
@@ -275,7 +285,7 @@ CpuBackend::LinearInput CpuBackend::input_of(const Linear& op) const {
   const int rows = num_rows(op.in), blocks = width(op.in) / kBlockColumns;
   for (const LinearPart& part : op.parts) {
     const PackedMatrix& matrix = weights_.matrix(part.weight);
-    const ActivationForm form = activation_form(matrix, rows);
+    const ActivationForm form = activation_form(kernels_, matrix, rows);
     if (matrix.is_float()) {
       input.needs_floats = true;
       input.floats = {floats_, form, rows, blocks};
@@ -319,13 +329,14 @@ void CpuBackend::run(const Linear& op, const Linear* fed, int member) {
                     static_cast<size_t>(width(part.out)),
                     part.accumulate};
     }
-    run_linear(kernels_, team_, member, {targets, count});
+    run_linear(kernels_, team_, member, {targets, count},
+               linear_scratch_ + static_cast<size_t>(member) * linear_scratch_bytes(kernels_));
     team_.barrier();
   }
 }
 
-// Normalises and rotates the query heads of one kv head and its key, and stores key and value.
-void CpuBackend::store_token(const RopeStore& op, int token, int kv_head) const {
+// Normalises and rotates the query heads of one kv head and its key.
+void CpuBackend::rotate_token(const RopeStore& op, int token, int kv_head) const {
   const int dim = program_.head_dim;
   const int shared = program_.num_heads / program_.num_kv_heads;
   const Rope& rope = program_.ropes[static_cast<size_t>(op.rope)];
@@ -344,9 +355,6 @@ void CpuBackend::store_token(const RopeStore& op, int token, int kv_head) const 
   }
   float* key = row(op.k, token) + kv_head * dim;
   turn(key, weights_.vector(op.k_norm));
-  const int slot = slots_[static_cast<size_t>(token)];
-  cache_.store(kernels_, op.layer, kv_head, slot / kBlockTokens, slot % kBlockTokens, key,
-               row(op.v, token) + kv_head * dim);
 }
 
 void CpuBackend::run(const RopeStore& op, const Linear*, int) {
@@ -357,8 +365,20 @@ void CpuBackend::run(const RopeStore& op, const Linear*, int) {
   const int chunks = (tokens + per_chunk - 1) / per_chunk * program_.num_kv_heads;
   for (int i = team_.take_chunk(); i < chunks; i = team_.take_chunk()) {
     const int first = i / program_.num_kv_heads * per_chunk;
-    for (int t = first; t < std::min(first + per_chunk, tokens); ++t) {
-      store_token(op, t, i % program_.num_kv_heads);
+    const int end = std::min(first + per_chunk, tokens), kv_head = i % program_.num_kv_heads;
+    for (int t = first; t < end; ++t) rotate_token(op, t, kv_head);
+    for (int t = first; t < end;) {
+      // Tokens that lie one behind the other in one block go together.
+      const int slot = slots_[static_cast<size_t>(t)];
+      int count = 1;
+      while (t + count < end && slots_[static_cast<size_t>(t + count)] == slot + count &&
+             (slot + count) % kBlockTokens != 0) {
+        ++count;
+      }
+      cache_.store(kernels_, op.layer, kv_head, slot, count,
+                   row(op.k, t) + kv_head * program_.head_dim,
+                   row(op.v, t) + kv_head * program_.head_dim, static_cast<size_t>(width(op.k)));
+      t += count;
     }
   }
   team_.barrier();

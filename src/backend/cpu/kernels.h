@@ -16,11 +16,12 @@ namespace sluice::backend::cpu {
 //   u8  high[T][32]      only with 16-bit codes
 //   f32 scale[T], minimum[T], sum[T]
 // where x is about scale * code + minimum and `sum` is that summed over the 32 columns. For
-// matrices of floats it is f32 x[T][32] instead.
+// matrices of floats it is  f32 x[T][32] instead, for a matrix unit bf16 x[16][32].
 inline constexpr int kTileTokens = 16;
-enum class ActivationForm { kCodes8, kCodes16, kFloats };
+enum class ActivationForm { kCodes8, kCodes16, kFloats, kBf16 };
 
 constexpr size_t activation_record_bytes(ActivationForm form, int tile_tokens) {
+  if (form == ActivationForm::kBf16) return size_t{kTileTokens} * kBlockColumns * 2;
   const size_t bytes_a_token = form == ActivationForm::kCodes8    ? kBlockColumns + 12
                                : form == ActivationForm::kCodes16 ? 2 * kBlockColumns + 12
                                                                   : kBlockColumns * sizeof(float);
@@ -47,6 +48,28 @@ constexpr int round_up_tile(int tokens) {
          : tokens <= 12 ? 12
                         : 16;
 }
+
+// Products on a matrix unit (panel_kernels.h).
+inline constexpr size_t kPanelTileBytes = 1024;
+struct PanelSource {
+  const uint8_t* codes;  // of a group, as in TileArgs
+  const uint8_t* scales;
+  const int8_t* table;
+  int first_block;  // multiple of 8
+  int num_blocks;   // likewise, or up to the end of the row
+};
+// Writes num_blocks weight tiles.
+using DecodePanel = void (*)(const PanelSource&, uint16_t* out);
+struct PanelArgs {
+  const uint8_t* activations;  // of the first token tile and block
+  size_t token_tile_stride;    // bytes
+  int num_token_tiles;
+  const uint16_t* panel;  // weight tiles [num_groups][num_blocks]
+  int num_groups;
+  int num_blocks;
+  float* results;   // result tiles [num_token_tiles][num_groups]
+  bool accumulate;  // add to them
+};
 
 // Attention of up to kAttentionRows queries that share a kv head, over a range of its keys.
 inline constexpr int kAttentionRows = 16;
@@ -96,10 +119,16 @@ struct Kernels {
   // out[i] = sum of parts weighted: parts of one row of a split attention, merged and divided.
   void (*merge)(const float* const* acc, const float* largest, const float* sum, int num_parts,
                 float* out, int head_dim);
+  // Null without a matrix unit.
+  DecodePanel (*panel_decoder)(quant::Type type) = nullptr;
+  void (*multiply_panel)(const PanelArgs& args) = nullptr;
 };
 
 const Kernels& generic_kernels();
 const Kernels& avx2_kernels();
 const Kernels& avx512_kernels();
+const Kernels& amx_kernels();
+// The generic kernels with a plain twin of the matrix unit, for tests.
+const Kernels& generic_tile_kernels();
 
 }  // namespace sluice::backend::cpu

@@ -95,6 +95,18 @@ struct Avx512 {
     return _mm512_dpbusd_epi32(acc, _mm512_set1_epi8(1), w);
   }
 
+  static F code(B w, int i) {
+    const __m512i top = i == 3 ? w : _mm512_slli_epi32(w, static_cast<unsigned>(24 - 8 * i));
+    return _mm512_cvtepi32_ps(_mm512_srai_epi32(top, 24));
+  }
+  static void store_bf16_pairs(uint16_t* p, F even, F odd) {
+    const __m512i half = _mm512_set1_epi32(0x8000);
+    const __m512i low = _mm512_srli_epi32(_mm512_add_epi32(_mm512_castps_si512(even), half), 16);
+    const __m512i high = _mm512_add_epi32(_mm512_castps_si512(odd), half);
+    const __m512i mask = _mm512_set1_epi32(static_cast<int>(0xffff0000));
+    _mm512_storeu_si512(p, or_masked(low, high, mask));
+  }
+
   static B load_codes(const uint8_t* p) { return _mm512_loadu_si512(p); }
   // Two's complement nibbles land in the high half of their byte, with kLowBits more bits from a
   // plane of their own below: no shift for half of them, and no sign extension. So codes come out

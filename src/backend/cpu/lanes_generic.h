@@ -105,6 +105,20 @@ struct Generic {
     return dot<kSmall>(acc, ones, w);
   }
 
+  // The i-th code of each row.
+  static F code(B w, int i) {
+    F x;
+    for (int r = 0; r < kLanes; ++r) x[r] = static_cast<float>(w[4 * r + i]);
+    return x;
+  }
+  // even and odd lane by lane, as bf16 (to nearest, ties away from zero).
+  static void store_bf16_pairs(uint16_t* p, F even, F odd) {
+    const I low = (as_int(even) + 0x8000) >> 16 & 0xffff;
+    const I high = (as_int(odd) + 0x8000) & static_cast<int32_t>(0xffff0000);
+    const I pairs = low | high;
+    __builtin_memcpy(p, &pairs, sizeof(pairs));
+  }
+
   static B load_codes(const uint8_t* p) {
     B w;
     __builtin_memcpy(&w, p, sizeof(w));

@@ -5,6 +5,15 @@
 namespace sluice::backend::cpu {
 namespace {
 
+// A panel: decoded weights of this many groups and blocks, 256 KiB, for as long as this many token
+// tiles pass over it, whose results take 512 KiB: half of a second-level cache of 2 MiB is left for
+// the activations that stream by.
+constexpr int kPanelGroups = 16;
+constexpr int kPanelBlocks = 16;
+constexpr int kPanelTokenTiles = 32;
+constexpr size_t kPanelBytes = size_t{kPanelGroups} * kPanelBlocks * kPanelTileBytes;
+constexpr size_t kPanelResultBytes = size_t{kPanelTokenTiles} * kPanelGroups * kPanelTileBytes;
+
 // How a target's groups are cut into chunks.
 struct Chunks {
   int groups_per_chunk;
@@ -13,6 +22,10 @@ struct Chunks {
 
 Chunks cut(const LinearTarget& target, int team_size) {
   const int groups = target.matrix->num_groups();
+  if (target.in->form == ActivationForm::kBf16) {
+    const int per_chunk = std::clamp(groups / (team_size * 4), 1, kPanelGroups);
+    return {per_chunk, (groups + per_chunk - 1) / per_chunk};
+  }
   // Many tokens: weights of a chunk stay in the second-level cache while all tiles pass over them.
   // Few: long enough to keep the prefetchers streaming. Either way several chunks for each member,
   // for balance.
@@ -62,15 +75,56 @@ void run_chunk(const Kernels& kernels, const LinearTarget& target, int first_gro
   }
 }
 
+// The same on the matrix unit, for up to kPanelTokenTiles token tiles.
+void run_panels(const Kernels& kernels, const LinearTarget& target, int first_group, int end_group,
+                int first_tile, std::byte* scratch) {
+  const PackedMatrix& matrix = *target.matrix;
+  const Activations& in = *target.in;
+  const DecodePanel decode = kernels.panel_decoder(matrix.type);
+  auto* panel = reinterpret_cast<uint16_t*>(scratch);
+  PanelArgs args;
+  args.token_tile_stride = static_cast<size_t>(in.num_blocks) * kPanelTileBytes;
+  args.num_token_tiles = std::min(kPanelTokenTiles, in.num_tiles() - first_tile);
+  args.panel = panel;
+  args.num_groups = end_group - first_group;
+  args.results = reinterpret_cast<float*>(scratch + kPanelBytes);
+  for (int block = 0; block < in.num_blocks; block += kPanelBlocks) {
+    args.num_blocks = std::min(kPanelBlocks, in.num_blocks - block);
+    for (int group = first_group; group < end_group; ++group) {
+      const uint8_t* codes = matrix.group(group);
+      decode({codes, codes + matrix.code_bytes, matrix.table, block, args.num_blocks},
+             panel + static_cast<size_t>(group - first_group) *
+                         static_cast<size_t>(args.num_blocks) * kPanelTileBytes / sizeof(uint16_t));
+    }
+    args.activations = in.tile(first_tile) + static_cast<size_t>(block) * kPanelTileBytes;
+    args.accumulate = block > 0;
+    kernels.multiply_panel(args);
+  }
+  const float* results = args.results;
+  for (int t = 0; t < args.num_token_tiles; ++t) {
+    const int first_token = (first_tile + t) * kTileTokens;
+    const int num_tokens = std::min(kTileTokens, in.num_tokens - first_token);
+    for (int group = first_group; group < end_group; ++group) {
+      finish(target, group, first_token, num_tokens, results);
+      results += kTileTokens * kGroupRows;
+    }
+  }
+}
+
 }  // namespace
 
 int Activations::tile_tokens(int tile) const {
   const int tokens = std::min(kTileTokens, num_tokens - tile * kTileTokens);
+  if (form == ActivationForm::kBf16) return kTileTokens;
   const int padded = round_up_tile(tokens);
   return form == ActivationForm::kCodes8 ? std::max(padded, 4) : padded;
 }
 
-ActivationForm activation_form(const PackedMatrix& matrix, int num_tokens) {
+ActivationForm activation_form(const Kernels& kernels, const PackedMatrix& matrix, int num_tokens) {
+  if (num_tokens >= kTileUnitTokens && kernels.panel_decoder &&
+      kernels.panel_decoder(matrix.type)) {
+    return ActivationForm::kBf16;
+  }
   if (matrix.is_float()) return ActivationForm::kFloats;
   return num_tokens <= kWideTokens ? ActivationForm::kCodes16 : ActivationForm::kCodes8;
 }
@@ -88,8 +142,12 @@ void quantize_row(const Kernels& kernels, const Activations& activations, int to
                    activations.tile_tokens(tile), activations.form);
 }
 
+size_t linear_scratch_bytes(const Kernels& kernels) {
+  return kernels.multiply_panel ? kPanelBytes + kPanelResultBytes : 0;
+}
+
 void run_linear(const Kernels& kernels, Team& team, int member,
-                std::span<const LinearTarget> targets) {
+                std::span<const LinearTarget> targets, std::byte* scratch) {
   int num_chunks = 0;
   for (const LinearTarget& target : targets) num_chunks += cut(target, team.size()).count;
   for (int taken = team.take_near(member, num_chunks); taken >= 0;
@@ -99,8 +157,14 @@ void run_linear(const Kernels& kernels, Team& team, int member,
       const Chunks chunks = cut(target, team.size());
       if (chunk < chunks.count) {
         const int first = chunk * chunks.groups_per_chunk;
-        run_chunk(kernels, target, first,
-                  std::min(first + chunks.groups_per_chunk, target.matrix->num_groups()));
+        const int end = std::min(first + chunks.groups_per_chunk, target.matrix->num_groups());
+        if (target.in->form != ActivationForm::kBf16) {
+          run_chunk(kernels, target, first, end);
+        } else {
+          for (int tile = 0; tile < target.in->num_tiles(); tile += kPanelTokenTiles) {
+            run_panels(kernels, target, first, end, tile, scratch);
+          }
+        }
         break;
       }
       chunk -= chunks.count;

@@ -31,8 +31,12 @@ struct Activations {
 // afford 16 bits: the loss is then that of the weights alone.
 inline constexpr int kWideTokens = 4;
 
+// From this many on, decoding the weights for a matrix unit pays: it takes about 100 cycles a block
+// of 16 rows, and 1 a token then, where vpdpbusd takes 13 a token.
+inline constexpr int kTileUnitTokens = 9;
+
 // Form for a product of `num_tokens` rows with a matrix.
-ActivationForm activation_form(const PackedMatrix& matrix, int num_tokens);
+ActivationForm activation_form(const Kernels& kernels, const PackedMatrix& matrix, int num_tokens);
 // Most bytes that Activations of up to `max_tokens` tokens can take, in any form.
 size_t activation_bytes(int max_tokens, int columns);
 
@@ -50,8 +54,11 @@ struct LinearTarget {
   bool accumulate;
 };
 
+// Bytes of scratch memory that run_linear wants of each member.
+size_t linear_scratch_bytes(const Kernels& kernels);
+
 // Called by every member: computes all targets, chunk by chunk. No barrier at the end.
 void run_linear(const Kernels& kernels, Team& team, int member,
-                std::span<const LinearTarget> targets);
+                std::span<const LinearTarget> targets, std::byte* scratch);
 
 }  // namespace sluice::backend::cpu

@@ -391,13 +391,23 @@ struct Quantizer {
         scale * static_cast<float>(V::int_sum(total)) + kBlockColumns * minimum;
   }
 
+  static void to_bf16(const float* from, uint16_t* to) {
+    for (int i = 0; i < kBlockColumns; ++i) {
+      uint32_t bits;
+      __builtin_memcpy(&bits, from + i, 4);
+      to[i] = static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+    }
+  }
+
   static void run(const float* x, int first_block, int end_block, uint8_t* tile, int lane,
                   int tile_tokens, ActivationForm form) {
     const size_t record_bytes = activation_record_bytes(form, tile_tokens);
     for (int b = first_block; b < end_block; ++b) {
       uint8_t* record = tile + static_cast<size_t>(b) * record_bytes;
       const float* from = x + static_cast<ptrdiff_t>(b) * kBlockColumns;
-      if (form == ActivationForm::kFloats) {
+      if (form == ActivationForm::kBf16) {
+        to_bf16(from, reinterpret_cast<uint16_t*>(record) + lane * kBlockColumns);
+      } else if (form == ActivationForm::kFloats) {
         float* to = reinterpret_cast<float*>(record) + lane * kBlockColumns;
         __builtin_memcpy(to, from, kBlockColumns * sizeof(float));
       } else {

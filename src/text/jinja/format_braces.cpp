@@ -196,7 +196,7 @@ class BraceFormatter {
   // "name.attribute[item]".
   Val lookup(std::string_view path) {
     size_t end = std::min(path.find_first_of(".["), path.size());
-    Val value = first(path.substr(0, end));
+    Val value = first(path.substr(0, end), end == path.size());
     path.remove_prefix(end);
     while (!path.empty()) {
       heap().charge(1);
@@ -224,8 +224,10 @@ class BraceFormatter {
     return is_index ? Val::integer(index) : interpreter_.string(std::string(text));
   }
 
-  Val first(std::string_view name) {
-    if (name.empty()) {
+  // The argument that a path starts with. Only a path of nothing else counts as numbered
+  // automatically or by hand, as in Python's Formatter.
+  Val first(std::string_view name, bool is_whole_path) {
+    if (name.empty() && is_whole_path) {
       if (manual_) throw TemplateError("cannot switch from manual to automatic field numbering");
       automatic_ = true;
       return positional(next_++);
@@ -233,8 +235,10 @@ class BraceFormatter {
     size_t index = 0;
     auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), index);
     if (error == std::errc() && end == name.data() + name.size()) {
-      if (automatic_) throw TemplateError("cannot switch from automatic to manual field numbering");
-      manual_ = true;
+      if (is_whole_path && automatic_) {
+        throw TemplateError("cannot switch from automatic to manual field numbering");
+      }
+      manual_ = manual_ || is_whole_path;
       return positional(index);
     }
     for (const auto& [keyword, value] : args_.keywords) {

@@ -129,6 +129,11 @@ void Interpreter::write(std::string_view text) {
   out_ += text;
 }
 
+void Interpreter::write_string(const Val& value) {
+  if (!value.is_string()) throw_type_error("output", value);
+  write(value.text());
+}
+
 Val Interpreter::resolve(const std::string& name) const {
   auto set = context_vars_.find(name);
   if (set != context_vars_.end()) return set->second;
@@ -322,7 +327,7 @@ Interpreter::Flow Interpreter::exec_filter(const Stmt& stmt, FrameObject& frame)
   std::swap(text, block_text_);
   Val result = eval(*stmt.value, frame);
   std::swap(text, block_text_);
-  write(to_text(heap_, result));
+  write_string(result);
   leave(stmt.scope, frame);
   return Flow::kNext;
 }
@@ -352,7 +357,7 @@ void Interpreter::exec_call(const Stmt& stmt, FrameObject& frame) {
   Val caller(new MacroObject(heap_, stmt, frame));
   Val result = stmt.kind == StmtKind::kGeneration ? call(caller, {})
                                                   : eval_call(*stmt.value, frame, &caller);
-  write(to_text(heap_, result));
+  write_string(result);
 }
 
 void Interpreter::exec_block(const Stmt& stmt) {

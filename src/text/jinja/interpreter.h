@@ -86,6 +86,8 @@ class Interpreter {
   void add_dynamic_keywords(CallArgs& args, const Val& mapping);
 
   void write(std::string_view text);
+  // What call and filter blocks give must be a string already.
+  void write_string(const Val& value);
   Val import_value(const Value& value, int depth);
 
   const Template& program_;

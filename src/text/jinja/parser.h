@@ -20,9 +20,6 @@ class Parser {
   Body parse();
 
  private:
-  // What ends a tuple without parentheses, besides the end of the tag.
-  enum class TupleEnd { kNone, kIn, kRecursive };
-
   // Counts nested calls of the parser.
   struct Nesting {
     explicit Nesting(Parser& parser);
@@ -61,7 +58,7 @@ class Parser {
   void parse_import_names(Stmt& stmt);
   void skip_import_context();
   void parse_signature(Stmt& stmt);
-  ExprPtr parse_assign_target(bool with_namespace, TupleEnd end);
+  ExprPtr parse_assign_target(bool with_namespace);
   ExprPtr parse_name_target();
 
   // Expressions (parser_expressions.cpp).
@@ -79,11 +76,10 @@ class Parser {
   ExprPtr parse_primary(bool with_namespace = false);
   ExprPtr parse_literal();
   ExprPtr parse_name(bool with_namespace);
-  ExprPtr parse_tuple(bool with_condition, TupleEnd end = TupleEnd::kNone,
-                      bool parentheses = false);
-  ExprPtr parse_target_tuple(bool with_namespace, TupleEnd end);
+  ExprPtr parse_tuple(bool with_condition, bool parentheses = false);
+  ExprPtr parse_target_tuple(bool with_namespace);
   template <typename ParseItem>
-  ExprPtr parse_tuple_items(ParseItem parse_item, TupleEnd end, bool parentheses);
+  ExprPtr parse_tuple_items(ParseItem parse_item, bool parentheses);
   ExprPtr parse_list();
   ExprPtr parse_dict();
   ExprPtr parse_postfix(ExprPtr node);
@@ -94,7 +90,7 @@ class Parser {
   ExprPtr parse_call(ExprPtr node);
   ExprPtr parse_filter(ExprPtr node, bool start_inline);
   ExprPtr parse_test(ExprPtr node);
-  bool at_tuple_end(TupleEnd end) const;
+  bool at_tuple_end() const;
   std::string parse_dotted_name();
 
   ExprPtr make(ExprKind kind, int line) const;

@@ -215,7 +215,7 @@ ExprPtr Parser::parse_primary(bool with_namespace) {
       break;
   }
   if (skip_operator("(")) {
-    ExprPtr node = parse_tuple(true, TupleEnd::kNone, true);
+    ExprPtr node = parse_tuple(true, true);
     expect_operator(")");
     return node;
   }
@@ -224,21 +224,19 @@ ExprPtr Parser::parse_primary(bool with_namespace) {
   fail("unexpected '" + current().text + "'");
 }
 
-bool Parser::at_tuple_end(TupleEnd end) const {
+bool Parser::at_tuple_end() const {
   const Token& token = current();
-  if (token.type == TokenType::kVariableEnd || token.type == TokenType::kBlockEnd) return true;
-  if (token.is_operator(")")) return true;
-  if (end == TupleEnd::kIn) return token.is_name("in");
-  return end == TupleEnd::kRecursive && token.is_name("recursive");
+  return token.type == TokenType::kVariableEnd || token.type == TokenType::kBlockEnd ||
+         token.is_operator(")");
 }
 
 template <typename ParseItem>
-ExprPtr Parser::parse_tuple_items(ParseItem parse_item, TupleEnd end, bool parentheses) {
+ExprPtr Parser::parse_tuple_items(ParseItem parse_item, bool parentheses) {
   ExprPtr node = make(ExprKind::kTuple, current().line);
   bool is_tuple = false;
   while (true) {
     if (!node->items.empty()) expect_operator(",");
-    if (at_tuple_end(end)) break;
+    if (at_tuple_end()) break;
     adopt(*node, parse_item());
     if (!current().is_operator(",")) break;
     is_tuple = true;
@@ -249,12 +247,12 @@ ExprPtr Parser::parse_tuple_items(ParseItem parse_item, TupleEnd end, bool paren
   return node;
 }
 
-ExprPtr Parser::parse_tuple(bool with_condition, TupleEnd end, bool parentheses) {
-  return parse_tuple_items([&] { return parse_expression(with_condition); }, end, parentheses);
+ExprPtr Parser::parse_tuple(bool with_condition, bool parentheses) {
+  return parse_tuple_items([&] { return parse_expression(with_condition); }, parentheses);
 }
 
-ExprPtr Parser::parse_target_tuple(bool with_namespace, TupleEnd end) {
-  return parse_tuple_items([&] { return parse_primary(with_namespace); }, end, false);
+ExprPtr Parser::parse_target_tuple(bool with_namespace) {
+  return parse_tuple_items([&] { return parse_primary(with_namespace); }, false);
 }
 
 ExprPtr Parser::parse_list() {

@@ -152,9 +152,9 @@ StmtPtr Parser::parse_for(int line) {
   auto stmt = std::make_unique<Stmt>();
   stmt->kind = StmtKind::kFor;
   stmt->line = line;
-  stmt->target = parse_assign_target(false, TupleEnd::kIn);
+  stmt->target = parse_assign_target(false);
   expect_name("in");
-  stmt->value = parse_tuple(false, TupleEnd::kRecursive);
+  stmt->value = parse_tuple(false);
   if (skip_name("if")) stmt->test = parse_expression();
   stmt->recursive = skip_name("recursive");
   stmt->body = parse_block_body({"endfor", "else"});
@@ -238,7 +238,7 @@ StmtPtr Parser::parse_with(int line) {
   stmt->line = line;
   while (current().type != TokenType::kBlockEnd) {
     if (!stmt->params.empty()) expect_operator(",");
-    stmt->params.push_back(parse_assign_target(false, TupleEnd::kNone));
+    stmt->params.push_back(parse_assign_target(false));
     expect_operator("=");
     stmt->exprs.push_back(parse_expression());
   }
@@ -250,7 +250,7 @@ StmtPtr Parser::parse_set(int line) {
   auto stmt = std::make_unique<Stmt>();
   stmt->kind = StmtKind::kSet;
   stmt->line = line;
-  stmt->target = parse_assign_target(true, TupleEnd::kNone);
+  stmt->target = parse_assign_target(true);
   if (skip_operator("=")) {
     stmt->value = parse_tuple(true);
     return stmt;
@@ -346,8 +346,8 @@ bool can_assign(const Expr& target) {
 }
 }  // namespace
 
-ExprPtr Parser::parse_assign_target(bool with_namespace, TupleEnd end) {
-  ExprPtr target = parse_target_tuple(with_namespace, end);
+ExprPtr Parser::parse_assign_target(bool with_namespace) {
+  ExprPtr target = parse_target_tuple(with_namespace);
   if (!can_assign(*target)) fail("can't assign to this expression", target->line);
   return target;
 }

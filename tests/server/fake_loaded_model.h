@@ -1,0 +1,97 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "gguf/writer.h"
+#include "server/loaded_model.h"
+
+namespace sluice::test {
+
+// What a fake model does while it loads and runs.
+struct FakeBehaviour {
+  std::atomic<int> num_loads = 0;
+  std::atomic<int> num_alive = 0;
+  std::atomic<bool> load_fails = false;
+  std::atomic<int> load_ms = 0;
+  std::atomic<int> step_ms = 0;
+};
+
+inline constexpr text::TokenId kFakeEnd = 96;
+
+// A vocabulary of the printable ASCII characters, a newline and one control token.
+inline const gguf::File& fake_vocabulary() {
+  static const std::vector<std::byte> bytes = [] {
+    std::vector<std::string> tokens;
+    for (char c = '!'; c <= '~'; ++c) tokens.emplace_back(1, c);
+    tokens.emplace_back("\xC4\xA0");  // how byte-level BPE spells a space
+    tokens.emplace_back("\xC4\x8A");  // and a newline
+    tokens.emplace_back("<|end|>");
+    std::vector<int32_t> types(96, 1);
+    types.push_back(3);
+    gguf::Writer writer;
+    writer.set_string("tokenizer.ggml.model", "gpt2");
+    writer.set_string("tokenizer.ggml.pre", "gpt-2");
+    writer.set_strings("tokenizer.ggml.tokens", tokens);
+    writer.set_int32s("tokenizer.ggml.token_type", types);
+    writer.set_strings("tokenizer.ggml.merges", {});
+    writer.set_uint32("tokenizer.ggml.eos_token_id", kFakeEnd);
+    return writer.bytes();
+  }();
+  static const gguf::File file = gguf::File::parse(bytes);
+  return file;
+}
+
+// Says "ABCDEFGHIJ", one letter a step by the position in the cache, and then ends: after 'J' the
+// control token. Counts itself while it lives.
+class FakeLoadedModel {
+ public:
+  static std::unique_ptr<server::LoadedModel> make(FakeBehaviour& behaviour, int max_queue = 512) {
+    ++behaviour.num_loads;
+    std::this_thread::sleep_for(std::chrono::milliseconds(behaviour.load_ms));
+    if (behaviour.load_fails) {
+      throw Error(ErrorCode::kCorruptData, "broken model file: tensor x is missing");
+    }
+    auto loaded = std::make_unique<server::LoadedModel>();
+    loaded->tokenizer = text::Tokenizer::from_gguf(fake_vocabulary());
+    loaded->capabilities = {"completion"};
+    loaded->context_length = 4096;
+    loaded->backend_description = "fake";
+    engine::EngineOptions options;
+    options.vocab_size = 97;
+    options.context_length = 4096;
+    options.num_blocks = 1024;
+    options.max_queue = max_queue;
+    ++behaviour.num_alive;
+    auto alive = std::shared_ptr<void>(nullptr, [&behaviour](void*) { --behaviour.num_alive; });
+    loaded->engine = std::make_unique<engine::Engine>(
+        [&behaviour, alive,
+         logits = std::make_shared<std::vector<float>>()](const backend::Batch& batch) {
+          std::this_thread::sleep_for(std::chrono::milliseconds(behaviour.step_ms));
+          logits->assign(batch.logit_rows.size() * 97, 0.0f);
+          for (size_t row = 0; row < batch.logit_rows.size(); ++row) {
+            (*logits)[row * 97 + static_cast<size_t>(next(
+                                     batch.tokens[static_cast<size_t>(batch.logit_rows[row])]))] =
+                100.0f;
+          }
+          return std::span<float>(*logits);
+        },
+        *loaded->tokenizer, options);
+    return loaded;
+  }
+
+ private:
+  // 'A' after anything but a letter from A to I, of which the next one follows.
+  static text::TokenId next(text::TokenId last) {
+    const int first = 'A' - '!';
+    const int tenth = 'J' - '!';
+    if (last == tenth) return kFakeEnd;
+    return last >= first && last < tenth ? last + 1 : first;
+  }
+};
+
+}  // namespace sluice::test

@@ -1,0 +1,207 @@
+#include "server/model_manager.h"
+
+#include <gtest/gtest.h>
+
+#include <condition_variable>
+#include <mutex>
+
+#include "server/fake_loaded_model.h"
+#include "server/memory.h"
+#include "server/raw_client.h"
+
+namespace sluice::server {
+namespace {
+
+using namespace std::chrono_literals;
+using test::eventually;
+
+store::ModelRecord record(const std::string& name) {
+  return store::ModelRecord{.name = store::ModelName::parse(name),
+                            .digest = store::sha256(name),
+                            .manifest = {},
+                            .size_bytes = 1000,
+                            .modified = {},
+                            .model_path = "/" + name,
+                            .config = {},
+                            .texts = {}};
+}
+
+class ModelManagerTest : public testing::Test {
+ protected:
+  ModelManager make(ManagerOptions options = {}) {
+    return ModelManager(options, [this](const store::ModelRecord&, const LoadProgress& progress) {
+      progress(0.5);
+      return test::FakeLoadedModel::make(behaviour_);
+    });
+  }
+
+  // Waits for the lease; throws the error.
+  static Lease acquire(ModelManager& manager, const std::string& name,
+                       std::optional<api::KeepAlive> keep_alive = std::nullopt) {
+    std::mutex mutex;
+    std::condition_variable ready;
+    bool is_done = false;
+    Lease result;
+    std::optional<Error> failure;
+    manager.acquire(record(name), keep_alive, [&](Lease lease, const Error* error) {
+      std::lock_guard lock(mutex);
+      result = std::move(lease);
+      if (error) failure = *error;
+      is_done = true;
+      ready.notify_all();
+    });
+    std::unique_lock lock(mutex);
+    ready.wait(lock, [&] { return is_done; });
+    if (failure) throw *failure;
+    return result;
+  }
+
+  test::FakeBehaviour behaviour_;
+};
+
+TEST_F(ModelManagerTest, LoadsOnceForRequestsThatComeWhileItLoads) {
+  behaviour_.load_ms = 50;
+  ModelManager manager = make();
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 8; ++i) {
+    threads.emplace_back([&] { EXPECT_TRUE(acquire(manager, "a:1")); });
+  }
+  for (auto& thread : threads) thread.join();
+  EXPECT_EQ(behaviour_.num_loads, 1);
+}
+
+TEST_F(ModelManagerTest, FailureIsToldAndTheNextTryLoadsAgain) {
+  ModelManager manager = make();
+  behaviour_.load_fails = true;
+  EXPECT_THROW(acquire(manager, "a:1"), Error);
+  EXPECT_TRUE(manager.status().empty());
+  behaviour_.load_fails = false;
+  EXPECT_TRUE(acquire(manager, "a:1"));
+}
+
+TEST_F(ModelManagerTest, KeepAliveUnloadsAfterTheLastUse) {
+  ModelManager manager = make();
+  Lease lease = acquire(manager, "a:1", 20ms);
+  std::this_thread::sleep_for(60ms);
+  EXPECT_EQ(behaviour_.num_alive, 1) << "in use";
+  lease.release();
+  EXPECT_TRUE(eventually([&] { return behaviour_.num_alive == 0; }));
+  EXPECT_TRUE(manager.status().empty());
+}
+
+TEST_F(ModelManagerTest, ZeroUnloadsAtOnceAndForEverStays) {
+  ModelManager manager = make();
+  acquire(manager, "a:1", api::KeepAlive::zero());
+  EXPECT_TRUE(eventually([&] { return behaviour_.num_alive == 0; }));
+  acquire(manager, "a:1", api::kForever);
+  std::this_thread::sleep_for(30ms);
+  ASSERT_EQ(manager.status().size(), 1u);
+  EXPECT_TRUE(manager.status()[0].stays_for_ever);
+  EXPECT_TRUE(manager.unload(record("a:1")));
+  EXPECT_TRUE(eventually([&] { return behaviour_.num_alive == 0; }));
+  EXPECT_FALSE(manager.unload(record("a:1")));
+}
+
+TEST_F(ModelManagerTest, EvictsTheLeastRecentlyUsedIdleModel) {
+  ManagerOptions options;
+  options.max_loaded = 2;
+  ModelManager manager = make(options);
+  acquire(manager, "a:1");
+  acquire(manager, "b:1");
+  acquire(manager, "a:1");
+  acquire(manager, "c:1");
+  std::vector<std::string> names;
+  for (const auto& status : manager.status()) names.push_back(status.record.name.model);
+  EXPECT_EQ(names, (std::vector<std::string>{"a", "c"}));
+}
+
+TEST_F(ModelManagerTest, WaitsForAModelInUseRatherThanUnloadIt) {
+  ManagerOptions options;
+  options.max_loaded = 1;
+  ModelManager manager = make(options);
+  Lease lease = acquire(manager, "a:1");
+  std::atomic<bool> has_second = false;
+  std::thread second([&] {
+    acquire(manager, "b:1");
+    has_second = true;
+  });
+  std::this_thread::sleep_for(30ms);
+  EXPECT_FALSE(has_second);
+  lease.release();
+  second.join();
+  EXPECT_TRUE(has_second);
+}
+
+TEST_F(ModelManagerTest, BoundsWhoWaitsForALoad) {
+  behaviour_.load_ms = 200;
+  ManagerOptions options;
+  options.max_waiting = 2;
+  ModelManager manager = make(options);
+  std::atomic<int> num_busy = 0;
+  std::atomic<int> num_good = 0;
+  for (int i = 0; i < 5; ++i) {
+    manager.acquire(record("a:1"), std::nullopt, [&](Lease lease, const Error* error) {
+      if (error && error->code() == ErrorCode::kBusy) ++num_busy;
+      if (lease) ++num_good;
+    });
+  }
+  EXPECT_EQ(num_busy, 3);
+  EXPECT_TRUE(eventually([&] { return num_good == 2; }));
+}
+
+TEST_F(ModelManagerTest, StopCallsEveryoneWhoWaitsAndLeasesMayOutliveIt) {
+  Lease lease;
+  std::atomic<int> num_called = 0;
+  {
+    ModelManager manager = make();
+    lease = acquire(manager, "a:1");
+    behaviour_.load_ms = 50;
+    for (const char* name : {"b:1", "c:1", "d:1"}) {
+      manager.acquire(record(name), std::nullopt, [&](Lease, const Error*) { ++num_called; });
+    }
+    manager.stop();
+    EXPECT_EQ(num_called, 3);
+  }
+  EXPECT_EQ(behaviour_.num_alive, 0);
+  lease.release();
+}
+
+TEST_F(ModelManagerTest, DrainingRefusesNewRequests) {
+  ModelManager manager = make();
+  manager.drain();
+  try {
+    acquire(manager, "a:1");
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kBusy);
+  }
+}
+
+TEST(PlanCache, GivesRoomForSeveralOrOneLongSequence) {
+  CacheNeeds needs;
+  needs.block_bytes = 1000;
+  needs.trained_context = 8192;
+  needs.default_context = 4096;
+  needs.num_sequences = 8;
+  needs.available_bytes = uint64_t{1} << 40;
+  EXPECT_EQ(plan_cache(needs).num_blocks, 4096 * 8 / 16);
+  EXPECT_EQ(plan_cache(needs).context_length, 8192);
+  needs.num_sequences = 1;
+  EXPECT_EQ(plan_cache(needs).num_blocks, 8192 / 16);
+  needs.trained_context = 131072;
+  EXPECT_EQ(plan_cache(needs).context_length, 32768);
+}
+
+TEST(PlanCache, TakesAtMostHalfOfWhatIsAvailableAndSaysWhenThatIsTooLittle) {
+  CacheNeeds needs;
+  needs.block_bytes = 1 << 20;
+  needs.trained_context = 8192;
+  needs.available_bytes = uint64_t{200} << 20;
+  EXPECT_EQ(plan_cache(needs).num_blocks, 100);
+  EXPECT_EQ(plan_cache(needs).context_length, 1600);
+  needs.available_bytes = uint64_t{20} << 20;
+  EXPECT_THROW(plan_cache(needs), Error);
+}
+
+}  // namespace
+}  // namespace sluice::server

@@ -1,0 +1,225 @@
+#include "server/server.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "server/fake_loaded_model.h"
+#include "server/raw_client.h"
+#include "server/routes.h"
+
+namespace sluice::server {
+namespace {
+
+using namespace std::chrono_literals;
+using nlohmann::json;
+using test::eventually;
+using test::get;
+using test::post;
+using test::RawClient;
+using test::status_of;
+
+// A server with a fake model behind real routes, prompts, engine and sockets.
+class ServerTest : public testing::Test {
+ protected:
+  void start(int max_queue = 512) {
+    ServerOptions options;
+    options.store_root = "/nonexistent/store";
+    // Any file will do: the fake does not open it.
+    options.extra_models.push_back({"fake:1", "/proc/self/exe"});
+    server_ = std::make_unique<Server>(
+        options, [this, max_queue](const store::ModelRecord&, const LoadProgress&) {
+          return test::FakeLoadedModel::make(behaviour_, max_queue);
+        });
+    server_->start();
+  }
+
+  std::string ask(const std::string& request) {
+    RawClient client(server_->port());
+    client.send(request);
+    return client.receive_reply();
+  }
+
+  json status() {
+    RawClient client(server_->port());
+    client.send(get("/api/sluice/status"));
+    const std::string reply = client.receive_reply();
+    return json::parse(reply.substr(reply.find("\r\n\r\n") + 4));
+  }
+
+  static json body_of(const std::string& reply) {
+    return json::parse(reply.substr(reply.find("\r\n\r\n") + 4));
+  }
+
+  test::FakeBehaviour behaviour_;
+  std::unique_ptr<Server> server_;
+};
+
+const char* const kWhole = R"({"model":"fake:1","prompt":"hi","stream":false})";
+const char* const kStreamed = R"({"model":"fake:1","prompt":"hi"})";
+
+TEST_F(ServerTest, GeneratesWholeReplies) {
+  start();
+  const std::string reply = ask(post("/api/generate", kWhole));
+  ASSERT_EQ(status_of(reply), 200) << reply;
+  const json body = body_of(reply);
+  EXPECT_EQ(body["response"], "ABCDEFGHIJ");
+  EXPECT_EQ(body["done_reason"], "stop");
+  EXPECT_EQ(body["prompt_eval_count"], 2);
+  EXPECT_GT(body["load_duration"], 0);
+  EXPECT_GE(body["context"].size(), 12u);
+}
+
+TEST_F(ServerTest, StreamsLineByLine) {
+  start();
+  RawClient client(server_->port());
+  client.send(post("/api/generate", kStreamed));
+  const std::string reply = client.receive("0\r\n\r\n");
+  EXPECT_NE(reply.find("application/x-ndjson"), std::string::npos);
+  EXPECT_NE(reply.find(R"("response":"A")"), std::string::npos) << reply;
+  EXPECT_NE(reply.find(R"("done":true)"), std::string::npos);
+}
+
+TEST_F(ServerTest, SpeaksOpenAi) {
+  start();
+  const std::string request =
+      R"({"model":"fake:1","messages":[{"role":"user","content":"hi"}],"temperature":0})";
+  const json body = body_of(ask(post("/v1/chat/completions", request)));
+  EXPECT_EQ(body["choices"][0]["message"]["content"], "ABCDEFGHIJ");
+  EXPECT_EQ(body["choices"][0]["finish_reason"], "stop");
+  const json error = body_of(ask(post("/v1/chat/completions", R"({"model":"no","messages":[1]})")));
+  EXPECT_TRUE(error["error"]["message"].is_string());
+}
+
+TEST_F(ServerTest, ManyAtOnceAllGetTheirOwnReply) {
+  start();
+  std::vector<std::thread> threads;
+  std::atomic<int> num_good = 0;
+  for (int i = 0; i < 16; ++i) {
+    threads.emplace_back([&] {
+      for (int n = 0; n < 3; ++n) {
+        const std::string reply = ask(post("/api/generate", kWhole));
+        if (status_of(reply) == 200 && body_of(reply)["response"] == "ABCDEFGHIJ") ++num_good;
+      }
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  EXPECT_EQ(num_good, 48);
+  EXPECT_EQ(behaviour_.num_loads, 1);
+}
+
+TEST_F(ServerTest, DisconnectCancelsAtOnce) {
+  behaviour_.step_ms = 100;
+  start();
+  for (const char* request : {kWhole, kStreamed}) {
+    RawClient client(server_->port());
+    client.send(post("/api/generate", request));
+    ASSERT_TRUE(eventually([&] { return status()["num_running"] == 1; }));
+    client.close();
+    EXPECT_TRUE(eventually([&] { return status()["num_running"] == 0; }, 800ms))
+        << "the whole reply would take a second";
+    EXPECT_EQ(status()["models"][0]["num_leases"], 0);
+  }
+}
+
+TEST_F(ServerTest, DisconnectWhileTheModelLoads) {
+  behaviour_.load_ms = 200;
+  behaviour_.step_ms = 50;
+  start();
+  {
+    RawClient client(server_->port());
+    client.send(post("/api/generate", kStreamed));
+    ASSERT_TRUE(eventually([&] { return !status()["models"].empty(); }));
+    EXPECT_TRUE(status()["models"][0]["is_loading"]);
+  }
+  ASSERT_TRUE(eventually([&] { return !status()["models"][0]["is_loading"]; }));
+  EXPECT_TRUE(eventually([&] { return status()["models"][0]["num_leases"] == 0; }));
+  EXPECT_EQ(status()["models"][0]["engine"]["num_output_tokens"], 0);
+}
+
+TEST_F(ServerTest, FullQueueIs503WithRetryAfter) {
+  behaviour_.step_ms = 20;
+  start(1);
+  ASSERT_EQ(status_of(ask(post("/api/generate", R"({"model":"fake:1"})"))), 200);
+  std::vector<std::unique_ptr<RawClient>> clients;
+  std::atomic<int> num_refused = 0;
+  for (int i = 0; i < 100; ++i) {
+    clients.push_back(std::make_unique<RawClient>(server_->port()));
+    clients.back()->send(post("/api/generate", kWhole));
+  }
+  for (auto& client : clients) {
+    const std::string reply = client->receive_reply();
+    if (status_of(reply) == 503) {
+      ++num_refused;
+      EXPECT_NE(reply.find("Retry-After: 1"), std::string::npos);
+      EXPECT_NE(reply.find("busy"), std::string::npos);
+    }
+  }
+  EXPECT_GT(num_refused, 0);
+  EXPECT_LT(num_refused, 100);
+}
+
+TEST_F(ServerTest, BrokenModelIsAnErrorAndTheServerLivesOn) {
+  behaviour_.load_fails = true;
+  start();
+  const std::string reply = ask(post("/api/generate", kWhole));
+  EXPECT_EQ(status_of(reply), 500);
+  EXPECT_NE(reply.find("tensor x is missing"), std::string::npos);
+  behaviour_.load_fails = false;
+  EXPECT_EQ(status_of(ask(post("/api/generate", kWhole))), 200);
+}
+
+TEST_F(ServerTest, StopFinishesWhatRunsAndRefusesTheRest) {
+  behaviour_.step_ms = 30;
+  start();
+  RawClient running(server_->port());
+  running.send(post("/api/generate", kStreamed));
+  running.receive("\"response\":\"A\"");
+  RawClient late(server_->port());
+  late.send(get("/api/version"));
+  late.receive("version");
+  std::thread stopper([&] { server_->stop(5s); });
+  std::this_thread::sleep_for(50ms);
+  late.send(post("/api/generate", kWhole));
+  EXPECT_NE(late.receive("503").find("503"), std::string::npos);
+  EXPECT_NE(running.receive("\"done\":true").find("\"done\":true"), std::string::npos);
+  stopper.join();
+}
+
+TEST_F(ServerTest, ImpatientStopCancelsWhatRuns) {
+  behaviour_.step_ms = 200;
+  start();
+  RawClient running(server_->port());
+  running.send(post("/api/generate", kStreamed));
+  running.receive("\"response\":\"A\"");
+  const auto began = std::chrono::steady_clock::now();
+  server_->stop(0ms);
+  EXPECT_LT(std::chrono::steady_clock::now() - began, 1500ms);
+  EXPECT_NE(running.receive().find("cancelled"), std::string::npos);
+  EXPECT_EQ(behaviour_.num_alive, 0);
+}
+
+TEST_F(ServerTest, EveryRouteAnswersItsMethodAndOnlyThat) {
+  start();
+  for (const std::string& name : route_names()) {
+    const size_t space = name.find(' ');
+    std::string path = name.substr(space + 1);
+    if (path.ends_with("*")) path.replace(path.size() - 1, 1, "x");
+    const std::string other = name.starts_with("GET") ? "PUT" : "PATCH";
+    const std::string tail = " HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
+    const int good = status_of(ask(name.substr(0, space) + " " + path + tail));
+    EXPECT_TRUE(good == 200 || good == 400 || good == 404) << name << " gave " << good;
+    EXPECT_EQ(status_of(ask(other + " " + path + tail)), 405) << path;
+  }
+}
+
+TEST_F(ServerTest, ListeningForAnyoneNeedsTheOwnersWord) {
+  ServerOptions options;
+  options.transport.address = "0.0.0.0";
+  EXPECT_THROW(Server{options}, Error);
+  options.allow_anyone = true;
+  EXPECT_NO_THROW(Server{options});
+}
+
+}  // namespace
+}  // namespace sluice::server
