@@ -83,7 +83,8 @@ class Scheduler {
   // empty and below max_sequence_tokens().
   Sequence& add(RequestId id, std::vector<text::TokenId> prompt,
                 std::optional<Clock::time_point> deadline = {});
-  // Takes a request out, wherever it is, and frees its blocks. Not between plan() and complete().
+  // Takes a request out, wherever it is, and frees its blocks. Between plan() and complete() only
+  // when the forward pass failed: then every planned one instead of complete().
   void remove(RequestId id);
   // Null when there is none.
   Sequence* find(RequestId id);

@@ -1,9 +1,5 @@
 #include "server/http_server.h"
 
-#include <boost/asio/awaitable.hpp>
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <thread>
 
 #include "base/error.h"

@@ -15,20 +15,20 @@ uint64_t resident_memory_bytes();
 int num_process_threads();
 
 struct CacheNeeds {
-  size_t block_bytes = 0;      // one block, over all layers
-  int trained_context = 0;     // tokens; 0: unknown
-  int default_context = 4096;  // num_ctx of a request that does not say
-  int num_sequences = 8;       // how many at once should have room
+  size_t block_bytes = 0;        // one block, over all layers
+  int trained_context = 0;       // tokens; 0: unknown
+  int default_context = 4096;    // num_ctx of a request that does not say
+  int num_sequences = 8;         // how many at once should have room
+  int longest_sequence = 32768;  // tokens of one that should have room
   uint64_t available_bytes = 0;
 };
 struct CachePlan {
   int num_blocks = 0;
   int context_length = 0;  // most tokens of one sequence
 };
-// Room for num_sequences of the default context, or one of the whole trained context up to 32,768
-// tokens, whichever is more, but at most half of the available memory. A single sequence may use
-// all of it, up to what the model was trained for. Throws Error(kOutOfMemory) when not even 256
-// tokens fit.
+// Room for num_sequences of the default context, or one of longest_sequence, whichever is more, but
+// at most half of the available memory. A single sequence may use all of it, up to what the model
+// was trained for. Throws Error(kOutOfMemory) when not even 256 tokens fit.
 CachePlan plan_cache(const CacheNeeds& needs);
 
 }  // namespace sluice::server

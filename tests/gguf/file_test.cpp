@@ -166,8 +166,8 @@ TEST(SyntheticModel, IsReadWhole) {
 }
 
 TEST(RealModel, IsReadWhole) {
-  const char* folder = std::getenv("SLUICE_MODELS");
-  if (folder == nullptr) GTEST_SKIP() << "set SLUICE_MODELS to a folder with the real models";
+  const char* folder = std::getenv("SLUICE_TEST_MODELS");
+  if (folder == nullptr) GTEST_SKIP() << "set SLUICE_TEST_MODELS to a folder with the real models";
   const std::filesystem::path path = std::filesystem::path(folder) / "smollm2-135m-q4_1.gguf";
   if (!std::filesystem::exists(path)) GTEST_SKIP() << path << " is not there";
   const File file = File::open(path);

@@ -110,11 +110,11 @@ void check_folder(const char* variable, const char* what) {
 }
 
 TEST(TokenizerGolden, VocabulariesOfManyFamiliesGiveTheReferencesIds) {
-  check_folder("SLUICE_VOCABS", "ggml-vocab-*.gguf files");
+  check_folder("SLUICE_TEST_VOCABS", "ggml-vocab-*.gguf files");
 }
 
 TEST(TokenizerGolden, RealModelsGiveTheReferencesIds) {
-  check_folder("SLUICE_MODELS", "smollm2-135m-q4_1.gguf and gemma3-270m-q4_k_m.gguf");
+  check_folder("SLUICE_TEST_MODELS", "smollm2-135m-q4_1.gguf and gemma3-270m-q4_k_m.gguf");
 }
 
 }  // namespace
