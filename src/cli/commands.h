@@ -2,8 +2,9 @@
 
 #include <CLI/CLI.hpp>
 
-// One function a command, each in its own file: adds the subcommand with its flags and what it runs.
-// A command reports failure by throwing sluice::Error; main prints it and sets the exit status.
+// One function a command, each in its own file: adds the subcommand with its flags and what it
+// runs. A command reports failure by throwing sluice::Error; main prints it and sets the exit
+// status.
 namespace sluice::cli {
 
 void add_run(CLI::App& app);

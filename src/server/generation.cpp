@@ -58,6 +58,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
         answer_load();
         return;
       }
+      if (exchange_->is_disconnected()) throw Error(ErrorCode::kCancelled, "request canceled");
       submit();
     } catch (const Error& error) {
       fail(error);

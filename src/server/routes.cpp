@@ -132,10 +132,8 @@ void dispatch(const RouteContext& context, std::shared_ptr<Exchange> exchange) {
     if (route.is_light) {
       answer(route, context, exchange);
     } else {
-      context.generation.preparers.post([&route, &context, exchange] {
-        if (exchange->is_disconnected() && !exchange->request().body.empty()) return;
-        answer(route, context, exchange);
-      });
+      context.generation.preparers.post(
+          [&route, &context, exchange] { answer(route, context, exchange); });
     }
     return;
   }

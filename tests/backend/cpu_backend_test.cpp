@@ -266,9 +266,10 @@ TEST_P(CpuBackendOn, LongSequencesSplitOverKeys) {
   shape.window = 300;
   shape.num_heads = 2;
   shape.num_kv_heads = 1;
-  const std::vector<std::vector<int>> steps = {{120}, {120}, {120}, {120}, {120},
-                                               {120}, {100}, {1},   {1},   {5}};
-  for (int threads : {1, 2, 3}) {
+  shape.ffn = 64;
+  shape.vocab = 32;
+  const std::vector<std::vector<int>> steps = {{128}, {128}, {128}, {128}, {60}, {1}, {5}};
+  for (int threads : {1, 2}) {
     for (double error : errors(shape, steps, threads)) EXPECT_LT(error, 1e-3);
   }
 }

@@ -89,8 +89,8 @@ int expect_published_digests(SourceOf source_of) {
 }
 
 TEST(ChatTemplateGolden, PublishedTemplatesRenderAsPythonDoes) {
-  const char* folder = std::getenv("SLUICE_TEMPLATES");
-  if (folder == nullptr) GTEST_SKIP() << "SLUICE_TEMPLATES names no folder of chat templates";
+  const char* folder = std::getenv("SLUICE_TEST_TEMPLATES");
+  if (folder == nullptr) GTEST_SKIP() << "SLUICE_TEST_TEMPLATES names no folder of chat templates";
   int checked = expect_published_digests([&](const std::string& name) {
     std::string path = std::string(folder) + "/" + name;
     return std::filesystem::exists(path) ? std::optional(read_text(path)) : std::nullopt;
@@ -99,8 +99,8 @@ TEST(ChatTemplateGolden, PublishedTemplatesRenderAsPythonDoes) {
 }
 
 TEST(ChatTemplateGolden, TemplatesInModelFilesRenderAsPythonDoes) {
-  const char* folder = std::getenv("SLUICE_MODELS");
-  if (folder == nullptr) GTEST_SKIP() << "SLUICE_MODELS names no folder of models";
+  const char* folder = std::getenv("SLUICE_TEST_MODELS");
+  if (folder == nullptr) GTEST_SKIP() << "SLUICE_TEST_MODELS names no folder of models";
   int checked = expect_published_digests([&](const std::string& name) {
     std::string path = std::string(folder) + "/" + name;
     std::optional<std::string> source;

@@ -21,7 +21,8 @@ NUM_RANDOM = 1000
 MAX_TEXT, MAX_RANDOM_TEXT = 20000, 300
 # What Python renders and we refuse on purpose.
 REFUSED = ("(1/3)", "lipsum()", "|random", "|wordwrap", ".encode()", "99999999999999999999", "1e30|int",
-           "9223372036854775807 + 1", "2 ** 63", "2 ** 64", "10 ** 18 * 10", "1000000000")  # fmt: skip
+           "9223372036854775807 + 1", "2 ** 63", "2 ** 64", "10 ** 18 * 10",
+           "%1000000000d", "{:1000000000}")  # fmt: skip
 
 
 def digest(chunks):

@@ -1082,7 +1082,6 @@ x if
 1 if
 true is true
 none is none
-self
 loop
 loop.index
 caller()

@@ -112,8 +112,14 @@ template <class V, bool kSmall, bool kWide, int kCount>
 inline typename V::F dot_codes(const uint8_t* low, const uint8_t* high, const typename V::B* w) {
   typename V::I acc = V::int_zero();
   if constexpr (kWide) {
-    for (int j = 0; j < kCount; ++j) acc = V::template dot<kSmall>(acc, high + 4 * j, w[j]);
-    acc = V::shift_left_8(acc);
+    // Two chains of dependent instructions, not one of twice the length: few tokens leave few
+    // others to run beside it.
+    typename V::I high_acc = V::int_zero();
+    for (int j = 0; j < kCount; ++j) {
+      high_acc = V::template dot<kSmall>(high_acc, high + 4 * j, w[j]);
+      acc = V::template dot<kSmall>(acc, low + 4 * j, w[j]);
+    }
+    return V::to_float(V::int_add(V::shift_left_8(high_acc), acc));
   }
   for (int j = 0; j < kCount; ++j) acc = V::template dot<kSmall>(acc, low + 4 * j, w[j]);
   return V::to_float(acc);

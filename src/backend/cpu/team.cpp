@@ -27,13 +27,17 @@ void wait_for_change(const std::atomic<unsigned>& value, unsigned old, Clock::du
 // Phases are mostly shorter than this; who waits longer was let down by a crowded machine, and
 // should give its core to the member it waits for.
 constexpr auto kBarrierSpin = std::chrono::microseconds(200);
+// With more members than cores, who spins keeps others from working.
+constexpr auto kCrowdedSpin = std::chrono::microseconds(2);
 // The next step of a running decode comes within this.
 constexpr auto kIdleSpin = std::chrono::microseconds(50);
 
 }  // namespace
 
 Team::Team(int num_threads)
-    : size_(std::max(1, num_threads)), taken_of_(static_cast<size_t>(size_)) {
+    : size_(std::max(1, num_threads)),
+      barrier_spin_(size_ <= usable_cores() ? kBarrierSpin : kCrowdedSpin),
+      taken_of_(static_cast<size_t>(size_)) {
   for (int member = 1; member < size_; ++member) {
     workers_.emplace_back([this, member] {
       set_thread_name("cpu-worker-" + std::to_string(member));
@@ -85,7 +89,7 @@ void Team::barrier() {
     barrier_generation_.value.notify_all();
     return;
   }
-  wait_for_change(barrier_generation_.value, generation, kBarrierSpin);
+  wait_for_change(barrier_generation_.value, generation, barrier_spin_);
 }
 
 }  // namespace sluice::backend::cpu

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -60,6 +61,7 @@ class Team {
   void reset_chunks();
 
   const int size_;
+  const std::chrono::nanoseconds barrier_spin_;
   Padded<int> next_chunk_;
   std::vector<Padded<int>> taken_of_;  // by member: chunks taken of its share
   Padded<int> num_arrived_;

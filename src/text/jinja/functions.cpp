@@ -39,8 +39,9 @@ Vals bind(const CallArgs& args, std::string_view function, std::string_view para
   Vals bound(args.positional);
   bound.resize(parameters.size(), Val::missing());
   for (const auto& [keyword, value] : args.keywords) {
+    const std::string& wanted = keyword;
     auto found = std::find_if(parameters.begin(), parameters.end(),
-                              [&](const Parameter& p) { return p.name == keyword; });
+                              [&](const Parameter& p) { return p.name == wanted; });
     if (positional_only || found == parameters.end()) {
       throw TemplateError(name + "() got an unexpected keyword argument '" + keyword + "'");
     }

@@ -235,6 +235,7 @@ bool hash_value(const Val& value, size_t& hash) {
       hash = std::hash<std::string_view>{}(value.text());
       return true;
     case Type::kTuple: {
+      value.object()->heap().charge(1 + value.items().size() / 4);
       hash = 0x345678;
       for (const Val& item : value.items()) {
         size_t part = 0;
