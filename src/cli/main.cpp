@@ -1,4 +1,5 @@
 #include <CLI/CLI.hpp>
+#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <new>
@@ -45,6 +46,16 @@ void add_commands(CLI::App& app) {
   add_version(app);
 }
 
+// CLI11 says only that a subcommand is missing when it does not know the one that is there.
+std::string parse_error_text(const CLI::App& app, const CLI::ParseError& error, int argc,
+                             char** argv) {
+  if (argc < 2 || argv[1][0] == '-') return error.what();
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
+    if (command->check_name(argv[1])) return error.what();
+  }
+  return std::string("there is no command '") + argv[1] + "'";
+}
+
 int run(int argc, char** argv) {
   CLI::App app("Runs language models on this machine: deploy, chat, serve, measure, watch.",
                "sluice");
@@ -58,7 +69,8 @@ int run(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     const int status = error.get_exit_code();
     if (status == 0) return app.exit(error);  // --help and --version
-    std::fprintf(stderr, "Error: %s\nRun with --help for what there is.\n", error.what());
+    std::fprintf(stderr, "Error: %s\nRun with --help for what there is.\n",
+                 parse_error_text(app, error, argc, argv).c_str());
     return 2;
   }
 }
@@ -66,6 +78,7 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit is an error of write(), told like a full disk
   try {
     return run(argc, argv);
   } catch (const sluice::Error& error) {

@@ -1,4 +1,5 @@
 #include "server/server.h"
+#include "store/store.h"
 
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
@@ -88,6 +89,9 @@ void serve(const Flags& flags) {
   const server::ServerOptions options = make_options(flags, settings);
   server::Server server(options);
   server.start();
+  if (const int count = store::Store(options.store_root).remove_stale_files(); count > 0) {
+    spdlog::info("removed {} files that interrupted imports had left", count);
+  }
   spdlog::info("settings:\n{}", server::describe(options));
   spdlog::info("sluice {} is listening on {}", server::kVersion, server.url());
   server.run_until_stopped();

@@ -86,7 +86,7 @@ ServerLink ServerLink::embed(const Settings& settings, const std::string& model_
   }
   // Standard output belongs to the reply; only what goes wrong is told.
   spdlog::set_default_logger(spdlog::stderr_logger_mt("sluice"));
-  spdlog::set_level(settings.is_debug ? spdlog::level::debug : spdlog::level::err);
+  spdlog::set_level(settings.is_debug ? spdlog::level::debug : spdlog::level::off);
   link.server_ = std::make_unique<server::Server>(options);
   link.server_->start();
   link.client_ = std::make_unique<http::Client>(http::parse_url(link.server_->url()));

@@ -11,6 +11,7 @@ on both sides.
 """
 
 import argparse
+import datetime
 import json
 import pathlib
 import subprocess
@@ -79,11 +80,12 @@ def main():
         plain = ("messages", "tools", "add_generation_prompt", "bos_token", "eos_token")
         cases = [(n, c) for n, c in cases if c["add_generation_prompt"] and set(c) <= set(plain)]
         results = sluice_results(arguments.sluice, arguments.folder, sources, cases)
+    now = datetime.datetime.now() if arguments.sluice else template_reference.NOW
     identical = num_cases = num_texts = num_same = 0
     for name, source in sources.items():
         differences = []
         for (case, context), ours in zip(cases, results[name]):
-            text, error = template_reference.render(source, context)
+            text, error = template_reference.render(source, context, now)
             num_cases += 1
             num_texts += text is not None
             if same(ours, text, arguments.sluice):

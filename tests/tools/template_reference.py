@@ -9,11 +9,11 @@ from transformers.utils.chat_template_utils import _compile_jinja_template
 NOW = datetime.datetime(2026, 7, 4, 9, 5, 7)
 
 
-def render(source, context):
+def render(source, context, now=NOW):
     """(text, None), or (None, what Python raised)."""
     try:
         template = _compile_jinja_template(source)
-        template.environment.globals["strftime_now"] = lambda form: NOW.strftime(form)
+        template.environment.globals["strftime_now"] = now.strftime
         text = template.render(**copy.deepcopy(context))  # `|indent` may change a list
         text.encode()  # lone surrogates cannot be compared
         return text, None
