@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "backend/cpu/ceilings.h"
 #include "backend/cpu/dispatch.h"
 #include "backend/cpu/linear.h"
 #include "backend/cpu/memory.h"
@@ -43,34 +44,6 @@ double best_time(double seconds, Function f) {
     best = std::min(best, now() - start);
   } while (now() < end);
   return best;
-}
-
-__attribute__((target("avx512f"))) double sum_memory(const std::byte* data, size_t bytes) {
-  __m512d sums[4] = {};
-  for (size_t i = 0; i + 256 <= bytes; i += 256) {
-    for (int k = 0; k < 4; ++k)
-      sums[k] = _mm512_add_pd(sums[k], _mm512_loadu_pd(data + i + 64 * k));
-  }
-  double out[8];
-  _mm512_storeu_pd(out, sums[0] + sums[1] + sums[2] + sums[3]);
-  return out[0];
-}
-
-double read_bandwidth(Team& team) {
-  constexpr size_t kBytes = size_t{1} << 30;
-  const HugeBuffer buffer(kBytes, "the bandwidth test");
-  std::memset(buffer.data(), 1, kBytes);
-  const double time = best_time(1.0, [&] {
-    team.run([&](int) {
-      constexpr size_t kChunk = size_t{4} << 20;
-      for (size_t at = static_cast<size_t>(team.take_chunk()) * kChunk; at < kBytes;
-           at = static_cast<size_t>(team.take_chunk()) * kChunk) {
-        volatile double sink = sum_memory(buffer.data() + at, kChunk);
-        (void)sink;
-      }
-    });
-  });
-  return kBytes / time;
 }
 
 constexpr int kPeakRounds = 2'000'000;
@@ -192,8 +165,8 @@ int main(int argc, char** argv) {
   Team team(threads);
   std::printf("%s, %s kernels, %d threads\n", cpu_model_name().c_str(), kernels.name, threads);
   if (cpu_features().avx512_vnni) {
-    std::printf("read bandwidth %.1f GB/s, VNNI peak %.0f GOPS\n", read_bandwidth(team) * 1e-9,
-                vnni_peak(team) * 1e-9);
+    std::printf("read bandwidth %.1f GB/s, VNNI peak %.0f GOPS\n",
+                measure_read_bandwidth(team) * 1e-9, vnni_peak(team) * 1e-9);
   }
   for (const std::string& name : types) {
     for (uint32_t raw = 0; raw < 64; ++raw) {

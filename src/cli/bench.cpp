@@ -7,6 +7,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "backend/cpu/ceilings.h"
 #include "base/cpu_features.h"
 #include "base/threads.h"
 #include "base/units.h"
@@ -69,6 +70,11 @@ void print_json(const std::vector<measure::BenchResult>& results, double bandwid
   std::printf("%s\n", document.dump(2).c_str());
 }
 
+double measure_bandwidth(int num_threads) {
+  backend::cpu::Team team(num_threads);
+  return backend::cpu::measure_read_bandwidth(team);
+}
+
 void run(Flags& flags) {
   const std::vector<measure::BenchCase> cases = make_cases(flags);
   backend::LoadOptions load;
@@ -77,7 +83,7 @@ void run(Flags& flags) {
   const std::unique_ptr<model::Model> model = load_offline_model(flags.model, load);
   model->backend().allocate_cache(measure::bench_blocks(cases));
   const int num_threads = flags.model.num_threads > 0 ? flags.model.num_threads : usable_cores();
-  const double bandwidth = measure::measure_read_bandwidth(num_threads);
+  const double bandwidth = measure_bandwidth(num_threads);
   if (!flags.is_json) {
     std::printf("%s\n%s\n\n", cpu_model_name().c_str(), model->backend().description().c_str());
     flags.options.on_result = [](const measure::BenchResult& result) {

@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <numeric>
 #include <random>
-#include <thread>
 
 namespace sluice::measure {
 namespace {
@@ -118,34 +117,6 @@ std::vector<BenchResult> run_bench(model::Model& model, const std::vector<BenchC
     }
   }
   return results;
-}
-
-double measure_read_bandwidth(int num_threads) {
-  constexpr size_t kBytesPerThread = size_t{512} << 20;
-  constexpr int kPasses = 4;
-  const size_t count = kBytesPerThread / sizeof(uint64_t);
-  std::vector<std::vector<uint64_t>> buffers(static_cast<size_t>(num_threads));
-  std::vector<uint64_t> sums(static_cast<size_t>(num_threads));
-  const auto on_all_threads = [&](const auto& body) {
-    std::vector<std::jthread> threads;
-    for (size_t t = 0; t < buffers.size(); ++t) threads.emplace_back([&body, t] { body(t); });
-  };
-  on_all_threads([&](size_t t) { buffers[t].assign(count, t + 1); });
-  double best = 0.0;
-  for (int pass = 0; pass < kPasses; ++pass) {
-    const auto start = SteadyClock::now();
-    on_all_threads([&](size_t t) {
-      uint64_t lanes[16] = {};  // independent sums, so that only memory limits the loop
-      for (size_t i = 0; i < count; i += 16) {
-        for (size_t lane = 0; lane < 16; ++lane) lanes[lane] += buffers[t][i + lane];
-      }
-      sums[t] += std::accumulate(std::begin(lanes), std::end(lanes), uint64_t{0});
-    });
-    const double seconds = std::chrono::duration<double>(SteadyClock::now() - start).count();
-    best = std::max(best, static_cast<double>(kBytesPerThread) * num_threads / seconds);
-  }
-  // The sums are used, so that the loops stay.
-  return std::accumulate(sums.begin(), sums.end(), uint64_t{0}) == 0 ? 0.0 : best;
 }
 
 }  // namespace sluice::measure

@@ -41,8 +41,4 @@ int bench_blocks(const std::vector<BenchCase>& cases);
 std::vector<BenchResult> run_bench(model::Model& model, const std::vector<BenchCase>& cases,
                                    const BenchOptions& options);
 
-// Bytes a second that `num_threads` threads read from memory, the best of a few passes over a
-// buffer far larger than any cache of one core.
-double measure_read_bandwidth(int num_threads);
-
 }  // namespace sluice::measure

@@ -7,21 +7,14 @@
 #include "backend/backend.h"
 #include "backend/check.h"
 #include "base/error.h"
+#include "base/target_clones.h"
 #include "quant/codec.h"
-
-// Only speed: the same source for newer processors, chosen when the program starts.
-#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && \
-    !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
-#define SLUICE_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define SLUICE_CLONES
-#endif
 
 namespace sluice::backend {
 namespace {
 
 // Sixteen partial sums: they keep the rounding error small and let the compiler use vectors.
-SLUICE_CLONES float dot(const float* a, const float* b, int64_t n) {
+SLUICE_TARGET_CLONES float dot(const float* a, const float* b, int64_t n) {
   constexpr int kLanes = 16;
   float sums[kLanes] = {};
   int64_t i = 0;
