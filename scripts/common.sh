@@ -49,15 +49,19 @@ build() {
 
 # python_env NAME REQUIREMENT...: a virtual environment in build/NAME with these packages.
 python_env() {
-  local name=$1 stamp
+  local name=$1 stamp wanted argument
   shift
   stamp="build/$name/.installed"
-  [[ -f $stamp && $(<"$stamp") == "$*" ]] && return 0
+  wanted=$*
+  for argument in "$@"; do
+    if [[ -f $argument ]]; then wanted+=" $(<"$argument")"; fi
+  done
+  [[ -f $stamp && $(<"$stamp") == "$wanted" ]] && return 0
   say "Setting up Python packages: $*"
   [[ -x build/$name/bin/pip ]] || python3 -m venv "build/$name" ||
     die "python3 -m venv failed (package python3-venv)"
   "build/$name/bin/pip" install -q --disable-pip-version-check "$@" || return 1
-  printf '%s' "$*" >"$stamp"
+  printf '%s' "$wanted" >"$stamp"
 }
 
 # fetch_package REQUIREMENT SHA256 [pip argument...]: downloads one PyPI file by name into

@@ -136,14 +136,15 @@ def compare_speed(options):
 def figures(text, labels):
     values = []
     for label in labels:
-        found = re.search(label + r"\s*:?\s*([0-9.]+)", text)
+        found = re.search(label + r"\s*(-?[0-9.]+)", text)
         values.append(float(found.group(1)) if found else float("nan"))
     return values
 
 
 OUR_LABELS = [r"\nperplexity ", "mean KL divergence", "median KL divergence",
               "99.9% KL divergence", "same top token"]
-PEER_LABELS = [r"Mean PPL\(Q\)", r"Mean    KLD", r"Median  KLD", r"99.9%   KLD", "Same top p"]
+PEER_LABELS = [r"Mean PPL\(Q\)\s*:", r"Mean    KLD:", r"Median  KLD:", r"99.9%   KLD:",
+               "Same top p:"]
 
 
 def compare_fidelity(options):

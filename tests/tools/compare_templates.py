@@ -40,7 +40,7 @@ def batch_results(program, sources, cases):
 def sluice_result(program, path, context, folder):
     command = [program, "render", str(path)]
     for key in ("messages", "tools"):
-        if key in context:
+        if context.get(key) is not None:
             file = pathlib.Path(folder) / f"{key}.json"
             file.write_text(json.dumps(context[key]))
             command += [str(file)] if key == "messages" else ["--tools", str(file)]
@@ -77,8 +77,13 @@ def main():
     if arguments.batch:
         results = batch_results(arguments.batch, sources, cases)
     else:
-        plain = ("messages", "tools", "add_generation_prompt", "bos_token", "eos_token")
-        cases = [(n, c) for n, c in cases if c["add_generation_prompt"] and set(c) <= set(plain)]
+        # The command, like transformers, gives templates `tools` and `documents` that may be none.
+        plain = {"messages", "tools", "documents", "add_generation_prompt", "bos_token", "eos_token"}
+        cases = [
+            (name, {"documents": None, **context})
+            for name, context in cases
+            if context["add_generation_prompt"] and set(context) <= plain and "tools" in context
+        ]
         results = sluice_results(arguments.sluice, arguments.folder, sources, cases)
     now = datetime.datetime.now() if arguments.sluice else template_reference.NOW
     identical = num_cases = num_texts = num_same = 0

@@ -159,6 +159,7 @@ CONVERSATIONS = {
 }
 OPTIONS = {
     "": {"add_generation_prompt": True},
+    "no tools": {"add_generation_prompt": True, "tools": None, "documents": None},
     "no prompt": {"add_generation_prompt": False},
     "think": {"add_generation_prompt": True, "enable_thinking": True, "thinking": True},
     "no think": {"add_generation_prompt": True, "enable_thinking": False, "thinking": False},
