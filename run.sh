@@ -22,7 +22,7 @@ install_packages "${RUN_PACKAGES[@]}"
 build release --target sluice
 
 if ! "$SLUICE" show "$MODEL" >/dev/null 2>&1; then
-  file=$(fetch_smollm2) || die "the model could not be fetched: is the network there?"
+  file=$(fetch_smollm2) || die "the model could not be fetched (the reason is above)"
   say "Importing it as $MODEL"
   "$SLUICE" import "$file" "$MODEL"
 fi

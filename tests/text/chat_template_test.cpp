@@ -137,8 +137,8 @@ TEST(ChatTemplate, RefusesDeepSyntaxInsteadOfOverflowing) {
        {"(", "[", "{1:", "not ", "-", "+", "- -", "a.", "a if b else ", "f(", "[1,"}) {
     EXPECT_THAT(error_of("{{ " + repeated(piece, kDeep)), HasSubstr("line 1")) << piece;
   }
-  for (const char* piece : {"+1", "*1", "**1", ".a", "[0]", "|trim", "()", " and 1", " or 1",
-                            " if 1 else 1", "//2"}) {
+  for (const char* piece :
+       {"+1", "*1", "**1", ".a", "[0]", "|trim", "()", " and 1", " or 1", " if 1 else 1", "//2"}) {
     EXPECT_THAT(error_of("{{ 1" + repeated(piece, kDeep) + " }}"), HasSubstr("nested")) << piece;
   }
   for (const char* piece : {"{% if 1 %}", "{% for a in b %}", "{% set a %}", "{% macro a() %}",
