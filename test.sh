@@ -29,6 +29,7 @@ fetch_test_data || say "Some test material could not be fetched; tests that need
 python_env test-venv -r tests/clients/requirements.txt ||
   say "The official clients could not be installed; their tests are skipped"
 
+configure release  # again: run.sh may have done it without the test libraries
 build release
 if [[ -z $fast ]]; then
   build asan --target tests

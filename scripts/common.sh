@@ -29,16 +29,18 @@ install_packages() {
     die "apt-get could not install: ${missing[*]}"
 }
 
+configure() {
+  say "Configuring ($1)"
+  cmake --preset "$1" >"build/$1.configure.log" 2>&1 ||
+    { tail -n 20 "build/$1.configure.log" >&2; die "cmake could not configure $1"; }
+}
+
 # build PRESET [cmake --build argument...]: configures once, then builds what changed. When there is
 # little memory it builds with fewer jobs: the largest files take about 1.5 GB each.
 build() {
   local preset=$1 jobs memory_jobs
   shift
-  if [[ ! -f build/$preset/build.ninja ]]; then
-    say "Configuring ($preset)"
-    cmake --preset "$preset" >"build/$preset.configure.log" 2>&1 ||
-      { tail -n 20 "build/$preset.configure.log" >&2; die "cmake could not configure $preset"; }
-  fi
+  [[ -f build/$preset/build.ninja ]] || configure "$preset"
   jobs=$(nproc)
   memory_jobs=$(awk '/MemAvailable/ {print int($2 / 1500000)}' /proc/meminfo)
   ((memory_jobs < 1)) && memory_jobs=1
