@@ -6,6 +6,7 @@
 
 #include "api/model_info.h"
 #include "base/error.h"
+#include "base/memory.h"
 #include "server/memory.h"
 
 namespace sluice::server {

@@ -3,16 +3,8 @@
 #include <cstddef>
 #include <cstdint>
 
-// What the machine and this process have of memory, and how much of it the cache gets.
+// How much of the memory the cache gets.
 namespace sluice::server {
-
-// Bytes that can be taken without swapping: what the kernel calls available, or what is left below
-// a cgroup's limit where that is less.
-uint64_t available_memory_bytes();
-
-// Resident bytes and threads of this process.
-uint64_t resident_memory_bytes();
-int num_process_threads();
 
 struct CacheNeeds {
   size_t block_bytes = 0;        // one block, over all layers

@@ -11,9 +11,9 @@
 #include <mutex>
 #include <thread>
 
+#include "base/memory.h"
 #include "base/threads.h"
 #include "base/units.h"
-#include "server/memory.h"
 
 namespace sluice::server {
 namespace {

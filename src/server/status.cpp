@@ -3,8 +3,8 @@
 #include <unistd.h>
 
 #include "api/json.h"
+#include "base/memory.h"
 #include "base/units.h"
-#include "server/memory.h"
 #include "server/version.h"
 
 namespace sluice::server {

@@ -6,11 +6,10 @@
 #include <cstdint>
 #include <cstdio>
 #include <fstream>
-#include <limits>
-#include <sstream>
 #include <utility>
 
 #include "base/error.h"
+#include "base/memory.h"
 #include "base/units.h"
 
 namespace sluice::backend::cpu {
@@ -22,42 +21,17 @@ constexpr size_t kSmallPage = 4096;
 [[noreturn]] void throw_out_of_memory(size_t needed, const std::string& purpose) {
   throw Error(ErrorCode::kOutOfMemory,
               purpose + " needs " + format_bytes(needed) + " of memory, " +
-                  format_bytes(available_memory()) +
+                  format_bytes(available_memory_bytes()) +
                   " are free: choose a smaller model or context, or free memory");
-}
-
-// A number of bytes from a cgroup file; the largest number for "max" or no file.
-size_t read_limit(const char* path) {
-  std::ifstream file(path);
-  size_t value = 0;
-  return file >> value ? value : std::numeric_limits<size_t>::max();
 }
 
 size_t round_up(size_t value, size_t unit) { return (value + unit - 1) / unit * unit; }
 
 }  // namespace
 
-size_t available_memory() {
-  size_t available = std::numeric_limits<size_t>::max();
-  std::ifstream meminfo("/proc/meminfo");
-  for (std::string line; std::getline(meminfo, line);) {
-    unsigned long long kilobytes = 0;
-    if (std::sscanf(line.c_str(), "MemAvailable: %llu kB", &kilobytes) == 1) {
-      available = static_cast<size_t>(kilobytes) * 1024;
-    }
-  }
-  const size_t limit = read_limit("/sys/fs/cgroup/memory.max");
-  if (limit != std::numeric_limits<size_t>::max()) {
-    const size_t used = read_limit("/sys/fs/cgroup/memory.current");
-    // File pages count as used but can be taken back; the system's own estimate knows about them.
-    available = std::min(available, limit > used ? std::max(limit - used, limit / 2) : limit / 2);
-  }
-  return available;
-}
-
 HugeBuffer::HugeBuffer(size_t size_bytes, const std::string& purpose) {
   if (size_bytes == 0) return;
-  if (size_bytes > available_memory()) throw_out_of_memory(size_bytes, purpose);
+  if (size_bytes > available_memory_bytes()) throw_out_of_memory(size_bytes, purpose);
   const size_t page = size_bytes >= kHugePage ? kHugePage : kSmallPage;
   const size_t rounded = round_up(size_bytes, page);
   void* memory = ::mmap(nullptr, rounded + page, PROT_READ | PROT_WRITE,

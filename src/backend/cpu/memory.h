@@ -25,10 +25,6 @@ class HugeBuffer {
   size_t size_ = 0;
 };
 
-// Bytes that this process can still get without swapping: the system's estimate, and what its
-// cgroup leaves.
-size_t available_memory();
-
 // Lets go of the pages of `bytes` if they are a read-only file mapping: they come back from the
 // page cache when touched again. Other memory is left alone.
 void drop_file_pages(std::span<const std::byte> bytes);

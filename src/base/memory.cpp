@@ -1,0 +1,54 @@
+#include "base/memory.h"
+
+#include <algorithm>
+#include <fstream>
+#include <limits>
+#include <optional>
+#include <string>
+
+namespace sluice {
+namespace {
+
+// A number behind `key` in a file of "Key:   value kB" lines.
+std::optional<uint64_t> read_field(const char* path, const std::string& key) {
+  std::ifstream file(path);
+  std::string name;
+  while (file >> name) {
+    uint64_t value = 0;
+    if (name == key && file >> value) return value;
+    file.ignore(std::numeric_limits<std::streamsize>::max(), '\n');
+  }
+  return std::nullopt;
+}
+
+std::optional<uint64_t> read_number(const char* path) {
+  std::ifstream file(path);
+  uint64_t value = 0;
+  if (file >> value) return value;  // "max" is no number
+  return std::nullopt;
+}
+
+}  // namespace
+
+uint64_t available_memory_bytes() {
+  uint64_t available = read_field("/proc/meminfo", "MemAvailable:").value_or(0) * 1024;
+  const auto limit = read_number("/sys/fs/cgroup/memory.max");
+  const auto used = read_number("/sys/fs/cgroup/memory.current");
+  if (limit && used) {
+    // What the cgroup holds as file cache can be dropped.
+    const uint64_t cached = read_field("/sys/fs/cgroup/memory.stat", "inactive_file").value_or(0);
+    const uint64_t held = *used > cached ? *used - cached : 0;
+    available = std::min(available, *limit > held ? *limit - held : 0);
+  }
+  return available;
+}
+
+uint64_t resident_memory_bytes() {
+  return read_field("/proc/self/status", "VmRSS:").value_or(0) * 1024;
+}
+
+int num_process_threads() {
+  return static_cast<int>(read_field("/proc/self/status", "Threads:").value_or(0));
+}
+
+}  // namespace sluice
