@@ -133,7 +133,7 @@ def run_format_check():
              for f in glob.glob(f"{folder}/**/*.[ch]*", recursive=True)
              if f.endswith((".h", ".cpp"))]
     status, output = execute(["clang-format", "--dry-run", "-Werror", *files], environment(), 300)
-    return Result(passed=status == 0, failed=status != 0, output=output)
+    return Result(passed=int(status == 0), failed=int(status != 0), output=output)
 
 
 def gtest_suites(preset, env):

@@ -17,13 +17,13 @@ class Value {
   using List = std::vector<Value>;
   using Dict = std::vector<std::pair<std::string, Value>>;
 
-  Value() = default;                                     // none
-  Value(bool value) : data_(value) {}                    // NOLINT: implicit by design
-  Value(int value) : data_(int64_t{value}) {}            // NOLINT
-  Value(int64_t value) : data_(value) {}                 // NOLINT
-  Value(double value) : data_(value) {}                  // NOLINT
+  Value() = default;                                       // none
+  Value(bool value) : data_(value) {}                      // NOLINT: implicit by design
+  Value(int value) : data_(int64_t{value}) {}              // NOLINT
+  Value(int64_t value) : data_(value) {}                   // NOLINT
+  Value(double value) : data_(value) {}                    // NOLINT
   Value(const char* value) : data_(std::string(value)) {}  // NOLINT
-  Value(std::string value) : data_(std::move(value)) {}  // NOLINT
+  Value(std::string value) : data_(std::move(value)) {}    // NOLINT
   Value(List value) : data_(std::make_shared<const List>(std::move(value))) {}  // NOLINT
   Value(Dict value) : data_(std::make_shared<const Dict>(std::move(value))) {}  // NOLINT
 

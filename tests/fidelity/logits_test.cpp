@@ -142,7 +142,8 @@ TEST_P(LogitFidelity, ReferenceBackendIsWithinOneThousandthOfPyTorch) {
 }
 
 TEST_P(LogitFidelity, ReferenceBackendGivesTheSameInSmallSteps) {
-  if (!GetParam().is_committed) GTEST_SKIP() << "the tiny models show it in a hundredth of the time";
+  if (!GetParam().is_committed)
+    GTEST_SKIP() << "the tiny models show it in a hundredth of the time";
   EXPECT_LT(measure(backend::make_reference_backend(usable_cores()), 7).worst, 1e-3f);
 }
 
