@@ -5,9 +5,9 @@ say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }
 die() { printf 'Error: %s\n' "$*" >&2; exit 1; }
 
 RUN_PACKAGES=(g++ cmake ninja-build ccache pkg-config libboost1.81-dev nlohmann-json3-dev
-  libcli11-dev libspdlog-dev libssl-dev libpcre2-dev libedit-dev libncurses-dev python3
+  libcli11-dev libspdlog-dev libssl-dev libedit-dev libncurses-dev python3
   python3-venv ca-certificates)
-TEST_PACKAGES=(libgtest-dev libgmock-dev libbenchmark-dev clang clang-format libclang-rt-14-dev)
+TEST_PACKAGES=(libpcre2-dev libgtest-dev libgmock-dev libbenchmark-dev clang clang-format libclang-rt-14-dev)
 
 # install_packages NAME...: Debian packages that are not there yet. Needs root or sudo only for those.
 install_packages() {
