@@ -15,6 +15,10 @@ namespace sluice::backend {
 // The cache is paged: a block holds the keys and values of this many consecutive tokens of one
 // sequence, in every layer.
 inline constexpr int kBlockTokens = 16;
+// Blocks that hold so many tokens.
+constexpr int64_t blocks_for_tokens(int64_t num_tokens) {
+  return (num_tokens + kBlockTokens - 1) / kBlockTokens;
+}
 
 // One sequence's part of a step: a decode step (one token) or a chunk of its prompt.
 struct BatchSequence {

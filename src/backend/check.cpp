@@ -16,7 +16,7 @@ void check_sequence(const BatchSequence& sequence, int expected_first, int num_b
   if (sequence.num_tokens < 1) fail("a sequence without tokens");
   if (sequence.num_cached < 0) fail("a negative number of cached tokens");
   const int64_t length = int64_t{sequence.num_cached} + sequence.num_tokens;
-  const size_t blocks_needed = static_cast<size_t>((length + kBlockTokens - 1) / kBlockTokens);
+  const size_t blocks_needed = static_cast<size_t>(blocks_for_tokens(length));
   if (sequence.block_table.size() < blocks_needed) fail("a block table that is too short");
   for (size_t i = 0; i < blocks_needed; ++i) {
     const int32_t block = sequence.block_table[i];

@@ -3,13 +3,11 @@
 #include <unistd.h>
 
 #include <cstdio>
-#include <fstream>
-#include <iterator>
 #include <memory>
 
-#include "base/error.h"
 #include "cli/commands.h"
 #include "cli/offline_model.h"
+#include "cli/terminal.h"
 
 namespace sluice::cli {
 namespace {
@@ -19,12 +17,6 @@ struct Flags {
   std::string file;
   measure::PerplexityOptions options;
 };
-
-std::string read_text(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) throw io_error("cannot open", path, errno);
-  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-}
 
 void show_window(int done, int total, double perplexity) {
   const bool is_terminal = isatty(STDERR_FILENO) != 0;
@@ -49,13 +41,14 @@ void print_result(const measure::PerplexityResult& result) {
 }
 
 void run(Flags& flags) {
-  const std::string text = read_text(flags.file);
+  const std::string text = read_file(flags.file);
   flags.options.on_window = show_window;
   backend::LoadOptions load;
   load.max_batch_tokens = flags.options.step_tokens;
   load.max_logit_rows = measure::perplexity_logit_rows(flags.options);
   const std::unique_ptr<model::Model> model = load_offline_model(flags.model, load);
-  model->backend().allocate_cache(flags.options.context / backend::kBlockTokens + 1);
+  model->backend().allocate_cache(
+      static_cast<int>(backend::blocks_for_tokens(flags.options.context)));
   const auto tokenizer = text::Tokenizer::from_gguf(model->file());
   std::fprintf(stderr, "%s\n", model->backend().description().c_str());
   print_result(measure::measure_perplexity(*model, *tokenizer, text, flags.options));

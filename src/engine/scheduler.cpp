@@ -11,7 +11,7 @@ namespace {
 
 constexpr int kBlockTokens = backend::kBlockTokens;
 
-int blocks_for(int num_tokens) { return (num_tokens + kBlockTokens - 1) / kBlockTokens; }
+int blocks_for(int num_tokens) { return static_cast<int>(backend::blocks_for_tokens(num_tokens)); }
 
 BlockTokens tokens_of_block(const Sequence& sequence, int index) {
   return BlockTokens(sequence.tokens.data() + index * kBlockTokens, kBlockTokens);

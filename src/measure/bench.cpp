@@ -11,10 +11,9 @@ namespace {
 
 using SteadyClock = std::chrono::steady_clock;
 
-int blocks_for(int tokens) { return (tokens + backend::kBlockTokens - 1) / backend::kBlockTokens; }
-
 int blocks_per_sequence(const BenchCase& test) {
-  return blocks_for(test.depth + test.prompt_tokens + test.decode_tokens);
+  const int tokens = test.depth + test.prompt_tokens + test.decode_tokens;
+  return static_cast<int>(backend::blocks_for_tokens(tokens));
 }
 
 class Runner {

@@ -165,8 +165,7 @@ class Measurement {
       throw Error(ErrorCode::kInvalidArgument, "the context must hold at least 8 tokens");
     }
     if (tokenizer.adds_bos()) bos_ = tokenizer.bos();
-    block_table_.resize(
-        static_cast<size_t>((options.context + backend::kBlockTokens - 1) / backend::kBlockTokens));
+    block_table_.resize(static_cast<size_t>(backend::blocks_for_tokens(options.context)));
     std::iota(block_table_.begin(), block_table_.end(), 0);
   }
 

@@ -15,7 +15,7 @@ CachePlan plan_cache(const CacheNeeds& needs) {
   const int64_t usual = std::min<int64_t>(needs.default_context, trained);
   const int64_t wanted =
       std::max(usual * needs.num_sequences, std::min<int64_t>(trained, needs.longest_sequence));
-  const int64_t wanted_blocks = (wanted + backend::kBlockTokens - 1) / backend::kBlockTokens;
+  const int64_t wanted_blocks = backend::blocks_for_tokens(wanted);
   const int64_t affordable =
       needs.block_bytes == 0 ? wanted_blocks
                              : static_cast<int64_t>(needs.available_bytes / 2 / needs.block_bytes);

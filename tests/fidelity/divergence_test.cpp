@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <cstdio>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -12,6 +11,7 @@
 #include "backend/backend.h"
 #include "base/cpu_features.h"
 #include "base/threads.h"
+#include "fidelity/test_models.h"
 #include "measure/perplexity.h"
 #include "model/model.h"
 
@@ -30,11 +30,8 @@ struct Case {
 class Divergence : public testing::TestWithParam<Case> {
  protected:
   void SetUp() override {
-    const char* folder = std::getenv("SLUICE_TEST_MODELS");
-    model_path_ = std::string(folder ? folder : "") + "/" + GetParam().model;
-    if (!std::ifstream(model_path_)) {
-      GTEST_SKIP() << "set SLUICE_TEST_MODELS to a folder that holds " << GetParam().model;
-    }
+    model_path_ = find_test_model(GetParam().model);
+    if (model_path_.empty()) GTEST_SKIP() << missing_model_text(GetParam().model);
     std::ifstream file(kText, std::ios::binary);
     if (!file) GTEST_SKIP() << kText << " is not there (Debian's base-files has it)";
     text_ = {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};

@@ -15,6 +15,7 @@
 #include "backend/backend.h"
 #include "base/threads.h"
 #include "engine/engine.h"
+#include "fidelity/test_models.h"
 #include "model/model.h"
 #include "text/tokenizer.h"
 
@@ -43,6 +44,7 @@ constexpr const char* kPrompts[] = {
     "What is the opposite of 'cold'?",
     "Write one sentence about winter.",
 };
+constexpr char kModel[] = "smollm2-135m-q4_1.gguf";
 constexpr int kReplyTokens = 32;
 
 std::string golden_path() {
@@ -74,11 +76,8 @@ void write_goldens(const Replies& replies) {
 class GreedyReplies : public testing::Test {
  protected:
   void SetUp() override {
-    const char* folder = std::getenv("SLUICE_TEST_MODELS");
-    path_ = std::string(folder ? folder : "") + "/smollm2-135m-q4_1.gguf";
-    if (!std::ifstream(path_)) {
-      GTEST_SKIP() << "set SLUICE_TEST_MODELS to a folder that holds smollm2-135m-q4_1.gguf";
-    }
+    path_ = find_test_model(kModel);
+    if (path_.empty()) GTEST_SKIP() << missing_model_text(kModel);
   }
 
   // One prompt after the other.

@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstdlib>
 #include <fstream>
 #include <numeric>
 #include <sstream>
@@ -13,6 +12,7 @@
 
 #include "backend/backend.h"
 #include "base/threads.h"
+#include "fidelity/test_models.h"
 #include "model/model.h"
 
 namespace sluice {
@@ -47,11 +47,6 @@ std::vector<GoldenPrompt> read_goldens(const std::string& name) {
     }
   }
   return prompts;
-}
-
-std::string test_model(const std::string& name) {
-  const char* folder = std::getenv("SLUICE_TEST_MODELS");
-  return folder ? std::string(folder) + "/" + name : "";
 }
 
 // Runs the prompt in steps of `step_tokens` and returns the logits of every position.
@@ -114,9 +109,9 @@ class LogitFidelity : public testing::TestWithParam<Case> {
   void SetUp() override {
     const Case& test = GetParam();
     const std::string golden_folder = std::string(SLUICE_TEST_DATA) + "/fidelity/golden/";
-    path_ = test.is_committed ? golden_folder + test.model : test_model(test.model);
-    if (path_.empty() || !std::ifstream(path_)) {
-      GTEST_SKIP() << "set SLUICE_TEST_MODELS to a folder that holds " << test.model;
+    path_ = test.is_committed ? golden_folder + test.model : find_test_model(test.model);
+    if (path_.empty()) {
+      GTEST_SKIP() << missing_model_text(test.model);
     }
     prompts_ = read_goldens(test.golden);
     ASSERT_FALSE(prompts_.empty());
