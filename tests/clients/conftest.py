@@ -89,15 +89,21 @@ class Server:
     def status(self):
         return self.get("/api/sluice/status")
 
-    def wait_until_idle(self, seconds):
-        """How long it took until nothing runs or waits."""
+    def wait_for(self, is_reached, seconds):
+        """The first status for which `is_reached` holds. A limit is for hangs, not for speed."""
         start = time.monotonic()
         while time.monotonic() - start < seconds:
             status = self.status()
-            if status["num_running"] == 0 and status["num_waiting"] == 0:
-                return time.monotonic() - start
+            if is_reached(status):
+                return status
             time.sleep(0.02)
-        raise AssertionError(f"still busy after {seconds} s: {status}")
+        raise AssertionError(f"not reached after {seconds} s: {status}")
+
+    def wait_until_idle(self, seconds):
+        """The status when nothing runs or waits and nobody holds a model."""
+        return self.wait_for(
+            lambda status: status["num_running"] == status["num_waiting"] == 0
+            and all(model.get("num_leases", 0) == 0 for model in status["models"]), seconds)
 
     def stop(self, timeout=30):
         self.process.terminate()
