@@ -171,8 +171,8 @@ void bench_engine(int vocab_size) {
   std::atomic<int> num_left = kSequences;
   Engine engine(
       [&](const backend::Batch& batch) {
-        return std::span<float>(logits).first(batch.logit_rows.size() *
-                                              static_cast<size_t>(vocab_size));
+        return backend::StepOutput{
+            std::span(logits).first(batch.logit_rows.size() * static_cast<size_t>(vocab_size)), {}};
       },
       words.get(), options);
   const double begin = cpu_microseconds(CLOCK_PROCESS_CPUTIME_ID);
@@ -211,7 +211,7 @@ void bench_queue() {
   Engine engine(
       [&](const backend::Batch& batch) {
         std::this_thread::sleep_for(std::chrono::milliseconds(1));
-        return std::span<float>(logits).first(batch.logit_rows.size() * kVocab);
+        return backend::StepOutput{std::span(logits).first(batch.logit_rows.size() * kVocab), {}};
       },
       words.get(), options);
   const size_t before = resident_bytes();

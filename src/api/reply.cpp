@@ -34,6 +34,7 @@ ReplyEnd reply_end(const engine::Event& final_event) {
 std::string_view done_reason(engine::FinishReason reason) {
   switch (reason) {
     case engine::FinishReason::kEndOfSequence:
+    case engine::FinishReason::kEmbedded:
     case engine::FinishReason::kStopString:
       return "stop";
     case engine::FinishReason::kMaxTokens:

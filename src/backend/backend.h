@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "backend/program.h"
@@ -33,20 +34,42 @@ struct BatchSequence {
 struct Batch {
   std::vector<int32_t> tokens;
   std::vector<BatchSequence> sequences;
-  std::vector<int32_t> logit_rows;  // indices into tokens, ascending: whose logits are wanted
+  // Indices into tokens, ascending: whose logits are wanted, and whose final hidden states. No
+  // token is in both.
+  std::vector<int32_t> logit_rows;
+  std::vector<int32_t> embedding_rows;
 
+  size_t num_output_rows() const { return logit_rows.size() + embedding_rows.size(); }
+  // The token of an output row: logit rows first, embedding rows behind them.
+  int32_t output_row(size_t index) const {
+    return index < logit_rows.size() ? logit_rows[index]
+                                     : embedding_rows[index - logit_rows.size()];
+  }
   void clear() {
     tokens.clear();
     sequences.clear();
     logit_rows.clear();
+    embedding_rows.clear();
   }
 };
 
-enum class CacheType { kF16, kF32 };
+// What a step gives, valid until the next one.
+struct StepOutput {
+  std::span<float> logits;            // [logit_rows, vocab_size]; the caller may change them
+  std::span<const float> embeddings;  // [embedding_rows, embedding_length], final norm applied
+};
+
+// kQ8_0: bytes with a scale for every 32 of a head's dimensions; about half of kF16.
+enum class CacheType { kF16, kQ8_0, kF32 };
+// "f16", "q8_0" or "f32".
+std::string_view cache_type_name(CacheType type);
+// Throws Error(kInvalidArgument) for another name.
+CacheType parse_cache_type(std::string_view name);
 
 struct LoadOptions {
   int max_batch_tokens = 512;  // most tokens in one step
   int max_logit_rows = 64;     // most rows of logits in one step; perplexity wants max_batch_tokens
+  int max_embedding_rows = 0;  // most rows of hidden states in one step
   CacheType cache_type = CacheType::kF16;
   // Called now and then with a fraction from 0 to 1, from the loading thread. May be empty.
   std::function<void(double)> on_progress;
@@ -77,9 +100,8 @@ class Backend {
   // (Re)creates the cache with `num_blocks` blocks; contents undefined. Throws Error(kOutOfMemory).
   virtual void allocate_cache(int num_blocks) = 0;
 
-  // Runs one step and returns the logits [batch.logit_rows.size(), vocab_size], valid until the
-  // next call. Within the limits of LoadOptions; block numbers below num_blocks.
-  virtual std::span<float> forward(const Batch& batch) = 0;
+  // Runs one step. Within the limits of LoadOptions; block numbers below num_blocks.
+  virtual StepOutput forward(const Batch& batch) = 0;
 
   virtual MemoryUse memory() const = 0;
 };

@@ -24,6 +24,14 @@ void check_sequence(const BatchSequence& sequence, int expected_first, int num_b
   }
 }
 
+void check_rows(const std::vector<int32_t>& rows, int num_tokens, const std::string& kind) {
+  int previous = -1;
+  for (const int32_t row : rows) {
+    if (row <= previous || row >= num_tokens) fail(kind + " rows not ascending or out of range");
+    previous = row;
+  }
+}
+
 }  // namespace
 
 void check_batch(const Batch& batch, const Program& program, const LoadOptions& options,
@@ -33,6 +41,9 @@ void check_batch(const Batch& batch, const Program& program, const LoadOptions& 
   if (num_tokens > options.max_batch_tokens) fail("more tokens than max_batch_tokens");
   if (static_cast<int>(batch.logit_rows.size()) > options.max_logit_rows) {
     fail("more logit rows than max_logit_rows");
+  }
+  if (static_cast<int>(batch.embedding_rows.size()) > options.max_embedding_rows) {
+    fail("more embedding rows than max_embedding_rows");
   }
   for (const int32_t token : batch.tokens) {
     if (token < 0 || token >= program.vocab_size) {
@@ -45,11 +56,52 @@ void check_batch(const Batch& batch, const Program& program, const LoadOptions& 
     expected_first += sequence.num_tokens;
   }
   if (expected_first != num_tokens) fail("tokens that belong to no sequence");
-  int previous = -1;
-  for (const int32_t row : batch.logit_rows) {
-    if (row <= previous || row >= num_tokens) fail("logit rows not ascending or out of range");
-    previous = row;
+  check_rows(batch.logit_rows, num_tokens, "logit");
+  check_rows(batch.embedding_rows, num_tokens, "embedding");
+}
+
+size_t count_rows(RowKind kind, const Batch& batch) {
+  switch (kind) {
+    case RowKind::kTokens:
+      return batch.tokens.size();
+    case RowKind::kOutputs:
+      return batch.num_output_rows();
+    case RowKind::kLogits:
+      return batch.logit_rows.size();
   }
+  return 0;
+}
+
+int max_rows(RowKind kind, const LoadOptions& options) {
+  switch (kind) {
+    case RowKind::kTokens:
+      return options.max_batch_tokens;
+    case RowKind::kOutputs:
+      return options.max_logit_rows + options.max_embedding_rows;
+    case RowKind::kLogits:
+      return options.max_logit_rows;
+  }
+  return 0;
+}
+
+std::string_view cache_type_name(CacheType type) {
+  switch (type) {
+    case CacheType::kF16:
+      return "f16";
+    case CacheType::kQ8_0:
+      return "q8_0";
+    case CacheType::kF32:
+      return "f32";
+  }
+  return "";
+}
+
+CacheType parse_cache_type(std::string_view name) {
+  for (const CacheType type : {CacheType::kF16, CacheType::kQ8_0, CacheType::kF32}) {
+    if (name == cache_type_name(type)) return type;
+  }
+  throw Error(ErrorCode::kInvalidArgument,
+              "the cache type \"" + std::string(name) + "\" is not known: use f16 or q8_0");
 }
 
 }  // namespace sluice::backend

@@ -9,4 +9,8 @@ namespace sluice::backend {
 void check_batch(const Batch& batch, const Program& program, const LoadOptions& options,
                  int num_blocks);
 
+// Rows of a buffer of this kind: in one step, and at most.
+size_t count_rows(RowKind kind, const Batch& batch);
+int max_rows(RowKind kind, const LoadOptions& options);
+
 }  // namespace sluice::backend

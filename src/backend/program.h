@@ -27,8 +27,9 @@ struct Weight {
   std::span<const std::byte> data;
 };
 
-// What the rows of a buffer are: one a token of the batch, or one a wanted row of logits.
-enum class RowKind { kTokens, kLogits };
+// What the rows of a buffer are: one a token of the batch, one a token that something is wanted of
+// (Batch::logit_rows, then Batch::embedding_rows), or one a row of logits, the first of those.
+enum class RowKind { kTokens, kOutputs, kLogits };
 
 // An activation matrix [rows of its kind, width], f32.
 struct Buffer {
@@ -53,7 +54,8 @@ struct RmsNorm {
 };
 
 // out = in * weight^T (+ bias), or out += that. Several parts read the same input: q, k and v; gate
-// and up. Every weight of one Linear has `columns` equal to the width of `in`.
+// and up. Every weight of one Linear has `columns` equal to the width of `in`. All rows of `in` are
+// taken, but for the head: from kOutputs to kLogits the first ones are.
 struct LinearPart {
   WeightId weight;
   WeightId bias;  // [rows] f32, or kNoWeight
@@ -98,10 +100,10 @@ struct GatedActivation {
   Activation activation;
 };
 
-// out[i] = in[batch.logit_rows[i]]: from here on only the rows whose logits are wanted.
+// out[i] = in[output row i]: from here on only the tokens that something is wanted of.
 struct GatherRows {
   BufferId in;   // kTokens
-  BufferId out;  // kLogits
+  BufferId out;  // kOutputs
 };
 
 // x = cap * tanh(x / cap)
@@ -130,6 +132,7 @@ struct Program {
   std::vector<Rope> ropes;
   std::vector<Op> ops;
   BufferId logits = 0;  // [logit rows, vocab_size]
+  BufferId hidden = 0;  // [output rows, embedding_length]: what the head reads, final norm applied
 };
 
 }  // namespace sluice::backend

@@ -14,12 +14,15 @@ void add_offline_model_flags(CLI::App& command, OfflineModelFlags& flags) {
   command
       .add_option("--isa", flags.isa, "Use only these instructions (default: the best there are)")
       ->check(CLI::IsMember({"generic", "avx2", "avx512", "amx"}));
+  command.add_option("--kv-cache-type", flags.cache_type, "f16, or q8_0: half the memory")
+      ->check(CLI::IsMember({"f16", "q8_0"}));
   command.add_option("-t,--threads", flags.num_threads, "Threads (default: the usable cores)")
       ->check(CLI::Range(1, 1024));
 }
 
 std::unique_ptr<model::Model> load_offline_model(const OfflineModelFlags& flags,
-                                                 const backend::LoadOptions& options) {
+                                                 backend::LoadOptions options) {
+  if (!flags.cache_type.empty()) options.cache_type = backend::parse_cache_type(flags.cache_type);
   const int num_threads = flags.num_threads > 0 ? flags.num_threads : usable_cores();
   std::unique_ptr<backend::Backend> backend;
   if (flags.backend == "reference") {

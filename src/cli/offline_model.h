@@ -14,12 +14,13 @@ struct OfflineModelFlags {
   std::string model;  // a name in the store or a path
   std::string backend = "cpu";
   std::string isa;
+  std::string cache_type;  // "": the backend's own
   int num_threads = 0;
 };
 void add_offline_model_flags(CLI::App& command, OfflineModelFlags& flags);
 
 // Loads it. Throws Error.
 std::unique_ptr<model::Model> load_offline_model(const OfflineModelFlags& flags,
-                                                 const backend::LoadOptions& options);
+                                                 backend::LoadOptions options);
 
 }  // namespace sluice::cli

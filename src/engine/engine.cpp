@@ -48,7 +48,7 @@ class Engine::Loop {
   Loop(Forward forward, const text::Tokenizer& tokenizer, const EngineOptions& options);
   ~Loop();
 
-  RequestId submit(Request request);
+  Ticket submit(Request request);
   void cancel(RequestId id);
   EngineStats stats() const;
 
@@ -66,7 +66,7 @@ class Engine::Loop {
   bool take_inbox();
   void end_expired();
   void step();
-  std::span<float> run_forward(std::span<const Chunk> chunks);
+  backend::StepOutput run_forward(std::span<const Chunk> chunks);
   void advance(const Chunk& chunk, std::span<float> logits);
   void finish(RequestId id, FinishReason reason, const std::string& error = {});
   void finish_all(FinishReason reason, const std::string& error = {});
@@ -123,7 +123,7 @@ int Engine::Loop::token_limit(const Request& request) const {
   return request.context_limit > 0 ? std::min(limit, request.context_limit) : limit;
 }
 
-RequestId Engine::Loop::submit(Request request) {
+Engine::Ticket Engine::Loop::submit(Request request) {
   check_request(request, options_.vocab_size);
   const int limit = token_limit(request);
   if (request.prompt.size() >= static_cast<size_t>(limit)) {
@@ -144,7 +144,7 @@ RequestId Engine::Loop::submit(Request request) {
     arrival.id = ++last_id_;
     inbox_.push_back(std::move(arrival));
     wake_.notify_one();
-    return last_id_;
+    return {last_id_, {}};
   }
 }
 
@@ -228,10 +228,10 @@ void Engine::Loop::step() {
   publish_stats();
 
   const Clock::time_point forward_begin = Clock::now();
-  std::span<float> logits;
+  backend::StepOutput output;
   std::exception_ptr failure;
   try {
-    logits = run_forward(chunks);
+    output = run_forward(chunks);
   } catch (...) {
     failure = std::current_exception();
   }
@@ -244,6 +244,7 @@ void Engine::Loop::step() {
     for (const Chunk& chunk : chunks) finish(chunk.sequence->id, FinishReason::kError, message);
   } else {
     scheduler_.complete();
+    std::span<float> logits = output.logits;
     for (const Chunk& chunk : chunks) {
       if (!chunk.wants_logits) continue;
       advance(chunk, logits.first(options_.vocab_size));
@@ -253,13 +254,13 @@ void Engine::Loop::step() {
   totals_.schedule_time += (Clock::now() - forward_end) + (forward_begin - begin);
 }
 
-std::span<float> Engine::Loop::run_forward(std::span<const Chunk> chunks) {
+backend::StepOutput Engine::Loop::run_forward(std::span<const Chunk> chunks) {
   make_batch(chunks, batch_);
-  const std::span<float> logits = forward_(batch_);
-  if (logits.size() != batch_.logit_rows.size() * static_cast<size_t>(options_.vocab_size)) {
+  const backend::StepOutput output = forward_(batch_);
+  if (output.logits.size() != batch_.logit_rows.size() * static_cast<size_t>(options_.vocab_size)) {
     throw Error(ErrorCode::kInternal, "the backend gave logits of the wrong size");
   }
-  return logits;
+  return output;
 }
 
 void Engine::Loop::advance(const Chunk& chunk, std::span<float> logits) {
@@ -357,7 +358,7 @@ Engine::Engine(Forward forward, const text::Tokenizer& tokenizer, const EngineOp
 
 Engine::~Engine() = default;
 
-RequestId Engine::submit(Request request) { return loop_->submit(std::move(request)); }
+Engine::Ticket Engine::submit(Request request) { return loop_->submit(std::move(request)); }
 
 void Engine::cancel(RequestId id) { loop_->cancel(id); }
 

@@ -13,21 +13,32 @@
 
 namespace sluice::engine {
 
+// How the hidden states of a text become one vector.
+enum class Pooling { kLast, kMean, kFirst };
+
 struct EngineOptions {
   int vocab_size = 0;
+  int embedding_length = 0;  // 0: the backend gives no hidden states, embeddings are refused
+  Pooling pooling = Pooling::kLast;
   int context_length = 4096;   // most tokens of one sequence, prompt and reply
   int num_blocks = 0;          // cache blocks of backend::kBlockTokens tokens
   int max_batch_tokens = 512;  // token budget of one step; at most what the backend was loaded for
-  int max_sequences = 64;      // most sequences in one step; so many rows of logits it may want
+  int max_sequences = 64;      // most sequences in one step
+  int max_logit_rows = 64;     // most rows of logits in one step; at least max_sequences
   int max_queue = 512;         // most requests waiting
   bool enable_prefix_cache = true;
+  bool speculate = false;  // requests that do not say use prompt look-up
+  // Prefill is cut so that a step with it takes at most this many times one without: the bound of
+  // the ITL that running sequences see while others' prompts are computed. 0: no bound.
+  double max_itl_stretch = 2.0;
 };
 
 // One line of the request table that monitors show.
 struct RequestStatus {
   RequestId id = 0;
   bool is_running = false;
-  int queue_position = 0;  // 1 is next; 0 when running
+  int queue_position = 0;                     // 1 is next; 0 when running
+  std::chrono::nanoseconds estimated_wait{};  // as QueuePlace
   int num_prompt_tokens = 0;
   int num_cached_tokens = 0;
   int num_prefilled_tokens = 0;
@@ -41,13 +52,17 @@ struct EngineStats {
   int num_running = 0;
   int num_waiting = 0;
   int num_blocks_total = 0;
-  int num_blocks_used = 0;    // held by running sequences
-  int num_blocks_cached = 0;  // free, but holding a prefix that can be reused
-  uint64_t num_requests_finished = 0;
+  int num_blocks_used = 0;                    // held by running sequences
+  int num_blocks_cached = 0;                  // free, but holding a prefix that can be reused
+  std::chrono::nanoseconds estimated_wait{};  // of one more request; zero: none or not known
+  uint64_t num_requests_finished = 0;         // those cancelled are counted in
+  uint64_t num_requests_cancelled = 0;
   uint64_t num_requests_rejected = 0;
   uint64_t num_prompt_tokens = 0;  // prefilled since start, what was recomputed included
   uint64_t num_cached_tokens = 0;  // not prefilled thanks to the prefix cache
   uint64_t num_output_tokens = 0;
+  uint64_t num_draft_tokens = 0;
+  uint64_t num_accepted_tokens = 0;
   uint64_t num_steps = 0;
   uint64_t num_preemptions = 0;
   std::chrono::nanoseconds forward_time{};   // in the backend
@@ -63,7 +78,7 @@ class Engine {
   // `forward` runs one step: backend::Backend::forward, or a fake in tests. It and `tokenizer` must
   // outlive the engine. When it throws, the sequences of that step end with kError. Throws
   // Error(kInvalidArgument) naming an option out of range.
-  using Forward = std::function<std::span<float>(const backend::Batch&)>;
+  using Forward = std::function<backend::StepOutput(const backend::Batch&)>;
   Engine(Forward forward, const text::Tokenizer& tokenizer, const EngineOptions& options);
   // Ends every request with kCancelled and joins the thread. Not from a callback.
   ~Engine();
@@ -72,8 +87,12 @@ class Engine {
 
   // Queues a request. Throws Error: kBusy when the queue is full or the engine drains,
   // kInvalidArgument for an empty prompt or parameters out of range, kContextOverflow when the
-  // prompt leaves no room for a reply.
-  RequestId submit(Request request);
+  // prompt leaves no room for a reply, kUnsupported for an embedding without hidden states.
+  struct Ticket {
+    RequestId id = 0;
+    QueuePlace place;  // at this moment
+  };
+  Ticket submit(Request request);
 
   // The request ends with kCancelled before the next step; unknown ids are ignored.
   void cancel(RequestId id);

@@ -33,6 +33,8 @@ std::string_view finish_reason_name(FinishReason reason) {
       return "cancelled";
     case FinishReason::kDeadline:
       return "deadline";
+    case FinishReason::kEmbedded:
+      return "embedded";
     case FinishReason::kError:
       return "error";
   }

@@ -37,7 +37,8 @@ enum class FinishReason {
   kContextFull,
   kCancelled,
   kDeadline,
-  kError,  // Event::error says what
+  kEmbedded,  // an embedding is complete; only for Task::kEmbed
+  kError,     // Event::error says what
 };
 
 std::string_view finish_reason_name(FinishReason reason);  // "end_of_sequence"
@@ -59,10 +60,19 @@ struct Timings {
   std::chrono::nanoseconds decode{};   // from the first token to the last
 };
 
+// Where a request stands in the queue.
+struct QueuePlace {
+  int position = 0;  // 1 is next; 0: not waiting
+  // Until its first step, by the pace of late; zero when nothing is known yet.
+  std::chrono::nanoseconds estimated_wait{};
+};
+
 // What comes out: events with text, then exactly one final event, which has none. Text is whole
-// UTF-8, stop strings and what may become one held back.
+// UTF-8, stop strings and what may become one held back. Before them, events that only tell the
+// place in the queue, if they were asked for.
 struct Event {
   std::string text;
+  std::optional<QueuePlace> queue_place;  // of an event that has nothing else
   // The tokens behind this text. Over all events: every token sampled, in order, but for the one
   // that ended the sequence.
   std::vector<OutputToken> tokens;
@@ -73,21 +83,38 @@ struct Event {
   std::string stop_string;
   std::string error;
   int num_prompt_tokens = 0;
-  int num_cached_tokens = 0;  // of the prompt, taken from the prefix cache
-  int num_output_tokens = 0;  // all that were sampled, the one that ended the sequence too
+  int num_cached_tokens = 0;     // of the prompt, taken from the prefix cache
+  int num_output_tokens = 0;     // all that were sampled, the one that ended the sequence too
+  int num_shifted_tokens = 0;    // forgotten while generating, to make room in the context
+  int num_draft_tokens = 0;      // guessed by prompt look-up
+  int num_accepted_tokens = 0;   // of these, that the model would have chosen as well
+  std::vector<float> embedding;  // Task::kEmbed: length 1 in the Euclidean norm
   Timings timings;
 };
 
+enum class Task { kGenerate, kEmbed };
+
 // What goes in: token ids and limits, nothing of any wire format.
 struct Request {
-  std::vector<text::TokenId> prompt;  // at least one token, shorter than the context
+  Task task = Task::kGenerate;
+  // At least one token. Shorter than the context, for a reply to fit; an embedding may fill it.
+  std::vector<text::TokenId> prompt;
   SamplingParams sampling;
   int max_tokens = -1;    // -1: until the context is full; 0: ends after the prefill, no text
   int context_limit = 0;  // num_ctx: prompt and reply together; 0: the engine's limit
+  // When the context is full, forget half of the tokens behind the first `num_keep` and go on, up
+  // to ten times the context; otherwise the reply ends with kContextFull.
+  bool shift = false;
+  int num_keep = 4;
+  // Prompt look-up decoding (Saxena 2023): guesses the next tokens from what stands behind an
+  // earlier occurrence of the last ones and checks several in one step. Never changes the reply.
+  // None: as EngineOptions::speculate says.
+  std::optional<bool> speculate;
   std::vector<std::string> stop_strings;
   bool ignore_end_of_sequence = false;
   int num_top_logprobs = -1;  // -1: none; 0: only the token's own; up to 20
   std::optional<Clock::time_point> deadline;
+  bool wants_queue_events = false;  // tell the place in the queue now and then while waiting
   // Called from the engine's thread; must not block and must not throw: a request whose callback
   // throws ends with kError. It may submit and cancel.
   std::function<void(const Event&)> on_event;

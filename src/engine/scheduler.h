@@ -22,6 +22,8 @@ struct Sequence {
   std::vector<text::TokenId> tokens;  // prompt, then reply
   int num_prompt_tokens = 0;
   std::optional<Clock::time_point> deadline;
+  bool may_read_cache = true;        // false: every hidden state is wanted, so all is computed
+  std::vector<text::TokenId> draft;  // guesses of what follows `tokens`, set before plan()
 
   int num_computed = 0;         // tokens whose keys and values are in `blocks`
   std::vector<BlockId> blocks;  // the block table; covers all tokens while running
@@ -38,16 +40,20 @@ struct Sequence {
 
 struct SchedulerOptions {
   int num_blocks = 0;
-  int max_batch_tokens = 512;  // token budget of one step
-  int max_sequences = 64;      // most sequences running; at most max_batch_tokens
+  int max_batch_tokens = 512;    // token budget of one step
+  int max_sequences = 64;        // most sequences running; at most max_batch_tokens
+  int max_logit_rows = 64;       // most rows of logits in one step; at least max_sequences
+  double max_itl_stretch = 2.0;  // as EngineOptions
   bool enable_prefix_cache = true;
 };
 
-// One sequence's part of a step: its next `num_tokens` tokens that are not computed yet.
+// One sequence's part of a step: its next `num_tokens` tokens that are not computed yet, and behind
+// them the first `num_draft_tokens` of its draft.
 struct Chunk {
   Sequence* sequence = nullptr;
   int num_tokens = 0;
   bool wants_logits = false;  // its last token is among them: the next one can be sampled
+  int num_draft_tokens = 0;   // only of a decoding sequence; each gives a row of logits, too
 };
 
 struct SchedulerCounters {

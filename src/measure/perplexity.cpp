@@ -213,7 +213,7 @@ class Measurement {
       for (int i = std::max(begin, first_scored); i < std::min(begin + count, context - 1); ++i) {
         batch.logit_rows.push_back(i - begin);
       }
-      const std::span<const float> logits = model_.backend().forward(batch);
+      const std::span<const float> logits = model_.backend().forward(batch).logits;
       if (!batch.logit_rows.empty()) {
         const size_t first_next = static_cast<size_t>(begin + batch.logit_rows[0] + 1);
         score(logits, tokens.subspan(first_next, batch.logit_rows.size()));

@@ -92,16 +92,16 @@ class DecoderBuilder {
                                      has_window ? spec_.sliding_window : 0});
   }
 
-  // After the last attention only the rows whose logits are wanted are needed.
+  // After the last attention only the tokens that something is wanted of are needed.
   void keep_wanted_rows() {
-    const BufferId attended = buffer(q_width_, RowKind::kLogits);
-    const BufferId residual = buffer(spec_.embedding_length, RowKind::kLogits);
+    const BufferId attended = buffer(q_width_, RowKind::kOutputs);
+    const BufferId residual = buffer(spec_.embedding_length, RowKind::kOutputs);
     program_.ops.push_back(GatherRows{attended_, attended});
     program_.ops.push_back(GatherRows{residual_, residual});
     attended_ = attended;
     residual_ = residual;
-    normed_ = buffer(spec_.embedding_length, RowKind::kLogits);
-    allocate_feed_forward(RowKind::kLogits);
+    normed_ = buffer(spec_.embedding_length, RowKind::kOutputs);
+    allocate_feed_forward(RowKind::kOutputs);
   }
 
   void attention_output(int layer) {
@@ -138,6 +138,7 @@ class DecoderBuilder {
   void head(WeightId embedding) {
     WeightId matrix = optional_weight("output.weight", spec_.embedding_length, spec_.vocab_size);
     if (matrix == kNoWeight) matrix = embedding;
+    program_.hidden = normed_;
     program_.logits = buffer(spec_.vocab_size, RowKind::kLogits);
     program_.ops.push_back(Linear{normed_, {{matrix, kNoWeight, program_.logits, false}}});
     if (spec_.logit_softcap > 0.0f) {

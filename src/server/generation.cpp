@@ -123,7 +123,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
       std::lock_guard lock(mutex_);
       if (is_cancelled_) throw Error(ErrorCode::kCancelled, "request canceled");
     }
-    const engine::RequestId id = model.engine->submit(std::move(request));
+    const engine::RequestId id = model.engine->submit(std::move(request)).id;
     std::lock_guard lock(mutex_);
     id_ = id;
     if (is_cancelled_ && lease_) model.engine->cancel(id);

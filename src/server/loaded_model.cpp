@@ -42,6 +42,8 @@ std::unique_ptr<LoadedModel> load_model(const store::ModelRecord& record,
   cpu.num_threads = settings.num_threads;
   backend::LoadOptions options;
   options.on_progress = on_progress;
+  options.cache_type = settings.cache_type;
+  options.max_embedding_rows = options.max_batch_tokens;
   loaded->model =
       std::make_unique<model::Model>(record.model_path, backend::make_cpu_backend(cpu), options);
   loaded->tokenizer = text::Tokenizer::from_gguf(loaded->model->file());
@@ -63,10 +65,13 @@ std::unique_ptr<LoadedModel> load_model(const store::ModelRecord& record,
 
   engine::EngineOptions engine_options;
   engine_options.vocab_size = spec.vocab_size;
+  engine_options.embedding_length = spec.embedding_length;
+  engine_options.speculate = settings.speculate;
   engine_options.context_length = plan.context_length;
   engine_options.num_blocks = plan.num_blocks;
   engine_options.max_batch_tokens = options.max_batch_tokens;
   engine_options.max_sequences = options.max_logit_rows;
+  engine_options.max_logit_rows = options.max_logit_rows;
   engine_options.max_queue = settings.max_queue;
   loaded->engine = std::make_unique<engine::Engine>(
       [&backend](const backend::Batch& batch) { return backend.forward(batch); },

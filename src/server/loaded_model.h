@@ -36,6 +36,8 @@ struct LoadSettings {
   int num_sequences = 8;         // how many requests at once the cache should have room for
   int longest_sequence = 32768;  // tokens of one request that the cache should have room for
   int max_queue = 512;
+  backend::CacheType cache_type = backend::CacheType::kF16;
+  bool speculate = false;  // prompt look-up for requests that do not say
 };
 
 // Loads the model's file on the CPU backend. `on_progress` gets a fraction from 0 to 1 from the

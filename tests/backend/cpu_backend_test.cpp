@@ -70,10 +70,11 @@ class TinyModel {
               kv_width = s.num_kv_heads * s.head_dim;
     const int x = buffer(embedding), h = buffer(embedding), q = buffer(q_width),
               k = buffer(kv_width), v = buffer(kv_width), a = buffer(q_width), gate = buffer(s.ffn),
-              up = buffer(s.ffn), last = buffer(embedding, RowKind::kLogits),
-              normed = buffer(embedding, RowKind::kLogits),
+              up = buffer(s.ffn), last = buffer(embedding, RowKind::kOutputs),
+              normed = buffer(embedding, RowKind::kOutputs),
               logits = buffer(s.vocab, RowKind::kLogits);
     p.logits = logits;
+    p.hidden = normed;
     Rope rope{{}, s.is_interleaved};
     for (int i = 0; i < s.head_dim / 2; ++i) {
       rope.inverse_frequency.push_back(
@@ -189,8 +190,8 @@ class CpuBackendOn : public testing::TestWithParam<std::string> {
     std::vector<double> result;
     for (const std::vector<int>& sizes : steps) {
       const Batch batch = sequences.next(sizes, true);
-      const std::span<float> expected = reference->forward(batch);
-      const std::span<float> got = backend->forward(batch);
+      const std::span<float> expected = reference->forward(batch).logits;
+      const std::span<float> got = backend->forward(batch).logits;
       EXPECT_EQ(got.size(), expected.size());
       double difference = 0, size = 0;
       for (size_t i = 0; i < expected.size(); ++i) {
@@ -282,7 +283,7 @@ TEST_P(CpuBackendOn, NoLogitRows) {
   Steps steps(1, 200, 5);
   Batch batch = steps.next({20}, false);
   batch.logit_rows.clear();
-  EXPECT_TRUE(backend->forward(batch).empty());
+  EXPECT_TRUE(backend->forward(batch).logits.empty());
 }
 
 TEST_P(CpuBackendOn, ThreadsDoNotChangeTheResult) {
@@ -294,7 +295,7 @@ TEST_P(CpuBackendOn, ThreadsDoNotChangeTheResult) {
     backend->allocate_cache(kNumBlocks);
     Steps steps(2, 200, 5);
     backend->forward(steps.next({30, 9}, false));
-    const std::span<float> last = backend->forward(steps.next({1, 1}, false));
+    const std::span<float> last = backend->forward(steps.next({1, 1}, false)).logits;
     logits.emplace_back(last.begin(), last.end());
   }
   EXPECT_EQ(logits[0], logits[1]);

@@ -49,7 +49,7 @@ inline Engine::Forward scripted(std::vector<text::TokenId> script, int prompt_si
       const size_t step = std::min(script.size() - 1, static_cast<size_t>(std::max(index, 0)));
       (*logits)[row++ * kVocabSize + static_cast<size_t>(script[step])] = 5.0f;
     }
-    return std::span<float>(*logits);
+    return backend::StepOutput{*logits, {}};
   };
 }
 

@@ -69,8 +69,8 @@ TEST(Engine, CancelEndsRunningAndWaitingRequests) {
   small.max_sequences = 1;
   Engine engine(slowed(scripted({66})), tokenizer(), small);
   Collector running, waiting;
-  const RequestId first = engine.submit(greedy_request(running));
-  const RequestId second = engine.submit(greedy_request(waiting));
+  const RequestId first = engine.submit(greedy_request(running)).id;
+  const RequestId second = engine.submit(greedy_request(waiting)).id;
   running.wait_for_text();
   engine.cancel(second);
   const Event second_end = waiting.wait();
@@ -89,7 +89,7 @@ TEST(Engine, CancelDuringAStepTakesEffectBeforeTheNext) {
   Gate gate;
   Engine engine(gate.guard(scripted({66})), tokenizer(), options());
   Collector collector;
-  const RequestId id = engine.submit(greedy_request(collector));
+  const RequestId id = engine.submit(greedy_request(collector)).id;
   gate.wait_until_entered();
   engine.cancel(id);
   gate.open();
@@ -136,8 +136,11 @@ TEST(Engine, FailingStepEndsItsSequencesAndTheEngineLivesOn) {
 
 TEST(Engine, LogitsOfTheWrongSizeAreAnError) {
   std::vector<float> logits(kVocabSize - 1);
-  Engine engine([&](const backend::Batch&) { return std::span<float>(logits); }, tokenizer(),
-                options());
+  Engine engine(
+      [&](const backend::Batch&) {
+        return backend::StepOutput{logits, {}};
+      },
+      tokenizer(), options());
   Collector collector;
   engine.submit(greedy_request(collector));
   EXPECT_THAT(collector.wait().error, HasSubstr("logits"));
@@ -146,7 +149,7 @@ TEST(Engine, LogitsOfTheWrongSizeAreAnError) {
 TEST(Engine, BrokenLogitsEndOnlyTheirOwnSequence) {
   Engine engine(
       [forward = scripted_text("ok")](const backend::Batch& batch) {
-        const std::span<float> logits = forward(batch);
+        const std::span<float> logits = forward(batch).logits;
         size_t row = 0;
         for (const int32_t token : batch.logit_rows) {
           if (batch.tokens[static_cast<size_t>(token)] == 13) {
@@ -155,7 +158,7 @@ TEST(Engine, BrokenLogitsEndOnlyTheirOwnSequence) {
           }
           ++row;
         }
-        return logits;
+        return backend::StepOutput{logits, {}};
       },
       tokenizer(), options());
   Collector broken, fine;
@@ -207,7 +210,7 @@ TEST(Engine, CallbackMaySubmitAndCancel) {
       engine.stats();
     }
   };
-  id = engine.submit(first);
+  id = engine.submit(first).id;
   EXPECT_EQ(final_event.get_future().get().reason, FinishReason::kCancelled);
   EXPECT_EQ(second.wait().reason, FinishReason::kEndOfSequence);
 }
@@ -354,7 +357,7 @@ TEST(Engine, ManyThreadsSubmitCancelAndWatch) {
           request.max_tokens = static_cast<int>(random() % 30);
           if (random() % 5 == 0) request.deadline = Clock::now() + milliseconds(random() % 20);
           try {
-            const RequestId id = engine.submit(request);
+            const RequestId id = engine.submit(request).id;
             ++num_accepted;
             collectors[t].push_back(collector);
             if (random() % 3 == 0) engine.cancel(id);

@@ -29,7 +29,7 @@ class FakeModel {
     return state;
   }
 
-  std::span<float> forward(const backend::Batch& batch) {
+  backend::StepOutput forward(const backend::Batch& batch) {
     logits_.clear();
     size_t next_row = 0;
     for (const backend::BatchSequence& sequence : batch.sequences) {
@@ -46,7 +46,7 @@ class FakeModel {
       }
     }
     if (next_row != batch.logit_rows.size()) throw std::logic_error("a row of no sequence");
-    return logits_;
+    return {logits_, {}};
   }
 
   // Throws unless every position's slot holds what these tokens give.

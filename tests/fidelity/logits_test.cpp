@@ -62,7 +62,7 @@ std::vector<std::vector<float>> all_logits(model::Model& model, const std::vecto
     batch.tokens.assign(tokens.begin() + begin, tokens.begin() + begin + count);
     batch.sequences.push_back({0, count, begin, blocks});
     for (int i = 0; i < count; ++i) batch.logit_rows.push_back(i);
-    const std::span<const float> logits = model.backend().forward(batch);
+    const std::span<const float> logits = model.backend().forward(batch).logits;
     const size_t vocab = static_cast<size_t>(model.spec().vocab_size);
     for (size_t i = 0; i < static_cast<size_t>(count); ++i) {
       result.emplace_back(logits.begin() + static_cast<ptrdiff_t>(i * vocab),

@@ -78,7 +78,7 @@ class FakeLoadedModel {
                                      batch.tokens[static_cast<size_t>(batch.logit_rows[row])]))] =
                 100.0f;
           }
-          return std::span<float>(*logits);
+          return backend::StepOutput{*logits, {}};
         },
         *loaded->tokenizer, options);
     return loaded;

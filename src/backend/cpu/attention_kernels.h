@@ -1,28 +1,63 @@
 #pragma once
 
+#include "backend/cpu/linear_kernels.h"
 #include "backend/cpu/op_kernels.h"
 
 // Attention with the softmax taken online (Milakov and Gimelshein 2018; Dao et al. 2022): keys go
-// by in chunks, and what was summed before is rescaled when a larger score turns up. Rows are
-// queries that share a kv head, whatever token or head they are of, so that every key and value is
-// converted from f16 once for all of them.
+// by in chunks, each with a softmax of its own, folded together in order. Rows are queries that
+// share a kv head, whatever token or head they are of, so that every key and value is converted
+// once for all of them.
 //
-// A cache block of one kv head: keys [padded_dim][16 tokens], values [16 tokens][padded_dim], f16.
-// Keys lie dimension by dimension so that a vector of scores is a sum over dimensions.
+// A cache block of one kv head holds 16 tokens, keys then values (P = padded_dim):
+//   f16:   keys    f16 [P][16 tokens]                       dimension by dimension, so that a
+//          values  f16 [16 tokens][P]                       vector of scores is a sum over them
+//   q8_0:  keys    i8 [P / 4][16 tokens][4], f16 scales [P / 32][16 tokens]: the group of 16 rows
+//                  that a packed Q8_0 matrix consists of (formats.h), so that scores are a matrix
+//                  product with queries of 16 bits
+//          values  i8 [16 tokens][P],        f16 scales [P / 32][16 tokens]
 namespace sluice::backend::cpu {
 
 inline constexpr int kCacheBlock = 16;
 
+// Bytes of the keys, or of the values, of a block of one kv head.
+constexpr size_t cache_half_bytes(int padded_dim, bool is_q8) {
+  const auto dims = static_cast<size_t>(padded_dim);
+  return is_q8 ? kCacheBlock * dims + dims / kBlockColumns * kCacheBlock * 2
+               : kCacheBlock * dims * 2;
+}
+
 template <class V>
 struct AttentionKernel {
   using F = typename V::F;
+  static constexpr float kNothing = -1.0e38f;  // the largest score of no keys
+  // Rows at once, as many as registers hold.
+  static constexpr int kMostRows = V::kLanes == 8 ? 4 : 8;
 
-  // scores[r][0..15] = q[r] . keys for kRows rows.
+  // Parts of AttentionArgs::scratch.
+  struct Scratch {
+    float* q;        // [rows][P], scaled
+    uint8_t* tiles;  // the same in tiles of for_rows' sizes, 16-bit codes (q8_0)
+    float* scores;   // [rows][kAttentionChunk]
+    float* acc;      // [rows][P], of a chunk
+    explicit Scratch(const AttentionArgs& a)
+        : q(a.scratch),
+          tiles(reinterpret_cast<uint8_t*>(q + kAttentionRows * a.padded_dim)),
+          scores(q + 2 * kAttentionRows * a.padded_dim),
+          acc(scores + kAttentionRows * kAttentionChunk) {}
+  };
+
+  static const uint8_t* block_of(const AttentionArgs& a, int key) {
+    return reinterpret_cast<const uint8_t*>(a.cache) +
+           static_cast<size_t>(a.block_table[key / kCacheBlock]) * a.block_stride;
+  }
+
+  // scores[r][0..15] = q[r] . keys for kRows rows. Even and odd dimensions go into sums of their
+  // own to hide latency; as many for any number of rows, so that it does not change the result.
   template <int kRows>
-  static void score_block(const float* q, int padded_dim, const uint16_t* keys, float* scores) {
+  static void score_f16(const float* q, int padded_dim, const uint8_t* block, float* scores) {
+    const auto* keys = reinterpret_cast<const uint16_t*>(block);
+    constexpr int kSums = 2;
     for (int lane = 0; lane < kCacheBlock; lane += V::kLanes) {
-      // With few rows, even and odd dimensions go into sums of their own to hide latency.
-      constexpr int kSums = kRows <= 4 ? 4 : 1;
       F acc[kSums][kRows];
       for (auto& sums : acc) {
         for (F& sum : sums) sum = V::zero();
@@ -37,27 +72,45 @@ struct AttentionKernel {
         }
       }
       for (int r = 0; r < kRows; ++r) {
-        F sum = acc[0][r];
-        for (int k = 1; k < kSums; ++k) sum = V::add(sum, acc[k][r]);
-        V::store(scores + r * kAttentionChunk + lane, sum);
+        V::store(scores + r * kAttentionChunk + lane, V::add(acc[0][r], acc[1][r]));
       }
     }
   }
 
-  // acc[r][0 .. kVectors * lanes) += sum over tokens of p[r][token] * values[token].
-  template <int kRows, int kVectors>
-  static void add_values(const AttentionArgs& a, int first_key, int end_key, int dim,
-                         const float* p, float* acc) {
-    F sums[kRows][kVectors];
+  template <int kRows>
+  static constexpr size_t tile_bytes(int padded_dim) {
+    return static_cast<size_t>(padded_dim / kBlockColumns) *
+           activation_record_bytes(ActivationForm::kCodes16, kRows);
+  }
+
+  template <int kRows>
+  static void score_q8(const uint8_t* tile, int padded_dim, const uint8_t* block, float* scores) {
+    alignas(64) float results[kRows * kCacheBlock];
+    const TileArgs args{block,
+                        block + static_cast<ptrdiff_t>(padded_dim) * kCacheBlock,
+                        padded_dim / kBlockColumns,
+                        tile,
+                        nullptr,
+                        results};
+    QuantizedTile<V, FormatQ8_0, kRows, true, false>::run(args);
     for (int r = 0; r < kRows; ++r) {
-      for (int v = 0; v < kVectors; ++v) {
-        sums[r][v] = V::load(acc + r * a.padded_dim + dim + v * V::kLanes);
+      for (int lane = 0; lane < kCacheBlock; lane += V::kLanes) {
+        V::store(scores + r * kAttentionChunk + lane, V::load(results + r * kCacheBlock + lane));
       }
     }
+  }
+
+  // acc[r][dim .. dim + kVectors * lanes) = sum over tokens of p[r][token] * values[token].
+  template <int kRows, int kVectors>
+  static void add_values_f16(const AttentionArgs& a, int first_key, int end_key, int dim,
+                             const float* p, float* acc) {
+    F sums[kRows][kVectors];
+    for (auto& row : sums) {
+      for (F& sum : row) sum = V::zero();
+    }
     for (int key = first_key; key < end_key; key += kCacheBlock) {
-      const uint16_t* values =
-          a.cache + static_cast<size_t>(a.block_table[key / kCacheBlock]) * a.block_stride +
-          static_cast<size_t>(a.padded_dim) * kCacheBlock + dim;
+      const auto* values = reinterpret_cast<const uint16_t*>(block_of(a, key)) +
+                           static_cast<ptrdiff_t>(a.padded_dim) * kCacheBlock + dim;
       const int count = end_key - key < kCacheBlock ? end_key - key : kCacheBlock;
       for (int t = 0; t < count; ++t) {
         F value[kVectors];
@@ -78,16 +131,64 @@ struct AttentionKernel {
     }
   }
 
+  // The same for 32 dimensions in q8_0: their scales go into the weights.
   template <int kRows>
-  static void add_values_of_rows(const AttentionArgs& a, int first_key, int end_key, const float* p,
-                                 float* acc) {
-    constexpr int kVectors = kRows <= 4 ? 4 : 2;
+  static void add_values_q8(const AttentionArgs& a, int first_key, int end_key, int dim,
+                            const float* p, float* acc) {
+    constexpr int kVectors = kBlockColumns / V::kLanes;
+    F sums[kRows][kVectors];
+    for (auto& row : sums) {
+      for (F& sum : row) sum = V::zero();
+    }
+    const size_t values_at = cache_half_bytes(a.padded_dim, true);
+    for (int key = first_key; key < end_key; key += kCacheBlock) {
+      const uint8_t* values = block_of(a, key) + values_at;
+      const auto* scales = reinterpret_cast<const uint16_t*>(
+          values + static_cast<ptrdiff_t>(a.padded_dim) * kCacheBlock + dim);  // 32 bytes a 32 dims
+      alignas(64) float weights[kRows][kCacheBlock];
+      for (int lane = 0; lane < kCacheBlock; lane += V::kLanes) {
+        const F scale = V::load_f16(scales + lane);
+        for (int r = 0; r < kRows; ++r) {
+          const F weight = V::load(p + r * kAttentionChunk + key - first_key + lane);
+          V::store(weights[r] + lane, V::mul(weight, scale));
+        }
+      }
+      const int count = end_key - key < kCacheBlock ? end_key - key : kCacheBlock;
+      for (int t = 0; t < count; ++t) {
+        F value[kVectors];
+        for (int v = 0; v < kVectors; ++v) {
+          value[v] = V::load_i8(values + t * a.padded_dim + dim + v * V::kLanes);
+        }
+#pragma GCC unroll 8
+        for (int r = 0; r < kRows; ++r) {
+          const F weight = V::set1(weights[r][t]);
+          for (int v = 0; v < kVectors; ++v) sums[r][v] = V::fma(value[v], weight, sums[r][v]);
+        }
+      }
+    }
+    for (int r = 0; r < kRows; ++r) {
+      for (int v = 0; v < kVectors; ++v) {
+        V::store(acc + r * a.padded_dim + dim + v * V::kLanes, sums[r][v]);
+      }
+    }
+  }
+
+  template <int kRows>
+  static void add_values(const AttentionArgs& a, int first_key, int end_key, const float* p,
+                         float* acc) {
     int dim = 0;
+    if (a.is_q8) {
+      for (; dim < a.padded_dim; dim += kBlockColumns) {
+        add_values_q8<kRows>(a, first_key, end_key, dim, p, acc);
+      }
+      return;
+    }
+    constexpr int kVectors = kRows <= 4 && kMostRows > 4 ? 4 : 2;
     for (; dim + kVectors * V::kLanes <= a.padded_dim; dim += kVectors * V::kLanes) {
-      add_values<kRows, kVectors>(a, first_key, end_key, dim, p, acc);
+      add_values_f16<kRows, kVectors>(a, first_key, end_key, dim, p, acc);
     }
     for (; dim < a.padded_dim; dim += V::kLanes) {
-      add_values<kRows, 1>(a, first_key, end_key, dim, p, acc);
+      add_values_f16<kRows, 1>(a, first_key, end_key, dim, p, acc);
     }
   }
 
@@ -95,10 +196,12 @@ struct AttentionKernel {
   template <class Function>
   static void for_rows(int num_rows, Function f) {
     int r = 0;
-    for (; r + 8 <= num_rows; r += 8) f.template operator()<8>(r);
-    if (r + 4 <= num_rows) {
-      f.template operator()<4>(r);
-      r += 4;
+    for (; r + kMostRows <= num_rows; r += kMostRows) f.template operator()<kMostRows>(r);
+    if constexpr (kMostRows > 4) {
+      if (r + 4 <= num_rows) {
+        f.template operator()<4>(r);
+        r += 4;
+      }
     }
     if (r + 2 <= num_rows) {
       f.template operator()<2>(r);
@@ -108,12 +211,15 @@ struct AttentionKernel {
   }
 
   // Turns one row's scores of keys [first, end) into exponentials, masking what the row does not
-  // see, and rescales what the row summed before.
-  static void softmax_row(const AttentionArgs& a, int r, int first, int end, float* scores) {
+  // see.
+  static void softmax_row(const AttentionArgs& a, int r, int first, int end, float* scores,
+                          float* largest, float* sum) {
     int low = a.window > 0 ? a.position[r] - a.window + 1 : 0;
     low = (low > first ? low : first) - first;
     const int high = (a.position[r] + 1 < end ? a.position[r] + 1 : end) - first;
     const int padded = (end - first + kCacheBlock - 1) / kCacheBlock * kCacheBlock;
+    *largest = kNothing;
+    *sum = 0.0f;
     if (low >= high) {
       for (int i = 0; i < padded; ++i) scores[i] = 0.0f;
       return;
@@ -123,70 +229,97 @@ struct AttentionKernel {
     for (int i = high; i < padded; ++i) scores[i] = kMasked;
     F best = V::load(scores);
     for (int i = V::kLanes; i < padded; i += V::kLanes) best = V::max(best, V::load(scores + i));
-    const float largest = V::largest(best);
-    if (largest > a.largest[r]) {
-      alignas(64) float factor[V::kLanes];
-      V::store(factor, Math<V>::exp(V::set1(a.largest[r] - largest)));
-      a.sum[r] *= factor[0];
-      float* acc = a.acc + static_cast<ptrdiff_t>(r) * a.padded_dim;
-      for (int d = 0; d < a.padded_dim; d += V::kLanes) {
-        V::store(acc + d, V::mul(V::load(acc + d), V::set1(factor[0])));
-      }
-      a.largest[r] = largest;
-    }
+    *largest = V::largest(best);
     F total = V::zero();
     for (int i = 0; i < padded; i += V::kLanes) {
-      const F p = Math<V>::exp(V::sub(V::load(scores + i), V::set1(a.largest[r])));
+      const F p = Math<V>::exp(V::sub(V::load(scores + i), V::set1(*largest)));
       total = V::add(total, p);
       V::store(scores + i, p);
     }
-    a.sum[r] += V::sum(total);
+    *sum = V::sum(total);
+  }
+
+  static float exp_of(float x) {
+    alignas(64) float result[V::kLanes];
+    V::store(result, Math<V>::exp(V::set1(x)));
+    return result[0];
+  }
+
+  // One copy of the code for all callers, whatever the compiler makes of it.
+  __attribute__((noinline)) static void fold(const AttentionPart& next, int padded_dim,
+                                             const AttentionPart& total) {
+    if (*next.sum == 0.0f) return;  // the row saw none of the keys
+    const bool is_larger = *next.largest > *total.largest;
+    const float factor = exp_of(is_larger ? *total.largest - *next.largest
+                                          : *next.largest - *total.largest);
+    const float keep = is_larger ? factor : 1.0f, take = is_larger ? 1.0f : factor;
+    if (is_larger) *total.largest = *next.largest;
+    *total.sum = *total.sum * keep + *next.sum * take;
+    for (int d = 0; d < padded_dim; d += V::kLanes) {
+      const F kept = V::mul(V::load(total.acc + d), V::set1(keep));
+      V::store(total.acc + d, V::fma(V::load(next.acc + d), V::set1(take), kept));
+    }
+  }
+
+  static void prepare_queries(const AttentionArgs& a, const Scratch& scratch) {
+    for (int r = 0; r < a.num_rows; ++r) {
+      float* q = scratch.q + r * a.padded_dim;
+      for (int d = 0; d < a.head_dim; ++d) q[d] = a.q[r][d] * a.scale;
+      for (int d = a.head_dim; d < a.padded_dim; ++d) q[d] = 0.0f;
+    }
+    if (!a.is_q8) return;
+    for_rows(a.num_rows, [&]<int kRows>(int first) {
+      for (int r = 0; r < kRows; ++r) {
+        Quantizer<V>::run(scratch.q + (first + r) * a.padded_dim, 0, a.padded_dim / kBlockColumns,
+                          scratch.tiles + first * tile_bytes<1>(a.padded_dim), r, kRows,
+                          ActivationForm::kCodes16);
+      }
+    });
+  }
+
+  // One chunk of keys [first, end): its results go to `acc`, `largest` and `sum`.
+  static void attend_chunk(const AttentionArgs& a, const Scratch& scratch, int first, int end,
+                           float* acc, float* largest, float* sum) {
+    for (int key = first; key < end; key += kCacheBlock) {
+      const uint8_t* block = block_of(a, key);
+      for_rows(a.num_rows, [&]<int kRows>(int r) {
+        float* scores = scratch.scores + r * kAttentionChunk + key - first;
+        if (a.is_q8) {
+          score_q8<kRows>(scratch.tiles + r * tile_bytes<1>(a.padded_dim), a.padded_dim, block,
+                          scores);
+        } else {
+          score_f16<kRows>(scratch.q + r * a.padded_dim, a.padded_dim, block, scores);
+        }
+      });
+    }
+    for (int r = 0; r < a.num_rows; ++r) {
+      softmax_row(a, r, first, end, scratch.scores + r * kAttentionChunk, largest + r, sum + r);
+    }
+    for_rows(a.num_rows, [&]<int kRows>(int r) {
+      add_values<kRows>(a, first, end, scratch.scores + r * kAttentionChunk,
+                        acc + r * a.padded_dim);
+    });
   }
 
   static void attend(const AttentionArgs& a) {
-    float* q = a.scratch;
-    float* scores = q + kAttentionRows * a.padded_dim;
-    for (int r = 0; r < a.num_rows; ++r) {
-      for (int d = 0; d < a.head_dim; ++d) q[r * a.padded_dim + d] = a.q[r][d] * a.scale;
-      for (int d = a.head_dim; d < a.padded_dim; ++d) q[r * a.padded_dim + d] = 0.0f;
-      for (int d = 0; d < a.padded_dim; ++d) a.acc[r * a.padded_dim + d] = 0.0f;
-      a.largest[r] = -1.0e38f;
-      a.sum[r] = 0.0f;
-    }
-    for (int first = a.begin; first < a.end; first += kAttentionChunk) {
-      const int end = a.end - first < kAttentionChunk ? a.end : first + kAttentionChunk;
-      for (int key = first; key < end; key += kCacheBlock) {
-        const uint16_t* keys =
-            a.cache + static_cast<size_t>(a.block_table[key / kCacheBlock]) * a.block_stride;
-        for_rows(a.num_rows, [&]<int kRows>(int r) {
-          score_block<kRows>(q + r * a.padded_dim, a.padded_dim, keys,
-                             scores + r * kAttentionChunk + key - first);
-        });
+    const Scratch scratch(a);
+    prepare_queries(a, scratch);
+    for (int first = a.begin; first < a.end;) {
+      const int next = (first / kAttentionChunk + 1) * kAttentionChunk;
+      const int end = a.end < next ? a.end : next;
+      if (first == a.begin) {
+        attend_chunk(a, scratch, first, end, a.acc, a.largest, a.sum);
+      } else {
+        float largest[kAttentionRows], sum[kAttentionRows];
+        attend_chunk(a, scratch, first, end, scratch.acc, largest, sum);
+        for (int r = 0; r < a.num_rows; ++r) {
+          const auto at = static_cast<ptrdiff_t>(r) * a.padded_dim;
+          fold({scratch.acc + at, largest + r, sum + r}, a.padded_dim,
+               {a.acc + at, a.largest + r, a.sum + r});
+        }
       }
-      for (int r = 0; r < a.num_rows; ++r) {
-        softmax_row(a, r, first, end, scores + r * kAttentionChunk);
-      }
-      for_rows(a.num_rows, [&]<int kRows>(int r) {
-        add_values_of_rows<kRows>(a, first, end, scores + r * kAttentionChunk,
-                                  a.acc + r * a.padded_dim);
-      });
+      first = end;
     }
-  }
-
-  static void merge(const float* const* acc, const float* largest, const float* sum, int num_parts,
-                    float* out, int head_dim) {
-    float best = largest[0];
-    for (int i = 1; i < num_parts; ++i) best = largest[i] > best ? largest[i] : best;
-    for (int d = 0; d < head_dim; ++d) out[d] = 0.0f;
-    float total = 0.0f;
-    for (int i = 0; i < num_parts; ++i) {
-      alignas(64) float factor[V::kLanes];
-      V::store(factor, Math<V>::exp(V::set1(largest[i] - best)));
-      total += sum[i] * factor[0];
-      for (int d = 0; d < head_dim; ++d) out[d] += acc[i][d] * factor[0];
-    }
-    const float inverse = 1.0f / total;
-    for (int d = 0; d < head_dim; ++d) out[d] *= inverse;
   }
 };
 

@@ -55,7 +55,7 @@ class CpuBackend final : public Backend {
       throw Error(ErrorCode::kInvalidArgument, "a cache needs at least one block");
     cache_.allocate(num_blocks);
   }
-  std::span<float> forward(const Batch& batch) override;
+  StepOutput forward(const Batch& batch) override;
   MemoryUse memory() const override {
     return {weights_.size_bytes(), cache_.size_bytes(),
             workspace_.size() + attention_.workspace_bytes()};
@@ -66,6 +66,7 @@ class CpuBackend final : public Backend {
   struct LinearInput {
     Activations codes, floats;
     bool needs_codes = false, needs_floats = false;
+    int rows = 0;  // that are read: the head leaves out the last ones
   };
 
   void plan_workspace();
@@ -84,8 +85,7 @@ class CpuBackend final : public Backend {
   void run(const SoftCap& op, const Linear* reader, int member);
 
   int num_rows(BufferId id) const {
-    const bool is_tokens = program_.buffers[static_cast<size_t>(id)].rows == RowKind::kTokens;
-    return static_cast<int>(is_tokens ? batch_->tokens.size() : batch_->logit_rows.size());
+    return static_cast<int>(count_rows(program_.buffers[static_cast<size_t>(id)].rows, *batch_));
   }
   int width(BufferId id) const { return program_.buffers[static_cast<size_t>(id)].width; }
   float* row(BufferId id, int index) const {
@@ -159,8 +159,7 @@ void CpuBackend::plan_workspace() {
   };
   std::vector<size_t> buffer_places, rope_places;
   for (const Buffer& buffer : program_.buffers) {
-    const size_t rows =
-        buffer.rows == RowKind::kTokens ? max_tokens : static_cast<size_t>(options_.max_logit_rows);
+    const auto rows = static_cast<size_t>(max_rows(buffer.rows, options_));
     buffer_places.push_back(reserve(rows * static_cast<size_t>(buffer.width) * sizeof(float)));
   }
   for (const Rope& rope : program_.ropes) {
@@ -171,9 +170,7 @@ void CpuBackend::plan_workspace() {
     const auto* linear = std::get_if<Linear>(&op);
     if (!linear) continue;
     const Buffer& in = program_.buffers[static_cast<size_t>(linear->in)];
-    const int rows =
-        in.rows == RowKind::kTokens ? options_.max_batch_tokens : options_.max_logit_rows;
-    input_bytes = std::max(input_bytes, activation_bytes(rows, in.width));
+    input_bytes = std::max(input_bytes, activation_bytes(max_rows(in.rows, options_), in.width));
   }
   const size_t codes = reserve(input_bytes), floats = reserve(input_bytes);
   const size_t scratch =
@@ -196,12 +193,17 @@ void CpuBackend::plan_workspace() {
   });
 }
 
-std::span<float> CpuBackend::forward(const Batch& batch) {
+StepOutput CpuBackend::forward(const Batch& batch) {
   check_batch(batch, program_, options_, cache_.num_blocks());
   prepare(batch);
   team_.run([this](int member) { walk(member); });
-  return {row(program_.logits, 0),
-          batch.logit_rows.size() * static_cast<size_t>(program_.vocab_size)};
+  const auto floats = [this](size_t rows, BufferId id) {
+    return rows * static_cast<size_t>(width(id));
+  };
+  const size_t num_logit_rows = batch.logit_rows.size();
+  return {{row(program_.logits, 0), floats(num_logit_rows, program_.logits)},
+          {row(program_.hidden, static_cast<int>(num_logit_rows)),
+           floats(batch.embedding_rows.size(), program_.hidden)}};
 }
 
 void CpuBackend::prepare(const Batch& batch) {
@@ -282,7 +284,8 @@ void CpuBackend::run(const RmsNorm& op, const Linear* reader, int) {
 
 CpuBackend::LinearInput CpuBackend::input_of(const Linear& op) const {
   LinearInput input;
-  const int rows = num_rows(op.in), blocks = width(op.in) / kBlockColumns;
+  const int rows = num_rows(op.parts.front().out), blocks = width(op.in) / kBlockColumns;
+  input.rows = rows;
   for (const LinearPart& part : op.parts) {
     const PackedMatrix& matrix = weights_.matrix(part.weight);
     const ActivationForm form = activation_form(kernels_, matrix, rows);
@@ -299,6 +302,7 @@ CpuBackend::LinearInput CpuBackend::input_of(const Linear& op) const {
 
 void CpuBackend::quantize(const LinearInput& input, BufferId in, int index, int first_column,
                           int end_column) const {
+  if (index >= input.rows) return;
   const int first = first_column / kBlockColumns, end = end_column / kBlockColumns;
   if (input.needs_codes) quantize_row(kernels_, input.codes, index, row(in, index), first, end);
   if (input.needs_floats) quantize_row(kernels_, input.floats, index, row(in, index), first, end);
@@ -407,7 +411,7 @@ void CpuBackend::run(const GatedActivation& op, const Linear* reader, int) {
 
 void CpuBackend::run(const GatherRows& op, const Linear*, int) {
   for (int i = team_.take_chunk(); i < num_rows(op.out); i = team_.take_chunk()) {
-    const float* from = row(op.in, batch_->logit_rows[static_cast<size_t>(i)]);
+    const float* from = row(op.in, batch_->output_row(static_cast<size_t>(i)));
     std::copy(from, from + width(op.in), row(op.out, i));
   }
   team_.barrier();

@@ -19,8 +19,9 @@ constexpr Kernels kernels_of(const char* name) {
           Ops<V>::soft_cap,
           Ops<V>::rotate,
           Ops<V>::to_f16,
+          Ops<V>::to_q8,
           AttentionKernel<V>::attend,
-          AttentionKernel<V>::merge};
+          AttentionKernel<V>::fold};
 }
 
 }  // namespace sluice::backend::cpu

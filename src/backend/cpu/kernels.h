@@ -71,20 +71,24 @@ struct PanelArgs {
   bool accumulate;  // add to them
 };
 
-// Attention of up to kAttentionRows queries that share a kv head, over a range of its keys.
+// Attention of up to kAttentionRows queries that share a kv head, over a range of its keys
+// (attention_kernels.h).
 inline constexpr int kAttentionRows = 16;
-inline constexpr int kAttentionChunk = 256;  // keys between two rescalings
+// Keys of one softmax. Chunks start at multiples of this position, whoever asks: so a row's result
+// depends on its own keys alone, and not on its neighbours or on how the work is cut.
+inline constexpr int kAttentionChunk = 256;
 struct AttentionArgs {
   int num_rows;
   const float* q[kAttentionRows];    // [head_dim]
   int32_t position[kAttentionRows];  // a row sees the keys up to its position,
   int32_t window;                    // and no more than that many of them (0: all)
-  const uint16_t* cache;             // of the layer and kv head: block 0
-  size_t block_stride;               // in f16 elements
+  const std::byte* cache;            // of the layer and kv head: block 0
+  size_t block_stride;               // bytes
   const int32_t* block_table;
   int32_t begin, end;  // keys; begin is a multiple of the block's tokens
   int head_dim;
-  int padded_dim;  // head_dim rounded up to 16
+  int padded_dim;  // as the cache stores it: a multiple of 16 (f16) or 32 (q8_0)
+  bool is_q8;
   float scale;
   // Results: acc [num_rows, padded_dim] not yet divided by sum, and for each row the largest score
   // and the sum of the exponentials.
@@ -93,9 +97,17 @@ struct AttentionArgs {
   float* sum;
   float* scratch;  // attention_scratch_floats(padded_dim)
 };
+// Queries, their rounded form (at most as large), scores, and what one chunk gives.
 constexpr size_t attention_scratch_floats(int padded_dim) {
-  return static_cast<size_t>(kAttentionRows) * (static_cast<size_t>(padded_dim) + kAttentionChunk);
+  return static_cast<size_t>(kAttentionRows) *
+         (size_t{3} * static_cast<size_t>(padded_dim) + kAttentionChunk);
 }
+// What a range of keys gave one row.
+struct AttentionPart {
+  float* acc;  // [padded_dim]
+  float* largest;
+  float* sum;
+};
 
 struct Kernels {
   const char* name;
@@ -115,10 +127,12 @@ struct Kernels {
   void (*rotate)(float* x, const float* cosines, const float* sines, int num_pairs,
                  bool is_interleaved);
   void (*to_f16)(const float* x, uint16_t* out, int count);  // count: multiple of 16
+  // Rounds 32 numbers to scale * code, codes from -127 to 127; returns the scale, an f16.
+  uint16_t (*to_q8)(const float* x, uint8_t* codes);
   void (*attend)(const AttentionArgs& args);
-  // out[i] = sum of parts weighted: parts of one row of a split attention, merged and divided.
-  void (*merge)(const float* const* acc, const float* largest, const float* sum, int num_parts,
-                float* out, int head_dim);
+  // Adds what the next range of keys gave to what those before it gave. attend() folds chunk by
+  // chunk in the same way: in order, the result is the same to the last bit.
+  void (*fold)(const AttentionPart& next, int padded_dim, const AttentionPart& total);
   // Null without a matrix unit.
   DecodePanel (*panel_decoder)(quant::Type type) = nullptr;
   void (*multiply_panel)(const PanelArgs& args) = nullptr;

@@ -124,6 +124,26 @@ struct Ops {
   static void to_f16(const float* x, uint16_t* out, int count) {
     for (int i = 0; i < count; i += V::kLanes) V::store_f16(out + i, V::load(x + i));
   }
+
+  static uint16_t to_q8(const float* x, uint8_t* codes) {
+    F size = V::zero();
+    for (int i = 0; i < kBlockColumns; i += V::kLanes) {
+      const F v = V::load(x + i);
+      size = V::max(size, V::max(v, V::sub(V::zero(), v)));
+    }
+    uint16_t halves[V::kLanes];
+    V::store_f16(halves, V::set1(V::largest(size) / 127.0f));
+    alignas(64) float scale[V::kLanes];
+    V::store(scale, V::load_f16(halves));
+    const float inverse = scale[0] > 0 ? 1.0f / scale[0] : 0.0f;
+    for (int i = 0; i < kBlockColumns; i += V::kLanes) {
+      // min and max return their second operand for a NaN: it must not reach the conversion.
+      F v = V::mul(V::load(x + i), V::set1(inverse));
+      v = V::min(V::max(v, V::set1(-127.0f)), V::set1(127.0f));
+      V::store_u8(codes + i, V::to_int(v));
+    }
+    return halves[0];
+  }
 };
 
 }  // namespace sluice::backend::cpu

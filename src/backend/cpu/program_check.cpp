@@ -30,7 +30,10 @@ class Checker {
       const Weight& matrix = weight(part.weight);
       width(op.in, matrix.columns);
       width(part.out, matrix.rows);
-      same_rows(op.in, part.out);
+      const bool is_head =
+          buffer(op.in).rows == RowKind::kOutputs && buffer(part.out).rows == RowKind::kLogits;
+      if (!is_head) same_rows(op.in, part.out);
+      same_rows(op.parts.front().out, part.out);
       if (part.out == op.in) fail(matrix.name + " writes the buffer it reads");
       if (part.bias != kNoWeight && weight(part.bias).columns != matrix.rows) {
         fail(weight(part.bias).name + " does not fit " + matrix.name);
@@ -67,8 +70,8 @@ class Checker {
   }
   void operator()(const GatherRows& op) const {
     width(op.out, buffer(op.in).width);
-    if (buffer(op.in).rows != RowKind::kTokens || buffer(op.out).rows != RowKind::kLogits) {
-      fail("rows are gathered from tokens to logit rows only");
+    if (buffer(op.in).rows != RowKind::kTokens || buffer(op.out).rows != RowKind::kOutputs) {
+      fail("rows are gathered from tokens to output rows only");
     }
   }
   void operator()(const SoftCap& op) const {
@@ -93,7 +96,7 @@ class Checker {
     }
   }
   void same_rows(BufferId a, BufferId b) const {
-    if (buffer(a).rows != buffer(b).rows) fail("token rows mixed with logit rows");
+    if (buffer(a).rows != buffer(b).rows) fail("rows of different kinds mixed");
   }
   void layer(int index) const {
     if (index < 0 || index >= program_.num_layers) fail("no such layer");
@@ -119,7 +122,8 @@ void check_heads(const Program& program) {
 }  // namespace
 
 void check_program(const Program& program, const LoadOptions& options) {
-  if (options.max_batch_tokens < 1 || options.max_logit_rows < 1) {
+  if (options.max_batch_tokens < 1 || options.max_logit_rows < 1 ||
+      options.max_embedding_rows < 0) {
     throw Error(ErrorCode::kInvalidArgument,
                 "max_batch_tokens and max_logit_rows must be positive");
   }
@@ -140,6 +144,9 @@ void check_program(const Program& program, const LoadOptions& options) {
   const Checker checker(program);
   for (const Op& op : program.ops) std::visit(checker, op);
   const Buffer& logits = checker.buffer(program.logits);
+  if (checker.buffer(program.hidden).rows != RowKind::kOutputs) {
+    fail("the hidden states are not in a buffer of output rows");
+  }
   if (logits.rows != RowKind::kLogits || logits.width != program.vocab_size) {
     fail("the logits' buffer does not have the vocabulary's width");
   }

@@ -71,8 +71,7 @@ class ReferenceBackend final : public Backend {
     options_ = options;
     buffers_.clear();
     for (const Buffer& buffer : program_.buffers) {
-      const int rows =
-          buffer.rows == RowKind::kTokens ? options.max_batch_tokens : options.max_logit_rows;
+      const int rows = max_rows(buffer.rows, options);
       buffers_.emplace_back(static_cast<size_t>(buffer.width) * static_cast<size_t>(rows));
     }
     vectors_.clear();
@@ -95,14 +94,16 @@ class ReferenceBackend final : public Backend {
     values_ = keys_;
   }
 
-  std::span<float> forward(const Batch& batch) override {
+  StepOutput forward(const Batch& batch) override {
     check_batch(batch, program_, options_, num_blocks_);
     batch_ = &batch;
     for (const Op& op : program_.ops) {
       std::visit([this](const auto& typed) { run(typed); }, op);
     }
-    return std::span(data(program_.logits),
-                     batch.logit_rows.size() * static_cast<size_t>(program_.vocab_size));
+    const size_t num_logit_rows = batch.logit_rows.size();
+    return {{data(program_.logits), num_logit_rows * width(program_.logits)},
+            {row(program_.hidden, num_logit_rows),
+             batch.embedding_rows.size() * width(program_.hidden)}};
   }
 
   MemoryUse memory() const override {
@@ -120,9 +121,7 @@ class ReferenceBackend final : public Backend {
     return static_cast<size_t>(program_.buffers[static_cast<size_t>(id)].width);
   }
   size_t num_rows(BufferId id) const {
-    return program_.buffers[static_cast<size_t>(id)].rows == RowKind::kTokens
-               ? batch_->tokens.size()
-               : batch_->logit_rows.size();
+    return count_rows(program_.buffers[static_cast<size_t>(id)].rows, *batch_);
   }
   const Weight& weight(WeightId id) const { return program_.weights[static_cast<size_t>(id)]; }
   const float* vector(WeightId id) const { return vectors_[static_cast<size_t>(id)].data(); }
@@ -184,12 +183,12 @@ class ReferenceBackend final : public Backend {
 
   void run_part(BufferId in, const LinearPart& part) {
     const Weight& matrix = weight(part.weight);
-    const size_t rows_in = num_rows(in);
-    if (rows_in == 0) return;
+    const size_t rows = num_rows(part.out);
+    if (rows == 0) return;
     parallel_for(matrix.rows, [&](int64_t r) {
       const std::vector<float> values = dequantized_rows(matrix, r, 1);
       const float bias = part.bias == kNoWeight ? 0.0f : vector(part.bias)[r];
-      for (size_t t = 0; t < rows_in; ++t) {
+      for (size_t t = 0; t < rows; ++t) {
         const float result = dot(values.data(), row(in, t), matrix.columns) + bias;
         float& out = row(part.out, t)[r];
         out = part.accumulate ? out + result : result;
@@ -285,8 +284,8 @@ class ReferenceBackend final : public Backend {
   }
 
   void run(const GatherRows& op) {
-    for (size_t i = 0; i < batch_->logit_rows.size(); ++i) {
-      std::copy_n(row(op.in, static_cast<size_t>(batch_->logit_rows[i])), width(op.in),
+    for (size_t i = 0; i < batch_->num_output_rows(); ++i) {
+      std::copy_n(row(op.in, static_cast<size_t>(batch_->output_row(i))), width(op.in),
                   row(op.out, i));
     }
   }
