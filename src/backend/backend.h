@@ -21,6 +21,11 @@ constexpr int64_t blocks_for_tokens(int64_t num_tokens) {
   return (num_tokens + kBlockTokens - 1) / kBlockTokens;
 }
 
+// A step of at most kExactRows tokens, in which a sequence has several, gives each of them bit for
+// bit the logits that a step of single tokens of at most kExactSequences sequences would.
+inline constexpr int kExactRows = 8;
+inline constexpr int kExactSequences = 4;
+
 // One sequence's part of a step: a decode step (one token) or a chunk of its prompt.
 struct BatchSequence {
   int first_token = 0;                   // where its tokens start in Batch::tokens

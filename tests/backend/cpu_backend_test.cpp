@@ -3,166 +3,14 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
-#include <numeric>
 
 #include "backend/backend.h"
 #include "backend/cpu_test_util.h"
+#include "backend/tiny_model.h"
 #include "base/error.h"
 
 namespace sluice::backend {
 namespace {
-
-using quant::Type;
-
-// A small decoder with everything an architecture may ask for.
-struct TinyShape {
-  Type type = Type::kQ4_0;
-  int num_layers = 2, num_heads = 8, num_kv_heads = 2, head_dim = 32;
-  int ffn = 512, vocab = 200;
-  int window = 0;  // of every second layer
-  bool is_interleaved = false, has_qk_norm = false, has_bias = false, has_post_norms = false;
-  float soft_cap = 0.0f;
-  Activation activation = Activation::kSilu;
-};
-
-class TinyModel {
- public:
-  TinyModel(const TinyShape& shape, uint32_t seed) : shape_(shape), random_(seed) { build(); }
-
-  const Program& program() const { return program_; }
-
- private:
-  int add(Type type, int columns, int rows, float size, float offset = 0.0f) {
-    storage_.push_back(std::make_unique<std::vector<std::byte>>());
-    auto& bytes = *storage_.back();
-    if (type == Type::kF32) {
-      std::vector<float> values = cpu::random_floats(
-          static_cast<size_t>(columns) * static_cast<size_t>(rows), random_, size);
-      for (float& value : values) value += offset;
-      bytes.resize(values.size() * 4);
-      std::memcpy(bytes.data(), values.data(), bytes.size());
-    } else {
-      bytes = cpu::random_tensor(type, int64_t{columns} * rows, random_, size);
-    }
-    const auto id = static_cast<int>(program_.weights.size());
-    program_.weights.push_back({"weight." + std::to_string(id), type, columns, rows, bytes});
-    return id;
-  }
-  int norm(int columns) { return add(Type::kF32, columns, 1, 0.1f, 1.0f); }
-  int matrix(int columns, int rows) {
-    const float size = shape_.type == Type::kF32 ? 1.0f : 2.5f;  // normal and uniform values
-    return add(shape_.type, columns, rows, size / std::sqrt(static_cast<float>(columns)));
-  }
-  int buffer(int width, RowKind rows = RowKind::kTokens) {
-    program_.buffers.push_back({width, rows});
-    return static_cast<int>(program_.buffers.size()) - 1;
-  }
-
-  void build() {
-    const TinyShape& s = shape_;
-    Program& p = program_;
-    p.num_layers = s.num_layers;
-    p.num_heads = s.num_heads;
-    p.num_kv_heads = s.num_kv_heads;
-    p.head_dim = s.head_dim;
-    p.vocab_size = s.vocab;
-    const int embedding = 256, q_width = s.num_heads * s.head_dim,
-              kv_width = s.num_kv_heads * s.head_dim;
-    const int x = buffer(embedding), h = buffer(embedding), q = buffer(q_width),
-              k = buffer(kv_width), v = buffer(kv_width), a = buffer(q_width), gate = buffer(s.ffn),
-              up = buffer(s.ffn), last = buffer(embedding, RowKind::kOutputs),
-              normed = buffer(embedding, RowKind::kOutputs),
-              logits = buffer(s.vocab, RowKind::kLogits);
-    p.logits = logits;
-    p.hidden = normed;
-    Rope rope{{}, s.is_interleaved};
-    for (int i = 0; i < s.head_dim / 2; ++i) {
-      rope.inverse_frequency.push_back(
-          std::pow(10000.0f, -2.0f * static_cast<float>(i) / static_cast<float>(s.head_dim)));
-    }
-    p.ropes = {rope};
-    const int table = add(s.type, embedding, s.vocab, 1.0f);
-    p.ops.push_back(Embed{table, x, 1.5f});
-    for (int layer = 0; layer < s.num_layers; ++layer) {
-      p.ops.push_back(RmsNorm{x, norm(embedding), h, 1e-5f, false});
-      const auto bias = [&](int rows) {
-        return s.has_bias ? add(Type::kF32, rows, 1, 0.2f) : kNoWeight;
-      };
-      p.ops.push_back(Linear{h,
-                             {{matrix(embedding, q_width), bias(q_width), q, false},
-                              {matrix(embedding, kv_width), bias(kv_width), k, false},
-                              {matrix(embedding, kv_width), kNoWeight, v, false}}});
-      const int q_norm = s.has_qk_norm ? norm(s.head_dim) : kNoWeight;
-      const int k_norm = s.has_qk_norm ? norm(s.head_dim) : kNoWeight;
-      p.ops.push_back(RopeStore{q, k, v, layer, 0, q_norm, k_norm, 1e-6f});
-      p.ops.push_back(Attention{q, a, layer, 1.0f / std::sqrt(static_cast<float>(s.head_dim)),
-                                layer % 2 == 1 ? s.window : 0});
-      add_output(a, q_width, x, h);
-      p.ops.push_back(RmsNorm{x, norm(embedding), h, 1e-5f, false});
-      p.ops.push_back(Linear{h,
-                             {{matrix(embedding, s.ffn), kNoWeight, gate, false},
-                              {matrix(embedding, s.ffn), kNoWeight, up, false}}});
-      p.ops.push_back(GatedActivation{gate, up, gate, s.activation});
-      add_output(gate, s.ffn, x, h);
-    }
-    p.ops.push_back(GatherRows{x, last});
-    p.ops.push_back(RmsNorm{last, norm(embedding), normed, 1e-5f, false});
-    p.ops.push_back(Linear{normed, {{table, kNoWeight, logits, false}}});
-    if (s.soft_cap > 0) p.ops.push_back(SoftCap{logits, s.soft_cap});
-  }
-
-  // x += in * matrix^T, through a norm of its own if the shape says so.
-  void add_output(int in, int columns, int x, int h) {
-    const bool direct = !shape_.has_post_norms;
-    program_.ops.push_back(Linear{in, {{matrix(columns, 256), kNoWeight, direct ? x : h, direct}}});
-    if (!direct) program_.ops.push_back(RmsNorm{h, norm(256), x, 1e-5f, true});
-  }
-
-  TinyShape shape_;
-  std::mt19937 random_;
-  Program program_;
-  std::vector<std::unique_ptr<std::vector<std::byte>>> storage_;
-};
-
-constexpr int kNumBlocks = 64;
-
-// Sequences with shuffled block tables, advanced in steps of the given sizes.
-class Steps {
- public:
-  Steps(int num_sequences, int vocab, uint32_t seed) : random_(seed), vocab_(vocab) {
-    std::vector<int32_t> blocks(kNumBlocks);
-    std::iota(blocks.begin(), blocks.end(), 0);
-    std::shuffle(blocks.begin(), blocks.end(), random_);
-    const size_t each = kNumBlocks / static_cast<size_t>(num_sequences);
-    for (size_t s = 0; s < static_cast<size_t>(num_sequences); ++s) {
-      tables_.emplace_back(blocks.begin() + static_cast<ptrdiff_t>(s * each),
-                           blocks.begin() + static_cast<ptrdiff_t>((s + 1) * each));
-    }
-    cached_.assign(static_cast<size_t>(num_sequences), 0);
-  }
-
-  // sizes[s] tokens of sequence s; logits of every row or only of the last of each sequence.
-  Batch next(const std::vector<int>& sizes, bool all_logits) {
-    Batch batch;
-    for (size_t s = 0; s < sizes.size(); ++s) {
-      if (sizes[s] == 0) continue;
-      const int first = static_cast<int>(batch.tokens.size());
-      for (int i = 0; i < sizes[s]; ++i) {
-        batch.tokens.push_back(static_cast<int32_t>(random_() % static_cast<unsigned>(vocab_)));
-        if (all_logits || i + 1 == sizes[s]) batch.logit_rows.push_back(first + i);
-      }
-      batch.sequences.push_back({first, sizes[s], cached_[s], tables_[s]});
-      cached_[s] += sizes[s];
-    }
-    return batch;
-  }
-
- private:
-  std::mt19937 random_;
-  int vocab_;
-  std::vector<std::vector<int32_t>> tables_;
-  std::vector<int> cached_;
-};
 
 class CpuBackendOn : public testing::TestWithParam<std::string> {
  protected:
@@ -178,12 +26,14 @@ class CpuBackendOn : public testing::TestWithParam<std::string> {
   // Runs the same steps here and on the reference; returns the relative error of each step's
   // logits.
   std::vector<double> errors(const TinyShape& shape, const std::vector<std::vector<int>>& steps,
-                             int threads = 2) {
+                             int threads = 2, CacheType cache = CacheType::kF16) {
     const TinyModel model(shape, 7);
     auto reference = make_reference_backend(1);
     auto backend = make(threads);
     for (Backend* b : {reference.get(), backend.get()}) {
-      b->load(model.program(), options());
+      LoadOptions with_cache = options();
+      with_cache.cache_type = cache;
+      b->load(model.program(), with_cache);
       b->allocate_cache(kNumBlocks);
     }
     Steps sequences(static_cast<int>(steps.front().size()), shape.vocab, 11);
@@ -260,6 +110,58 @@ TEST_P(CpuBackendOn, HeadShapes) {
   }
 }
 
+TEST_P(CpuBackendOn, CacheInBytesStaysNearTheReference) {
+  struct Heads {
+    int heads, kv_heads, dim;
+  };
+  // Whole blocks of 32, halves, and what is not a whole vector either.
+  for (const Heads& h : {Heads{8, 2, 64}, Heads{20, 1, 32}, Heads{2, 2, 48}, Heads{4, 2, 40}}) {
+    SCOPED_TRACE(std::to_string(h.heads) + "/" + std::to_string(h.kv_heads) + " x " +
+                 std::to_string(h.dim));
+    TinyShape shape;
+    shape.type = Type::kF32;
+    shape.num_heads = h.heads;
+    shape.num_kv_heads = h.kv_heads;
+    shape.head_dim = h.dim;
+    shape.window = 37;
+    const std::vector<std::vector<int>> steps = {{100, 2}, {28, 16}, {1, 1}, {9, 3}};
+    for (double error : errors(shape, steps, 2, CacheType::kQ8_0)) EXPECT_LT(error, 1.2e-2);
+  }
+}
+
+TEST_P(CpuBackendOn, CacheInBytesIsSmallerAndReadsSharedBlocks) {
+  const TinyModel model(TinyShape{}, 3);
+  LoadOptions o = options();
+  auto wide = make(), narrow = make();
+  wide->load(model.program(), o);
+  o.cache_type = CacheType::kQ8_0;
+  narrow->load(model.program(), o);
+  EXPECT_EQ(narrow->cache_block_bytes() * 16, wide->cache_block_bytes() * 9);
+  wide->allocate_cache(kNumBlocks);
+  narrow->allocate_cache(kNumBlocks);
+  // A second sequence starts from the first one's two full blocks.
+  Batch first, second;
+  const std::vector<int32_t> tables[2] = {{7, 3, 5}, {7, 3, 9}};
+  for (int i = 0; i < 40; ++i) first.tokens.push_back(i);
+  first.sequences.push_back({0, 40, 0, tables[0]});
+  second.tokens = {32, 33, 34};
+  second.sequences.push_back({0, 3, 32, tables[1]});
+  second.logit_rows = {2};
+  std::vector<float> logits[2];
+  for (Backend* backend : {wide.get(), narrow.get()}) {
+    backend->forward(first);
+    const std::span<float> got = backend->forward(second).logits;
+    logits[backend == narrow.get()].assign(got.begin(), got.end());
+  }
+  double difference = 0, size = 0;
+  for (size_t i = 0; i < logits[0].size(); ++i) {
+    difference += std::pow(double{logits[0][i]} - logits[1][i], 2);
+    size += std::pow(double{logits[0][i]}, 2);
+  }
+  EXPECT_GT(difference, 0.0);
+  EXPECT_LT(std::sqrt(difference / size), 1.2e-2);
+}
+
 TEST_P(CpuBackendOn, LongSequencesSplitOverKeys) {
   TinyShape shape;
   shape.type = Type::kF32;
@@ -272,6 +174,7 @@ TEST_P(CpuBackendOn, LongSequencesSplitOverKeys) {
   const std::vector<std::vector<int>> steps = {{128}, {128}, {128}, {128}, {60}, {1}, {5}};
   for (int threads : {1, 2}) {
     for (double error : errors(shape, steps, threads)) EXPECT_LT(error, 1e-3);
+    for (double error : errors(shape, steps, threads, CacheType::kQ8_0)) EXPECT_LT(error, 1.2e-2);
   }
 }
 

@@ -10,10 +10,33 @@ static_assert(kCacheBlock == kBlockTokens);
 
 namespace {
 
-constexpr int kFewestKeys = 256;  // in a part of a split task; less is not worth the merge
-constexpr int kMostParts = 64;
+// Where an attend() call's results lie.
+void set_results(AttentionArgs& args, float* results) {
+  args.acc = results;
+  args.largest = results + args.num_rows * args.padded_dim;
+  args.sum = args.largest + args.num_rows;
+}
+
+size_t result_floats(int num_rows, int padded_dim) {
+  return static_cast<size_t>(num_rows) * (static_cast<size_t>(padded_dim) + 2);
+}
+
+// Narrows the keys of a task to its `part`-th chunk; to none beyond the last.
+void take_part(AttentionArgs& args, int part) {
+  const int chunk = args.begin / kAttentionChunk + part;
+  const int end = std::min(args.end, (chunk + 1) * kAttentionChunk);
+  args.begin = std::max(args.begin, chunk * kAttentionChunk);
+  args.end = std::max(args.begin, end);
+}
 
 }  // namespace
+
+KvCache::KvCache(int num_layers, int num_kv_heads, int head_dim, bool is_q8) noexcept
+    : num_layers_(num_layers), num_kv_heads_(num_kv_heads), head_dim_(head_dim), is_q8_(is_q8) {
+  const int unit = is_q8 ? kBlockColumns : 16;
+  padded_dim_ = (head_dim + unit - 1) / unit * unit;
+  half_bytes_ = cache_half_bytes(padded_dim_, is_q8);
+}
 
 void KvCache::allocate(int num_blocks) {
   memory_ = HugeBuffer();  // first, so that old and new need not fit together
@@ -22,43 +45,74 @@ void KvCache::allocate(int num_blocks) {
   num_blocks_ = num_blocks;
 }
 
-uint16_t* KvCache::head(int layer, int kv_head) const {
+std::byte* KvCache::head(int layer, int kv_head) const {
   const size_t index = static_cast<size_t>(layer) * static_cast<size_t>(num_kv_heads_) +
                        static_cast<size_t>(kv_head);
-  return reinterpret_cast<uint16_t*>(memory_.data()) +
-         index * static_cast<size_t>(num_blocks_) * block_stride();
+  return memory_.data() + index * 2 * half_bytes_;
 }
 
 void KvCache::store(const Kernels& kernels, int layer, int kv_head, int slot, int count,
                     const float* keys, const float* values, size_t stride) const {
-  const int block = slot / kBlockTokens, offset = slot % kBlockTokens;
-  uint16_t* key_block = head(layer, kv_head) + static_cast<size_t>(block) * block_stride();
-  uint16_t* value_rows = key_block + kBlockTokens * padded_dim_ + offset * padded_dim_;
-  for (int d = 0; d < padded_dim_; ++d) {
-    float column[kBlockTokens] = {};
-    uint16_t halves[kBlockTokens];
-    if (d < head_dim_) {
-      for (int t = 0; t < count; ++t)
-        column[t] = keys[static_cast<size_t>(t) * stride + static_cast<size_t>(d)];
+  std::byte* block =
+      head(layer, kv_head) + static_cast<size_t>(slot / kBlockTokens) * block_bytes();
+  const int offset = slot % kBlockTokens;
+  for (int t = 0; t < count; ++t, keys += stride, values += stride) {
+    if (is_q8_) {
+      store_q8(kernels, block, offset + t, keys, values);
+    } else {
+      store_f16(kernels, block, offset + t, keys, values);
     }
-    kernels.to_f16(column, halves, kBlockTokens);
-    std::copy(halves, halves + count, key_block + d * kBlockTokens + offset);
   }
-  const int whole = head_dim_ / 16 * 16;
-  for (int t = 0; t < count; ++t) {
-    const float* from = values + static_cast<size_t>(t) * stride;
-    uint16_t* to = value_rows + t * padded_dim_;
-    kernels.to_f16(from, to, whole);
-    if (whole == padded_dim_) continue;
-    float tail[16] = {};
-    std::copy(from + whole, from + head_dim_, tail);
-    kernels.to_f16(tail, to + whole, 16);
+}
+
+void KvCache::store_f16(const Kernels& kernels, std::byte* block, int offset, const float* key,
+                        const float* value) const {
+  auto* keys = reinterpret_cast<uint16_t*>(block) + offset;
+  auto* values = reinterpret_cast<uint16_t*>(block + half_bytes_) + offset * padded_dim_;
+  for (int first = 0; first < head_dim_; first += 16) {
+    const int count = std::min(16, head_dim_ - first);
+    float rest[16] = {};
+    const bool is_whole = count == 16;
+    uint16_t halves[16];
+    if (!is_whole) std::copy(key + first, key + head_dim_, rest);
+    kernels.to_f16(is_whole ? key + first : rest, halves, 16);
+    for (int d = 0; d < 16; ++d) keys[(first + d) * kBlockTokens] = halves[d];
+    if (!is_whole) std::copy(value + first, value + head_dim_, rest);
+    kernels.to_f16(is_whole ? value + first : rest, values + first, 16);
+  }
+}
+
+void KvCache::store_q8(const Kernels& kernels, std::byte* block, int offset, const float* key,
+                       const float* value) const {
+  auto* keys = reinterpret_cast<uint8_t*>(block);
+  uint8_t* values = keys + half_bytes_;
+  const size_t codes_bytes = static_cast<size_t>(padded_dim_) * kBlockTokens;
+  for (int first = 0; first < head_dim_; first += kBlockColumns) {
+    const int count = std::min(kBlockColumns, head_dim_ - first);
+    const size_t record =
+        codes_bytes + static_cast<size_t>(first / kBlockColumns) * scale_bytes(Scales::kF16Min);
+    auto* key_scale = reinterpret_cast<uint16_t*>(keys + record) + offset;
+    auto* value_scale = reinterpret_cast<uint16_t*>(values + record) + offset;
+    float rest[kBlockColumns] = {};
+    const bool is_whole = count == kBlockColumns;
+    uint8_t codes[kBlockColumns];
+    if (!is_whole) std::copy(key + first, key + head_dim_, rest);
+    kernels.to_q8(is_whole ? key + first : rest, codes, key_scale, key_scale + kBlockTokens);
+    for (int d = 0; d < kBlockColumns; d += 4) {
+      std::copy(codes + d, codes + d + 4, keys + (first + d) * kBlockTokens + offset * 4);
+    }
+    if (!is_whole) std::copy(value + first, value + head_dim_, rest);
+    kernels.to_q8(is_whole ? value + first : rest, values + offset * padded_dim_ + first,
+                  value_scale, value_scale + kBlockTokens);
   }
 }
 
 AttentionPlan::AttentionPlan(int num_heads, int num_kv_heads, int team_size, int max_batch_tokens,
                              int padded_dim)
-    : num_heads_(num_heads), num_kv_heads_(num_kv_heads), team_size_(team_size) {
+    : num_heads_(num_heads),
+      num_kv_heads_(num_kv_heads),
+      team_size_(team_size),
+      padded_dim_(padded_dim) {
   const int shared = num_heads / num_kv_heads;  // query heads a kv head
   heads_per_task_ = std::min(shared, kAttentionRows);
   head_parts_ = (shared + heads_per_task_ - 1) / heads_per_task_;
@@ -70,35 +124,54 @@ AttentionPlan::AttentionPlan(int num_heads, int num_kv_heads, int team_size, int
       break;
     }
   }
-  // Only steps with few tasks are split, into about 4 parts for each member.
+  // Only steps with few tasks are cut by keys.
   max_split_tasks_ = 4 * team_size;
-  result_floats_ = static_cast<size_t>(kAttentionRows) * (static_cast<size_t>(padded_dim) + 2);
+  result_floats_ = result_floats(kAttentionRows, padded_dim);
   scratch_floats_ = attention_scratch_floats(padded_dim) + result_floats_ + 64;
   scratch_ = HugeBuffer(scratch_floats_ * sizeof(float) * static_cast<size_t>(team_size),
                         "attention's workspace");
-  partials_ = HugeBuffer(result_floats_ * sizeof(float) * static_cast<size_t>(2 * max_split_tasks_),
-                         "attention's workspace");
   tiles_.reserve(static_cast<size_t>(max_batch_tokens));
+}
+
+void AttentionPlan::reserve(int64_t num_tokens) {
+  // One decode step of so many tokens, or many rows of shorter ones; what does not fit is not cut.
+  const auto parts = static_cast<size_t>(num_tokens / kAttentionChunk + 2);
+  const auto tasks = static_cast<size_t>(num_kv_heads_ * head_parts_);
+  const size_t one = parts * tasks * result_floats(heads_per_task_, padded_dim_);
+  const size_t most = size_t{16} * static_cast<size_t>(max_split_tasks_) * result_floats_;
+  partials_ = HugeBuffer();
+  if (team_size_ > 1) {
+    partials_ = HugeBuffer(std::max(one, most) * sizeof(float), "attention's workspace");
+  }
 }
 
 size_t AttentionPlan::workspace_bytes() const { return scratch_.size() + partials_.size(); }
 
 void AttentionPlan::begin(const Batch& batch) {
   tiles_.clear();
-  int longest = 0;
+  int longest = 0, most_tokens = 0;
   for (size_t s = 0; s < batch.sequences.size(); ++s) {
     const BatchSequence& sequence = batch.sequences[s];
     longest = std::max(longest, sequence.num_cached + sequence.num_tokens);
+    most_tokens = std::max(most_tokens, std::min(tokens_per_tile_, sequence.num_tokens));
     for (int first = 0; first < sequence.num_tokens; first += tokens_per_tile_) {
       tiles_.push_back(
           {static_cast<int>(s), first, std::min(tokens_per_tile_, sequence.num_tokens - first)});
     }
   }
   num_parts_ = 1;
-  if (team_size_ > 1 && num_tasks() < max_split_tasks_) {
-    const int wanted = (max_split_tasks_ + num_tasks() - 1) / num_tasks();
-    num_parts_ = std::clamp(longest / kFewestKeys, 1, std::min(wanted, kMostParts));
-  }
+  if (num_tasks() >= max_split_tasks_) return;
+  const int parts = (longest + kAttentionChunk - 1) / kAttentionChunk;
+  partial_floats_ = result_floats(most_tokens * heads_per_task_, padded_dim_);
+  const size_t needed = static_cast<size_t>(num_tasks()) * static_cast<size_t>(parts) *
+                        partial_floats_ * sizeof(float);
+  if (needed <= partials_.size()) num_parts_ = parts;
+}
+
+// Parts that a task can have: a window spans fewer chunks than its sequence.
+int AttentionPlan::parts_of(const Operation& op) const {
+  if (op.window == 0) return num_parts_;
+  return std::min(num_parts_, (op.window + tokens_per_tile_) / kAttentionChunk + 2);
 }
 
 AttentionPlan::Task AttentionPlan::task(int index) const {
@@ -112,9 +185,9 @@ AttentionPlan::Task AttentionPlan::task(int index) const {
   return {tile, kv_head, kv_head * shared + first, std::min(heads_per_task_, shared - first)};
 }
 
-float* AttentionPlan::partial(int task, int part) const {
+float* AttentionPlan::partial(int task, int part, int num_parts) const {
   return reinterpret_cast<float*>(partials_.data()) +
-         static_cast<size_t>(task * num_parts_ + part) * result_floats_;
+         static_cast<size_t>(task * num_parts + part) * partial_floats_;
 }
 
 AttentionArgs AttentionPlan::arguments(const Task& task, const Operation& op, const KvCache& cache,
@@ -134,13 +207,14 @@ AttentionArgs AttentionPlan::arguments(const Task& task, const Operation& op, co
   }
   args.window = op.window;
   args.cache = cache.head(op.layer, task.kv_head);
-  args.block_stride = cache.block_stride();
+  args.block_stride = cache.block_bytes();
   args.block_table = sequence.block_table.data();
   const int first_seen = op.window > 0 ? std::max(0, first_position - op.window + 1) : 0;
   args.begin = first_seen / kBlockTokens * kBlockTokens;
   args.end = first_position + task.tile.count;
   args.head_dim = cache.head_dim();
   args.padded_dim = cache.padded_dim();
+  args.is_q8 = cache.is_q8();
   args.scale = op.scale;
   return args;
 }
@@ -155,21 +229,23 @@ void AttentionPlan::write_rows(const AttentionArgs& args, const Operation& op,
   }
 }
 
-void AttentionPlan::merge_rows(int index, const Operation& op, const Kernels& kernels,
-                               const KvCache& cache, const Batch& batch) const {
-  const AttentionArgs args = arguments(task(index), op, cache, batch);
-  const int rows_floats = kAttentionRows * cache.padded_dim();
-  for (int row = 0; row < args.num_rows; ++row) {
-    const float* acc[kMostParts];
-    float largest[kMostParts], sum[kMostParts];
-    for (int part = 0; part < num_parts_; ++part) {
-      const float* results = partial(index, part);
-      acc[part] = results + row * cache.padded_dim();
-      largest[part] = results[rows_floats + row];
-      sum[part] = results[rows_floats + kAttentionRows + row];
+void AttentionPlan::fold_rows(int index, const Operation& op, const Kernels& kernels,
+                              const KvCache& cache, const Batch& batch) const {
+  const int num_parts = parts_of(op);
+  AttentionArgs total = arguments(task(index), op, cache, batch);
+  set_results(total, partial(index, 0, num_parts));
+  for (int part = 1; part < num_parts; ++part) {
+    AttentionArgs next = total;
+    take_part(next, part);
+    if (next.begin == next.end) break;
+    set_results(next, partial(index, part, num_parts));
+    for (int row = 0; row < total.num_rows; ++row) {
+      const int at = row * cache.padded_dim();
+      kernels.fold({next.acc + at, next.largest + row, next.sum + row}, cache.padded_dim(),
+                   {total.acc + at, total.largest + row, total.sum + row});
     }
-    kernels.merge(acc, largest, sum, num_parts_, op.out + (args.q[row] - op.q), cache.head_dim());
   }
+  write_rows(total, op, cache);
 }
 
 void AttentionPlan::run(const Operation& op, const Kernels& kernels, const KvCache& cache,
@@ -177,31 +253,23 @@ void AttentionPlan::run(const Operation& op, const Kernels& kernels, const KvCac
   float* scratch =
       reinterpret_cast<float*>(scratch_.data()) + static_cast<size_t>(member) * scratch_floats_;
   float* own_results = scratch + attention_scratch_floats(cache.padded_dim());
-  const int rows_floats = kAttentionRows * cache.padded_dim();
-  const int tasks = num_tasks();
-  for (int i = team.take_chunk(); i < tasks * num_parts_; i = team.take_chunk()) {
-    const int index = i / num_parts_, part = i % num_parts_;
+  const int tasks = num_tasks(), num_parts = parts_of(op);
+  for (int i = team.take_chunk(); i < tasks * num_parts; i = team.take_chunk()) {
+    const int index = i / num_parts, part = i % num_parts;
     AttentionArgs args = arguments(task(index), op, cache, batch);
-    float* results = num_parts_ > 1 ? partial(index, part) : own_results;
-    args.acc = results;
-    args.largest = results + rows_floats;
-    args.sum = args.largest + kAttentionRows;
     args.scratch = scratch;
-    if (num_parts_ > 1) {
-      const int keys = args.end - args.begin;
-      const int step =
-          (keys + num_parts_ * kBlockTokens - 1) / (num_parts_ * kBlockTokens) * kBlockTokens;
-      const int first = args.begin + part * step;
-      args.end = std::min(args.end, first + step);
-      args.begin = std::min(first, args.end);
+    set_results(args, own_results);
+    if (num_parts > 1) {
+      set_results(args, partial(index, part, num_parts));
+      take_part(args, part);
     }
     kernels.attend(args);
-    if (num_parts_ == 1) write_rows(args, op, cache);
+    if (num_parts == 1) write_rows(args, op, cache);
   }
   team.barrier();
-  if (num_parts_ == 1) return;
+  if (num_parts == 1) return;
   for (int i = team.take_chunk(); i < tasks; i = team.take_chunk()) {
-    merge_rows(i, op, kernels, cache, batch);
+    fold_rows(i, op, kernels, cache, batch);
   }
   team.barrier();
 }

@@ -11,18 +11,22 @@
 // A cache block of one kv head holds 16 tokens, keys then values (P = padded_dim):
 //   f16:   keys    f16 [P][16 tokens]                       dimension by dimension, so that a
 //          values  f16 [16 tokens][P]                       vector of scores is a sum over them
-//   q8_0:  keys    i8 [P / 4][16 tokens][4], f16 scales [P / 32][16 tokens]: the group of 16 rows
-//                  that a packed Q8_0 matrix consists of (formats.h), so that scores are a matrix
-//                  product with queries of 16 bits
-//          values  i8 [16 tokens][P],        f16 scales [P / 32][16 tokens]
+//   q8_0:  keys    i8 [P / 4][16 tokens][4], then for every 32 dimensions a record of scales:
+//                  f16 scale[16 tokens], middle[16 tokens]; x is scale * code + middle. That is how
+//                  a group of 16 rows of a packed matrix lies (formats.h): scores are a matrix
+//                  product with queries of 16 bits.
+//          values  i8 [16 tokens][P], then records of scales as above
+// (A middle besides the scale takes 2 bytes of 36 and most of the loss: min and max of 32 numbers
+// seldom lie alike on both sides of zero.)
 namespace sluice::backend::cpu {
 
 inline constexpr int kCacheBlock = 16;
+using FormatOfKeys = Format<Codes::k8, Scales::kF16Min>;
 
 // Bytes of the keys, or of the values, of a block of one kv head.
 constexpr size_t cache_half_bytes(int padded_dim, bool is_q8) {
   const auto dims = static_cast<size_t>(padded_dim);
-  return is_q8 ? kCacheBlock * dims + dims / kBlockColumns * kCacheBlock * 2
+  return is_q8 ? kCacheBlock * dims + dims / kBlockColumns * scale_bytes(Scales::kF16Min)
                : kCacheBlock * dims * 2;
 }
 
@@ -92,7 +96,7 @@ struct AttentionKernel {
                         tile,
                         nullptr,
                         results};
-    QuantizedTile<V, FormatQ8_0, kRows, true, false>::run(args);
+    QuantizedTile<V, FormatOfKeys, kRows, true, false>::run(args);
     for (int r = 0; r < kRows; ++r) {
       for (int lane = 0; lane < kCacheBlock; lane += V::kLanes) {
         V::store(scores + r * kAttentionChunk + lane, V::load(results + r * kCacheBlock + lane));
@@ -136,20 +140,24 @@ struct AttentionKernel {
   static void add_values_q8(const AttentionArgs& a, int first_key, int end_key, int dim,
                             const float* p, float* acc) {
     constexpr int kVectors = kBlockColumns / V::kLanes;
-    F sums[kRows][kVectors];
-    for (auto& row : sums) {
-      for (F& sum : row) sum = V::zero();
+    F sums[kRows][kVectors], middles[kRows];
+    for (int r = 0; r < kRows; ++r) {
+      for (F& sum : sums[r]) sum = V::zero();
+      middles[r] = V::zero();
     }
     const size_t values_at = cache_half_bytes(a.padded_dim, true);
+    const ptrdiff_t record_at = static_cast<ptrdiff_t>(a.padded_dim) * kCacheBlock +
+                                dim / kBlockColumns * ptrdiff_t{scale_bytes(Scales::kF16Min)};
     for (int key = first_key; key < end_key; key += kCacheBlock) {
       const uint8_t* values = block_of(a, key) + values_at;
-      const auto* scales = reinterpret_cast<const uint16_t*>(
-          values + static_cast<ptrdiff_t>(a.padded_dim) * kCacheBlock + dim);  // 32 bytes a 32 dims
+      const auto* scales = reinterpret_cast<const uint16_t*>(values + record_at);
       alignas(64) float weights[kRows][kCacheBlock];
       for (int lane = 0; lane < kCacheBlock; lane += V::kLanes) {
         const F scale = V::load_f16(scales + lane);
+        const F middle = V::load_f16(scales + kCacheBlock + lane);
         for (int r = 0; r < kRows; ++r) {
           const F weight = V::load(p + r * kAttentionChunk + key - first_key + lane);
+          middles[r] = V::fma(weight, middle, middles[r]);
           V::store(weights[r] + lane, V::mul(weight, scale));
         }
       }
@@ -167,8 +175,9 @@ struct AttentionKernel {
       }
     }
     for (int r = 0; r < kRows; ++r) {
+      const F middle = V::set1(V::sum(middles[r]));
       for (int v = 0; v < kVectors; ++v) {
-        V::store(acc + r * a.padded_dim + dim + v * V::kLanes, sums[r][v]);
+        V::store(acc + r * a.padded_dim + dim + v * V::kLanes, V::add(sums[r][v], middle));
       }
     }
   }
@@ -250,8 +259,8 @@ struct AttentionKernel {
                                              const AttentionPart& total) {
     if (*next.sum == 0.0f) return;  // the row saw none of the keys
     const bool is_larger = *next.largest > *total.largest;
-    const float factor = exp_of(is_larger ? *total.largest - *next.largest
-                                          : *next.largest - *total.largest);
+    const float factor =
+        exp_of(is_larger ? *total.largest - *next.largest : *next.largest - *total.largest);
     const float keep = is_larger ? factor : 1.0f, take = is_larger ? 1.0f : factor;
     if (is_larger) *total.largest = *next.largest;
     *total.sum = *total.sum * keep + *next.sum * take;
@@ -277,11 +286,21 @@ struct AttentionKernel {
     });
   }
 
+  static inline __attribute__((always_inline)) void prefetch(const uint8_t* from, size_t bytes) {
+    for (size_t i = 0; i < bytes; i += 64) V::prefetch(from + i);
+  }
+
   // One chunk of keys [first, end): its results go to `acc`, `largest` and `sum`.
   static void attend_chunk(const AttentionArgs& a, const Scratch& scratch, int first, int end,
                            float* acc, float* largest, float* sum) {
+    const size_t half = cache_half_bytes(a.padded_dim, a.is_q8);
     for (int key = first; key < end; key += kCacheBlock) {
       const uint8_t* block = block_of(a, key);
+      // Blocks lie anywhere, and the processor's prefetchers stop at the end of a page: ask for
+      // what comes next, and for the values that the second pass will read.
+      constexpr int kAhead = 2 * kCacheBlock;
+      if (key + kAhead < a.end) prefetch(block_of(a, key + kAhead), half);
+      prefetch(block + half, half);
       for_rows(a.num_rows, [&]<int kRows>(int r) {
         float* scores = scratch.scores + r * kAttentionChunk + key - first;
         if (a.is_q8) {
@@ -302,6 +321,7 @@ struct AttentionKernel {
   }
 
   static void attend(const AttentionArgs& a) {
+    if (a.begin == a.end) return;
     const Scratch scratch(a);
     prepare_queries(a, scratch);
     for (int first = a.begin; first < a.end;) {

@@ -54,6 +54,7 @@ class CpuBackend final : public Backend {
     if (num_blocks < 1)
       throw Error(ErrorCode::kInvalidArgument, "a cache needs at least one block");
     cache_.allocate(num_blocks);
+    attention_.reserve(int64_t{num_blocks} * kBlockTokens);
   }
   StepOutput forward(const Batch& batch) override;
   MemoryUse memory() const override {
@@ -121,6 +122,7 @@ class CpuBackend final : public Backend {
 
   // This step.
   const Batch* batch_ = nullptr;
+  int wide_tokens_ = kWideTokens;   // rows of a product that get 16-bit activations
   std::vector<int32_t> positions_;  // of tokens
   std::vector<int32_t> slots_;      // of tokens: place in the cache, block * kBlockTokens + offset
 };
@@ -129,7 +131,8 @@ void CpuBackend::load(Program program, const LoadOptions& options) {
   check_program(program, options);
   program_ = std::move(program);
   options_ = options;
-  cache_ = KvCache(program_.num_layers, program_.num_kv_heads, program_.head_dim);
+  cache_ = KvCache(program_.num_layers, program_.num_kv_heads, program_.head_dim,
+                   options.cache_type == CacheType::kQ8_0);
   weights_ = Weights();
   weights_ = Weights(program_, team_, options.on_progress);
   attention_ = AttentionPlan(program_.num_heads, program_.num_kv_heads, team_.size(),
@@ -208,6 +211,11 @@ StepOutput CpuBackend::forward(const Batch& batch) {
 
 void CpuBackend::prepare(const Batch& batch) {
   batch_ = &batch;
+  // A few tokens of one sequence may be a draft that is checked: they get what each would get in a
+  // step of its own. Many sequences of one token want speed instead.
+  const bool is_exact = batch.tokens.size() > batch.sequences.size() &&
+                        batch.tokens.size() <= static_cast<size_t>(kMostWideTokens);
+  wide_tokens_ = is_exact ? kMostWideTokens : kWideTokens;
   positions_.clear();
   slots_.clear();
   for (const BatchSequence& sequence : batch.sequences) {
@@ -288,7 +296,7 @@ CpuBackend::LinearInput CpuBackend::input_of(const Linear& op) const {
   input.rows = rows;
   for (const LinearPart& part : op.parts) {
     const PackedMatrix& matrix = weights_.matrix(part.weight);
-    const ActivationForm form = activation_form(kernels_, matrix, rows);
+    const ActivationForm form = activation_form(kernels_, matrix, rows, wide_tokens_);
     if (matrix.is_float()) {
       input.needs_floats = true;
       input.floats = {floats_, form, rows, blocks};

@@ -44,6 +44,7 @@ constexpr int round_up_tile(int tokens) {
   return tokens <= 1    ? 1
          : tokens <= 2  ? 2
          : tokens <= 4  ? 4
+         : tokens <= 6  ? 6
          : tokens <= 8  ? 8
          : tokens <= 12 ? 12
                         : 16;
@@ -83,7 +84,7 @@ struct AttentionArgs {
   int32_t position[kAttentionRows];  // a row sees the keys up to its position,
   int32_t window;                    // and no more than that many of them (0: all)
   const std::byte* cache;            // of the layer and kv head: block 0
-  size_t block_stride;               // bytes
+  size_t block_stride;               // bytes from one block to the next
   const int32_t* block_table;
   int32_t begin, end;  // keys; begin is a multiple of the block's tokens
   int head_dim;
@@ -127,8 +128,9 @@ struct Kernels {
   void (*rotate)(float* x, const float* cosines, const float* sines, int num_pairs,
                  bool is_interleaved);
   void (*to_f16)(const float* x, uint16_t* out, int count);  // count: multiple of 16
-  // Rounds 32 numbers to scale * code, codes from -127 to 127; returns the scale, an f16.
-  uint16_t (*to_q8)(const float* x, uint8_t* codes);
+  // Rounds 32 numbers to scale * code + middle, codes from -127 to 127, scale and middle f16 and
+  // finite.
+  void (*to_q8)(const float* x, uint8_t* codes, uint16_t* scale, uint16_t* middle);
   void (*attend)(const AttentionArgs& args);
   // Adds what the next range of keys gave to what those before it gave. attend() folds chunk by
   // chunk in the same way: in order, the result is the same to the last bit.

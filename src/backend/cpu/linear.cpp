@@ -120,13 +120,14 @@ int Activations::tile_tokens(int tile) const {
   return form == ActivationForm::kCodes8 ? std::max(padded, 4) : padded;
 }
 
-ActivationForm activation_form(const Kernels& kernels, const PackedMatrix& matrix, int num_tokens) {
+ActivationForm activation_form(const Kernels& kernels, const PackedMatrix& matrix, int num_tokens,
+                               int wide_tokens) {
   if (num_tokens >= kTileUnitTokens && kernels.panel_decoder &&
       kernels.panel_decoder(matrix.type)) {
     return ActivationForm::kBf16;
   }
   if (matrix.is_float()) return ActivationForm::kFloats;
-  return num_tokens <= kWideTokens ? ActivationForm::kCodes16 : ActivationForm::kCodes8;
+  return num_tokens <= wide_tokens ? ActivationForm::kCodes16 : ActivationForm::kCodes8;
 }
 
 size_t activation_bytes(int max_tokens, int columns) {

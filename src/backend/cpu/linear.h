@@ -31,12 +31,20 @@ struct Activations {
 // afford 16 bits: the loss is then that of the weights alone.
 inline constexpr int kWideTokens = 4;
 
+// The guarantee for drafts: a step of up to this many tokens, some sequence of it having more than
+// one, gives every token the logits of a step of its own, to the last bit (tests:
+// cpu_exact_test.cpp). All have 16 bits then; kernels take a token's sums in the same order for any
+// number of tokens, and attention for any neighbours. Steps of 5 to 8 sequences of one token each
+// have 8 bits instead, for speed.
+inline constexpr int kMostWideTokens = 8;
+
 // From this many on, decoding the weights for a matrix unit pays: it takes about 100 cycles a block
 // of 16 rows, and 1 a token then, where vpdpbusd takes 13 a token.
 inline constexpr int kTileUnitTokens = 9;
 
-// Form for a product of `num_tokens` rows with a matrix.
-ActivationForm activation_form(const Kernels& kernels, const PackedMatrix& matrix, int num_tokens);
+// Form for a product of `num_tokens` rows with a matrix; 16 bits up to `wide_tokens` of them.
+ActivationForm activation_form(const Kernels& kernels, const PackedMatrix& matrix, int num_tokens,
+                               int wide_tokens = kWideTokens);
 // Most bytes that Activations of up to `max_tokens` tokens can take, in any form.
 size_t activation_bytes(int max_tokens, int columns);
 

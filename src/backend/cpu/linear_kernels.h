@@ -125,7 +125,8 @@ inline typename V::F dot_codes(const uint8_t* low, const uint8_t* high, const ty
   return V::to_float(acc);
 }
 
-template <class V, class Fmt, int kTokens, bool kWide>
+// A token's sums are taken in the same order for any kTokens. kPrefetches: codes come from memory.
+template <class V, class Fmt, int kTokens, bool kWide, bool kPrefetches = kTokens <= 4 || kWide>
 struct QuantizedTile {
   using F = typename V::F;
   using B = typename V::B;
@@ -164,7 +165,7 @@ struct QuantizedTile {
                                                               const uint8_t* record,
                                                               F (&acc)[kTokens]) {
     B w[8];
-    if constexpr (kTokens <= 4) prefetch_ahead(codes);
+    if constexpr (kPrefetches) prefetch_ahead(codes);
     unpack_codes<V, Fmt>(codes, table, w);
     F d_sum;  // d * sum(q)
     if constexpr (Fmt::kIsHalved) {
@@ -234,8 +235,9 @@ enum class FloatKind { kF32, kF16, kBF16 };
 template <class V, FloatKind kKind, int kTokens>
 struct FloatTile {
   using F = typename V::F;
-  // Few tokens leave few sums in flight: take every fourth column into a sum of its own.
-  static constexpr int kSums = kTokens <= 4 ? 4 : 1;
+  // Few tokens leave few sums in flight: take every second column into a sum of its own. Alike for
+  // all sizes up to 8, so that a token's result does not depend on its neighbours.
+  static constexpr int kSums = kTokens <= 8 ? 2 : 1;
 
   static F load(const uint8_t* values, int column, int row) {
     const int index = column * kGroupRows + row;
@@ -284,8 +286,10 @@ TileKernel quantized_tile_kernel(ActivationForm form, int tile_tokens) {
       return is_wide ? QuantizedTile<V, Fmt, 2, true>::run : nullptr;
     case 4:
       return is_wide ? QuantizedTile<V, Fmt, 4, true>::run : QuantizedTile<V, Fmt, 4, false>::run;
+    case 6:
+      return is_wide ? QuantizedTile<V, Fmt, 6, true>::run : QuantizedTile<V, Fmt, 6, false>::run;
     case 8:
-      return is_wide ? nullptr : QuantizedTile<V, Fmt, 8, false>::run;
+      return is_wide ? QuantizedTile<V, Fmt, 8, true>::run : QuantizedTile<V, Fmt, 8, false>::run;
     case 12:
       return is_wide ? nullptr : QuantizedTile<V, Fmt, 12, false>::run;
     case 16:
@@ -304,6 +308,8 @@ TileKernel float_tile_kernel(int tile_tokens) {
       return FloatTile<V, kKind, 2>::run;
     case 4:
       return FloatTile<V, kKind, 4>::run;
+    case 6:
+      return FloatTile<V, kKind, 6>::run;
     case 8:
       return FloatTile<V, kKind, 8>::run;
     case 12:

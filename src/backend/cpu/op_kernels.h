@@ -125,24 +125,36 @@ struct Ops {
     for (int i = 0; i < count; i += V::kLanes) V::store_f16(out + i, V::load(x + i));
   }
 
-  static uint16_t to_q8(const float* x, uint8_t* codes) {
-    F size = V::zero();
-    for (int i = 0; i < kBlockColumns; i += V::kLanes) {
-      const F v = V::load(x + i);
-      size = V::max(size, V::max(v, V::sub(V::zero(), v)));
-    }
+  // The number as f16, by the lanes' own conversion; limited to what is finite. NaN gives a limit,
+  // as min and max return their second operand for it.
+  static float round_to_f16(float x, uint16_t* half) {
+    constexpr float kLargestF16 = 65504.0f;
+    const F limited = V::min(V::max(V::set1(x), V::set1(-kLargestF16)), V::set1(kLargestF16));
     uint16_t halves[V::kLanes];
-    V::store_f16(halves, V::set1(V::largest(size) / 127.0f));
-    alignas(64) float scale[V::kLanes];
-    V::store(scale, V::load_f16(halves));
-    const float inverse = scale[0] > 0 ? 1.0f / scale[0] : 0.0f;
+    V::store_f16(halves, limited);
+    alignas(64) float back[V::kLanes];
+    V::store(back, V::load_f16(halves));
+    *half = halves[0];
+    return back[0];
+  }
+
+  static void to_q8(const float* x, uint8_t* codes, uint16_t* scale, uint16_t* middle) {
+    F low = V::load(x), high = low;
+    for (int i = V::kLanes; i < kBlockColumns; i += V::kLanes) {
+      low = V::min(low, V::load(x + i));
+      high = V::max(high, V::load(x + i));
+    }
+    const float least = V::smallest(low), most = V::largest(high);
+    // The scale reaches both ends from the rounded middle: rounding that costs nothing.
+    const float center = round_to_f16(0.5f * (least + most), middle);
+    const float reach = most - center > center - least ? most - center : center - least;
+    const float step = round_to_f16(reach * (1.0f / 127.0f), scale);
+    const float inverse = step > 0 ? 1.0f / step : 0.0f;
     for (int i = 0; i < kBlockColumns; i += V::kLanes) {
-      // min and max return their second operand for a NaN: it must not reach the conversion.
-      F v = V::mul(V::load(x + i), V::set1(inverse));
+      F v = V::mul(V::sub(V::load(x + i), V::set1(center)), V::set1(inverse));
       v = V::min(V::max(v, V::set1(-127.0f)), V::set1(127.0f));
       V::store_u8(codes + i, V::to_int(v));
     }
-    return halves[0];
   }
 };
 

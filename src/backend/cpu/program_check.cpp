@@ -127,8 +127,8 @@ void check_program(const Program& program, const LoadOptions& options) {
     throw Error(ErrorCode::kInvalidArgument,
                 "max_batch_tokens and max_logit_rows must be positive");
   }
-  if (options.cache_type != CacheType::kF16) {
-    throw Error(ErrorCode::kUnsupported, "the CPU backend keeps its cache in f16 only");
+  if (options.cache_type != CacheType::kF16 && options.cache_type != CacheType::kQ8_0) {
+    throw Error(ErrorCode::kUnsupported, "the CPU backend keeps its cache in f16 or q8_0 only");
   }
   check_heads(program);
   for (const Weight& weight : program.weights) {
