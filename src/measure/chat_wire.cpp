@@ -107,6 +107,7 @@ json openai_body(const ChatQuery& query) {
   if (query.seed) body["seed"] = *query.seed;
   if (query.temperature) body["temperature"] = *query.temperature;
   if (query.max_tokens) body["max_tokens"] = *query.max_tokens;
+  if (query.ignore_end) body["ignore_eos"] = true;
   return body;
 }
 

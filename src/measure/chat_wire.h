@@ -21,6 +21,9 @@ struct ChatQuery {
   std::optional<uint64_t> seed = {};
   std::optional<double> temperature = {};  // none: the server's default
   std::optional<int> max_tokens = {};      // none: until the model ends
+  // Asks for all of max_tokens, whatever the model says. OpenAI's protocol only, and there only for
+  // servers that know the field "ignore_eos" (llama.cpp, vLLM); others take no notice.
+  bool ignore_end = false;
 };
 
 // A streaming request: POST /api/chat, or /v1/chat/completions with usage asked for.

@@ -84,7 +84,7 @@ class Runner {
   RequestRecord next_record(const Point& point);
   void run_wave(std::span<RequestRecord> records, LoadTestProgress& progress);
   void run_client(http::Client& client, RequestRecord& record, Wave& wave);
-  void exchange(http::Client& client, RequestRecord& record, Wave& wave);
+  void send(http::Client& client, RequestRecord& record, Wave& wave);
   void watch(Wave& wave, size_t num_clients, LoadTestProgress& progress);
   void report(const LoadTestProgress& progress);
   nanoseconds now() const { return Clock::now() - start_; }
@@ -111,36 +111,15 @@ RequestRecord Runner::next_record(const Point& point) {
   return record;
 }
 
-// Sends one request and fills the record; throws what the client throws.
-void Runner::exchange(http::Client& client, RequestRecord& record, Wave& wave) {
-  ChatQuery query{.model = options_.model,
-                  .prompt = make_prompt(record.workload, options_.same_prompt ? 0 : record.seed),
-                  .seed = record.seed,
-                  .temperature = options_.temperature,
-                  .max_tokens = is_warming_up_ ? 1 : options_.max_tokens};
-  const http::Request request = make_chat_request(options_.api, query);
-  ReplyReader reader(options_.api);
-  record.sent = now();
-  const http::Response response = client.stream(request, [&](std::string_view bytes) {
-    const nanoseconds time = now();
-    const int num_pieces = reader.feed(bytes);
-    record.pieces.insert(record.pieces.end(), static_cast<size_t>(num_pieces), time);
-    wave.num_pieces += num_pieces;
-    return true;
-  });
-  record.ended = now();
-  record.http_status = response.status;
-  record.figures = reader.figures();
-  record.has_usage = record.figures.num_output_tokens >= 0;
-  record.num_output_tokens =
-      record.has_usage ? record.figures.num_output_tokens : static_cast<int>(record.pieces.size());
-  if (response.status < 200 || response.status > 299) {
-    record.error = "HTTP " + std::to_string(response.status) + ": " + error_text_of(response.body);
-  } else if (!record.figures.error.empty()) {
-    record.error = record.figures.error;
-  } else if (!reader.is_complete()) {
-    record.error = "the reply ended without its final message";
-  }
+void Runner::send(http::Client& client, RequestRecord& record, Wave& wave) {
+  const ChatQuery query{
+      .model = options_.model,
+      .prompt = make_prompt(record.workload, options_.same_prompt ? 0 : record.seed),
+      .seed = record.seed,
+      .temperature = options_.temperature,
+      .max_tokens = is_warming_up_ ? 1 : options_.max_tokens};
+  exchange(client, options_.api, query, start_, record,
+           [&](int num_pieces) { wave.num_pieces += num_pieces; });
 }
 
 void Runner::run_client(http::Client& client, RequestRecord& record, Wave& wave) {
@@ -150,16 +129,13 @@ void Runner::run_client(http::Client& client, RequestRecord& record, Wave& wave)
     client.connect();
     has_started = true;
     wave.start.arrive_and_wait();
-    exchange(client, record, wave);
+    send(client, record, wave);
   } catch (const std::exception& error) {
     if (!has_started) {
       wave.start.count_down();
       record.sent = now();
     }
-    record.ended = now();
-    const auto* own = dynamic_cast<const Error*>(&error);
-    record.was_cancelled = own != nullptr && own->code() == ErrorCode::kCancelled;
-    record.error = error.what();
+    record_failure(record, error, now());
   }
   if (record.was_cancelled) {
     ++wave.num_cancelled;
@@ -251,15 +227,6 @@ bool Runner::run_point(const Point& point) {
 }
 
 }  // namespace
-
-double RequestRecord::total_seconds() const {
-  return std::chrono::duration<double>(ended - sent).count();
-}
-
-double RequestRecord::first_token_seconds() const {
-  const nanoseconds first = pieces.empty() ? ended : pieces.front();
-  return std::chrono::duration<double>(first - sent).count();
-}
 
 LoadTestResult run_load_test(const LoadTestOptions& options, const std::atomic<bool>& stop,
                              const std::function<void(const LoadTestProgress&)>& on_progress) {

@@ -10,6 +10,7 @@
 
 #include "http/client.h"
 #include "measure/chat_wire.h"
+#include "measure/exchange.h"
 #include "measure/workload.h"
 
 // A load test over HTTP: waves of requests at the same moment, one thread a client, every time
@@ -35,26 +36,13 @@ struct LoadTestOptions {
   std::chrono::milliseconds idle_timeout{600'000};  // longest silence of a reply
 };
 
-// One request, raw. Times are counted from the start of the test.
-struct RequestRecord {
+// One request, raw.
+struct RequestRecord : ExchangeRecord {
   int index = 0;  // number of the request in the test
   Workload workload;
   int concurrency = 1;
   int wave = 0;  // counted over the whole test; the requests of a wave start together
   uint64_t seed = 0;
-  std::chrono::nanoseconds sent{};
-  std::chrono::nanoseconds ended{};              // last byte, or the failure
-  std::vector<std::chrono::nanoseconds> pieces;  // arrival of each piece of text; TTFT: the first
-  bool has_usage = false;  // the server counted the tokens; else num_output_tokens counts pieces
-  int num_output_tokens = 0;
-  ReplyFigures figures;
-  int http_status = 0;  // 0: no reply
-  bool was_cancelled = false;
-  std::string error;  // empty: it succeeded
-
-  bool is_success() const { return error.empty() && !was_cancelled; }
-  double total_seconds() const;
-  double first_token_seconds() const;  // from sending; the total when no text came
 };
 
 struct LoadTestResult {

@@ -36,6 +36,12 @@ TEST(ChatWire, OpenaiRequestAsksForUsage) {
                             "max_tokens":9})"));
 }
 
+TEST(ChatWire, OnlyOpenaiRequestsCanAskForMoreThanTheModelsEnd) {
+  const ChatQuery query{.model = "m", .prompt = "hi", .ignore_end = true};
+  EXPECT_EQ(json::parse(make_chat_request(Api::kOpenai, query).body)["ignore_eos"], true);
+  EXPECT_TRUE(json::parse(make_chat_request(Api::kOllama, query).body)["options"].empty());
+}
+
 const std::string kOllamaReply =
     R"({"model":"m","message":{"role":"assistant","content":"Hé"},"done":false}
 {"model":"m","message":{"role":"assistant","content":"","thinking":"hm"},"done":false}

@@ -1,0 +1,53 @@
+#include "measure/exchange.h"
+
+#include "base/error.h"
+
+namespace sluice::measure {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::nanoseconds;
+
+double ExchangeRecord::total_seconds() const {
+  return std::chrono::duration<double>(ended - sent).count();
+}
+
+double ExchangeRecord::first_token_seconds() const {
+  const nanoseconds first = pieces.empty() ? ended : pieces.front();
+  return std::chrono::duration<double>(first - sent).count();
+}
+
+void exchange(http::Client& client, Api api, const ChatQuery& query, Clock::time_point start,
+              ExchangeRecord& record, const std::function<void(int)>& on_pieces) {
+  const http::Request request = make_chat_request(api, query);
+  ReplyReader reader(api);
+  record.sent = Clock::now() - start;
+  const http::Response response = client.stream(request, [&](std::string_view bytes) {
+    const nanoseconds time = Clock::now() - start;
+    const int num_pieces = reader.feed(bytes);
+    record.pieces.insert(record.pieces.end(), static_cast<size_t>(num_pieces), time);
+    on_pieces(num_pieces);
+    return true;
+  });
+  record.ended = Clock::now() - start;
+  record.http_status = response.status;
+  record.figures = reader.figures();
+  record.has_usage = record.figures.num_output_tokens >= 0;
+  record.num_output_tokens =
+      record.has_usage ? record.figures.num_output_tokens : static_cast<int>(record.pieces.size());
+  if (response.status < 200 || response.status > 299) {
+    record.error = "HTTP " + std::to_string(response.status) + ": " + error_text_of(response.body);
+  } else if (!record.figures.error.empty()) {
+    record.error = record.figures.error;
+  } else if (!reader.is_complete()) {
+    record.error = "the reply ended without its final message";
+  }
+}
+
+void record_failure(ExchangeRecord& record, const std::exception& error, nanoseconds now) {
+  record.ended = now;
+  const auto* own = dynamic_cast<const Error*>(&error);
+  record.was_cancelled = own != nullptr && own->code() == ErrorCode::kCancelled;
+  record.error = error.what();
+}
+
+}  // namespace sluice::measure

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <chrono>
+#include <exception>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "http/client.h"
+#include "measure/chat_wire.h"
+
+// One streamed chat request, timed at the client: what every load generator here is made of.
+namespace sluice::measure {
+
+// Times are counted from the start of the test, on a steady clock.
+struct ExchangeRecord {
+  std::chrono::nanoseconds sent{};
+  std::chrono::nanoseconds ended{};              // last byte, or the failure
+  std::vector<std::chrono::nanoseconds> pieces;  // arrival of each piece of text; TTFT: the first
+  bool has_usage = false;  // the server counted the tokens; else num_output_tokens counts pieces
+  int num_output_tokens = 0;
+  ReplyFigures figures;
+  int http_status = 0;  // 0: no reply
+  bool was_cancelled = false;
+  std::string error;  // empty: it succeeded
+
+  bool is_success() const { return error.empty() && !was_cancelled; }
+  double total_seconds() const;
+  double first_token_seconds() const;  // from sending; the total when no text came
+};
+
+// Sends the request and reads the reply into the record, times counted from `start`. `on_pieces`
+// is told of every arrival and how many pieces of text came with it. A refusal or a reply that
+// ends wrongly is in `record.error`; throws what http::Client and ReplyReader throw.
+void exchange(http::Client& client, Api api, const ChatQuery& query,
+              std::chrono::steady_clock::time_point start, ExchangeRecord& record,
+              const std::function<void(int)>& on_pieces);
+
+// Ends the record with what was thrown; Error(kCancelled) is not a failure but a cancellation.
+void record_failure(ExchangeRecord& record, const std::exception& error,
+                    std::chrono::nanoseconds now);
+
+}  // namespace sluice::measure

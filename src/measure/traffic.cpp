@@ -1,0 +1,346 @@
+#include "measure/traffic.h"
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <deque>
+#include <list>
+#include <mutex>
+#include <random>
+#include <thread>
+#include <utility>
+
+#include "base/error.h"
+#include "base/threads.h"
+#include "measure/workload.h"
+
+namespace sluice::measure {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::nanoseconds;
+
+constexpr std::chrono::milliseconds kTick{100};
+constexpr std::chrono::milliseconds kPauseAfterFailure{100};
+constexpr int kFailuresWhenGone = 32;
+constexpr int kWarmUpIndex = 1 << 30;  // a prompt that no request of the test has
+
+void check(const TrafficOptions& options) {
+  auto require = [](bool is_right, const std::string& message) {
+    if (!is_right) throw Error(ErrorCode::kInvalidArgument, message);
+  };
+  require(!options.model.empty(), "the load test needs a model");
+  require(!options.arrivals.empty(), "the load test needs a number of clients or a rate");
+  for (const Arrivals& arrivals : options.arrivals) {
+    if (arrivals.rate > 0) {
+      require(arrivals.rate <= 1e5, "the rate must be at most 100000 requests a second");
+    } else {
+      require(arrivals.num_clients >= 1 && arrivals.num_clients <= kMaxClients,
+              "clients must be from 1 to " + std::to_string(kMaxClients));
+    }
+  }
+  require(options.num_requests >= 0 && options.num_requests <= 10'000'000,
+          "the number of requests must be at most 10000000");
+  require(options.num_requests > 0 || options.duration.count() > 0,
+          "the load test needs a duration or a number of requests");
+  require(options.story_words >= 1 && options.max_tokens >= 1,
+          "words and the most tokens must be at least 1");
+}
+
+double process_cpu_seconds() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  const auto seconds = [](const timeval& time) {
+    return static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_usec);
+  };
+  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+}
+
+ChatQuery make_query(const TrafficOptions& options, const TrafficRecord& record) {
+  const auto index = static_cast<uint64_t>(record.index);
+  std::string prompt = options.kind == TrafficKind::kMixed
+                           ? make_mixed_request(options.mix, options.seed, index).prompt
+                           : make_prompt(output_workload(options.story_words), 0);
+  return {.model = options.model,
+          .prompt = std::move(prompt),
+          .seed = options.seed + index,
+          .temperature = options.temperature,
+          .max_tokens = record.max_tokens,
+          .ignore_end = options.ignore_end};
+}
+
+// One point: its threads (one a client) and what they share.
+class PointRunner {
+ public:
+  PointRunner(const TrafficOptions& options, const Arrivals& arrivals, int first_index,
+              Clock::time_point start, const std::atomic<bool>& stop,
+              const std::function<void(const TrafficProgress&)>& on_progress)
+      : options_(options),
+        arrivals_(arrivals),
+        is_open_loop_(arrivals.rate > 0),
+        first_index_(first_index),
+        start_(start),
+        stop_(stop),
+        on_progress_(on_progress),
+        begin_(Clock::now()),
+        random_(options.seed + static_cast<uint64_t>(first_index)) {}
+
+  TrafficPoint run();
+  bool is_server_gone() const { return num_failures_in_a_row_ >= kFailuresWhenGone; }
+
+ private:
+  using Lock = std::unique_lock<std::mutex>;
+
+  void add_client();
+  void run_client(http::Client& client);
+  std::optional<TrafficRecord> next_request();
+  TrafficRecord new_record(Clock::time_point due);
+  void send(http::Client& client, TrafficRecord& record);
+  void finish(TrafficRecord record);
+  void let_arrive(Clock::time_point now);
+  bool has_sent_all(Clock::time_point now) const;
+  void send_all(Lock& lock);
+  void drain(Lock& lock);
+  void cut_off(Lock& lock);
+  void report(Lock& lock, bool is_last);
+
+  const TrafficOptions& options_;
+  const Arrivals arrivals_;
+  const bool is_open_loop_;
+  const int first_index_;
+  const Clock::time_point start_;  // of the test
+  const std::atomic<bool>& stop_;
+  const std::function<void(const TrafficProgress&)>& on_progress_;
+  const Clock::time_point begin_;  // of the point
+  std::atomic<int> num_pieces_{0};
+
+  std::mutex mutex_;                 // guards the rest
+  std::condition_variable work_;     // for clients: a request arrived, or it is over
+  std::condition_variable changed_;  // for the runner: a request has ended
+  std::mt19937_64 random_;           // of the arrivals
+  Clock::time_point next_arrival_{};
+  std::deque<TrafficRecord> arrived_;  // not yet taken by a client
+  std::list<http::Client> clients_;    // one a thread; connections are kept
+  std::vector<std::thread> threads_;
+  std::vector<TrafficRecord> done_;
+  Clock::time_point last_report_{};
+  int num_requests_ = 0;
+  int num_idle_ = 0;
+  int num_running_ = 0;
+  int num_failures_in_a_row_ = 0;  // without any reply
+  int num_refused_ = 0;
+  int num_errors_ = 0;
+  bool is_over_ = false;  // nothing more is sent but what has arrived
+};
+
+void PointRunner::add_client() {
+  http::Client& client = clients_.emplace_back(
+      options_.url, http::ClientOptions{.idle_timeout = options_.idle_timeout});
+  threads_.emplace_back([this, &client] { run_client(client); });
+}
+
+void PointRunner::run_client(http::Client& client) {
+  set_thread_name("load-client");
+  while (std::optional<TrafficRecord> record = next_request()) {
+    send(client, *record);
+    const bool must_pause = !is_open_loop_ && !record->is_success();
+    finish(std::move(*record));
+    if (!must_pause) continue;
+    Lock lock(mutex_);
+    work_.wait_for(lock, kPauseAfterFailure, [&] { return is_over_; });
+  }
+}
+
+// None when the point is over. In an open loop it waits for a request to arrive.
+std::optional<TrafficRecord> PointRunner::next_request() {
+  Lock lock(mutex_);
+  if (!is_open_loop_) {
+    const Clock::time_point now = Clock::now();
+    if (is_over_ || has_sent_all(now)) return std::nullopt;
+    ++num_running_;
+    return new_record(now);
+  }
+  ++num_idle_;
+  work_.wait(lock, [&] { return is_over_ || !arrived_.empty(); });
+  --num_idle_;
+  if (arrived_.empty()) return std::nullopt;
+  TrafficRecord record = std::move(arrived_.front());
+  arrived_.pop_front();
+  ++num_running_;
+  return record;
+}
+
+TrafficRecord PointRunner::new_record(Clock::time_point due) {
+  TrafficRecord record;
+  record.index = first_index_ + num_requests_++;
+  record.due = due - start_;
+  record.max_tokens =
+      options_.kind == TrafficKind::kMixed
+          ? make_mixed_request(options_.mix, options_.seed, static_cast<uint64_t>(record.index))
+                .max_tokens
+          : options_.max_tokens;
+  return record;
+}
+
+void PointRunner::send(http::Client& client, TrafficRecord& record) {
+  record.sent = Clock::now() - start_;
+  try {
+    exchange(client, options_.api, make_query(options_, record), start_, record,
+             [&](int num_pieces) { num_pieces_ += num_pieces; });
+  } catch (const std::exception& error) {
+    record_failure(record, error, Clock::now() - start_);
+    record.num_output_tokens = static_cast<int>(record.pieces.size());
+  }
+}
+
+void PointRunner::finish(TrafficRecord record) {
+  std::lock_guard lock(mutex_);
+  --num_running_;
+  const bool has_reply = record.http_status != 0 || !record.pieces.empty();
+  num_failures_in_a_row_ = has_reply || record.was_cancelled ? 0 : num_failures_in_a_row_ + 1;
+  if (record.is_refused()) {
+    ++num_refused_;
+  } else if (!record.is_success() && !record.was_cancelled) {
+    ++num_errors_;
+  }
+  done_.push_back(std::move(record));
+  changed_.notify_one();
+}
+
+bool PointRunner::has_sent_all(Clock::time_point now) const {
+  return options_.num_requests > 0 ? num_requests_ >= options_.num_requests
+                                   : now >= begin_ + options_.duration;
+}
+
+// Queues what is due by now, and sees to it that a client is there for each.
+void PointRunner::let_arrive(Clock::time_point now) {
+  while (next_arrival_ <= now && !has_sent_all(next_arrival_)) {
+    arrived_.push_back(new_record(next_arrival_));
+    const double gap = exponential_from_bits(random_()) / arrivals_.rate;
+    next_arrival_ += std::chrono::duration_cast<nanoseconds>(std::chrono::duration<double>(gap));
+    if (num_idle_ < static_cast<int>(arrived_.size()) && clients_.size() < kMaxInFlight) {
+      add_client();
+    }
+    work_.notify_one();
+  }
+}
+
+void PointRunner::send_all(Lock& lock) {
+  next_arrival_ = begin_;
+  while (true) {
+    const Clock::time_point now = Clock::now();
+    if (is_open_loop_) let_arrive(now);
+    if (stop_ || is_server_gone() || has_sent_all(now)) break;
+    report(lock, /*is_last=*/false);
+    Clock::time_point wake = now + kTick;
+    if (is_open_loop_) wake = std::min(wake, next_arrival_);
+    if (options_.num_requests == 0) wake = std::min(wake, begin_ + options_.duration);
+    changed_.wait_until(lock, wake);
+  }
+  is_over_ = true;
+  work_.notify_all();
+}
+
+void PointRunner::drain(Lock& lock) {
+  const Clock::time_point end = Clock::now() + options_.drain;
+  while ((num_running_ > 0 || !arrived_.empty()) && !stop_ && !is_server_gone() &&
+         Clock::now() < end) {
+    changed_.wait_until(lock, std::min(Clock::now() + kTick, end));
+    report(lock, /*is_last=*/false);
+  }
+}
+
+void PointRunner::cut_off(Lock& lock) {
+  for (TrafficRecord& record : arrived_) {
+    record.was_cancelled = true;
+    record.sent = record.ended = Clock::now() - start_;
+    done_.push_back(std::move(record));
+  }
+  arrived_.clear();
+  // Again and again, because an abort does nothing to a call that is about to begin.
+  while (num_running_ > 0) {
+    for (http::Client& client : clients_) client.abort();
+    changed_.wait_for(lock, kTick, [&] { return num_running_ == 0; });
+  }
+}
+
+void PointRunner::report(Lock& lock, bool is_last) {
+  const Clock::time_point now = Clock::now();
+  if (!is_last && now - last_report_ < kTick) return;
+  last_report_ = now;
+  TrafficProgress progress{.arrivals = arrivals_,
+                           .num_running = num_running_ + static_cast<int>(arrived_.size()),
+                           .num_done = static_cast<int>(done_.size()),
+                           .num_refused = num_refused_,
+                           .num_errors = num_errors_,
+                           .seconds = std::chrono::duration<double>(now - begin_).count(),
+                           .is_last = is_last};
+  progress.tokens_per_second = num_pieces_ / std::max(progress.seconds, 1e-9);
+  lock.unlock();
+  on_progress_(progress);
+  lock.lock();
+}
+
+TrafficPoint PointRunner::run() {
+  const double cpu_before = process_cpu_seconds();
+  TrafficPoint point{.arrivals = arrivals_, .begin = begin_ - start_};
+  Lock lock(mutex_);
+  for (int i = 0; i < arrivals_.num_clients && !is_open_loop_; ++i) add_client();
+  send_all(lock);
+  point.end = Clock::now() - start_;
+  point.client_cpu_seconds = process_cpu_seconds() - cpu_before;
+  drain(lock);
+  cut_off(lock);
+  report(lock, /*is_last=*/true);
+  lock.unlock();
+  for (std::thread& thread : threads_) thread.join();
+  if (options_.num_requests > 0) {
+    point.client_cpu_seconds = process_cpu_seconds() - cpu_before;
+    for (const TrafficRecord& record : done_) point.end = std::max(point.end, record.ended);
+  }
+  point.requests = std::move(done_);
+  return point;
+}
+
+double warm_up(const TrafficOptions& options, Clock::time_point start) {
+  TrafficRecord record;
+  record.index = kWarmUpIndex;
+  record.max_tokens = 1;
+  http::Client client(options.url, {.idle_timeout = options.idle_timeout});
+  exchange(client, options.api, make_query(options, record), start, record, [](int) {});
+  if (!record.error.empty()) {
+    throw Error(ErrorCode::kIo, "the first request failed: " + record.error);
+  }
+  return record.total_seconds();
+}
+
+}  // namespace
+
+std::optional<double> TrafficRecord::ttft_seconds() const {
+  if (pieces.empty()) return std::nullopt;
+  return std::chrono::duration<double>(pieces.front() - due).count();
+}
+
+TrafficResult run_traffic(const TrafficOptions& options, const std::atomic<bool>& stop,
+                          const std::function<void(const TrafficProgress&)>& on_progress) {
+  check(options);
+  TrafficResult result;
+  result.started_at = std::chrono::system_clock::now();
+  const Clock::time_point start = Clock::now();
+  if (options.warm_up) {
+    on_progress({.is_warm_up = true});
+    result.warm_up_seconds = warm_up(options, start);
+  }
+  int num_requests = 0;
+  for (const Arrivals& arrivals : options.arrivals) {
+    PointRunner runner(options, arrivals, num_requests, start, stop, on_progress);
+    result.points.push_back(runner.run());
+    num_requests += static_cast<int>(result.points.back().requests.size());
+    result.was_stopped = stop || runner.is_server_gone();
+    if (result.was_stopped) break;
+  }
+  return result;
+}
+
+}  // namespace sluice::measure

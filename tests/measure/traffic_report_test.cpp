@@ -1,0 +1,155 @@
+#include "measure/traffic_report.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+namespace sluice::measure {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+TrafficRecord reply(int index, int due_ms, const std::vector<int>& pieces_ms, int num_tokens) {
+  TrafficRecord record;
+  record.index = index;
+  record.due = record.sent = milliseconds(due_ms);
+  for (int time : pieces_ms) record.pieces.push_back(milliseconds(time));
+  record.ended = pieces_ms.empty() ? record.sent : record.pieces.back();
+  record.has_usage = true;
+  record.num_output_tokens = num_tokens;
+  record.figures.num_prompt_tokens = 30;
+  record.http_status = 200;
+  return record;
+}
+
+// 10 s of two clients: two replies (one over the end), a refusal, a failure and two cut off.
+TrafficPoint point_of_everything() {
+  TrafficPoint point{.arrivals = {.num_clients = 2}, .begin = seconds(1), .end = seconds(11)};
+  point.client_cpu_seconds = 0.5;
+  point.requests = {reply(0, 1000, {1100, 1200, 1400, 1500}, 8),
+                    reply(1, 1000, {1300, 12000}, 4),
+                    reply(2, 2000, {}, 0),
+                    reply(3, 2000, {2500}, 1),
+                    reply(4, 9000, {9400, 9500}, 2),
+                    reply(5, 10000, {}, 0)};
+  point.requests[2].http_status = 503;
+  point.requests[2].error = "HTTP 503: busy";
+  point.requests[3].error = "broken";
+  point.requests[4].was_cancelled = point.requests[5].was_cancelled = true;
+  return point;
+}
+
+TEST(TrafficReport, CountsEveryRequestOnce) {
+  const TrafficRow row = summarize(point_of_everything());
+  EXPECT_EQ(row.num_completed, 2);
+  EXPECT_EQ(row.num_refused, 1);
+  EXPECT_EQ(row.num_errors, 1);
+  EXPECT_EQ(row.num_cut_off, 2);
+  EXPECT_EQ(row.num_unanswered, 1);
+  EXPECT_DOUBLE_EQ(row.seconds, 10);
+  EXPECT_DOUBLE_EQ(row.requests_per_second, 0.6);
+  EXPECT_DOUBLE_EQ(row.mean_output_tokens, 6);
+  EXPECT_DOUBLE_EQ(row.mean_prompt_tokens, 30);
+  EXPECT_DOUBLE_EQ(row.client_cpu_share, 0.05);
+}
+
+TEST(TrafficReport, RatesCountWhatArrivedInTheSpan) {
+  // 8 tokens; 2 of the 4 of the second (its other piece came too late); one piece of the broken
+  // one and two of the one cut off, each worth 12 / 6 tokens as in the replies that completed.
+  EXPECT_DOUBLE_EQ(summarize(point_of_everything()).tokens_per_second, (8 + 2 + 3 * 2) / 10.0);
+}
+
+TEST(TrafficReport, LatenciesAreOverAllRepliesTogether) {
+  const TrafficRow row = summarize(point_of_everything());
+  EXPECT_NEAR(row.ttft_seconds.p50, 0.3, 1e-9);  // of 0.1, 0.3, 0.4, 0.5
+  EXPECT_NEAR(row.ttft_seconds.p99, 0.5, 1e-9);
+  EXPECT_NEAR(row.itl_seconds.p50, 0.1, 1e-9);  // of 0.1, 0.1, 0.1, 0.2, 10.7
+  EXPECT_NEAR(row.itl_seconds.p95, 10.7, 1e-9);
+}
+
+TEST(TrafficReport, TtftCountsFromTheArrivalNotFromALateSending) {
+  TrafficRecord record = reply(0, 1000, {1500}, 1);
+  record.sent = milliseconds(1400);
+  EXPECT_NEAR(record.ttft_seconds().value(), 0.5, 1e-9);
+  EXPECT_FALSE(reply(0, 1000, {}, 0).ttft_seconds().has_value());
+}
+
+TEST(TrafficReport, PrintsTheTable) {
+  TrafficResult result;
+  result.points = {point_of_everything()};
+  result.points.push_back({.arrivals = {.rate = 2.5}, .begin = seconds(0), .end = seconds(10)});
+  result.points[0].requests[0].figures.num_cached_tokens = 16;
+  EXPECT_EQ(traffic_table_text(result),
+            "                                        tokens     TTFT, ms                     ITL, "
+            "ms\n"
+            "traffic            requests  of tokens  /s in all      p50      p95      p99      p50"
+            "      p95      p99\n"
+            "2 clients                 2        6.0        1.6      300      500      500    100.0"
+            "  10700.0  10700.0  1 refused  1 failed  2 cut off\n"
+            "2.5 requests/s            0          -        0.0        -        -        -        -"
+            "        -        -\n"
+            "\n"
+            "16 prompt tokens came from the server's prefix cache.\n"
+            "1 requests were cut off before their first token: the TTFT leaves them out.\n"
+            "The first failure: broken\n");
+}
+
+TEST(TrafficReport, PrintsCsv) {
+  TrafficResult result;
+  result.points = {point_of_everything()};
+  result.points[0].requests.resize(1);
+  EXPECT_EQ(traffic_table_csv(result),
+            "clients,rate,seconds,completed,refused,failed,cut_off,prompt_tokens,output_tokens,"
+            "tokens_per_s,ttft_p50_s,ttft_p95_s,ttft_p99_s,itl_p50_s,itl_p95_s,itl_p99_s,"
+            "client_cpu_share\r\n"
+            "2,,10,1,0,0,0,30,8,0.8,0.1,0.1,0.1,0.1,0.2,0.2,0.05\r\n");
+}
+
+TEST(TrafficReport, WritesEverythingAsJson) {
+  TrafficOptions options;
+  options.url = http::parse_url("127.0.0.1");
+  options.model = "m\"\xff";  // not UTF-8
+  options.kind = TrafficKind::kMixed;
+  TrafficResult result;
+  result.points = {point_of_everything()};
+  const auto report = nlohmann::json::parse(traffic_json(options, result));
+  EXPECT_EQ(report["test"], "mixed");
+  EXPECT_EQ(report["mix"], "sharegpt");
+  const auto& point = report["points"].at(0);
+  EXPECT_EQ(point["clients"], 2);
+  EXPECT_TRUE(point["rate"].is_null());
+  EXPECT_EQ(point["num_refused"], 1);
+  EXPECT_NEAR(point["ttft_seconds"]["p95"].get<double>(), 0.5, 1e-9);
+  ASSERT_EQ(point["requests"].size(), 6u);
+  EXPECT_EQ(point["requests"][0]["pieces_ns"][1], 1'200'000'000);
+  EXPECT_EQ(point["requests"][3]["error"], "broken");
+  EXPECT_EQ(point["requests"][4]["is_cut_off"], true);
+}
+
+TEST(TrafficReport, SaysWhenTheLoadGeneratorWasBusyOrCountedItself) {
+  TrafficResult result;
+  result.points = {point_of_everything()};
+  result.points[0].client_cpu_seconds = 6;
+  result.points[0].requests[0].has_usage = false;
+  const std::string text = traffic_table_text(result);
+  EXPECT_NE(text.find("took more than half a core"), std::string::npos);
+  EXPECT_NE(text.find("pieces of text were counted"), std::string::npos);
+}
+
+TEST(TrafficReport, DescribesProgressInOneLine) {
+  TrafficProgress progress{.arrivals = {.num_clients = 16},
+                           .num_running = 16,
+                           .num_done = 25,
+                           .num_refused = 3,
+                           .num_errors = 1,
+                           .tokens_per_second = 61.23};
+  EXPECT_EQ(progress_text(progress),
+            "16 clients: 16 running, 25 done, 61.2 tokens/s, 3 refused, 1 failed");
+  progress = {.arrivals = {.rate = 0.5}, .num_done = 2, .is_last = true};
+  EXPECT_EQ(progress_text(progress), "0.5 requests/s: 2 done, 0.0 tokens/s");
+}
+
+}  // namespace
+}  // namespace sluice::measure

@@ -1,0 +1,275 @@
+#include "measure/traffic.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <set>
+#include <thread>
+
+#include "base/error.h"
+#include "measure/fake_chat_server.h"
+#include "measure/traffic_report.h"
+
+namespace sluice::measure {
+namespace {
+
+using namespace std::chrono_literals;
+using test::FakeChat;
+using test::FakeChatServer;
+
+const auto kNoProgress = [](const TrafficProgress&) {};
+const FakeChat kQuick{.first_delay = 0ms, .gap = 0ms, .num_tokens = 3};
+
+TrafficOptions options_for(const std::string& url, Arrivals arrivals) {
+  TrafficOptions options;
+  options.url = http::parse_url(url);
+  options.model = "m";
+  options.arrivals = {arrivals};
+  options.num_requests = 20;
+  options.warm_up = false;
+  options.seed = 100;
+  return options;
+}
+
+TrafficResult run(const TrafficOptions& options) {
+  return run_traffic(options, std::atomic<bool>{false}, kNoProgress);
+}
+
+int most_at_a_time(const std::vector<TrafficRecord>& requests) {
+  std::vector<std::pair<std::chrono::nanoseconds, int>> changes;
+  for (const TrafficRecord& request : requests) {
+    changes.emplace_back(request.sent, 1);
+    changes.emplace_back(request.ended, -1);
+  }
+  std::sort(changes.begin(), changes.end());
+  int num_running = 0, most = 0;
+  for (const auto& [time, change] : changes) most = std::max(most, num_running += change);
+  return most;
+}
+
+class TrafficOfBothApis : public testing::TestWithParam<Api> {};
+INSTANTIATE_TEST_SUITE_P(Apis, TrafficOfBothApis, testing::Values(Api::kOllama, Api::kOpenai),
+                         [](const auto& api) { return std::string(api_name(api.param)); });
+
+TEST_P(TrafficOfBothApis, ClientsSendTheNumberAskedForAndNeverMoreAtATime) {
+  FakeChatServer server({.first_delay = 5ms, .gap = 1ms, .num_tokens = 4});
+  TrafficOptions options = options_for(server.url(), {.num_clients = 3});
+  options.api = GetParam();
+  const TrafficResult result = run(options);
+  ASSERT_EQ(result.points.size(), 1u);
+  EXPECT_FALSE(result.was_stopped);
+  const TrafficPoint& point = result.points[0];
+  ASSERT_EQ(point.requests.size(), 20u);
+  EXPECT_LE(most_at_a_time(point.requests), 3);
+  std::set<int> indexes;
+  for (const TrafficRecord& request : point.requests) {
+    EXPECT_EQ(request.error, "");
+    EXPECT_EQ(request.num_output_tokens, 4);
+    EXPECT_GE(request.ttft_seconds(), 0.005);
+    EXPECT_LE(request.ended, point.end);
+    EXPECT_GE(request.sent, point.begin);
+    indexes.insert(request.index);
+  }
+  EXPECT_EQ(indexes.size(), 20u);
+  const TrafficRow row = summarize(point);
+  EXPECT_EQ(row.num_completed, 20);
+  EXPECT_DOUBLE_EQ(row.mean_output_tokens, 4);
+  EXPECT_GT(row.tokens_per_second, 0);
+}
+
+TEST(Traffic, ClientsKeepSendingForTheDuration) {
+  FakeChatServer server(kQuick);
+  TrafficOptions options = options_for(server.url(), {.num_clients = 2});
+  options.num_requests = 0;
+  options.duration = 700ms;
+  const TrafficPoint point = run(options).points.at(0);
+  EXPECT_GE(point.end - point.begin, 700ms);
+  EXPECT_GE(point.requests.size(), 1u);  // some thousand on an idle machine
+  for (const TrafficRecord& request : point.requests) {
+    EXPECT_LE(request.due, point.begin + 700ms);
+    EXPECT_EQ(request.error, "");
+  }
+}
+
+TEST(Traffic, SendsStoriesWithTheirOwnSeeds) {
+  FakeChatServer server(kQuick);
+  TrafficOptions options = options_for(server.url(), {.num_clients = 2});
+  options.story_words = 50;
+  options.max_tokens = 12;
+  options.temperature = 0.25;
+  options.ignore_end = true;
+  run(options);
+  std::set<uint64_t> seeds;
+  for (const auto& request : server.requests()) {
+    seeds.insert(request["seed"].get<uint64_t>());
+    EXPECT_EQ(request["messages"][0]["content"], "tell a story in 50 words:");
+    EXPECT_EQ(request["max_tokens"], 12);
+    EXPECT_EQ(request["temperature"], 0.25);
+    EXPECT_EQ(request["ignore_eos"], true);
+  }
+  EXPECT_EQ(seeds.size(), 20u);
+  EXPECT_EQ(*seeds.begin(), 100u);
+}
+
+TEST(Traffic, MixedRequestsAreThoseOfTheMixAndNoneComesTwice) {
+  FakeChatServer server(kQuick);
+  TrafficOptions options = options_for(server.url(), {.num_clients = 2});
+  options.arrivals.push_back({.rate = 500});
+  options.kind = TrafficKind::kMixed;
+  options.warm_up = true;
+  run(options);
+  std::set<std::pair<std::string, int>> wanted, sent;
+  for (uint64_t i = 0; i < 40; ++i) {
+    const MixedRequest request = make_mixed_request(options.mix, options.seed, i);
+    wanted.emplace(request.prompt, request.max_tokens);
+  }
+  const auto requests = server.requests();
+  ASSERT_EQ(requests.size(), 41u);
+  EXPECT_EQ(requests[0]["max_tokens"], 1);
+  for (size_t i = 1; i < requests.size(); ++i) {
+    sent.emplace(requests[i]["messages"][0]["content"].get<std::string>(),
+                 requests[i]["max_tokens"].get<int>());
+    EXPECT_NE(requests[i]["messages"][0]["content"], requests[0]["messages"][0]["content"]);
+  }
+  EXPECT_EQ(sent, wanted);
+}
+
+TEST(Traffic, ArrivalsDoNotWaitForReplies) {
+  // No reply before the eighth request is there: clients that wait would wait for ever.
+  std::atomic<int> num_requests{0};
+  test::ScriptedServer server([&](test::ScriptedConnection& connection) {
+    test::ScriptedRequest request;
+    if (!connection.read_request(request)) return;
+    ++num_requests;
+    for (int i = 0; i < 3000 && num_requests < 8; ++i) std::this_thread::sleep_for(10ms);
+    connection.reply(num_requests < 8 ? 500 : 200, "data: [DONE]\n\n");
+  });
+  TrafficOptions options = options_for(server.url(), {.rate = 200});
+  options.num_requests = 8;
+  const TrafficPoint point = run(options).points.at(0);
+  ASSERT_EQ(point.requests.size(), 8u);
+  for (const TrafficRecord& request : point.requests) EXPECT_EQ(request.error, "");
+}
+
+TEST(Traffic, ArrivalsAreRepeatableAndOfTheRateAskedFor) {
+  FakeChatServer server(kQuick);
+  TrafficOptions options = options_for(server.url(), {.rate = 1000});
+  options.num_requests = 300;
+  const auto gaps = [&] {
+    std::vector<TrafficRecord> requests = run(options).points.at(0).requests;
+    std::sort(requests.begin(), requests.end(),
+              [](const auto& a, const auto& b) { return a.index < b.index; });
+    std::vector<std::chrono::nanoseconds> gaps;
+    for (size_t i = 1; i < requests.size(); ++i) {
+      gaps.push_back(requests[i].due - requests[i - 1].due);
+      EXPECT_GE(requests[i].sent, requests[i].due);
+    }
+    return gaps;
+  };
+  const auto first = gaps();
+  ASSERT_EQ(first.size(), 299u);
+  EXPECT_EQ(gaps(), first);
+  std::chrono::nanoseconds sum{};
+  for (const auto gap : first) sum += gap;
+  EXPECT_NEAR(std::chrono::duration<double>(sum).count(), 0.299, 0.05);  // drawn, not timed
+}
+
+TEST(Traffic, RecordsRefusalsAndGoesOn) {
+  FakeChatServer server(
+      {.first_delay = 0ms, .gap = 0ms, .num_tokens = 2, .refuse_from_request = 2});
+  TrafficOptions options = options_for(server.url(), {.num_clients = 2});
+  options.num_requests = 5;
+  const TrafficResult result = run(options);
+  EXPECT_FALSE(result.was_stopped);
+  const TrafficRow row = summarize(result.points.at(0));
+  EXPECT_EQ(row.num_completed, 2);
+  EXPECT_EQ(row.num_refused, 3);
+  EXPECT_EQ(row.num_errors, 0);
+}
+
+TEST(Traffic, CutsOffWhatStillRunsAfterTheDrain) {
+  // One piece of text, then nothing more until the client goes away.
+  test::ScriptedServer server([](test::ScriptedConnection& connection) {
+    test::ScriptedRequest request;
+    if (!connection.read_request(request)) return;
+    connection.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+    connection.write_chunk("data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\n");
+    connection.wait_closed();
+  });
+  TrafficOptions options = options_for(server.url(), {.num_clients = 2});
+  options.num_requests = 2;
+  options.drain = 10ms;
+  const TrafficPoint point = run(options).points.at(0);
+  ASSERT_EQ(point.requests.size(), 2u);
+  for (const TrafficRecord& request : point.requests) EXPECT_TRUE(request.was_cancelled);
+  const TrafficRow row = summarize(point);
+  EXPECT_EQ(row.num_cut_off, 2);
+  EXPECT_EQ(row.num_errors, 0);
+}
+
+TEST(Traffic, LetsRequestsEndInTheDrain) {
+  FakeChatServer server({.first_delay = 200ms, .gap = 0ms, .num_tokens = 2});
+  TrafficOptions options = options_for(server.url(), {.num_clients = 2});
+  options.num_requests = 2;
+  options.drain = 60s;
+  const TrafficPoint point = run(options).points.at(0);
+  ASSERT_EQ(point.requests.size(), 2u);
+  for (const TrafficRecord& request : point.requests) EXPECT_TRUE(request.is_success());
+}
+
+TEST(Traffic, EndsEarlyWhenTheServerIsGone) {
+  std::string url;
+  { url = FakeChatServer(FakeChat{}).url(); }
+  TrafficOptions options = options_for(url, {.num_clients = 8});
+  options.num_requests = 1'000'000;
+  options.arrivals.push_back({.num_clients = 1});
+  const TrafficResult result = run(options);
+  EXPECT_TRUE(result.was_stopped);
+  ASSERT_EQ(result.points.size(), 1u);
+  EXPECT_GE(result.points[0].requests.size(), 32u);
+  EXPECT_NE(result.points[0].requests[0].error.find("could not connect"), std::string::npos);
+  options.warm_up = true;
+  EXPECT_THROW(run(options), Error);
+}
+
+TEST(Traffic, StopsAtOnceWhenAskedToAndKeepsWhatIsDone) {
+  for (const Arrivals arrivals : {Arrivals{.num_clients = 2}, Arrivals{.rate = 100}}) {
+    FakeChatServer server({.first_delay = 0ms, .gap = 10ms, .num_tokens = 5});
+    TrafficOptions options = options_for(server.url(), arrivals);
+    options.num_requests = 1'000'000;
+    std::atomic<bool> stop{false};
+    int num_last = 0;
+    const TrafficResult result = run_traffic(options, stop, [&](const TrafficProgress& progress) {
+      if (progress.num_done >= 4) stop = true;
+      num_last += progress.is_last;
+      EXPECT_EQ(progress.num_errors, 0);
+    });
+    EXPECT_TRUE(result.was_stopped);
+    EXPECT_EQ(num_last, 1);
+    EXPECT_GE(summarize(result.points.at(0)).num_completed, 4);
+  }
+}
+
+TEST(Traffic, RefusesOptionsOutOfRange) {
+  const TrafficOptions good = options_for("127.0.0.1:1", {.num_clients = 1});
+  const auto expect_refused = [](TrafficOptions options, auto change) {
+    change(options);
+    EXPECT_THROW(run(options), Error);
+  };
+  expect_refused(good, [](TrafficOptions& options) { options.model.clear(); });
+  expect_refused(good, [](TrafficOptions& options) { options.arrivals.clear(); });
+  expect_refused(good, [](TrafficOptions& options) { options.arrivals = {Arrivals{}}; });
+  expect_refused(good, [](TrafficOptions& options) {
+    options.arrivals = {Arrivals{.num_clients = kMaxClients + 1}};
+  });
+  expect_refused(good, [](TrafficOptions& options) { options.arrivals = {Arrivals{.rate = 1e6}}; });
+  expect_refused(good, [](TrafficOptions& options) { options.num_requests = -1; });
+  expect_refused(good, [](TrafficOptions& options) { options.max_tokens = 0; });
+  expect_refused(good, [](TrafficOptions& options) {
+    options.num_requests = 0;
+    options.duration = 0ms;
+  });
+}
+
+}  // namespace
+}  // namespace sluice::measure
