@@ -38,6 +38,13 @@ using TimePoint = std::chrono::system_clock::time_point;
 std::string encode_chat_chunk(const std::string& model, TimePoint now, const ReplyPiece& piece);
 std::string encode_generate_chunk(const std::string& model, TimePoint now, const ReplyPiece& piece);
 
+// A line of a stream that has no text yet: an empty piece with "status":"queued","queue_position",
+// "estimated_wait" (seconds), or "status":"loading","progress" (0 to 1). Clients that do not know
+// these members see an empty piece.
+std::string encode_chat_waiting(const std::string& model, TimePoint now, const Waiting& waiting);
+std::string encode_generate_waiting(const std::string& model, TimePoint now,
+                                    const Waiting& waiting);
+
 // The last line of a stream (an empty piece, as a rule) or the whole reply when not streaming.
 // load_duration includes the time in the queue and is never 0, as clients expect.
 std::string encode_chat_final(const std::string& model, TimePoint now, const ReplyPiece& piece,

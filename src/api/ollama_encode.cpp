@@ -59,6 +59,19 @@ void add_logprobs(Json& json, const ReplyPiece& piece) {
   if (!piece.logprobs.empty()) json["logprobs"] = encode_logprobs(piece.logprobs, false);
 }
 
+// Steps of a percent and a tenth of a second: nobody reads more.
+void add_waiting(Json& json, const Waiting& waiting) {
+  if (waiting.is_loading) {
+    json["status"] = "loading";
+    json["progress"] = std::round(waiting.load_progress * 100) / 100;
+    return;
+  }
+  const double seconds = std::chrono::duration<double>(waiting.place.estimated_wait).count();
+  json["status"] = "queued";
+  json["queue_position"] = waiting.place.position;
+  json["estimated_wait"] = std::round(seconds * 10) / 10;
+}
+
 Json generate_head(const std::string& model, TimePoint now, const ReplyPiece& piece) {
   Json json = head(model, now);
   json["response"] = piece.content;
@@ -81,6 +94,22 @@ std::string encode_generate_chunk(const std::string& model, TimePoint now,
   Json json = generate_head(model, now, piece);
   json["done"] = false;
   add_logprobs(json, piece);
+  return dump_json(json);
+}
+
+std::string encode_chat_waiting(const std::string& model, TimePoint now, const Waiting& waiting) {
+  Json json = head(model, now);
+  json["message"] = message_json({});
+  json["done"] = false;
+  add_waiting(json, waiting);
+  return dump_json(json);
+}
+
+std::string encode_generate_waiting(const std::string& model, TimePoint now,
+                                    const Waiting& waiting) {
+  Json json = generate_head(model, now, {});
+  json["done"] = false;
+  add_waiting(json, waiting);
   return dump_json(json);
 }
 

@@ -73,6 +73,7 @@ void parse_shared_fields(const Json& body, GenerationRequest& request) {
   request.shift = bool_field(body, "shift").value_or(true);
   request.num_top_logprobs = parse_top_logprobs(body);
   request.debug_render_only = bool_field(body, "_debug_render_only").value_or(false);
+  request.extensions = parse_extensions(body);
 }
 
 std::optional<std::vector<text::TokenId>> parse_context(const Json& body) {

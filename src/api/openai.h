@@ -42,6 +42,10 @@ std::string encode_completion_end(const ReplyHead& head, const ReplyEnd& end);
 std::string encode_completion_reply(const ReplyHead& head, const ReplyPiece& piece,
                                     const ReplyEnd& end);
 
+// A comment in the stream, which clients skip: ": queue position 3, about 1.2 s\n\n" or
+// ": loading 42%\n\n".
+std::string encode_waiting(const Waiting& waiting);
+
 // An error in a stream that has begun: one event; the connection is closed after it.
 std::string encode_stream_error(int status, std::string_view message);
 

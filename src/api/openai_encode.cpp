@@ -1,3 +1,5 @@
+#include <cmath>
+
 #include "api/encode_common.h"
 #include "api/error.h"
 #include "api/openai.h"
@@ -149,6 +151,14 @@ std::string encode_completion_reply(const ReplyHead& head, const ReplyPiece& pie
   json["usage"] = usage_json(end);
   json["sluice"] = explain_end(end);
   return dump_json(json);
+}
+
+std::string encode_waiting(const Waiting& waiting) {
+  if (waiting.is_loading) {
+    return ": loading " + std::to_string(std::lround(waiting.load_progress * 100)) + "%\n\n";
+  }
+  return ": queue position " + std::to_string(waiting.place.position) + ", about " +
+         format_seconds(waiting.place.estimated_wait) + " s\n\n";
 }
 
 std::string encode_stream_error(int status, std::string_view message) {

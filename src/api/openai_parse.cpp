@@ -181,6 +181,8 @@ void parse_shared_fields(const Json& body, GenerationRequest& request) {
     request.include_usage = bool_field(*options, "include_usage").value_or(false);
   }
   parse_options(body, request.options);
+  request.shift = false;  // a reply of OpenAI's ends when the context is full
+  request.extensions = parse_extensions(body);
   constexpr int64_t kMaxChoices = std::numeric_limits<int>::max();
   if (int_field(body, "n", 1, kMaxChoices).value_or(1) > 1) {
     refuse("n above 1 is not supported; send several requests");

@@ -170,6 +170,8 @@ void apply_options(const ModelOptions& options, engine::Request& request) {
   const int num_predict = options.num_predict.value_or(-1);
   request.max_tokens = num_predict > 0 ? num_predict : -1;
   request.context_limit = std::max(0, options.num_ctx.value_or(0));
+  request.num_keep = std::max(-1, options.num_keep.value_or(request.num_keep));
+  if (options.draft_num_predict) request.speculate = *options.draft_num_predict > 0;
   request.stop_strings.clear();
   for (const std::string& stop : options.stop.value_or(std::vector<std::string>{})) {
     if (!stop.empty()) request.stop_strings.push_back(stop);

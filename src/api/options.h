@@ -51,8 +51,8 @@ ModelOptions merge_options(const ModelOptions& base, const ModelOptions& over);
 // The defaults of engine::SamplingParams with what is set put over them.
 engine::SamplingParams to_sampling(const ModelOptions& options);
 
-// Sets sampling, max_tokens, context_limit and stop_strings of a request. Empty stop strings are
-// left out.
+// Sets sampling, max_tokens, context_limit, num_keep, speculate (by draft_num_predict: 0 is off)
+// and stop_strings of a request. Empty stop strings are left out.
 void apply_options(const ModelOptions& options, engine::Request& request);
 
 // The text that `show` prints for a params layer: one line a value, the key padded to 30 columns,

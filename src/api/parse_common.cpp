@@ -87,6 +87,16 @@ int parse_top_logprobs(const Json& body) {
   return bool_field(body, "logprobs").value_or(false) ? static_cast<int>(top) : -1;
 }
 
+Extensions parse_extensions(const Json& body) {
+  Extensions extensions;
+  if (const Json* timeout = find_field(body, "timeout")) {
+    extensions.timeout = parse_timeout(*timeout);
+  }
+  extensions.speculate = bool_field(body, "speculate");
+  extensions.wants_queue_events = bool_field(body, "queue_events").value_or(false);
+  return extensions;
+}
+
 void check_supported(const GenerationRequest& request) {
   const auto refuse = [](const std::string& what) { throw Error(ErrorCode::kUnsupported, what); };
   if (request.format.kind != FormatKind::kText) {

@@ -1,5 +1,7 @@
 #include "api/reply.h"
 
+#include <cstdio>
+
 namespace sluice::api {
 
 std::vector<TokenLogprob> to_logprobs(const std::vector<engine::OutputToken>& tokens,
@@ -27,6 +29,9 @@ ReplyEnd reply_end(const engine::Event& final_event) {
   end.num_prompt_tokens = final_event.num_prompt_tokens;
   end.num_cached_tokens = final_event.num_cached_tokens;
   end.num_output_tokens = final_event.num_output_tokens;
+  end.num_shifted_tokens = final_event.num_shifted_tokens;
+  end.num_draft_tokens = final_event.num_draft_tokens;
+  end.num_accepted_tokens = final_event.num_accepted_tokens;
   end.timings = final_event.timings;
   return end;
 }
@@ -56,8 +61,18 @@ Json explain_end(const ReplyEnd& end) {
   if (end.reason == engine::FinishReason::kStopString) json["stop"] = end.stop_string;
   json["cached_tokens"] = end.num_cached_tokens;
   json["dropped_tokens"] = end.num_dropped_tokens;
+  json["shifted_tokens"] = end.num_shifted_tokens;
+  json["draft_tokens"] = end.num_draft_tokens;
+  json["accepted_tokens"] = end.num_accepted_tokens;
+  json["queue_position"] = end.queue_position;
   json["queued_duration"] = end.timings.queued.count();
   return json;
+}
+
+std::string format_seconds(std::chrono::nanoseconds duration) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f", std::chrono::duration<double>(duration).count());
+  return text;
 }
 
 }  // namespace sluice::api

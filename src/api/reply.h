@@ -39,14 +39,18 @@ struct ReplyEnd {
   int num_cached_tokens = 0;   // of the prompt
   int num_dropped_tokens = 0;  // cut from the prompt because it did not fit
   int num_output_tokens = 0;
+  int num_shifted_tokens = 0;        // forgotten while generating, as the context was full
+  int num_draft_tokens = 0;          // guessed ahead
+  int num_accepted_tokens = 0;       // of these, that were right
+  int queue_position = 0;            // when the request came; 0: it did not wait
   std::chrono::nanoseconds total{};  // from the request's arrival to the end
   std::chrono::nanoseconds load{};   // from the request's arrival until the model was there
   engine::Timings timings;
   std::vector<text::TokenId> context;  // prompt and reply, for /api/generate; empty: left out
 };
 
-// Takes reason, counts and timings from a final event; total, load, context and dropped tokens are
-// the caller's.
+// Takes reason, counts and timings from a final event; total, load, context, dropped tokens and the
+// place in the queue are the caller's.
 ReplyEnd reply_end(const engine::Event& final_event);
 
 // "stop", "length", "cancelled", "deadline" or "error".
@@ -54,7 +58,18 @@ std::string_view done_reason(engine::FinishReason reason);
 
 // The `sluice` member of final objects in every dialect, which other servers' clients ignore:
 // {"finish_reason":"stop_string","stop":"\n\n","cached_tokens":N,"dropped_tokens":N,
+//  "shifted_tokens":N,"draft_tokens":N,"accepted_tokens":N,"queue_position":N,
 //  "queued_duration":NS}; `stop` only when one was hit.
 Json explain_end(const ReplyEnd& end);
+
+// What a request waits for: the model's load, or its turn. Told to clients who want to know.
+struct Waiting {
+  bool is_loading = false;
+  double load_progress = 0;  // 0 to 1
+  engine::QueuePlace place;  // when not loading
+};
+
+// Seconds with one decimal, as replies tell an estimate: "1.2".
+std::string format_seconds(std::chrono::nanoseconds duration);
 
 }  // namespace sluice::api

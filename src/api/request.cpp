@@ -22,32 +22,47 @@ std::optional<KeepAlive> from_duration(std::string_view text) {
   return duration->count() < 0 ? kForever : *duration;
 }
 
-[[noreturn]] void fail(std::string_view text) {
+[[noreturn]] void fail(const std::string& name, std::string_view text) {
   throw Error(ErrorCode::kInvalidArgument,
-              "invalid keep_alive " + dump_json(Json(text.substr(0, 100))) +
+              "invalid " + name + " " + dump_json(Json(text.substr(0, 100))) +
                   ": give a number of seconds or a duration such as \"5m\"");
 }
 
-}  // namespace
-
-KeepAlive parse_keep_alive(const Json& value) {
+std::chrono::nanoseconds parse_value(const std::string& name, const Json& value) {
   if (value.is_number()) return from_seconds(value.get<double>());
   if (!value.is_string()) {
     throw Error(ErrorCode::kInvalidArgument,
-                "field \"keep_alive\" must be a number of seconds or a duration such as \"5m\"");
+                "field \"" + name + "\" must be a number of seconds or a duration such as \"5m\"");
   }
   const auto& text = value.get_ref<const std::string&>();
   const auto duration = from_duration(text);
-  if (!duration) fail(text);
+  if (!duration) fail(name, text);
   return *duration;
 }
 
-KeepAlive parse_keep_alive_text(std::string_view text) {
+std::chrono::nanoseconds parse_text(const std::string& name, std::string_view text) {
   if (const auto duration = from_duration(text)) return *duration;
   double seconds = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
-  if (error != std::errc() || end != text.data() + text.size() || std::isnan(seconds)) fail(text);
+  if (error != std::errc() || end != text.data() + text.size() || std::isnan(seconds)) {
+    fail(name, text);
+  }
   return from_seconds(seconds);
+}
+
+// No time at all would be of no use to anyone.
+Timeout none_if_zero(Timeout timeout) { return timeout == Timeout::zero() ? kNoTimeout : timeout; }
+
+}  // namespace
+
+KeepAlive parse_keep_alive(const Json& value) { return parse_value("keep_alive", value); }
+
+KeepAlive parse_keep_alive_text(std::string_view text) { return parse_text("keep_alive", text); }
+
+Timeout parse_timeout(const Json& value) { return none_if_zero(parse_value("timeout", value)); }
+
+Timeout parse_timeout_text(std::string_view text) {
+  return none_if_zero(parse_text("timeout", text));
 }
 
 }  // namespace sluice::api

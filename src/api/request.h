@@ -54,6 +54,21 @@ KeepAlive parse_keep_alive(const Json& value);
 // For configuration: as above, and a bare number is seconds ("300").
 KeepAlive parse_keep_alive_text(std::string_view text);
 
+// How long a request may take from its arrival on, written as a keep-alive; kNoTimeout for zero and
+// negative values. Throws Error(kInvalidArgument).
+using Timeout = std::chrono::nanoseconds;
+inline constexpr Timeout kNoTimeout = Timeout::max();
+Timeout parse_timeout(const Json& value);
+// For headers and configuration: as above, and a bare number is seconds.
+Timeout parse_timeout_text(std::string_view text);
+
+// What our own clients may ask for in any dialect; others never send it.
+struct Extensions {
+  std::optional<Timeout> timeout;   // "timeout", or the header X-Request-Timeout
+  std::optional<bool> speculate;    // "speculate"
+  bool wants_queue_events = false;  // "queue_events", or the header X-Queue-Events
+};
+
 // A chat, or a prompt to go on with.
 struct GenerationRequest {
   std::string model;  // as the client wrote it; replies repeat it
@@ -83,6 +98,7 @@ struct GenerationRequest {
   int num_top_logprobs = -1;  // as engine::Request: -1 none, 0 the token's own, to 20
   bool debug_render_only = false;
   bool include_usage = false;  // OpenAI's stream_options
+  Extensions extensions;
 
   // Ollama's request for loading (or with keep_alive 0 unloading): nothing to answer.
   bool is_load_only() const { return is_chat ? messages.empty() : prompt.empty(); }

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdio>
 #include <memory>
@@ -51,6 +52,22 @@ class Printer {
   bool is_thinking_ = false;
 };
 
+// What a line tells about the wait for the reply; "" when it tells of the reply itself.
+std::string wait_text(const api::Json& line) {
+  const std::string status = api::string_field(line, "status").value_or("");
+  char text[100];
+  if (status == "loading") {
+    const double progress = api::number_field(line, "progress").value_or(0);
+    std::snprintf(text, sizeof text, "loading … %.0f%%", progress * 100);
+    return text;
+  }
+  if (status != "queued") return "";
+  std::snprintf(text, sizeof text, "waiting: place %lld, about %.0f s",
+                static_cast<long long>(number(line, "queue_position")),
+                std::max(1.0, api::number_field(line, "estimated_wait").value_or(0)));
+  return text;
+}
+
 }  // namespace
 
 ShownReply show_reply(ServerLink& link, const std::string& target, const api::Json& body,
@@ -59,8 +76,14 @@ ShownReply show_reply(ServerLink& link, const std::string& target, const api::Js
   Printer printer(options);
   auto spinner = std::make_unique<Spinner>("");
   InterruptGuard guard([&link] { link.abort(); });
+  api::Json request = body;
+  if (is_terminal(STDERR_FILENO)) request["queue_events"] = true;
   try {
-    link.stream(target, body, [&](const api::Json& line) {
+    link.stream(target, request, [&](const api::Json& line) {
+      if (const std::string wait = wait_text(line); !wait.empty()) {
+        if (spinner) spinner->set_text(wait);
+        return !guard.was_interrupted();
+      }
       spinner.reset();
       const api::Json* message = api::object_field(line, "message");
       const api::Json& source = message ? *message : line;

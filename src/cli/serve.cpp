@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "base/error.h"
+#include "base/memory.h"
 #include "cli/commands.h"
 #include "cli/settings.h"
 #include "http/client.h"
@@ -27,6 +28,10 @@ struct Flags {
   int parallel = 8;
   int max_queue = 0;
   int max_loaded_models = 0;
+  std::string max_memory;
+  std::string kv_cache_type;
+  std::string request_timeout;
+  bool speculate = false;
   int max_connections = 4096;
   int drain_seconds = 10;
   std::vector<std::string> origins;
@@ -56,6 +61,12 @@ void set_address(const std::string& host, server::TransportOptions& transport) {
   transport.address = is_any ? (text[0] == '[' ? "::" : "0.0.0.0") : url.host;
 }
 
+// A tenth of what is there now stays free, unless the owner says otherwise.
+uint64_t max_memory(const Flags& flags, const Settings& settings) {
+  if (!flags.max_memory.empty()) return parse_size(flags.max_memory, "--max-memory");
+  return settings.max_memory_bytes.value_or(available_memory_bytes() / 10 * 9);
+}
+
 server::ServerOptions make_options(const Flags& flags, const Settings& settings) {
   server::ServerOptions options;
   set_address(flags.host.empty() ? settings.host : flags.host, options.transport);
@@ -68,6 +79,13 @@ server::ServerOptions make_options(const Flags& flags, const Settings& settings)
       flags.max_loaded_models > 0 ? flags.max_loaded_models : settings.max_loaded_models;
   const int max_queue = flags.max_queue > 0 ? flags.max_queue : settings.max_queue;
   options.models.max_waiting = max_queue;
+  options.models.max_memory_bytes = max_memory(flags, settings);
+  options.request_timeout = flags.request_timeout.empty()
+                                ? settings.request_timeout
+                                : api::parse_timeout_text(flags.request_timeout);
+  options.load.cache_type = backend::parse_cache_type(
+      flags.kv_cache_type.empty() ? settings.kv_cache_type : flags.kv_cache_type);
+  options.load.speculate = flags.speculate || settings.speculate;
   options.load.max_queue = max_queue;
   options.load.num_threads = flags.threads;
   options.load.default_context = flags.context > 0 ? flags.context : settings.context_length;
@@ -128,6 +146,16 @@ void add_serve(CLI::App& app) {
       ->add_option("--max-loaded-models", flags->max_loaded_models,
                    "Most models in memory (default 3)")
       ->check(CLI::Range(1, 64));
+  command->add_option("--max-memory", flags->max_memory,
+                      "What all models together may take: 8GB (default: 90% of what is free now)");
+  command
+      ->add_option("--kv-cache-type", flags->kv_cache_type,
+                   "How the cache holds keys and values: f16, or q8_0 in half the memory")
+      ->check(CLI::IsMember({"f16", "q8_0", "f32"}));
+  command->add_option("--request-timeout", flags->request_timeout,
+                      "How long a request may take that does not say: 5m (default: no limit)");
+  command->add_flag("--speculate", flags->speculate,
+                    "Guess ahead from the text so far, for requests that do not say");
   command->add_option("--max-connections", flags->max_connections, "Most open connections")
       ->check(CLI::Range(1, 60000))
       ->capture_default_str();

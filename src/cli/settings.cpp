@@ -85,10 +85,41 @@ Settings read_settings() {
   settings.context_length = environment_int("CONTEXT_LENGTH", 1, settings.context_length);
   settings.max_queue = environment_int("MAX_QUEUE", 1, settings.max_queue);
   settings.max_loaded_models = environment_int("MAX_LOADED_MODELS", 1, settings.max_loaded_models);
+  if (const auto text = environment("MAX_MEMORY")) {
+    settings.max_memory_bytes = parse_size(*text, "SLUICE_MAX_MEMORY");
+  }
+  settings.kv_cache_type = environment("KV_CACHE_TYPE").value_or(settings.kv_cache_type);
+  settings.speculate = environment_bool("SPECULATE");
+  if (const auto text = environment("REQUEST_TIMEOUT")) {
+    settings.request_timeout = api::parse_timeout_text(*text);
+  }
   settings.origins = split_commas(environment("ORIGINS").value_or(""));
   settings.is_debug = environment_bool("DEBUG");
   settings.keeps_history = !environment_bool("NOHISTORY");
   return settings;
+}
+
+uint64_t parse_size(const std::string& text, const std::string& what) {
+  struct Unit {
+    const char* name;
+    double bytes;
+  };
+  static constexpr Unit kUnits[] = {
+      {"", 1},         {"b", 1},        {"k", 1e3},      {"kb", 1e3},    {"m", 1e6},
+      {"mb", 1e6},     {"g", 1e9},      {"gb", 1e9},     {"t", 1e12},    {"tb", 1e12},
+      {"kib", 0x1p10}, {"mib", 0x1p20}, {"gib", 0x1p30}, {"tib", 0x1p40}};
+  double number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  std::string unit = trimmed(std::string_view(end, text.data() + text.size()));
+  for (char& c : unit) c = static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c);
+  for (const Unit& known : kUnits) {
+    const double bytes = number * known.bytes;
+    if (error == std::errc() && unit == known.name && bytes >= 1 && bytes < 0x1p62) {
+      return static_cast<uint64_t>(bytes);
+    }
+  }
+  throw Error(ErrorCode::kInvalidArgument,
+              what + " must be a size such as 8GB or 500MB, but is '" + text + "'");
 }
 
 bool is_model_path(const std::string& model) {

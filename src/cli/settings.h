@@ -14,9 +14,13 @@ struct Settings {
   std::string host = "127.0.0.1:11434";  // where to listen, and where clients look  (HOST)
   std::string models_dir;                // the store; default ~/.ollama/models      (MODELS)
   api::KeepAlive keep_alive = std::chrono::minutes(5);  //                        (KEEP_ALIVE)
-  int context_length = 4096;         // num_ctx of requests that do not say (CONTEXT_LENGTH)
-  int max_queue = 512;               //                                          (MAX_QUEUE)
-  int max_loaded_models = 3;         //                                  (MAX_LOADED_MODELS)
+  int context_length = 4096;                 // num_ctx of requests that do not say (CONTEXT_LENGTH)
+  int max_queue = 512;                       //                                          (MAX_QUEUE)
+  int max_loaded_models = 3;                 //                                  (MAX_LOADED_MODELS)
+  std::optional<uint64_t> max_memory_bytes;  // for all models together; none: 90% (MAX_MEMORY)
+  std::string kv_cache_type = "f16";         // or q8_0                        (KV_CACHE_TYPE)
+  bool speculate = false;                    // guess ahead by prompt look-up      (SPECULATE)
+  api::Timeout request_timeout = api::kNoTimeout;  // of requests that do not say (REQUEST_TIMEOUT)
   std::vector<std::string> origins;  // separated by commas                        (ORIGINS)
   bool is_debug = false;             //                                              (DEBUG)
   bool keeps_history = true;         //                                          (NOHISTORY)
@@ -27,6 +31,9 @@ Settings read_settings();
 // The value of SLUICE_<name>, else OLLAMA_<name>, without spaces and quotes around it; nothing when
 // both are unset or empty.
 std::optional<std::string> environment(const std::string& name);
+
+// "4GB", "500 MiB", "1000000": bytes. Throws Error(kInvalidArgument) naming `what`.
+uint64_t parse_size(const std::string& text, const std::string& what);
 
 // True for what means a file rather than a name in the store: an existing file, or text that can
 // only be a path ("./x", "/x", "~/x", "x.gguf").

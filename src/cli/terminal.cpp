@@ -110,6 +110,11 @@ Spinner::Spinner(std::string text) : text_(std::move(text)) {
 
 Spinner::~Spinner() { stop(); }
 
+void Spinner::set_text(std::string text) {
+  std::lock_guard lock(mutex_);
+  text_ = std::move(text);
+}
+
 void Spinner::stop() {
   {
     std::lock_guard lock(mutex_);
@@ -127,7 +132,7 @@ void Spinner::turn() {
   changed_.wait_for(lock, std::chrono::milliseconds(200), [this] { return is_stopping_; });
   if (is_stopping_) return;
   for (size_t i = 0; !is_stopping_; ++i) {
-    std::fprintf(stderr, "\r%s %s", kFrames[i % kFrames.size()], text_.c_str());
+    std::fprintf(stderr, "\r\033[K%s %s", kFrames[i % kFrames.size()], text_.c_str());
     changed_.wait_for(lock, std::chrono::milliseconds(80));
   }
   std::fputs("\r\033[K", stderr);

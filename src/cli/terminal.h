@@ -33,6 +33,7 @@ class Spinner {
   ~Spinner();  // stop()
   Spinner(const Spinner&) = delete;
   Spinner& operator=(const Spinner&) = delete;
+  void set_text(std::string text);
   void stop();  // erases it
 
  private:

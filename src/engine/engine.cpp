@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <condition_variable>
 #include <exception>
+#include <map>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -11,13 +12,16 @@
 
 #include "base/error.h"
 #include "base/threads.h"
+#include "engine/queue_pace.h"
 #include "engine/reply.h"
 #include "engine/scheduler.h"
+#include "engine/speculation.h"
 
 namespace sluice::engine {
 namespace {
 
 constexpr int kShortList = 256;  // requests that are listed for monitors at every step
+constexpr auto kQueueEventsEvery = std::chrono::milliseconds(250);
 
 std::string message_of(std::exception_ptr exception) {
   try {
@@ -37,8 +41,8 @@ SchedulerOptions scheduler_options(const EngineOptions& options) {
   require_option(options.vocab_size > 0, "vocab_size must be positive");
   require_option(options.context_length > 1, "context_length must be at least 2");
   require_option(options.max_queue > 0, "max_queue must be positive");
-  return {options.num_blocks, options.max_batch_tokens, options.max_sequences,
-          options.enable_prefix_cache};
+  return {options.num_blocks,     options.max_batch_tokens, options.max_sequences,
+          options.max_logit_rows, options.max_itl_stretch,  options.enable_prefix_cache};
 }
 
 }  // namespace
@@ -60,14 +64,27 @@ class Engine::Loop {
   };
 
   int token_limit(const Request& request) const;
+  void check_fit(const Request& request) const;
+  QueuePlace place_behind(int num_ahead) const;
 
   // All on the engine's thread.
   void run();
   bool take_inbox();
+  void take_in(Arrival arrival);
   void end_expired();
+  void measure_pace(Clock::time_point now);
+  void tell_places(Clock::time_point now);
+  void tell_newcomers();
+  void tell_place(RequestId id, int position);
   void step();
+  void set_drafts();
   backend::StepOutput run_forward(std::span<const Chunk> chunks);
+  void hand_out(std::span<const Chunk> chunks, const backend::StepOutput& output);
+  void pool(const Chunk& chunk, std::span<const float> states);
   void advance(const Chunk& chunk, std::span<float> logits);
+  Reply::Outcome sample(Reply& reply, const Sequence& sequence, std::span<float> logits,
+                        std::string& error);
+  void record_draft(Reply& reply, int num_draft, int num_accepted);
   void finish(RequestId id, FinishReason reason, const std::string& error = {});
   void finish_all(FinishReason reason, const std::string& error = {});
   void publish_stats();
@@ -82,9 +99,16 @@ class Engine::Loop {
   Scheduler scheduler_;
   std::unordered_map<RequestId, Reply> replies_;
   backend::Batch batch_;
+  std::vector<DraftOffer> offers_;
   EngineStats totals_;  // the counters
   Clock::time_point last_listed_;
   Clock::duration last_list_cost_{};
+  QueuePace pace_;
+  uint64_t num_ended_ = 0;                // of the requests that had begun
+  std::vector<RequestId> newcomers_;      // since the latest step
+  std::map<RequestId, int> told_places_;  // of those that want to know: 0 when not told yet
+  Clock::time_point last_told_;
+  std::vector<RequestId> broken_;  // whose callback failed while they waited
 
   // Shared, under the mutex.
   mutable std::mutex mutex_;
@@ -93,7 +117,9 @@ class Engine::Loop {
   std::vector<RequestId> cancels_;
   bool is_stopping_ = false;
   RequestId last_id_ = 0;
-  int num_waiting_ = 0;  // in the scheduler; the inbox comes on top
+  int num_waiting_ = 0;      // in the scheduler; the inbox comes on top
+  int num_free_places_ = 0;  // for requests that need not wait
+  std::chrono::nanoseconds queue_interval_{};
   uint64_t num_rejected_ = 0;
   EngineStats published_;
 
@@ -104,7 +130,9 @@ Engine::Loop::Loop(Forward forward, const text::Tokenizer& tokenizer, const Engi
     : forward_(std::move(forward)),
       tokenizer_(tokenizer),
       options_(options),
-      scheduler_(scheduler_options(options)) {
+      scheduler_(scheduler_options(options)),
+      pace_(options.max_sequences),
+      num_free_places_(options.max_sequences) {
   published_.num_blocks_total = options.num_blocks;
   thread_ = std::thread([this] { run(); });
 }
@@ -123,15 +151,24 @@ int Engine::Loop::token_limit(const Request& request) const {
   return request.context_limit > 0 ? std::min(limit, request.context_limit) : limit;
 }
 
+void Engine::Loop::check_fit(const Request& request) const {
+  const bool is_embedding = request.task == Task::kEmbed;
+  if (is_embedding && options_.embedding_length == 0) {
+    throw Error(ErrorCode::kUnsupported,
+                "this model was loaded without hidden states: it gives no embeddings");
+  }
+  const int limit = token_limit(request);
+  if (request.prompt.size() < static_cast<size_t>(limit) + (is_embedding ? 1 : 0)) return;
+  throw Error(ErrorCode::kContextOverflow,
+              "the prompt has " + std::to_string(request.prompt.size()) +
+                  " tokens and the context holds " + std::to_string(limit) +
+                  (is_embedding ? "" : " with the reply") +
+                  ": shorten the prompt or raise the context length");
+}
+
 Engine::Ticket Engine::Loop::submit(Request request) {
   check_request(request, options_.vocab_size);
-  const int limit = token_limit(request);
-  if (request.prompt.size() >= static_cast<size_t>(limit)) {
-    throw Error(ErrorCode::kContextOverflow,
-                "the prompt has " + std::to_string(request.prompt.size()) +
-                    " tokens and the context holds " + std::to_string(limit) +
-                    " with the reply: shorten the prompt or raise the context length");
-  }
+  check_fit(request);
   Arrival arrival{0, std::move(request), Clock::now()};
   {
     std::lock_guard lock(mutex_);
@@ -142,9 +179,10 @@ Engine::Ticket Engine::Loop::submit(Request request) {
                                         " requests are waiting); try again later");
     }
     arrival.id = ++last_id_;
+    const Ticket ticket{last_id_, place_behind(num_waiting_ + static_cast<int>(inbox_.size()))};
     inbox_.push_back(std::move(arrival));
     wake_.notify_one();
-    return {last_id_, {}};
+    return ticket;
   }
 }
 
@@ -159,15 +197,24 @@ EngineStats Engine::Loop::stats() const {
   std::lock_guard lock(mutex_);
   EngineStats stats = published_;
   stats.num_requests_rejected = num_rejected_;
+  const int num_waiting = stats.num_waiting + static_cast<int>(inbox_.size());
+  stats.estimated_wait = place_behind(num_waiting).estimated_wait;
   for (const Arrival& arrival : inbox_) {
     RequestStatus status;
     status.id = arrival.id;
+    status.estimated_wait = place_behind(stats.num_waiting).estimated_wait;
     status.queue_position = ++stats.num_waiting;
     status.num_prompt_tokens = static_cast<int>(arrival.request.prompt.size());
     status.age = now - arrival.submitted;
     stats.requests.push_back(status);
   }
   return stats;
+}
+
+// With the mutex held: where a request stands behind so many waiting ones.
+QueuePlace Engine::Loop::place_behind(int num_ahead) const {
+  const int position = std::max(0, num_ahead + 1 - num_free_places_);
+  return {position, position * queue_interval_};
 }
 
 void Engine::Loop::run() {
@@ -189,7 +236,10 @@ void Engine::Loop::run() {
 bool Engine::Loop::take_inbox() {
   std::vector<Arrival> arrivals;
   std::vector<RequestId> cancels;
-  if (scheduler_.is_idle()) publish_stats();
+  if (scheduler_.is_idle()) {
+    measure_pace(Clock::now());
+    publish_stats();
+  }
   bool is_stopping = false;
   {
     std::unique_lock lock(mutex_);
@@ -201,17 +251,32 @@ bool Engine::Loop::take_inbox() {
     is_stopping = is_stopping_;
     num_waiting_ = scheduler_.num_waiting() + static_cast<int>(arrivals.size());
   }
-  for (Arrival& arrival : arrivals) {
-    std::vector<text::TokenId> prompt = std::move(arrival.request.prompt);
-    scheduler_.add(arrival.id, std::move(prompt), arrival.request.deadline);
-    const int limit = token_limit(arrival.request);
-    replies_.try_emplace(arrival.id, std::move(arrival.request), tokenizer_, limit,
-                         arrival.submitted);
-  }
+  for (Arrival& arrival : arrivals) take_in(std::move(arrival));
   for (const RequestId id : cancels) {
     if (replies_.contains(id)) finish(id, FinishReason::kCancelled);
   }
+  for (const RequestId id : std::exchange(broken_, {})) {
+    const auto reply = replies_.find(id);
+    if (reply == replies_.end()) continue;
+    const std::string error = *reply->second.callback_error();  // finish() drops the reply
+    finish(id, FinishReason::kError, error);
+  }
   return !is_stopping;
+}
+
+void Engine::Loop::take_in(Arrival arrival) {
+  std::vector<text::TokenId> prompt = std::move(arrival.request.prompt);
+  Sequence& sequence = scheduler_.add(arrival.id, std::move(prompt), arrival.request.deadline);
+  if (arrival.request.task == Task::kEmbed) {
+    sequence.pooling = options_.pooling;
+    sequence.may_read_cache = options_.pooling == Pooling::kLast;
+  }
+  newcomers_.push_back(arrival.id);
+  if (arrival.request.wants_queue_events) told_places_.emplace(arrival.id, 0);
+  if (!arrival.request.speculate) arrival.request.speculate = options_.speculate;
+  const int limit = token_limit(arrival.request);
+  replies_.try_emplace(arrival.id, std::move(arrival.request), tokenizer_, limit,
+                       arrival.submitted);
 }
 
 void Engine::Loop::end_expired() {
@@ -220,11 +285,60 @@ void Engine::Loop::end_expired() {
   }
 }
 
+void Engine::Loop::measure_pace(Clock::time_point now) {
+  pace_.observe(now, {scheduler_.counters().num_queued_starts, num_ended_, scheduler_.num_running(),
+                      scheduler_.num_waiting()});
+}
+
+// To those who want to know: at once where they stand, later where they have got to.
+void Engine::Loop::tell_places(Clock::time_point now) {
+  tell_newcomers();
+  if (told_places_.empty() || now - last_told_ < kQueueEventsEvery) return;
+  last_told_ = now;
+  int position = 0;
+  auto told = told_places_.begin();
+  scheduler_.for_each_waiting([&](const Sequence& sequence) {
+    ++position;
+    // Who is not met in the queue has begun or ended.
+    while (told != told_places_.end() && told->first < sequence.id) told = told_places_.erase(told);
+    if (told == told_places_.end() || told->first != sequence.id) return;
+    if (told->second != position) tell_place(sequence.id, position);
+    told->second = position;
+    ++told;
+  });
+  told_places_.erase(told, told_places_.end());
+}
+
+// They are the last ones of the queue, so it need not be walked.
+void Engine::Loop::tell_newcomers() {
+  int position = scheduler_.num_waiting();
+  for (; !newcomers_.empty(); newcomers_.pop_back()) {
+    const RequestId id = newcomers_.back();
+    const Sequence* sequence = scheduler_.find(id);
+    if (sequence == nullptr || sequence->started) continue;
+    const auto told = told_places_.find(id);
+    if (told != told_places_.end()) {
+      told->second = position;
+      tell_place(id, position);
+    }
+    --position;
+  }
+}
+
+void Engine::Loop::tell_place(RequestId id, int position) {
+  Reply& reply = replies_.at(id);
+  reply.tell_place({position, position * pace_.interval()});
+  if (reply.callback_error()) broken_.push_back(id);
+}
+
 void Engine::Loop::step() {
   const Clock::time_point begin = Clock::now();
+  set_drafts();
   const std::span<const Chunk> planned = scheduler_.plan(begin);
   // Finishing a sequence must not touch what we walk through.
   const std::vector<Chunk> chunks(planned.begin(), planned.end());
+  measure_pace(begin);
+  tell_places(begin);
   publish_stats();
 
   const Clock::time_point forward_begin = Clock::now();
@@ -243,13 +357,9 @@ void Engine::Loop::step() {
     const std::string message = message_of(failure);
     for (const Chunk& chunk : chunks) finish(chunk.sequence->id, FinishReason::kError, message);
   } else {
+    scheduler_.observe(forward_end - forward_begin);
     scheduler_.complete();
-    std::span<float> logits = output.logits;
-    for (const Chunk& chunk : chunks) {
-      if (!chunk.wants_logits) continue;
-      advance(chunk, logits.first(options_.vocab_size));
-      logits = logits.subspan(options_.vocab_size);
-    }
+    hand_out(chunks, output);
   }
   totals_.schedule_time += (Clock::now() - forward_end) + (forward_begin - begin);
 }
@@ -260,14 +370,84 @@ backend::StepOutput Engine::Loop::run_forward(std::span<const Chunk> chunks) {
   if (output.logits.size() != batch_.logit_rows.size() * static_cast<size_t>(options_.vocab_size)) {
     throw Error(ErrorCode::kInternal, "the backend gave logits of the wrong size");
   }
+  if (output.embeddings.size() !=
+      batch_.embedding_rows.size() * static_cast<size_t>(options_.embedding_length)) {
+    throw Error(ErrorCode::kInternal, "the backend gave hidden states of the wrong size");
+  }
   return output;
 }
 
+// Guesses for the sequences of a step that will hold few rows and no prompt.
+void Engine::Loop::set_drafts() {
+  const int num_sequences = scheduler_.num_running();
+  if (num_sequences > kMaxDraftedSequences) return;
+  bool only_decodes = true;
+  offers_.clear();
+  scheduler_.for_each_running([&](const Sequence& running) {
+    only_decodes = only_decodes && running.is_decoding();
+    if (!only_decodes) return;
+    DraftOffer offer = replies_.at(running.id).offer_draft(*scheduler_.find(running.id));
+    if (offer.sequence != nullptr) offers_.push_back(offer);
+  });
+  if (!only_decodes || offers_.empty()) return;
+  const auto time_of = [this](int num_rows) { return scheduler_.decode_time(num_rows); };
+  grant_drafts(offers_, num_sequences, kMaxDraftedRows, time_of, options_.min_draft_gain);
+  for (const DraftOffer& offer : offers_) {
+    replies_.at(offer.sequence->id).set_draft(*offer.sequence, offer.num_granted);
+  }
+}
+
+void Engine::Loop::hand_out(std::span<const Chunk> chunks, const backend::StepOutput& output) {
+  std::span<float> logits = output.logits;
+  std::span<const float> states = output.embeddings;
+  const auto vocab_size = static_cast<size_t>(options_.vocab_size);
+  const auto state_size = static_cast<size_t>(options_.embedding_length);
+  for (const Chunk& chunk : chunks) {
+    if (chunk.sequence->pooling) {
+      const size_t size = static_cast<size_t>(chunk.num_states) * state_size;
+      pool(chunk, states.first(size));
+      states = states.subspan(size);
+    } else if (chunk.wants_logits) {
+      const size_t size = static_cast<size_t>(1 + chunk.num_draft_tokens) * vocab_size;
+      advance(chunk, logits.first(size));
+      logits = logits.subspan(size);
+    }
+  }
+}
+
+void Engine::Loop::pool(const Chunk& chunk, std::span<const float> states) {
+  const Sequence& sequence = *chunk.sequence;
+  const bool is_start = sequence.num_computed == chunk.num_tokens;
+  replies_.at(sequence.id).pool(states, static_cast<size_t>(options_.embedding_length), is_start);
+  if (sequence.num_remaining() == 0) finish(sequence.id, FinishReason::kEmbedded);
+}
+
+// Samples row by row, as if each were a step of its own, for as long as the guesses are right.
 void Engine::Loop::advance(const Chunk& chunk, std::span<float> logits) {
   Sequence& sequence = *chunk.sequence;
   Reply& reply = replies_.at(sequence.id);
+  const auto vocab_size = static_cast<size_t>(options_.vocab_size);
+  const std::vector<text::TokenId> draft = std::exchange(sequence.draft, {});
+  for (int row = 0;; ++row) {
+    std::string error;
+    const auto row_logits = logits.subspan(static_cast<size_t>(row) * vocab_size, vocab_size);
+    const Reply::Outcome outcome = sample(reply, sequence, row_logits, error);
+    const bool was_guessed = row < chunk.num_draft_tokens && outcome.token == draft[row];
+    const bool is_last = !was_guessed || outcome.reason || outcome.num_shifted > 0;
+    if (is_last && chunk.num_draft_tokens > 0) {
+      record_draft(reply, chunk.num_draft_tokens, row + (was_guessed ? 1 : 0));
+    }
+    if (outcome.reason) return finish(sequence.id, *outcome.reason, error);
+    scheduler_.append(sequence, *outcome.token);
+    if (outcome.num_shifted > 0) scheduler_.shift(sequence, outcome.num_keep, outcome.num_shifted);
+    if (is_last) return;
+    scheduler_.accept(sequence);
+  }
+}
+
+Reply::Outcome Engine::Loop::sample(Reply& reply, const Sequence& sequence, std::span<float> logits,
+                                    std::string& error) {
   Reply::Outcome outcome;
-  std::string error;
   try {
     outcome = reply.advance(sequence, logits, Clock::now());
   } catch (...) {
@@ -279,18 +459,21 @@ void Engine::Loop::advance(const Chunk& chunk, std::span<float> logits) {
     outcome.reason = FinishReason::kError;
     error = *reply.callback_error();
   }
-  if (outcome.reason) {
-    finish(sequence.id, *outcome.reason, error);
-  } else {
-    scheduler_.append(sequence, *outcome.token);
-  }
+  return outcome;
+}
+
+void Engine::Loop::record_draft(Reply& reply, int num_draft, int num_accepted) {
+  reply.record_draft(num_draft, num_accepted);
+  totals_.num_draft_tokens += static_cast<uint64_t>(num_draft);
+  totals_.num_accepted_tokens += static_cast<uint64_t>(num_accepted);
 }
 
 void Engine::Loop::finish(RequestId id, FinishReason reason, const std::string& error) {
-  const auto found = replies_.find(id);
-  Reply reply = std::move(found->second);
-  replies_.erase(found);
-  reply.finish(*scheduler_.find(id), reason, error, Clock::now());
+  auto node = replies_.extract(id);  // `error` may be in it
+  const Sequence& sequence = *scheduler_.find(id);
+  if (sequence.started) ++num_ended_;
+  if (reason == FinishReason::kCancelled) ++totals_.num_requests_cancelled;
+  node.mapped().finish(sequence, reason, error, Clock::now());
   scheduler_.remove(id);
   ++totals_.num_requests_finished;
 }
@@ -324,7 +507,9 @@ void Engine::Loop::publish_stats() {
   std::lock_guard lock(mutex_);
   if (!is_list_due) stats.requests.swap(published_.requests);
   std::swap(published_, stats);
-  num_waiting_ = scheduler_.num_waiting();
+  num_waiting_ = published_.num_waiting;
+  num_free_places_ = num_waiting_ > 0 ? 0 : options_.max_sequences - published_.num_running;
+  queue_interval_ = pace_.interval();
 }
 
 std::vector<RequestStatus> Engine::Loop::list_requests(Clock::time_point now) const {
@@ -335,9 +520,11 @@ std::vector<RequestStatus> Engine::Loop::list_requests(Clock::time_point now) co
     requests.back().is_running = true;
   });
   int position = 0;
+  const std::chrono::nanoseconds interval = pace_.interval();
   scheduler_.for_each_waiting([&](const Sequence& sequence) {
     requests.push_back(status_of(sequence, now));
     requests.back().queue_position = ++position;
+    requests.back().estimated_wait = position * interval;
   });
   return requests;
 }
@@ -348,7 +535,7 @@ RequestStatus Engine::Loop::status_of(const Sequence& sequence, Clock::time_poin
   status.num_prompt_tokens = sequence.num_prompt_tokens;
   status.num_cached_tokens = sequence.num_cached_tokens;
   status.num_prefilled_tokens = std::min(sequence.num_computed, sequence.num_prompt_tokens);
-  status.num_output_tokens = static_cast<int>(sequence.tokens.size()) - sequence.num_prompt_tokens;
+  status.num_output_tokens = sequence.num_output_tokens();
   status.age = now - replies_.at(sequence.id).submitted();
   return status;
 }

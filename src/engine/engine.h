@@ -13,9 +13,6 @@
 
 namespace sluice::engine {
 
-// How the hidden states of a text become one vector.
-enum class Pooling { kLast, kMean, kFirst };
-
 struct EngineOptions {
   int vocab_size = 0;
   int embedding_length = 0;  // 0: the backend gives no hidden states, embeddings are refused
@@ -28,6 +25,9 @@ struct EngineOptions {
   int max_queue = 512;         // most requests waiting
   bool enable_prefix_cache = true;
   bool speculate = false;  // requests that do not say use prompt look-up
+  // Guesses are checked where steps of late promise so many times the tokens per second; 0: always,
+  // for tests.
+  double min_draft_gain = 1.03;
   // Prefill is cut so that a step with it takes at most this many times one without: the bound of
   // the ITL that running sequences see while others' prompts are computed. 0: no bound.
   double max_itl_stretch = 2.0;

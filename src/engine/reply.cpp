@@ -1,9 +1,15 @@
 #include "engine/reply.h"
 
+#include <algorithm>
 #include <exception>
 #include <utility>
 
 namespace sluice::engine {
+namespace {
+
+constexpr int kMostContexts = 10;  // a reply that shifts ends after so many times the context
+
+}  // namespace
 
 Reply::Reply(Request request, const text::Tokenizer& tokenizer, int token_limit,
              Clock::time_point submitted)
@@ -28,9 +34,10 @@ Reply::Outcome Reply::advance(const Sequence& sequence, std::span<float> logits,
   }
   generation_->tokens.push_back(std::move(output));
   const bool hit_stop = push_text(generation_->decoder.push(token));
-  const auto reason = end_after(sequence, hit_stop);
-  if (!reason && !generation_->text.empty()) emit_text();
-  return {token, reason};
+  const Outcome outcome = end_after(sequence, token, hit_stop);
+  if (!outcome.reason && !generation_->text.empty()) emit_text();
+  if (outcome.num_shifted > 0 && generation_->drafter) generation_->drafter->reset();
+  return outcome;
 }
 
 OutputToken Reply::sample(const Sequence& sequence, std::span<float> logits) {
@@ -46,12 +53,50 @@ OutputToken Reply::sample(const Sequence& sequence, std::span<float> logits) {
 }
 
 // Why the reply ends behind the token just sampled, which `sequence` does not hold yet.
-std::optional<FinishReason> Reply::end_after(const Sequence& sequence, bool hit_stop) const {
-  if (hit_stop) return FinishReason::kStopString;
-  if (num_output_tokens_ == request_.max_tokens) return FinishReason::kMaxTokens;
+Reply::Outcome Reply::end_after(const Sequence& sequence, text::TokenId token,
+                                bool hit_stop) const {
+  if (hit_stop) return {token, FinishReason::kStopString};
+  if (num_output_tokens_ == request_.max_tokens) return {token, FinishReason::kMaxTokens};
+  if (num_output_tokens_ / kMostContexts >= token_limit_) {
+    return {token, FinishReason::kContextFull};
+  }
   const int num_tokens = static_cast<int>(sequence.tokens.size()) + 1;
-  if (num_tokens >= token_limit_) return FinishReason::kContextFull;
-  return std::nullopt;
+  if (num_tokens < token_limit_) return {token, std::nullopt};
+  return shift_after(sequence, token);
+}
+
+// llama.cpp's rule: half of what is not kept goes.
+Reply::Outcome Reply::shift_after(const Sequence& sequence, text::TokenId token) const {
+  if (!request_.shift) return {token, FinishReason::kContextFull};
+  const int wanted = request_.num_keep >= 0 ? request_.num_keep : sequence.num_prompt_tokens;
+  // Something must go, and not so little that the whole context is computed for a few tokens more.
+  const int num_keep = std::min(wanted, token_limit_ - std::max(token_limit_ / 8, 2));
+  return {token, std::nullopt, (token_limit_ - num_keep) / 2, num_keep};
+}
+
+DraftOffer Reply::offer_draft(Sequence& sequence) {
+  if (!generation_ || !generation_->drafter) return {};
+  // A step gives one token more than its draft has.
+  int most = token_limit_ - static_cast<int>(sequence.tokens.size()) - 1;
+  if (request_.max_tokens > 0) most = std::min(most, request_.max_tokens - num_output_tokens_ - 1);
+  DraftOffer offer =
+      generation_->drafter->offer(sequence.tokens, std::min(most, kMaxDraftedRows - 1));
+  offer.sequence = &sequence;
+  return offer;
+}
+
+void Reply::set_draft(Sequence& sequence, int count) {
+  generation_->drafter->draft(sequence.tokens, count, sequence.draft);
+}
+
+void Reply::record_draft(int num_draft, int num_accepted) {
+  generation_->drafter->record(num_draft, num_accepted);
+  num_draft_tokens_ += num_draft;
+  num_accepted_tokens_ += num_accepted;
+}
+
+void Reply::pool(std::span<const float> states, size_t embedding_length, bool is_start) {
+  embedder_.add(states, embedding_length, is_start);
 }
 
 // True when the text ran into a stop string.
@@ -84,7 +129,26 @@ void Reply::finish(const Sequence& sequence, FinishReason reason, const std::str
   event.num_prompt_tokens = sequence.num_prompt_tokens;
   event.num_cached_tokens = sequence.num_cached_tokens;
   event.num_output_tokens = num_output_tokens_;
+  event.num_shifted_tokens = sequence.num_shifted_tokens;
+  event.num_draft_tokens = num_draft_tokens_;
+  event.num_accepted_tokens = num_accepted_tokens_;
+  if (reason == FinishReason::kEmbedded) embed(event);
   event.timings = timings(sequence, now);
+  deliver(event);
+}
+
+void Reply::embed(Event& event) const {
+  try {
+    event.embedding = embedder_.normalized();
+  } catch (const std::exception& error) {
+    event.reason = FinishReason::kError;
+    event.error = error.what();
+  }
+}
+
+void Reply::tell_place(const QueuePlace& place) {
+  Event event;
+  event.queue_place = place;
   deliver(event);
 }
 

@@ -6,9 +6,11 @@
 #include <string>
 #include <vector>
 
+#include "engine/embedder.h"
 #include "engine/request.h"
 #include "engine/sampler.h"
 #include "engine/scheduler.h"
+#include "engine/speculation.h"
 #include "text/stream_decoder.h"
 
 namespace sluice::engine {
@@ -17,20 +19,37 @@ namespace sluice::engine {
 // token, since thousands may wait.
 class Reply {
  public:
-  // `token_limit`: prompt and reply together. The prompt itself is in the Sequence.
+  // `token_limit`: prompt and reply together. The prompt itself is in the Sequence. Whether to
+  // speculate must be decided in the request.
   Reply(Request request, const text::Tokenizer& tokenizer, int token_limit,
         Clock::time_point submitted);
 
   struct Outcome {
     std::optional<text::TokenId> token;  // what was sampled; none when no reply was asked for
     std::optional<FinishReason> reason;  // why the reply ends here, if it does
+    // Tokens behind the first `num_keep` that are to be taken out of the sequence, this token
+    // appended.
+    int num_shifted = 0;
+    int num_keep = 0;
   };
   // Samples the next token of `sequence` from its `logits` [vocab_size], which are changed, and
   // emits the text that is safe. With a reason in the outcome finish() is due. Throws what the
   // sampler throws.
   Outcome advance(const Sequence& sequence, std::span<float> logits, Clock::time_point now);
 
-  // Emits the text held back and the final event. To be called once.
+  // What could be guessed of a decoding sequence, its draft once that is granted, and what became
+  // of it.
+  DraftOffer offer_draft(Sequence& sequence);
+  void set_draft(Sequence& sequence, int count);
+  void record_draft(int num_draft, int num_accepted);
+
+  // Hidden states for an embedding, as Embedder::add().
+  void pool(std::span<const float> states, size_t embedding_length, bool is_start);
+
+  // An event of a request that waits.
+  void tell_place(const QueuePlace& place);
+
+  // Emits the text held back and the final event, with kEmbedded the embedding. To be called once.
   void finish(const Sequence& sequence, FinishReason reason, const std::string& error,
               Clock::time_point now);
 
@@ -42,10 +61,13 @@ class Reply {
   // What a reply needs from its first token on.
   struct Generation {
     Generation(const Request& request, const text::Tokenizer& tokenizer)
-        : sampler(request.sampling), decoder(tokenizer), matcher(request.stop_strings) {}
+        : sampler(request.sampling), decoder(tokenizer), matcher(request.stop_strings) {
+      if (request.speculate.value_or(false)) drafter.emplace();
+    }
     Sampler sampler;
     text::StreamDecoder decoder;
     text::StopMatcher matcher;
+    std::optional<Drafter> drafter;
     std::string text;                 // not emitted yet
     std::vector<OutputToken> tokens;  // behind it
     Clock::time_point first_token;
@@ -53,9 +75,11 @@ class Reply {
   };
 
   OutputToken sample(const Sequence& sequence, std::span<float> logits);
-  std::optional<FinishReason> end_after(const Sequence& sequence, bool hit_stop) const;
+  Outcome end_after(const Sequence& sequence, text::TokenId token, bool hit_stop) const;
+  Outcome shift_after(const Sequence& sequence, text::TokenId token) const;
   bool push_text(const std::string& piece);
   void emit_text();
+  void embed(Event& event) const;
   void deliver(const Event& event);
   Timings timings(const Sequence& sequence, Clock::time_point now) const;
 
@@ -64,9 +88,12 @@ class Reply {
   int token_limit_;
   Clock::time_point submitted_;
   int num_output_tokens_ = 0;
+  int num_draft_tokens_ = 0;
+  int num_accepted_tokens_ = 0;
   std::string stop_string_;
   std::optional<std::string> callback_error_;
   std::unique_ptr<Generation> generation_;
+  Embedder embedder_;
 };
 
 }  // namespace sluice::engine

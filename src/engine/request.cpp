@@ -49,6 +49,7 @@ void check_request(const Request& request, int vocab_size) {
   check_sampling_params(request.sampling);
   require(request.max_tokens >= -1, "max_tokens must be at least 0, or -1 for no limit");
   require(request.context_limit >= 0, "context_limit must be at least 0 (0: the engine's own)");
+  require(request.num_keep >= -1, "num_keep must be at least 0, or -1 for the whole prompt");
   require(request.num_top_logprobs >= -1 && request.num_top_logprobs <= kMaxTopLogprobs,
           "num_top_logprobs must be between 0 and 20, or -1 for none");
   require(request.stop_strings.size() <= kMaxStopStrings,

@@ -94,6 +94,9 @@ struct Event {
 
 enum class Task { kGenerate, kEmbed };
 
+// How the hidden states of a text become one vector: its last token's, the mean, its first token's.
+enum class Pooling { kLast, kMean, kFirst };
+
 // What goes in: token ids and limits, nothing of any wire format.
 struct Request {
   Task task = Task::kGenerate;
@@ -103,9 +106,10 @@ struct Request {
   int max_tokens = -1;    // -1: until the context is full; 0: ends after the prefill, no text
   int context_limit = 0;  // num_ctx: prompt and reply together; 0: the engine's limit
   // When the context is full, forget half of the tokens behind the first `num_keep` and go on, up
-  // to ten times the context; otherwise the reply ends with kContextFull.
+  // to ten times the context; otherwise the reply ends with kContextFull. An eighth of the context
+  // is never kept.
   bool shift = false;
-  int num_keep = 4;
+  int num_keep = 4;  // -1: the prompt
   // Prompt look-up decoding (Saxena 2023): guesses the next tokens from what stands behind an
   // earlier occurrence of the last ones and checks several in one step. Never changes the reply.
   // None: as EngineOptions::speculate says.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "base/error.h"
@@ -13,6 +14,20 @@ constexpr int kBlockTokens = backend::kBlockTokens;
 
 int blocks_for(int num_tokens) { return static_cast<int>(backend::blocks_for_tokens(num_tokens)); }
 
+// Which hidden states of its next `num_tokens` tokens a sequence wants: the first and how many.
+std::pair<int, int> wanted_states(const Sequence& sequence, int num_tokens) {
+  if (!sequence.pooling) return {0, 0};
+  switch (*sequence.pooling) {
+    case Pooling::kMean:
+      return {0, num_tokens};
+    case Pooling::kFirst:
+      return {0, sequence.num_computed == 0 ? 1 : 0};
+    case Pooling::kLast:
+      break;
+  }
+  return {num_tokens - 1, num_tokens == sequence.num_remaining() ? 1 : 0};
+}
+
 BlockTokens tokens_of_block(const Sequence& sequence, int index) {
   return BlockTokens(sequence.tokens.data() + index * kBlockTokens, kBlockTokens);
 }
@@ -22,8 +37,8 @@ int num_cacheable_blocks(const Sequence& sequence) {
   return (static_cast<int>(sequence.tokens.size()) - 1) / kBlockTokens;
 }
 
-void require(bool is_true, const std::string& what) {
-  if (!is_true) throw Error(ErrorCode::kInternal, "scheduler: " + what);
+void require(bool is_true, std::string_view what) {
+  if (!is_true) throw Error(ErrorCode::kInternal, "scheduler: " + std::string(what));
 }
 
 void require_option(bool is_valid, const std::string& message) {
@@ -33,7 +48,11 @@ void require_option(bool is_valid, const std::string& message) {
 }  // namespace
 
 Scheduler::Scheduler(const SchedulerOptions& options)
-    : options_(options), pool_(options.num_blocks, options.enable_prefix_cache) {
+    : options_(options),
+      pool_(options.num_blocks, options.enable_prefix_cache),
+      cost_(options.max_itl_stretch) {
+  require_option(options.max_itl_stretch == 0 || options.max_itl_stretch > 1,
+                 "max_itl_stretch must be above 1, or 0 for no bound");
   require_option(options.max_sequences > 0, "max_sequences must be positive");
   require_option(options.max_batch_tokens >= options.max_sequences,
                  "max_batch_tokens must be at least max_sequences: a step holds a token of each");
@@ -41,7 +60,7 @@ Scheduler::Scheduler(const SchedulerOptions& options)
 
 Sequence& Scheduler::add(RequestId id, std::vector<text::TokenId> prompt,
                          std::optional<Clock::time_point> deadline) {
-  require(!prompt.empty() && prompt.size() < static_cast<size_t>(max_sequence_tokens()),
+  require(!prompt.empty() && prompt.size() <= static_cast<size_t>(max_sequence_tokens()),
           "a prompt that is empty or larger than the cache");
   const bool is_last = (waiting_.empty() || waiting_.rbegin()->first < id) &&
                        (running_.empty() || running_.rbegin()->first < id);
@@ -85,8 +104,12 @@ std::span<const Chunk> Scheduler::plan(Clock::time_point now) {
   chunks_.clear();
   budget_ = options_.max_batch_tokens;
   plan_decodes();
+  num_decodes_ = chunks_.size();
   admit_waiting(now);
+  last_waiting_id_ = waiting_.empty() ? 0 : waiting_.rbegin()->first;
   plan_prefills();
+  if (num_decodes_ == running_.size()) plan_drafts();
+  shape_ = step_shape();
   std::sort(chunks_.begin(), chunks_.end(),
             [](const Chunk& a, const Chunk& b) { return a.sequence->id < b.sequence->id; });
   return chunks_;
@@ -96,29 +119,62 @@ void Scheduler::plan_decodes() {
   // Only sequences behind the iterator are ever preempted, or the one it stands on, as the last.
   for (auto it = running_.begin(); it != running_.end();) {
     Sequence& sequence = *it->second;
-    if (!sequence.is_decoding()) {
+    const bool was_shifted = sequence.blocks.empty();
+    if (!sequence.is_decoding() && !was_shifted) {
       ++it;
       continue;
     }
     const bool is_youngest = std::next(it) == running_.end();
-    if (!may_grow(sequence)) {
+    if (!pool_.can_allocate(num_missing_blocks(sequence))) {
       preempt_youngest();
       if (is_youngest) return;
       continue;
     }
-    if (blocks_for(static_cast<int>(sequence.tokens.size())) >
-        static_cast<int>(sequence.blocks.size())) {
-      sequence.blocks.push_back(pool_.allocate());
-    }
-    plan_chunk(sequence, 1);
+    if (was_shifted) count_cached(sequence, take_cached_prefix(sequence));
+    fit_blocks(sequence);
+    if (sequence.is_decoding()) plan_chunk(sequence, 1);
     ++it;
   }
 }
 
-bool Scheduler::may_grow(const Sequence& sequence) const {
-  return blocks_for(static_cast<int>(sequence.tokens.size())) <=
-             static_cast<int>(sequence.blocks.size()) ||
-         pool_.can_allocate(1);
+int Scheduler::num_missing_blocks(const Sequence& sequence) const {
+  return std::max(0, blocks_for(static_cast<int>(sequence.tokens.size())) -
+                         static_cast<int>(sequence.blocks.size()));
+}
+
+// The blocks of its tokens, neither fewer nor, after a draft that was wrong, more.
+void Scheduler::fit_blocks(Sequence& sequence) {
+  for (int i = num_missing_blocks(sequence); i > 0; --i) {
+    sequence.blocks.push_back(pool_.allocate());
+  }
+  const auto wanted = static_cast<size_t>(blocks_for(static_cast<int>(sequence.tokens.size())));
+  for (; sequence.blocks.size() > wanted; sequence.blocks.pop_back()) {
+    pool_.release(sequence.blocks.back());
+  }
+}
+
+// The oldest first. Blocks are taken only where every running sequence can still grow by one.
+void Scheduler::plan_drafts() {
+  if (num_running() > kMaxDraftedSequences) return;
+  const int most_rows =
+      std::min({kMaxDraftedRows, options_.max_logit_rows, options_.max_batch_tokens});
+  int room = most_rows - static_cast<int>(chunks_.size());
+  for (Chunk& chunk : chunks_) {
+    Sequence& sequence = *chunk.sequence;
+    const int num_tokens = static_cast<int>(sequence.tokens.size());
+    int count = std::min(
+        {static_cast<int>(sequence.draft.size()), room, max_sequence_tokens() - num_tokens});
+    if (count <= 0 || !chunk.wants_logits) continue;
+    const int missing = blocks_for(num_tokens + count) - static_cast<int>(sequence.blocks.size());
+    if (missing > 0 && pool_.can_allocate(missing + num_running())) {
+      for (int i = 0; i < missing; ++i) sequence.blocks.push_back(pool_.allocate());
+    } else if (missing > 0) {
+      count = static_cast<int>(sequence.blocks.size()) * kBlockTokens - num_tokens;
+    }
+    chunk.num_draft_tokens = count;
+    room -= count;
+    budget_ -= count;
+  }
 }
 
 void Scheduler::preempt_youngest() {
@@ -134,7 +190,10 @@ void Scheduler::admit_waiting(Clock::time_point now) {
   while (!waiting_.empty() && num_running() < options_.max_sequences) {
     Sequence& next = *waiting_.begin()->second;
     if (!try_admit(next)) return;
-    if (!next.started) next.started = now;
+    if (!next.started) {
+      next.started = now;
+      if (next.id <= last_waiting_id_) ++counters_.num_queued_starts;
+    }
     running_.insert(waiting_.extract(waiting_.begin()));
   }
 }
@@ -161,6 +220,7 @@ bool Scheduler::try_admit(Sequence& sequence) {
 // Goes on from where the sequence is; a block of its own that it has begun to compute is given back
 // for the cached one. Returns how many tokens need not be computed.
 int Scheduler::take_cached_prefix(Sequence& sequence) {
+  if (!sequence.may_read_cache) return 0;
   const int num_computed_before = sequence.num_computed;
   while (sequence.num_named_blocks < num_cacheable_blocks(sequence)) {
     const size_t index = static_cast<size_t>(sequence.num_named_blocks);
@@ -181,15 +241,15 @@ int Scheduler::take_cached_prefix(Sequence& sequence) {
 
 void Scheduler::count_cached(Sequence& sequence, int num_tokens) {
   counters_.num_cached_tokens += static_cast<uint64_t>(num_tokens);
-  if (sequence.num_preemptions == 0) sequence.num_cached_tokens += num_tokens;
+  const bool is_prompt = sequence.num_preemptions == 0 && sequence.num_shifted_tokens == 0;
+  if (is_prompt) sequence.num_cached_tokens += num_tokens;
 }
 
 void Scheduler::plan_prefills() {
   std::vector<Sequence*> prompts;  // running, with no chunk yet; oldest first
-  const size_t num_decodes = chunks_.size();
   size_t next_decode = 0;
   for (const auto& [id, sequence] : running_) {
-    if (next_decode < num_decodes && chunks_[next_decode].sequence == sequence.get()) {
+    if (next_decode < num_decodes_ && chunks_[next_decode].sequence == sequence.get()) {
       ++next_decode;
     } else {
       count_cached(*sequence, take_cached_prefix(*sequence));
@@ -198,12 +258,13 @@ void Scheduler::plan_prefills() {
   }
   if (prompts.empty()) return;
   Sequence* oldest = prompts.front();
-  const int reserved = std::min((budget_ + 1) / 2, oldest->num_remaining());
-  int shared = budget_ - reserved;
-  int for_oldest = reserved;
   std::stable_sort(prompts.begin(), prompts.end(), [](const Sequence* a, const Sequence* b) {
     return a->num_remaining() < b->num_remaining();
   });
+  if (num_decodes_ > 0) bound_prefills(*oldest, *prompts.front());
+  const int reserved = std::min((budget_ + 1) / 2, oldest->num_remaining());
+  int shared = budget_ - reserved;
+  int for_oldest = reserved;
   for (Sequence* sequence : prompts) {
     const bool is_oldest = sequence == oldest;
     const int wanted = sequence->num_remaining() - (is_oldest ? reserved : 0);
@@ -218,16 +279,45 @@ void Scheduler::plan_prefills() {
   if (for_oldest > 0) plan_chunk(*oldest, for_oldest);
 }
 
+// Half of the prefill will be the oldest's, the other half begins with the nearest to its first
+// token.
+void Scheduler::bound_prefills(const Sequence& oldest, const Sequence& nearest) {
+  StepShape shape = step_shape();
+  shape.context_per_prefill = 0.5 * (oldest.num_computed + nearest.num_computed);
+  budget_ = std::min(budget_, cost_.prefill_budget(shape, budget_));
+}
+
+StepShape Scheduler::step_shape() const {
+  StepShape shape;
+  double prefill_context = 0;
+  for (size_t i = 0; i < chunks_.size(); ++i) {
+    const Chunk& chunk = chunks_[i];
+    if (i < num_decodes_) {
+      shape.num_decode_rows += chunk.num_tokens + chunk.num_draft_tokens;
+      shape.decode_context += chunk.sequence->num_computed;
+    } else {
+      shape.num_prefill_tokens += chunk.num_tokens;
+      prefill_context += static_cast<double>(chunk.num_tokens) * chunk.sequence->num_computed;
+    }
+  }
+  shape.context_per_prefill = prefill_context / std::max(shape.num_prefill_tokens, 1);
+  return shape;
+}
+
 void Scheduler::plan_chunk(Sequence& sequence, int num_tokens) {
-  chunks_.push_back({&sequence, num_tokens, num_tokens == sequence.num_remaining()});
+  const bool is_complete = num_tokens == sequence.num_remaining();
+  const auto [first_state, num_states] = wanted_states(sequence, num_tokens);
+  chunks_.push_back(
+      {&sequence, num_tokens, is_complete && !sequence.pooling, 0, first_state, num_states});
   budget_ -= num_tokens;
 }
 
 void Scheduler::complete() {
   for (const Chunk& chunk : chunks_) {
     Sequence& sequence = *chunk.sequence;
-    const bool is_decode = chunk.num_tokens == 1 && chunk.wants_logits &&
-                           sequence.num_computed >= sequence.num_prompt_tokens;
+    const bool is_decode =
+        chunk.num_tokens == 1 && chunk.wants_logits &&
+        sequence.num_computed + sequence.num_shifted_tokens >= sequence.num_prompt_tokens;
     if (!is_decode) counters_.num_prefilled_tokens += static_cast<uint64_t>(chunk.num_tokens);
     sequence.num_computed += chunk.num_tokens;
     publish_full_blocks(sequence);
@@ -254,6 +344,23 @@ void Scheduler::append(Sequence& sequence, text::TokenId token) {
   sequence.tokens.push_back(token);
 }
 
+void Scheduler::accept(Sequence& sequence) {
+  require(sequence.num_remaining() == 1 && num_missing_blocks(sequence) == 0,
+          "accepting a token that was no draft");
+  ++sequence.num_computed;
+  publish_full_blocks(sequence);
+}
+
+void Scheduler::shift(Sequence& sequence, int num_keep, int num_tokens) {
+  require(num_keep >= 0 && num_tokens > 0 &&
+              num_keep + num_tokens < static_cast<int>(sequence.tokens.size()),
+          "a shift that leaves no token");
+  release_blocks(sequence);
+  const auto begin = sequence.tokens.begin() + num_keep;
+  sequence.tokens.erase(begin, begin + num_tokens);
+  sequence.num_shifted_tokens += num_tokens;
+}
+
 void Scheduler::release_blocks(Sequence& sequence) {
   // Last to first, so that the cache forgets the end of a prefix before its start.
   for (; !sequence.blocks.empty(); sequence.blocks.pop_back()) {
@@ -262,6 +369,13 @@ void Scheduler::release_blocks(Sequence& sequence) {
   sequence.num_computed = 0;
   sequence.num_named_blocks = 0;
   sequence.last_name = kEmptyPrefix;
+  sequence.draft.clear();
+}
+
+double Scheduler::decode_time(int num_rows) const {
+  double context = 0;
+  for (const auto& [id, sequence] : running_) context += sequence->num_computed;
+  return cost_.decode_time(num_rows, context);
 }
 
 void Scheduler::for_each_running(const std::function<void(const Sequence&)>& visit) const {
@@ -309,9 +423,17 @@ void make_batch(std::span<const Chunk> chunks, backend::Batch& batch) {
     const int first_token = static_cast<int>(batch.tokens.size());
     const auto tokens = std::span(sequence.tokens).subspan(sequence.num_computed, chunk.num_tokens);
     batch.tokens.insert(batch.tokens.end(), tokens.begin(), tokens.end());
+    const auto draft = std::span(sequence.draft).first(chunk.num_draft_tokens);
+    batch.tokens.insert(batch.tokens.end(), draft.begin(), draft.end());
+    const int end_token = static_cast<int>(batch.tokens.size());
     batch.sequences.push_back(
-        {first_token, chunk.num_tokens, sequence.num_computed, sequence.blocks});
-    if (chunk.wants_logits) batch.logit_rows.push_back(first_token + chunk.num_tokens - 1);
+        {first_token, end_token - first_token, sequence.num_computed, sequence.blocks});
+    if (chunk.wants_logits) {
+      const int first_row = first_token + chunk.num_tokens - 1;
+      for (int row = first_row; row < end_token; ++row) batch.logit_rows.push_back(row);
+    }
+    const int first_state = first_token + chunk.first_state;
+    for (int i = 0; i < chunk.num_states; ++i) batch.embedding_rows.push_back(first_state + i);
   }
 }
 

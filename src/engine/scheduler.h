@@ -13,6 +13,7 @@
 #include "backend/backend.h"
 #include "engine/block_pool.h"
 #include "engine/request.h"
+#include "engine/step_cost.h"
 
 namespace sluice::engine {
 
@@ -22,19 +23,24 @@ struct Sequence {
   std::vector<text::TokenId> tokens;  // prompt, then reply
   int num_prompt_tokens = 0;
   std::optional<Clock::time_point> deadline;
+  std::optional<Pooling> pooling;    // an embedding: hidden states are wanted instead of logits
   bool may_read_cache = true;        // false: every hidden state is wanted, so all is computed
   std::vector<text::TokenId> draft;  // guesses of what follows `tokens`, set before plan()
 
   int num_computed = 0;         // tokens whose keys and values are in `blocks`
-  std::vector<BlockId> blocks;  // the block table; covers all tokens while running
+  std::vector<BlockId> blocks;  // the block table; covers all tokens once planned
   int num_named_blocks = 0;     // the first of `blocks`, known to the prefix cache
   PrefixName last_name = kEmptyPrefix;
 
   int num_cached_tokens = 0;  // of the prompt, taken from the prefix cache before any preemption
   int num_preemptions = 0;
+  int num_shifted_tokens = 0;                // taken out of `tokens` by shift()
   std::optional<Clock::time_point> started;  // the first step that worked on it
 
   int num_remaining() const { return static_cast<int>(tokens.size()) - num_computed; }
+  int num_output_tokens() const {
+    return static_cast<int>(tokens.size()) + num_shifted_tokens - num_prompt_tokens;
+  }
   bool is_decoding() const { return num_remaining() == 1; }
 };
 
@@ -47,6 +53,11 @@ struct SchedulerOptions {
   bool enable_prefix_cache = true;
 };
 
+// A step with drafts has at most so many rows and sequences: then its logits are bit for bit those
+// of steps without.
+inline constexpr int kMaxDraftedRows = backend::kExactRows;
+inline constexpr int kMaxDraftedSequences = backend::kExactSequences;
+
 // One sequence's part of a step: its next `num_tokens` tokens that are not computed yet, and behind
 // them the first `num_draft_tokens` of its draft.
 struct Chunk {
@@ -54,12 +65,16 @@ struct Chunk {
   int num_tokens = 0;
   bool wants_logits = false;  // its last token is among them: the next one can be sampled
   int num_draft_tokens = 0;   // only of a decoding sequence; each gives a row of logits, too
+  // The hidden states wanted for an embedding, of `num_tokens`.
+  int first_state = 0;
+  int num_states = 0;
 };
 
 struct SchedulerCounters {
   uint64_t num_prefilled_tokens = 0;  // computed in chunks, after a preemption once more
   uint64_t num_cached_tokens = 0;     // not computed thanks to the prefix cache
   uint64_t num_preemptions = 0;
+  uint64_t num_queued_starts = 0;  // requests that had to wait a step or more and then began
 };
 
 // Decides what each step computes: continuous batching with chunked prefill over a paged cache.
@@ -73,10 +88,13 @@ struct SchedulerCounters {
 //   always computed, for its logits.
 // - The rest of the token budget is prefill: half of it for the oldest prompt, so that none waits
 //   for ever, the other half for those nearest to their first token, so that a short prompt does
-//   not wait for a long one. What they leave goes to the others.
+//   not wait for a long one. What they leave goes to the others. Beside decoding sequences there is
+//   only so much prefill as keeps their ITL within max_itl_stretch: StepCost.
+// - Drafts are checked in small steps that only decode, when blocks are free.
 //
 // A step is plan(), the forward pass, complete(), then append() or remove() for each chunk that
-// wanted logits. A plain object for one thread; time is an argument.
+// wanted logits; accept(), append() and so on for each draft token that was right. A plain object
+// for one thread; time is an argument.
 class Scheduler {
  public:
   // Throws Error(kInvalidArgument) naming an option out of range.
@@ -86,7 +104,7 @@ class Scheduler {
   int max_sequence_tokens() const { return pool_.num_total() * backend::kBlockTokens; }
 
   // Puts a request at the end of the queue. `id` must be larger than every one before; `prompt` not
-  // empty and below max_sequence_tokens().
+  // empty and at most max_sequence_tokens().
   Sequence& add(RequestId id, std::vector<text::TokenId> prompt,
                 std::optional<Clock::time_point> deadline = {});
   // Takes a request out, wherever it is, and frees its blocks. Between plan() and complete() only
@@ -99,10 +117,22 @@ class Scheduler {
 
   // The next step's chunks, in the order of ids; empty only when there is no request at all.
   std::span<const Chunk> plan(Clock::time_point now);
+  // How long the forward pass of the planned step took, before complete(): that is how the bound of
+  // the ITL knows its measure. Without it the bound is only a guess.
+  void observe(std::chrono::nanoseconds forward_time) { cost_.observe(shape_, forward_time); }
   // The planned chunks have been computed.
   void complete();
   // The next token of a sequence whose tokens are all computed.
   void append(Sequence& sequence, text::TokenId token);
+  // The token just appended was the next of the draft that the step has computed, too.
+  void accept(Sequence& sequence);
+  // Takes `num_tokens` tokens behind the first `num_keep` out of a sequence, whose tokens are then
+  // computed again. Between steps or behind complete().
+  void shift(Sequence& sequence, int num_keep, int num_tokens);
+
+  // Expected time in seconds of a step that decodes what runs, with drafts up to `num_rows` rows;
+  // 0: nothing is known yet.
+  double decode_time(int num_rows) const;
 
   bool is_idle() const { return running_.empty() && waiting_.empty(); }
   int num_running() const { return static_cast<int>(running_.size()); }
@@ -122,8 +152,12 @@ class Scheduler {
 
   void plan_decodes();
   void plan_prefills();
+  void bound_prefills(const Sequence& oldest, const Sequence& nearest);
+  StepShape step_shape() const;
+  void plan_drafts();
   void plan_chunk(Sequence& sequence, int num_tokens);
-  bool may_grow(const Sequence& sequence) const;
+  int num_missing_blocks(const Sequence& sequence) const;
+  void fit_blocks(Sequence& sequence);
   void preempt_youngest();
   void admit_waiting(Clock::time_point now);
   bool try_admit(Sequence& sequence);
@@ -138,12 +172,16 @@ class Scheduler {
   Sequences running_;
   std::set<std::pair<Clock::time_point, RequestId>> deadlines_;
   std::vector<Chunk> chunks_;
-  int budget_ = 0;  // tokens left in the step being planned
+  size_t num_decodes_ = 0;  // of them; they come first until the plan is sorted
+  int budget_ = 0;          // tokens left in the step being planned
+  StepShape shape_;         // of the planned step
+  StepCost cost_;
   SchedulerCounters counters_;
   // The front of the queue that did not fit, and the free blocks it saw: it is tried again only
   // when there are more.
   RequestId refused_id_ = 0;
   int refused_num_free_ = 0;
+  RequestId last_waiting_id_ = 0;  // of those that the latest plan left waiting
 };
 
 // Writes the chunks as the backend wants them. The block tables point into the sequences.

@@ -145,6 +145,7 @@ ModelSpec read_common(const MetadataReader& reader) {
   spec.norm_eps = reader.require_float("attention.layer_norm_rms_epsilon", 1e-12f, 1.0f);
   spec.attention_scale = 1.0f / std::sqrt(static_cast<float>(spec.head_dim));
   spec.rope = read_rope(reader, spec.head_dim);
+  spec.pooling = static_cast<PoolingType>(reader.int_or("pooling_type", 0, 0, 4));
   spec.vocab_size = vocabulary_size(file);
   spec.num_parameters = count_parameters(file);
   return spec;

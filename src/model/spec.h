@@ -18,6 +18,9 @@ struct RopeSpec {
   std::vector<float> freq_divisors;  // rope_freqs.weight (Llama 3.1); empty: none
 };
 
+// How the file wants a text's hidden states made one vector, by GGUF's numbers.
+enum class PoolingType { kNone = 0, kMean = 1, kFirst = 2, kLast = 3, kRank = 4 };
+
 // A decoder-only transformer's hyper-parameters, read from GGUF metadata and checked against the
 // tensors. An architecture is one function that fills this in (model/architectures/).
 struct ModelSpec {
@@ -40,9 +43,10 @@ struct ModelSpec {
   float logit_softcap = 0.0f;    // 0: none
   bool has_qkv_bias = false;
   bool has_qk_norm = false;
-  bool has_post_norms = false;  // Gemma: norms behind attention and feed-forward
-  int sliding_window = 0;       // 0: none
-  int window_pattern = 0;       // every n-th layer sees all, the others the window
+  bool has_post_norms = false;               // Gemma: norms behind attention and feed-forward
+  int sliding_window = 0;                    // 0: none
+  int window_pattern = 0;                    // every n-th layer sees all, the others the window
+  PoolingType pooling = PoolingType::kNone;  // kNone: the file does not say
   uint64_t num_parameters = 0;
 
   bool layer_has_window(int layer) const {

@@ -95,6 +95,9 @@ void add_server(const View& view, int width, Lines& lines) {
                server.num_connections > 0
                    ? number_of(static_cast<size_t>(server.num_connections), "connection")
                    : "",
+               server.max_memory_bytes > 0 ? "models " + format_bytes(server.used_memory_bytes) +
+                                                 " of " + format_bytes(server.max_memory_bytes)
+                                           : "",
                server.is_draining ? "shutting down" : ""},
               Style::kTitle, width, lines);
 }
@@ -105,6 +108,15 @@ std::string model_memory(const ModelSample& model) {
   if (model.cache_bytes > 0) text += " + cache " + format_bytes(model.cache_bytes);
   if (model.workspace_bytes > 0) text += " + work " + format_bytes(model.workspace_bytes);
   return text;
+}
+
+// "until 12:05:00", by the server's clock; the date is of no use for what goes in minutes.
+std::string expiry_text(const ModelSample& model) {
+  constexpr size_t kTime = sizeof("2026-08-21T") - 1;
+  if (model.expires_at.empty()) return "stays";
+  if (model.expires_at.size() < kTime + 8) return "";
+  return "until " + printable(std::string_view(model.expires_at).substr(kTime, 8)) +
+         (model.expires_at.ends_with('Z') ? " UTC" : "");
 }
 
 void add_loading_model(const ModelSample& model, int width, Lines& lines) {
@@ -121,7 +133,7 @@ void add_model(const ModelSample& model, int width, Lines& lines) {
   add_wrapped(
       {"  " + printable(model.name), printable(model.parameter_size), printable(model.quantization),
        model.context_length > 0 ? print("context %d", model.context_length) : "",
-       model_memory(model), printable(model.backend)},
+       model_memory(model), printable(model.backend), expiry_text(model)},
       Style::kPlain, width, lines);
   if (model.num_blocks_total == 0) return;
   const double total = model.num_blocks_total;
@@ -148,19 +160,33 @@ void add_request_summary(const View& view, int width, Lines& lines) {
   uint64_t num_finished = 0;
   uint64_t num_rejected = 0;
   uint64_t num_preemptions = 0;
+  uint64_t num_cancelled = 0;
+  uint64_t num_drafts = 0;
+  uint64_t num_accepted = 0;
+  std::chrono::nanoseconds wait{};
   for (const ModelSample& model : view.now.server.models) {
     num_running += model.num_running;
     num_waiting += model.num_waiting + model.num_waiting_for_load;
     num_finished += model.num_requests_finished;
     num_rejected += model.num_requests_rejected;
     num_preemptions += model.num_preemptions;
+    num_cancelled += model.num_requests_cancelled;
+    num_drafts += model.num_draft_tokens;
+    num_accepted += model.num_accepted_tokens;
+    wait = std::max(wait, model.estimated_wait);
   }
   const auto& hits = view.cache_hit_share;
   add_wrapped({print("Requests  %d running, %d waiting", num_running, num_waiting),
+               wait.count() > 0 ? "wait about " + age_text(wait) : "",
                print("tokens/s: in %.1f, out %.1f", view.prompt_tokens_per_second,
                      view.output_tokens_per_second),
                hits ? print("prefix cache hits %.0f%%", percent(*hits)) : "",
                count_text(num_finished, "done"),
+               num_cancelled > 0 ? count_text(num_cancelled, "cancelled") : "",
+               num_drafts > 0
+                   ? print("guesses right %.0f%%", percent(ratio(static_cast<double>(num_accepted),
+                                                                 static_cast<double>(num_drafts))))
+                   : "",
                num_rejected > 0 ? count_text(num_rejected, "refused") : "",
                num_preemptions > 0 ? count_text(num_preemptions, "preempted") : ""},
               Style::kTitle, width, lines);
@@ -170,7 +196,8 @@ std::string request_line(const RequestSample& request, const ServerSample& serve
   std::string state;
   const int num_known = std::max(request.num_prefilled_tokens, request.num_cached_tokens);
   if (!request.is_running) {
-    state = print("waiting, place %d", request.queue_position);
+    state = print("place %d", request.queue_position);
+    if (request.estimated_wait.count() > 0) state += ", in " + age_text(request.estimated_wait);
   } else if (num_known < request.num_prompt_tokens) {
     state = "prompt " + bar(ratio(num_known, request.num_prompt_tokens), 0, 10) +
             print(" %.0f%%", percent(ratio(num_known, request.num_prompt_tokens)));

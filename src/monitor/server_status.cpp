@@ -54,6 +54,10 @@ void read_engine(const json& engine, ModelSample& model) {
   model.num_blocks_total = int_of(engine, "num_blocks_total");
   model.num_blocks_used = int_of(engine, "num_blocks_used");
   model.num_blocks_cached = int_of(engine, "num_blocks_cached");
+  model.estimated_wait = duration_of(engine, "estimated_wait_ns");
+  model.num_requests_cancelled = count_of(engine, "num_requests_cancelled");
+  model.num_draft_tokens = count_of(engine, "num_draft_tokens");
+  model.num_accepted_tokens = count_of(engine, "num_accepted_tokens");
   model.num_requests_finished = count_of(engine, "num_requests_finished");
   model.num_requests_rejected = count_of(engine, "num_requests_rejected");
   model.num_prompt_tokens = count_of(engine, "num_prompt_tokens");
@@ -89,6 +93,7 @@ RequestSample read_request(const json& object, int model_index) {
           .model_index = model_index,
           .is_running = flag_of(object, "is_running"),
           .queue_position = int_of(object, "queue_position"),
+          .estimated_wait = duration_of(object, "estimated_wait_ns"),
           .num_prompt_tokens = int_of(object, "num_prompt_tokens"),
           .num_cached_tokens = int_of(object, "num_cached_tokens"),
           .num_prefilled_tokens = int_of(object, "num_prefilled_tokens"),
@@ -122,6 +127,8 @@ ServerSample parse_status(std::string_view json_text) {
   sample.uptime = duration_of(body, "uptime_ns");
   sample.num_connections = int_of(body, "num_connections");
   sample.is_draining = flag_of(body, "is_draining");
+  sample.max_memory_bytes = count_of(body, "max_memory_bytes");
+  sample.used_memory_bytes = count_of(body, "used_memory_bytes");
   for (const json& model : member(body, "models")) {
     sample.models.push_back(read_model(model));
     read_requests(member(model, "engine"), sample);

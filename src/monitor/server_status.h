@@ -37,10 +37,14 @@ struct ModelSample {
   int num_blocks_total = 0;
   int num_blocks_used = 0;
   int num_blocks_cached = 0;
-  uint64_t num_requests_finished = 0;
+  std::chrono::nanoseconds estimated_wait{};  // of one more request; 0: none, or not known
+  uint64_t num_requests_finished = 0;         // the cancelled ones included
+  uint64_t num_requests_cancelled = 0;
   uint64_t num_requests_rejected = 0;
-  uint64_t num_prompt_tokens = 0;  // prefilled
-  uint64_t num_cached_tokens = 0;  // spared by the prefix cache
+  uint64_t num_draft_tokens = 0;     // guessed ahead
+  uint64_t num_accepted_tokens = 0;  // of these, that were right
+  uint64_t num_prompt_tokens = 0;    // prefilled
+  uint64_t num_cached_tokens = 0;    // spared by the prefix cache
   uint64_t num_output_tokens = 0;
   uint64_t num_steps = 0;
   uint64_t num_preemptions = 0;
@@ -52,7 +56,8 @@ struct RequestSample {
   uint64_t id = 0;
   int model_index = 0;  // into ServerSample::models
   bool is_running = false;
-  int queue_position = 0;  // 1 is next; 0 when running
+  int queue_position = 0;                     // 1 is next; 0 when running
+  std::chrono::nanoseconds estimated_wait{};  // until it runs
   int num_prompt_tokens = 0;
   int num_cached_tokens = 0;
   int num_prefilled_tokens = 0;  // of the prompt, the cached ones included
@@ -68,6 +73,8 @@ struct ServerSample {
   std::chrono::nanoseconds uptime{};
   int num_connections = 0;
   bool is_draining = false;
+  uint64_t max_memory_bytes = 0;  // what all models may take; 0: unknown, or no bound
+  uint64_t used_memory_bytes = 0;
   std::vector<ModelSample> models;
   std::vector<RequestSample> requests;  // running ones first, then by place in the queue
 };

@@ -112,6 +112,10 @@ bool is_loopback_address(std::string_view address) {
 
 Headers cors_headers(std::string_view origin, bool is_preflight) {
   Headers headers = {{"Access-Control-Allow-Origin", std::string(origin)}, {"Vary", "Origin"}};
+  if (!is_preflight) {
+    headers.emplace_back("Access-Control-Expose-Headers",
+                         "X-Queue-Position,X-Estimated-Wait,X-Dropped-Tokens,Retry-After");
+  }
   if (is_preflight) {
     headers.emplace_back("Access-Control-Allow-Methods", "GET,POST,PUT,PATCH,DELETE,HEAD,OPTIONS");
     headers.emplace_back(
@@ -120,7 +124,7 @@ Headers cors_headers(std::string_view origin, bool is_preflight) {
         "x-stainless-lang,x-stainless-package-version,x-stainless-os,x-stainless-arch,"
         "x-stainless-retry-count,x-stainless-runtime,x-stainless-runtime-version,"
         "x-stainless-async,x-stainless-helper-method,x-stainless-poll-helper,"
-        "x-stainless-custom-poll-interval,x-stainless-timeout");
+        "x-stainless-custom-poll-interval,x-stainless-timeout,X-Queue-Events,X-Request-Timeout");
     headers.emplace_back("Access-Control-Max-Age", "43200");
   }
   return headers;

@@ -1,3 +1,4 @@
+#include <boost/asio/bind_executor.hpp>
 #include <utility>
 
 #include "server/http_message.h"
@@ -105,6 +106,32 @@ void Exchange::on_disconnect(std::function<void()> callback) {
     }
   }
   if (callback) post(std::move(callback));
+}
+
+void Exchange::set_alarm(std::chrono::steady_clock::time_point when,
+                         std::function<void()> callback) {
+  const bool is_set = callback != nullptr;
+  {
+    std::lock_guard lock(state_->mutex);
+    state_->on_alarm = std::move(callback);
+  }
+  post([weak = std::weak_ptr(state_), when, is_set] {
+    const auto state = weak.lock();
+    if (!state) return;
+    state->alarm.reset();
+    if (!is_set) return;
+    state->alarm.emplace(state->core->io, when);
+    state->alarm->async_wait(net::bind_executor(state->strand, [weak](error_code ec) {
+      const auto own = weak.lock();
+      if (ec || !own) return;
+      std::function<void()> due;
+      {
+        std::lock_guard lock(own->mutex);
+        due = std::exchange(own->on_alarm, nullptr);
+      }
+      if (due) due();
+    }));
+  });
 }
 
 void Exchange::post(std::function<void()> task) {

@@ -14,11 +14,12 @@
 namespace sluice::server {
 namespace {
 
-using Clock = std::chrono::steady_clock;
+using engine::Clock;
 
 // One generation. Three threads meet here, one after the other as a rule: a preparer starts it, the
-// engine's thread queues events, the connection's thread writes them. `mutex_` guards what they
-// share. Lives as long as the engine, the exchange or a task refers to it.
+// engine's thread queues events, the connection's thread writes. `mutex_` guards what they share;
+// the writer belongs to the connection's thread. Lives as long as the engine, the exchange or a
+// task refers to it.
 class Generation : public std::enable_shared_from_this<Generation> {
  public:
   Generation(const GenerationContext& context, std::shared_ptr<Exchange> exchange, Dialect dialect,
@@ -28,56 +29,63 @@ class Generation : public std::enable_shared_from_this<Generation> {
         dialect_(dialect),
         request_(std::move(request)),
         record_(std::move(record)),
+        time_(request_time(context, *exchange_, request_.extensions)),
         writer_(exchange_, dialect, request_) {}
 
   void start() {
-    exchange_->on_disconnect([weak = weak_from_this()] {
-      if (auto self = weak.lock()) self->cancel();
-    });
-    context_.models.acquire(record_, request_.keep_alive,
-                            [self = shared_from_this()](Lease lease, const Error* error) {
-                              self->on_model(std::move(lease), error);
-                            });
+    Admission admission;
+    admission.record = record_;
+    admission.keep_alive = request_.keep_alive;
+    admission.time = time_;
+    admission.on_ready = [self = shared_from_this()](Lease lease) {
+      self->prepare(std::move(lease));
+    };
+    admission.on_failure = [self = shared_from_this()](const Error& error) { self->fail(error); };
+    if (request_.stream && request_.extensions.wants_queue_events) {
+      admission.on_progress = [self = shared_from_this()](double fraction) {
+        self->exchange_->post([self, fraction] {
+          self->writer_.write_waiting({.is_loading = true, .load_progress = fraction, .place = {}});
+        });
+      };
+    }
+    admit(context_, exchange_, std::move(admission));
   }
 
  private:
-  // On the loader's or a preparer's thread.
-  void on_model(Lease lease, const Error* error) {
-    load_ = Clock::now() - arrival_;
-    if (error) {
-      fail(*error);
-      return;
-    }
+  // On a preparer's thread.
+  void prepare(Lease lease) {
+    load_ = Clock::now() - time_.arrival;
     lease_ = std::move(lease);
-    context_.preparers.post([self = shared_from_this()] { self->prepare(); });
-  }
-
-  void prepare() {
     try {
       if (request_.is_load_only()) {
-        answer_load();
+        answer(request_.is_chat
+                   ? api::ollama::encode_chat_load(request_.model, wall_now(), "load")
+                   : api::ollama::encode_generate_load(request_.model, wall_now(), "load"));
         return;
       }
-      if (exchange_->is_disconnected()) throw Error(ErrorCode::kCancelled, "request canceled");
       submit();
     } catch (const Error& error) {
       fail(error);
+    } catch (const std::bad_alloc&) {
+      fail(Error(ErrorCode::kOutOfMemory, "not enough memory for this request"));
     } catch (const std::exception& exception) {
       fail(Error(ErrorCode::kInternal, exception.what()));
     }
   }
 
-  void answer_load() {
-    const auto now = std::chrono::system_clock::now();
-    std::string body = request_.is_chat
-                           ? api::ollama::encode_chat_load(request_.model, now, "load")
-                           : api::ollama::encode_generate_load(request_.model, now, "load");
-    exchange_->respond(Reply{200, "application/json; charset=utf-8", std::move(body), {}});
-    lease_.release();
+  static std::chrono::system_clock::time_point wall_now() {
+    return std::chrono::system_clock::now();
   }
 
-  void submit() {
-    LoadedModel& model = lease_.model();
+  // One object and no generation.
+  void answer(std::string object) {
+    exchange_->post([self = shared_from_this(), object = std::move(object)]() mutable {
+      self->writer_.finish_with(std::move(object));
+      self->close();
+    });
+  }
+
+  engine::Request make_request(const LoadedModel& model) const {
     api::ModelOptions defaults;
     if (!record_.texts.params_json.empty()) {
       defaults = api::parse_options(api::parse_json(record_.texts.params_json));
@@ -93,43 +101,79 @@ class Generation : public std::enable_shared_from_this<Generation> {
       }
       request.context_limit = model.context_length;
     }
-    PreparedPrompt prompt = prepare_prompt(model, record_, request_, request.context_limit);
+    request.num_keep = std::min(request.num_keep, request.context_limit);
+    request.shift = request_.shift;
+    if (request_.extensions.speculate) request.speculate = request_.extensions.speculate;
+    request.deadline = time_.deadline();
+    request.wants_queue_events = request_.stream && request_.extensions.wants_queue_events;
+    request.num_top_logprobs = request_.num_top_logprobs;
+    return request;
+  }
+
+  void submit() {
+    LoadedModel& model = lease_.model();
+    engine::Request request = make_request(model);
+    PreparedPrompt prompt =
+        prepare_prompt(model, record_, request_, {request.context_limit, request.num_keep});
     num_dropped_tokens_ = prompt.num_dropped_tokens;
     if (num_dropped_tokens_ > 0) {
-      spdlog::warn("{}: {} tokens of the conversation dropped, it is longer than {}",
-                   request_.model, num_dropped_tokens_, request.context_limit);
+      exchange_->add_header("X-Dropped-Tokens", std::to_string(num_dropped_tokens_));
+      spdlog::warn("{}: {} tokens of the prompt dropped, it is longer than {}", request_.model,
+                   num_dropped_tokens_, request.context_limit);
     }
     if (request_.debug_render_only) {
-      exchange_->respond(Reply{
-          200,
-          "application/json; charset=utf-8",
-          api::ollama::encode_rendered_prompt(request_.model, std::chrono::system_clock::now(),
-                                              request_.is_chat, prompt.text),
-          {}});
-      lease_.release();
+      answer(api::ollama::encode_rendered_prompt(request_.model, wall_now(), request_.is_chat,
+                                                 prompt.text));
       return;
     }
+    const auto bos = model.tokenizer->bos();
+    const bool has_bos = bos && !prompt.tokens.empty() && prompt.tokens.front() == *bos;
+    if (has_bos && request.num_keep >= 0) ++request.num_keep;
     if (dialect_ == Dialect::kOllamaGenerate && !request_.is_raw) context_ids_ = prompt.tokens;
     request.prompt = std::move(prompt.tokens);
-    request.num_top_logprobs = request_.num_top_logprobs;
     request.on_event = [self = shared_from_this()](const engine::Event& event) {
       self->on_event(event);
     };
-    run(model, std::move(request));
+    run(*model.engine, std::move(request));
   }
 
-  void run(LoadedModel& model, engine::Request request) {
+  void run(engine::Engine& engine, engine::Request request) {
+    exchange_->on_disconnect([weak = weak_from_this()] {
+      if (auto self = weak.lock()) self->cancel();
+    });
+    if (exchange_->is_disconnected()) throw Error(ErrorCode::kCancelled, "request canceled");
+    const bool wants_queue_events = request.wants_queue_events;
+    engine::Engine::Ticket ticket;
+    try {
+      ticket = engine.submit(std::move(request));
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::kBusy) throw;
+      const Refusal refusal = make_refusal(error, engine.stats());
+      fail(refusal.error, refusal.retry_after_seconds);
+      return;
+    }
+    // Before any event is written, so that it is in the head of the reply.
+    add_queue_headers(*exchange_, ticket.place);
+    bool must_post = false;
     {
       std::lock_guard lock(mutex_);
-      if (is_cancelled_) throw Error(ErrorCode::kCancelled, "request canceled");
+      id_ = ticket.id;
+      ticket_place_ = ticket.place;
+      last_place_ = ticket.place;
+      if (wants_queue_events && ticket.place.position > 0) {
+        engine::Event first;
+        first.queue_place = ticket.place;
+        events_.insert(events_.begin(), std::move(first));
+      }
+      must_post = !events_.empty();
     }
-    const engine::RequestId id = model.engine->submit(std::move(request)).id;
+    if (must_post) post_events();
+    // Under the mutex, as the engine may be gone as soon as the reply is over.
     std::lock_guard lock(mutex_);
-    id_ = id;
-    if (is_cancelled_ && lease_) model.engine->cancel(id);
+    if (is_cancelled_ && !is_over_) engine.cancel(ticket.id);
   }
 
-  // On the connection's thread, or that of an exchange's other user.
+  // On the connection's thread.
   void cancel() {
     std::lock_guard lock(mutex_);
     is_cancelled_ = true;
@@ -141,10 +185,14 @@ class Generation : public std::enable_shared_from_this<Generation> {
     bool must_post = false;
     {
       std::lock_guard lock(mutex_);
-      must_post = events_.empty();
+      must_post = events_.empty() && id_ != 0;
       events_.push_back(event);
     }
-    if (must_post) exchange_->post([self = shared_from_this()] { self->write_events(); });
+    if (must_post) post_events();
+  }
+
+  void post_events() {
+    exchange_->post([self = shared_from_this()] { self->write_events(); });
   }
 
   // On the connection's thread.
@@ -158,6 +206,11 @@ class Generation : public std::enable_shared_from_this<Generation> {
   }
 
   void write_event(const engine::Event& event) {
+    if (event.queue_place) {
+      last_place_ = *event.queue_place;
+      writer_.write_waiting({.is_loading = false, .load_progress = 0, .place = last_place_});
+      return;
+    }
     for (const engine::OutputToken& output : event.tokens) {
       if (dialect_ == Dialect::kOllamaGenerate && !request_.is_raw) {
         context_ids_.push_back(output.token);
@@ -174,20 +227,34 @@ class Generation : public std::enable_shared_from_this<Generation> {
     if (event.is_final) finish(event);
   }
 
-  void finish(const engine::Event& event) {
-    {
-      std::lock_guard lock(mutex_);
-      is_over_ = true;
+  // Where a request was that got nothing before its time was over.
+  Error expired(const engine::Event& event) const {
+    const std::string load = "after " + format_go_duration(load_) + " until the model was there";
+    if (event.timings.prefill == std::chrono::nanoseconds::zero()) {
+      const std::string place =
+          last_place_.position > 0 ? " (place " + std::to_string(last_place_.position) + ")" : "";
+      return time_.expired("it was still in the queue" + place + ", " + load);
     }
+    return time_.expired("its prompt of " + std::to_string(event.num_prompt_tokens) +
+                         " tokens was being computed, " + load + " and " +
+                         format_go_duration(event.timings.queued) + " in the queue");
+  }
+
+  void finish(const engine::Event& event) {
     if (event.reason == engine::FinishReason::kError) {
       fail(Error(ErrorCode::kInternal,
                  "an error was encountered while running the model: " + event.error));
       return;
     }
+    if (event.reason == engine::FinishReason::kDeadline && event.num_output_tokens == 0) {
+      fail(expired(event));
+      return;
+    }
     api::ReplyEnd end = api::reply_end(event);
-    end.total = Clock::now() - arrival_;
+    end.total = Clock::now() - time_.arrival;
     end.load = load_;
     end.num_dropped_tokens = num_dropped_tokens_;
+    end.queue_position = ticket_place_.position;
     end.context = std::move(context_ids_);
     writer_.finish(end);
     spdlog::info("{}: {} prompt tokens ({} cached), {} reply tokens, {}, {}", request_.model,
@@ -196,19 +263,21 @@ class Generation : public std::enable_shared_from_this<Generation> {
     close();
   }
 
-  void fail(const Error& error) {
+  // On any thread.
+  void fail(const Error& error, int retry_after_seconds = 1) {
     spdlog::info("{}: {}", request_.model, error.what());
-    {
-      std::lock_guard lock(mutex_);
-      is_over_ = true;
-    }
-    writer_.fail(error);
-    close();
+    // Its parts, as threads that share an exception share a text that TSan cannot see through.
+    exchange_->post([self = shared_from_this(), code = error.code(),
+                     message = std::string(error.what()), retry_after_seconds] {
+      self->writer_.fail(Error(code, message), retry_after_seconds);
+      self->close();
+    });
   }
 
   void close() {
     exchange_->on_disconnect(nullptr);
     std::lock_guard lock(mutex_);
+    is_over_ = true;
     lease_.release();
   }
 
@@ -217,12 +286,14 @@ class Generation : public std::enable_shared_from_this<Generation> {
   const Dialect dialect_;
   const api::GenerationRequest request_;
   const store::ModelRecord record_;
-  const Clock::time_point arrival_ = Clock::now();
+  const RequestTime time_;
   ReplyWriter writer_;
   Lease lease_;
   Clock::duration load_{};
   int num_dropped_tokens_ = 0;
   std::vector<text::TokenId> context_ids_;
+  engine::QueuePlace ticket_place_;  // when it came
+  engine::QueuePlace last_place_;
 
   std::mutex mutex_;
   engine::RequestId id_ = 0;

@@ -38,6 +38,7 @@ struct HttpRequest {
   std::string query;  // as sent
   Headers headers;    // names in lower case
   std::string body;
+  std::chrono::steady_clock::time_point arrival;  // when all of it was there
 
   const std::string* header(std::string_view lower_case_name) const;  // null when absent
 };
@@ -80,6 +81,10 @@ class Exchange {
   // Called once, on the connection's thread, when the client goes away before the reply is
   // complete; at once if it has gone already. Replaced by the next call; empty clears it.
   void on_disconnect(std::function<void()> callback);
+
+  // Calls `callback` once, on the connection's thread, when that moment comes, unless the exchange
+  // is gone by then. Replaced by the next call; an empty callback clears it.
+  void set_alarm(std::chrono::steady_clock::time_point when, std::function<void()> callback);
 
   // Runs `task` on the connection's thread, in order with other tasks of this exchange.
   void post(std::function<void()> task);

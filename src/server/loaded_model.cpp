@@ -24,6 +24,20 @@ std::unique_ptr<text::ChatTemplate> read_template(const gguf::File& file) {
   }
 }
 
+// As the file's maker says (llama.cpp's numbers); the last token has seen all others, so it is the
+// best guess for models that were not made for it.
+engine::Pooling pooling_of(const gguf::File& file) {
+  const std::string architecture(file.get_string("general.architecture").value_or(""));
+  switch (file.get_uint(architecture + ".pooling_type").value_or(3)) {
+    case 1:
+      return engine::Pooling::kMean;
+    case 2:
+      return engine::Pooling::kFirst;
+    default:
+      return engine::Pooling::kLast;
+  }
+}
+
 }  // namespace
 
 bool LoadedModel::has_capability(std::string_view name) const {
@@ -31,12 +45,13 @@ bool LoadedModel::has_capability(std::string_view name) const {
 }
 
 std::unique_ptr<LoadedModel> load_model(const store::ModelRecord& record,
-                                        const LoadSettings& settings,
+                                        const LoadSettings& settings, uint64_t budget_bytes,
                                         const LoadProgress& on_progress) {
   if (record.model_path.empty()) {
     throw Error(ErrorCode::kUnsupported, "model '" + record.name.short_name() +
                                              "' has no GGUF weights; only GGUF models can be run");
   }
+  if (record.size_bytes > budget_bytes) throw_shortage({record.size_bytes, 0, 0, budget_bytes});
   auto loaded = std::make_unique<LoadedModel>();
   backend::CpuOptions cpu;
   cpu.num_threads = settings.num_threads;
@@ -59,13 +74,19 @@ std::unique_ptr<LoadedModel> load_model(const store::ModelRecord& record,
   needs.default_context = settings.default_context;
   needs.num_sequences = settings.num_sequences;
   needs.longest_sequence = settings.longest_sequence;
-  needs.available_bytes = available_memory_bytes();
+  const backend::MemoryUse used = backend.memory();
+  needs.weights_bytes = used.weights;
+  needs.workspace_bytes = used.workspace;
+  const uint64_t others = uint64_t{used.weights} + used.workspace;
+  needs.available_bytes =
+      std::min(available_memory_bytes(), budget_bytes - std::min(budget_bytes, others));
   const CachePlan plan = plan_cache(needs);
   backend.allocate_cache(plan.num_blocks);
 
   engine::EngineOptions engine_options;
   engine_options.vocab_size = spec.vocab_size;
   engine_options.embedding_length = spec.embedding_length;
+  engine_options.pooling = pooling_of(loaded->model->file());
   engine_options.speculate = settings.speculate;
   engine_options.context_length = plan.context_length;
   engine_options.num_blocks = plan.num_blocks;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -40,11 +41,12 @@ struct LoadSettings {
   bool speculate = false;  // prompt look-up for requests that do not say
 };
 
-// Loads the model's file on the CPU backend. `on_progress` gets a fraction from 0 to 1 from the
-// calling thread's loading steps. Throws Error: what the steps throw.
+// Loads the model's file on the CPU backend. `budget_bytes`: what weights, workspace and cache may
+// take together. `on_progress` gets a fraction from 0 to 1 from the calling thread's loading steps.
+// Throws Error: what the steps throw, and kOutOfMemory with what was needed and what was free.
 using LoadProgress = std::function<void(double)>;
 std::unique_ptr<LoadedModel> load_model(const store::ModelRecord& record,
-                                        const LoadSettings& settings,
+                                        const LoadSettings& settings, uint64_t budget_bytes,
                                         const LoadProgress& on_progress);
 
 }  // namespace sluice::server

@@ -4,7 +4,6 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <list>
@@ -26,25 +25,41 @@ Clock::time_point expiry(Clock::time_point now, api::KeepAlive keep_alive) {
   return now + std::max(keep_alive, api::KeepAlive::zero());
 }
 
+// A request that waits for a model.
+struct Waiter {
+  ModelManager::WaiterId id = 0;
+  ModelManager::Done done;
+  LoadProgress on_progress;  // may be empty
+};
+
 // One model: waiting for the loader, being loaded, or ready (`model` set).
 struct Entry {
   store::ModelRecord record;
   std::unique_ptr<LoadedModel> model;
-  std::vector<ModelManager::Done> waiters;
-  std::atomic<double> progress = 0;
+  std::vector<Waiter> waiters;
+  double progress = 0;
+  Clock::time_point load_start;  // of the load under way
   int num_leases = 0;
   api::KeepAlive keep_alive{};
   Clock::time_point last_used;
   Clock::time_point expires_at;
   std::chrono::nanoseconds load_duration{};
+
+  // What it takes; before it is loaded, a guess from the file's size.
+  uint64_t memory_bytes() const {
+    if (!model) return record.size_bytes + record.size_bytes / 4;
+    const backend::MemoryUse& memory = model->memory;
+    return uint64_t{memory.weights} + memory.cache + memory.workspace;
+  }
 };
 
-Error to_error(const std::exception& exception) {
+Error to_error(const std::exception& exception, const store::ModelRecord& record) {
   if (const auto* error = dynamic_cast<const Error*>(&exception)) return *error;
   if (dynamic_cast<const std::bad_alloc*>(&exception)) {
     return Error(ErrorCode::kOutOfMemory,
-                 "not enough memory to load the model: " + format_bytes(available_memory_bytes()) +
-                     " are available");
+                 "not enough memory to load the model: its weights alone need " +
+                     format_bytes(record.size_bytes) + ", and " +
+                     format_bytes(available_memory_bytes()) + " are free now");
   }
   return Error(ErrorCode::kInternal, exception.what());
 }
@@ -59,6 +74,7 @@ struct ModelManager::State : std::enable_shared_from_this<ModelManager::State> {
   std::list<Entry> entries;  // addresses stay
   bool is_draining = false;
   bool is_stopping = false;
+  ModelManager::WaiterId last_waiter = 0;
   std::thread loader;
 
   Entry* find(const std::string& path);
@@ -67,8 +83,13 @@ struct ModelManager::State : std::enable_shared_from_this<ModelManager::State> {
   void run();
   Entry* next_to_load();
   std::list<Entry>::iterator next_expired(Clock::time_point now);
+  std::list<Entry>::iterator oldest_idle();
+  uint64_t free_budget() const;
   void make_room(std::unique_lock<std::mutex>& lock, const Entry& wanted);
   void load_entry(std::unique_lock<std::mutex>& lock, Entry& entry);
+  std::unique_ptr<LoadedModel> try_load(std::unique_lock<std::mutex>& lock, Entry& entry,
+                                        std::optional<Error>& error);
+  void tell_progress(Entry& entry, double fraction);
   void destroy(std::unique_lock<std::mutex>& lock, std::list<Entry>::iterator entry,
                const char* why);
   Clock::time_point next_expiry() const;
@@ -141,22 +162,36 @@ void ModelManager::State::destroy(std::unique_lock<std::mutex>& lock,
   lock.lock();
 }
 
+std::list<Entry>::iterator ModelManager::State::oldest_idle() {
+  auto oldest = entries.end();
+  for (auto it = entries.begin(); it != entries.end(); ++it) {
+    if (!it->model || it->num_leases > 0) continue;
+    if (oldest == entries.end() || it->last_used < oldest->last_used) oldest = it;
+  }
+  return oldest;
+}
+
+// What one more model may take.
+uint64_t ModelManager::State::free_budget() const {
+  const uint64_t available = available_memory_bytes();
+  if (options.max_memory_bytes == 0) return available;
+  uint64_t used = 0;
+  for (const Entry& entry : entries) {
+    if (entry.model) used += entry.memory_bytes();
+  }
+  return std::min(available, options.max_memory_bytes - std::min(options.max_memory_bytes, used));
+}
+
 // Unloads idle models, the least recently used first, until the wanted one may be loaded; waits
 // while all others are in use and there are too many.
 void ModelManager::State::make_room(std::unique_lock<std::mutex>& lock, const Entry& wanted) {
   while (!is_stopping) {
-    auto oldest = entries.end();
-    int num_loaded = 0;
-    for (auto it = entries.begin(); it != entries.end(); ++it) {
-      if (!it->model) continue;
-      ++num_loaded;
-      if (it->num_leases > 0) continue;
-      if (oldest == entries.end() || it->last_used < oldest->last_used) oldest = it;
-    }
+    const auto num_loaded = std::count_if(entries.begin(), entries.end(),
+                                          [](const Entry& entry) { return bool{entry.model}; });
     const bool too_many = num_loaded >= options.max_loaded;
-    const bool too_big =
-        wanted.record.size_bytes + wanted.record.size_bytes / 4 > available_memory_bytes();
+    const bool too_big = wanted.memory_bytes() > free_budget();
     if (num_loaded == 0 || (!too_many && !too_big)) return;
+    const auto oldest = oldest_idle();
     if (oldest != entries.end()) {
       destroy(lock, oldest, "to make room");
     } else if (too_many) {
@@ -167,31 +202,69 @@ void ModelManager::State::make_room(std::unique_lock<std::mutex>& lock, const En
   }
 }
 
-void ModelManager::State::load_entry(std::unique_lock<std::mutex>& lock, Entry& entry) {
-  make_room(lock, entry);
-  if (is_stopping) return;
+void ModelManager::State::tell_progress(Entry& entry, double fraction) {
+  std::vector<LoadProgress> listeners;
+  {
+    std::lock_guard lock(mutex);
+    const bool is_news = static_cast<int>(fraction * 100) != static_cast<int>(entry.progress * 100);
+    entry.progress = fraction;
+    if (!is_news) return;
+    for (const Waiter& waiter : entry.waiters) {
+      if (waiter.on_progress) listeners.push_back(waiter.on_progress);
+    }
+  }
+  for (const LoadProgress& listener : listeners) listener(fraction);
+}
+
+std::unique_ptr<LoadedModel> ModelManager::State::try_load(std::unique_lock<std::mutex>& lock,
+                                                           Entry& entry,
+                                                           std::optional<Error>& error) {
   const store::ModelRecord record = entry.record;
+  const uint64_t budget = free_budget();
+  entry.load_start = Clock::now();
+  entry.progress = 0;
   lock.unlock();
-  const Clock::time_point start = Clock::now();
   std::unique_ptr<LoadedModel> model;
-  std::optional<Error> error;
   try {
     spdlog::info("loading {} ({})", record.name.short_name(), format_bytes(record.size_bytes));
-    model = load(record, [&entry](double fraction) { entry.progress = fraction; });
+    model =
+        load(record, budget, [this, &entry](double fraction) { tell_progress(entry, fraction); });
   } catch (const std::exception& exception) {
-    error = to_error(exception);
+    error = to_error(exception, record);
     spdlog::error("loading {} failed: {}", record.name.short_name(), error->what());
   }
+  if (!model) malloc_trim(0);
   lock.lock();
-  std::vector<Done> waiters = std::move(entry.waiters);
+  return model;
+}
+
+void ModelManager::State::load_entry(std::unique_lock<std::mutex>& lock, Entry& entry) {
+  if (entry.waiters.empty()) {  // all have left
+    entries.remove_if([&entry](const Entry& other) { return &other == &entry; });
+    return;
+  }
+  make_room(lock, entry);
+  std::unique_ptr<LoadedModel> model;
+  std::optional<Error> error;
+  while (!is_stopping && !model) {
+    error.reset();
+    model = try_load(lock, entry, error);
+    if (model || error->code() != ErrorCode::kOutOfMemory) break;
+    const auto oldest = oldest_idle();
+    if (oldest == entries.end()) break;
+    destroy(lock, oldest, "to make room");
+  }
+  if (!model && !error) return;  // stopping
+  std::vector<Waiter> waiters = std::move(entry.waiters);
   entry.waiters.clear();
   std::vector<Lease> leases;
   if (model) {
     entry.model = std::move(model);
-    entry.load_duration = Clock::now() - start;
-    entry.expires_at = expiry(Clock::now(), entry.keep_alive);
+    entry.load_duration = Clock::now() - entry.load_start;
+    entry.last_used = Clock::now();
+    entry.expires_at = expiry(entry.last_used, entry.keep_alive);
     for (size_t i = 0; i < waiters.size(); ++i) leases.push_back(lease(entry));
-    spdlog::info("loaded {} in {}: {}, {} tokens of context", record.name.short_name(),
+    spdlog::info("loaded {} in {}: {}, {} tokens of context", entry.record.name.short_name(),
                  format_go_duration(entry.load_duration), entry.model->backend_description,
                  entry.model->context_length);
   } else {
@@ -200,7 +273,7 @@ void ModelManager::State::load_entry(std::unique_lock<std::mutex>& lock, Entry& 
   }
   lock.unlock();
   for (size_t i = 0; i < waiters.size(); ++i) {
-    waiters[i](std::move(leases[i]), error ? &*error : nullptr);
+    waiters[i].done(std::move(leases[i]), error ? &*error : nullptr);
   }
   lock.lock();
 }
@@ -231,10 +304,12 @@ ModelManager::ModelManager(const ManagerOptions& options, Load load)
 
 ModelManager::~ModelManager() { stop(); }
 
-void ModelManager::acquire(const store::ModelRecord& record,
-                           std::optional<api::KeepAlive> keep_alive, Done done) {
+ModelManager::WaiterId ModelManager::acquire(const store::ModelRecord& record,
+                                             std::optional<api::KeepAlive> keep_alive, Done done,
+                                             LoadProgress on_progress) {
   std::optional<Error> error;
   Lease lease;
+  WaiterId id = 0;
   {
     std::lock_guard lock(state_->mutex);
     Entry* entry = state_->find(record.model_path);
@@ -243,7 +318,8 @@ void ModelManager::acquire(const store::ModelRecord& record,
     } else if (entry && !entry->model &&
                static_cast<int>(entry->waiters.size()) >= state_->options.max_waiting) {
       error.emplace(ErrorCode::kBusy,
-                    "server busy, please try again.  maximum pending requests exceeded");
+                    "server busy, please try again.  maximum pending requests exceeded: " +
+                        std::to_string(entry->waiters.size()) + " wait for the model to load");
     } else {
       if (!entry) {
         entry = &state_->entries.emplace_back();
@@ -251,15 +327,32 @@ void ModelManager::acquire(const store::ModelRecord& record,
         entry->keep_alive = state_->options.keep_alive;
       }
       if (keep_alive) entry->keep_alive = *keep_alive;
+      id = ++state_->last_waiter;
       if (!entry->model) {
-        entry->waiters.push_back(std::move(done));
+        // Under the lock, so that no later progress overtakes it.
+        if (on_progress) on_progress(entry->progress);
+        entry->waiters.push_back({id, std::move(done), std::move(on_progress)});
         state_->changed.notify_all();
-        return;
+        return id;
       }
       lease = state_->lease(*entry);
     }
   }
   done(std::move(lease), error ? &*error : nullptr);
+  return id;
+}
+
+void ModelManager::withdraw(WaiterId id) {
+  std::optional<Waiter> withdrawn;  // destroyed without the lock: it may own much
+  std::lock_guard lock(state_->mutex);
+  for (Entry& entry : state_->entries) {
+    const auto found = std::find_if(entry.waiters.begin(), entry.waiters.end(),
+                                    [id](const Waiter& waiter) { return waiter.id == id; });
+    if (found == entry.waiters.end()) continue;
+    withdrawn = std::move(*found);
+    entry.waiters.erase(found);
+    return;
+  }
 }
 
 bool ModelManager::unload(const store::ModelRecord& record) {
@@ -281,7 +374,7 @@ std::vector<ModelStatus> ModelManager::status() const {
     ModelStatus& status = result.emplace_back();
     status.record = entry.record;
     status.is_loading = entry.model == nullptr;
-    status.load_progress = entry.model ? 1.0 : entry.progress.load();
+    status.load_progress = entry.model ? 1.0 : entry.progress;
     status.num_waiting_for_load = static_cast<int>(entry.waiters.size());
     status.num_leases = entry.num_leases;
     status.load_duration = entry.load_duration;
@@ -300,6 +393,8 @@ std::vector<ModelStatus> ModelManager::status() const {
   }
   return result;
 }
+
+uint64_t ModelManager::max_memory_bytes() const { return state_->options.max_memory_bytes; }
 
 int ModelManager::num_leases() const {
   std::lock_guard lock(state_->mutex);
@@ -340,7 +435,7 @@ void ModelManager::stop() {
   }
   const Error error(ErrorCode::kBusy, "server busy: it is shutting down");
   for (Entry& entry : entries) {
-    for (const Done& done : entry.waiters) done(Lease(), &error);
+    for (const Waiter& waiter : entry.waiters) waiter.done(Lease(), &error);
   }
 }
 

@@ -17,8 +17,9 @@ namespace sluice::server {
 
 struct ManagerOptions {
   api::KeepAlive keep_alive = std::chrono::minutes(5);
-  int max_loaded = 3;     // models in memory at once
-  int max_waiting = 512;  // requests that wait for one model to load
+  int max_loaded = 3;             // models in memory at once
+  int max_waiting = 512;          // requests that wait for one model to load
+  uint64_t max_memory_bytes = 0;  // for all models together; 0: what the machine has
 };
 
 // The right to use a loaded model: as long as one is held, the model stays. May be released on any
@@ -54,11 +55,13 @@ struct ModelStatus {
 
 // The models in memory and their lifetime. One thread ("loader") loads, one model at a time, and
 // unloads: when the keep-alive has run out, on request, or, least recently used first, to make room
-// for another. Files with the same weights are loaded once.
+// for another, by number or by memory. Files with the same weights are loaded once.
 class ModelManager {
  public:
-  using Load =
-      std::function<std::unique_ptr<LoadedModel>(const store::ModelRecord&, const LoadProgress&)>;
+  // `budget_bytes`: what the model may take. A load that fails with kOutOfMemory is tried again
+  // after an idle model has made room, as long as there is one.
+  using Load = std::function<std::unique_ptr<LoadedModel>(
+      const store::ModelRecord&, uint64_t budget_bytes, const LoadProgress&)>;
   ModelManager(const ManagerOptions& options, Load load);
   ~ModelManager();  // stop()
   ModelManager(const ModelManager&) = delete;
@@ -66,15 +69,21 @@ class ModelManager {
 
   // Calls `done` once with a lease or an error: at once from this thread when the model is in
   // memory (or the queue is full), else from the loader when it is. `keep_alive` replaces the
-  // model's.
+  // model's. `on_progress` is told, before `done`, at once and then at every percent, how much of
+  // the model is there (0 to 1); not when it is in memory already. It must not call back. Returns a
+  // number for withdraw().
   using Done = std::function<void(Lease, const Error*)>;
-  void acquire(const store::ModelRecord& record, std::optional<api::KeepAlive> keep_alive,
-               Done done);
+  using WaiterId = uint64_t;
+  WaiterId acquire(const store::ModelRecord& record, std::optional<api::KeepAlive> keep_alive,
+                   Done done, LoadProgress on_progress = nullptr);
+  // Stops waiting: `done` will not be called, unless it has been or is about to be.
+  void withdraw(WaiterId id);
 
   // Unloads the model as soon as nobody uses it. False when it is not in memory.
   bool unload(const store::ModelRecord& record);
 
   std::vector<ModelStatus> status() const;
+  uint64_t max_memory_bytes() const;
   int num_leases() const;  // of all models, those waiting for a load counted in
 
   // Refuses new requests with kBusy from here on.

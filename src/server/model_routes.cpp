@@ -1,5 +1,7 @@
 #include "server/model_routes.h"
 
+#include <cmath>
+
 #include "api/chat_context.h"
 #include "api/model_info.h"
 #include "api/ollama.h"
@@ -28,6 +30,32 @@ api::ollama::ModelDetails details_of(const store::ModelRecord& record) {
 api::openai::ModelEntry openai_entry(const store::ModelRecord& record) {
   return {record.name.short_name(), std::chrono::system_clock::to_time_t(record.modified),
           record.name.name_space};
+}
+
+double seconds_of(std::chrono::nanoseconds duration) {
+  return std::round(std::chrono::duration<double>(duration).count() * 10) / 10;
+}
+
+// Who runs and who waits; /api/sluice/status has all of a long queue.
+api::Json queue_json(const engine::EngineStats& stats) {
+  constexpr size_t kMaxListed = 100;
+  api::Json queue = api::Json::array();
+  for (const engine::RequestStatus& request : stats.requests) {
+    if (request.is_running) continue;
+    if (queue.size() == kMaxListed) break;
+    queue.push_back({{"id", request.id},
+                     {"position", request.queue_position},
+                     {"estimated_wait", seconds_of(request.estimated_wait)}});
+  }
+  return {{"running", stats.num_running},
+          {"waiting", stats.num_waiting},
+          {"estimated_wait", seconds_of(stats.estimated_wait)},
+          {"finished", stats.num_requests_finished},
+          {"cancelled", stats.num_requests_cancelled},
+          {"refused", stats.num_requests_rejected},
+          {"draft_tokens", stats.num_draft_tokens},
+          {"accepted_tokens", stats.num_accepted_tokens},
+          {"queue", std::move(queue)}};
 }
 
 std::string joined(const std::vector<std::string>& texts) {
@@ -66,8 +94,7 @@ void list_running(const RouteContext& context, const std::shared_ptr<Exchange>& 
     entry.details = details_of(status.record);
     entry.expires_at = status.stays_for_ever ? api::ollama::never_expires() : status.expires_at;
     entry.context_length = static_cast<uint64_t>(status.context_length);
-    entry.extra["running"] = status.engine.num_running;
-    entry.extra["waiting"] = status.engine.num_waiting;
+    entry.extra = queue_json(status.engine);
   }
   respond_json(exchange, api::ollama::encode_ps(std::move(entries)));
 }

@@ -167,10 +167,8 @@ PreparedPrompt fit_messages(
 }
 
 // Puts the tokens of an earlier reply in front of the prompt.
-void prepend_context(const LoadedModel& model, const api::GenerationRequest& request,
-                     int context_limit, PreparedPrompt& prompt) {
-  const text::Tokenizer& tokenizer = *model.tokenizer;
-  std::vector<text::TokenId> context = *request.context;
+void prepend_context(const text::Tokenizer& tokenizer, const std::vector<text::TokenId>& context,
+                     PreparedPrompt& prompt) {
   for (const text::TokenId id : context) {
     if (id < 0 || static_cast<size_t>(id) >= tokenizer.vocab_size()) {
       throw Error(ErrorCode::kInvalidArgument,
@@ -183,29 +181,40 @@ void prepend_context(const LoadedModel& model, const api::GenerationRequest& req
   if (bos && !prompt.tokens.empty() && prompt.tokens.front() == *bos) {
     prompt.tokens.erase(prompt.tokens.begin());
   }
-  const size_t size = context.size() + prompt.tokens.size();
-  const auto room = static_cast<size_t>(context_limit - 1);
-  if (size > room) {
-    const size_t excess = size - room;
-    if (!request.truncate || excess > context.size()) throw_too_long(size, context_limit);
-    context.erase(context.begin(), context.begin() + static_cast<ptrdiff_t>(excess));
-    prompt.num_dropped_tokens += static_cast<int>(excess);
-  }
   prompt.tokens.insert(prompt.tokens.begin(), context.begin(), context.end());
+}
+
+// Leaves the beginning and the end of a prompt that is too long.
+void drop_middle(const text::Tokenizer& tokenizer, const api::GenerationRequest& request,
+                 const PromptLimits& limits, PreparedPrompt& prompt) {
+  constexpr size_t kLeastRoom = 8;
+  const size_t size = prompt.tokens.size();
+  const auto room = static_cast<size_t>(limits.context - 1);
+  if (size <= room) return;
+  if (!request.truncate || !request.shift || room < kLeastRoom) {
+    throw_too_long(size, limits.context);
+  }
+  size_t num_first = limits.num_keep < 0 ? size : static_cast<size_t>(limits.num_keep);
+  if (tokenizer.bos() && prompt.tokens.front() == *tokenizer.bos()) ++num_first;
+  num_first = std::min(num_first, room - kLeastRoom / 2);
+  const size_t num_last = (room - num_first) / 2;
+  const auto begin = prompt.tokens.begin();
+  prompt.tokens.erase(begin + static_cast<ptrdiff_t>(num_first),
+                      begin + static_cast<ptrdiff_t>(size - num_last));
+  prompt.num_dropped_tokens = static_cast<int>(size - prompt.tokens.size());
 }
 
 }  // namespace
 
 PreparedPrompt prepare_prompt(const LoadedModel& model, const store::ModelRecord& record,
-                              const api::GenerationRequest& request, int context_limit) {
+                              const api::GenerationRequest& request, const PromptLimits& limits) {
   check_supported(model, record, request);
+  const text::Tokenizer& tokenizer = *model.tokenizer;
+  PreparedPrompt prompt;
   if (request.is_raw) {
-    PreparedPrompt prompt;
     prompt.text = request.prompt;
-    prompt.tokens = encode(*model.tokenizer, request.prompt);
-    if (prompt.tokens.size() >= static_cast<size_t>(context_limit)) {
-      throw_too_long(prompt.tokens.size(), context_limit);
-    }
+    prompt.tokens = encode(tokenizer, request.prompt);
+    drop_middle(tokenizer, request, limits, prompt);
     return prompt;
   }
   api::ModelPrompt layers;
@@ -214,14 +223,16 @@ PreparedPrompt prepare_prompt(const LoadedModel& model, const store::ModelRecord
     layers.messages = api::parse_messages_layer(record.texts.messages_json);
   }
   const std::vector<api::Message> messages = api::compose_messages(request, layers);
-  PreparedPrompt prompt = fit_messages(
-      messages, context_limit, request.truncate, [&](const std::vector<api::Message>& kept) {
-        PreparedPrompt candidate;
-        candidate.text = render(model, record, request, kept);
-        candidate.tokens = encode(*model.tokenizer, candidate.text);
-        return candidate;
-      });
-  if (request.context) prepend_context(model, request, context_limit, prompt);
+  const auto prepare = [&](const std::vector<api::Message>& kept) {
+    PreparedPrompt candidate;
+    candidate.text = render(model, record, request, kept);
+    candidate.tokens = encode(tokenizer, candidate.text);
+    return candidate;
+  };
+  if (request.is_chat) return fit_messages(messages, limits.context, request.truncate, prepare);
+  prompt = prepare(messages);
+  if (request.context) prepend_context(tokenizer, *request.context, prompt);
+  drop_middle(tokenizer, request, limits, prompt);
   return prompt;
 }
 

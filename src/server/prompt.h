@@ -13,16 +13,22 @@ namespace sluice::server {
 struct PreparedPrompt {
   std::string text;  // as rendered; without the tokens of `context`
   std::vector<text::TokenId> tokens;
-  int num_dropped_tokens = 0;  // of messages or context left out because they did not fit
+  int num_dropped_tokens = 0;  // left out because they did not fit
 };
 
-// Renders and tokenizes. `context_limit`: most tokens of prompt and reply together; the prompt may
-// have one less. A conversation that is too long loses whole messages, the oldest first, but never
-// the system messages nor the last one; `context` of /api/generate loses its oldest tokens.
+struct PromptLimits {
+  int context = 0;   // most tokens of prompt and reply together; the prompt may have one less
+  int num_keep = 4;  // tokens that a prompt which is cut begins with; a BOS comes on top; -1: all
+};
+
+// Renders and tokenizes. What is too long is cut by Ollama's rules. A conversation loses whole
+// messages, the oldest first, but never the system messages nor the last one. A prompt (with the
+// `context` before it) keeps its first num_keep tokens and as many of its last ones as fill half of
+// the room behind them, so that the reply has the other half; only if `shift` is on.
 // Throws Error: kContextOverflow with the limit and what was needed when that is not enough or
 // `truncate` is off; kUnsupported for what the model cannot do (tools, thinking, images, insert) or
 // we cannot (Go templates, constrained output); kInvalidArgument from the template.
 PreparedPrompt prepare_prompt(const LoadedModel& model, const store::ModelRecord& record,
-                              const api::GenerationRequest& request, int context_limit);
+                              const api::GenerationRequest& request, const PromptLimits& limits);
 
 }  // namespace sluice::server

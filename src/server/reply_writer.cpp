@@ -21,7 +21,7 @@ std::string next_id(std::string_view prefix) {
 
 }  // namespace
 
-Reply error_reply_for(const Error& error, bool is_openai) {
+Reply error_reply_for(const Error& error, bool is_openai, int retry_after_seconds) {
   Reply reply;
   reply.status = api::http_status(error.code());
   reply.content_type = kJsonType;
@@ -32,13 +32,18 @@ Reply error_reply_for(const Error& error, bool is_openai) {
   }
   reply.body = is_openai ? api::encode_openai_error(reply.status, message)
                          : api::encode_ollama_error(message);
-  if (error.code() == ErrorCode::kBusy) reply.headers.emplace_back("Retry-After", "1");
+  if (error.code() == ErrorCode::kBusy) {
+    reply.headers.emplace_back("Retry-After", std::to_string(retry_after_seconds));
+  }
   return reply;
 }
 
 ReplyWriter::ReplyWriter(std::shared_ptr<Exchange> exchange, Dialect dialect,
                          const api::GenerationRequest& request)
-    : exchange_(std::move(exchange)), dialect_(dialect), stream_(request.stream) {
+    : exchange_(std::move(exchange)),
+      dialect_(dialect),
+      stream_(request.stream),
+      wants_queue_events_(request.extensions.wants_queue_events) {
   head_.model = request.model;
   head_.include_usage = request.include_usage;
   head_.created_unix = std::chrono::system_clock::to_time_t(now());
@@ -59,6 +64,7 @@ bool ReplyWriter::write(std::string text) {
 }
 
 bool ReplyWriter::write_piece(api::ReplyPiece piece) {
+  if (is_over_) return false;
   if (stream_) return write(encode_chunk(piece));
   whole_.content += piece.content;
   whole_.thinking += piece.thinking;
@@ -68,7 +74,22 @@ bool ReplyWriter::write_piece(api::ReplyPiece piece) {
   return !exchange_->is_disconnected();
 }
 
+void ReplyWriter::write_waiting(const api::Waiting& waiting) {
+  if (stream_ && wants_queue_events_ && !is_over_) write(encode_waiting(waiting));
+}
+
+void ReplyWriter::finish_with(std::string object) {
+  if (std::exchange(is_over_, true)) return;
+  if (!is_begun_) {
+    exchange_->respond(Reply{200, std::string(kJsonType), std::move(object), {}});
+    return;
+  }
+  write(std::move(object));
+  exchange_->end();
+}
+
 void ReplyWriter::finish(const api::ReplyEnd& end) {
+  if (std::exchange(is_over_, true)) return;
   if (!stream_) {
     exchange_->respond(Reply{200, std::string(kJsonType), encode_whole(end), {}});
     return;
@@ -79,14 +100,22 @@ void ReplyWriter::finish(const api::ReplyEnd& end) {
   exchange_->end();
 }
 
-void ReplyWriter::fail(const Error& error) {
+void ReplyWriter::fail(const Error& error, int retry_after_seconds) {
+  if (std::exchange(is_over_, true)) return;
   if (!is_begun_) {
-    exchange_->respond(error_reply_for(error, is_openai()));
+    exchange_->respond(error_reply_for(error, is_openai(), retry_after_seconds));
     return;
   }
   write(is_openai() ? api::openai::encode_stream_error(api::http_status(error.code()), error.what())
                     : api::encode_ollama_error(error.what()));
   exchange_->end();
+}
+
+std::string ReplyWriter::encode_waiting(const api::Waiting& waiting) {
+  if (is_openai()) return api::openai::encode_waiting(waiting);
+  return dialect_ == Dialect::kOllamaChat
+             ? api::ollama::encode_chat_waiting(head_.model, now(), waiting)
+             : api::ollama::encode_generate_waiting(head_.model, now(), waiting);
 }
 
 std::string ReplyWriter::encode_chunk(const api::ReplyPiece& piece) {

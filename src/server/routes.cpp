@@ -5,9 +5,11 @@
 #include <array>
 #include <utility>
 
+#include "api/embedding.h"
 #include "api/ollama.h"
 #include "api/openai.h"
 #include "server/access.h"
+#include "server/embedding.h"
 #include "server/http_message.h"
 #include "server/model_routes.h"
 #include "server/status.h"
@@ -33,30 +35,66 @@ void say_status(const RouteContext& context, const std::shared_ptr<Exchange>& ex
   facts.uptime = std::chrono::steady_clock::now() - context.started;
   facts.num_connections = context.num_connections();
   facts.is_draining = context.is_draining;
+  facts.max_memory_bytes = context.generation.models.max_memory_bytes();
   exchange->respond(Reply{200,
                           "application/json; charset=utf-8",
                           encode_status(facts, context.generation.models.status()),
                           {}});
 }
 
+// What a client said in headers, where its body does not.
+api::Extensions with_headers(api::Extensions extensions, const HttpRequest& request) {
+  const std::string* timeout = request.header("x-request-timeout");
+  if (timeout && !extensions.timeout) extensions.timeout = api::parse_timeout_text(*timeout);
+  const std::string* events = request.header("x-queue-events");
+  if (events && (*events == "1" || *events == "true")) extensions.wants_queue_events = true;
+  return extensions;
+}
+
+void generate(const RouteContext& context, const std::shared_ptr<Exchange>& exchange,
+              Dialect dialect, api::GenerationRequest request) {
+  request.extensions = with_headers(request.extensions, exchange->request());
+  start_generation(context.generation, exchange, dialect, std::move(request));
+}
+
+void embed(const RouteContext& context, const std::shared_ptr<Exchange>& exchange,
+           EmbeddingDialect dialect, api::EmbeddingRequest request) {
+  request.extensions = with_headers(request.extensions, exchange->request());
+  start_embedding(context.generation, exchange, dialect, std::move(request));
+}
+
 void ollama_chat(const RouteContext& context, const std::shared_ptr<Exchange>& exchange) {
-  start_generation(context.generation, exchange, Dialect::kOllamaChat,
-                   api::ollama::parse_chat(exchange->take_body()));
+  generate(context, exchange, Dialect::kOllamaChat, api::ollama::parse_chat(exchange->take_body()));
 }
 
 void ollama_generate(const RouteContext& context, const std::shared_ptr<Exchange>& exchange) {
-  start_generation(context.generation, exchange, Dialect::kOllamaGenerate,
-                   api::ollama::parse_generate(exchange->take_body()));
+  generate(context, exchange, Dialect::kOllamaGenerate,
+           api::ollama::parse_generate(exchange->take_body()));
 }
 
 void openai_chat(const RouteContext& context, const std::shared_ptr<Exchange>& exchange) {
-  start_generation(context.generation, exchange, Dialect::kOpenAiChat,
-                   api::openai::parse_chat_completion(exchange->take_body()));
+  generate(context, exchange, Dialect::kOpenAiChat,
+           api::openai::parse_chat_completion(exchange->take_body()));
 }
 
 void openai_completion(const RouteContext& context, const std::shared_ptr<Exchange>& exchange) {
-  start_generation(context.generation, exchange, Dialect::kOpenAiCompletion,
-                   api::openai::parse_completion(exchange->take_body()));
+  generate(context, exchange, Dialect::kOpenAiCompletion,
+           api::openai::parse_completion(exchange->take_body()));
+}
+
+void ollama_embed(const RouteContext& context, const std::shared_ptr<Exchange>& exchange) {
+  embed(context, exchange, EmbeddingDialect::kOllamaEmbed,
+        api::ollama::parse_embed(exchange->take_body()));
+}
+
+void ollama_embeddings(const RouteContext& context, const std::shared_ptr<Exchange>& exchange) {
+  embed(context, exchange, EmbeddingDialect::kOllamaEmbeddings,
+        api::ollama::parse_embeddings(exchange->take_body()));
+}
+
+void openai_embeddings(const RouteContext& context, const std::shared_ptr<Exchange>& exchange) {
+  embed(context, exchange, EmbeddingDialect::kOpenAi,
+        api::openai::parse_embeddings(exchange->take_body()));
 }
 
 struct Route {
@@ -76,9 +114,12 @@ constexpr std::array kRoutes = {
     Route{"POST", "/api/show", show_model},
     Route{"POST", "/api/chat", ollama_chat},
     Route{"POST", "/api/generate", ollama_generate},
+    Route{"POST", "/api/embed", ollama_embed},
+    Route{"POST", "/api/embeddings", ollama_embeddings},
     Route{"DELETE", "/api/delete", delete_model},
     Route{"POST", "/v1/chat/completions", openai_chat},
     Route{"POST", "/v1/completions", openai_completion},
+    Route{"POST", "/v1/embeddings", openai_embeddings},
     Route{"GET", "/v1/models", list_openai_models},
     Route{"GET", "/v1/models/*", show_openai_model},
 };

@@ -57,6 +57,14 @@ std::string describe(const ServerOptions& options) {
                          : format_go_duration(options.models.keep_alive));
   line("max_loaded_models", std::to_string(options.models.max_loaded));
   line("max_queue", std::to_string(options.load.max_queue));
+  line("max_memory", options.models.max_memory_bytes == 0
+                         ? "all"
+                         : format_bytes(options.models.max_memory_bytes));
+  line("request_timeout", options.request_timeout == api::kNoTimeout
+                              ? "none"
+                              : format_go_duration(options.request_timeout));
+  line("kv_cache_type", std::string(backend::cache_type_name(options.load.cache_type)));
+  line("speculate", options.load.speculate ? "yes" : "no");
   line("context", std::to_string(options.load.default_context));
   line("threads",
        options.load.num_threads == 0 ? "all cores" : std::to_string(options.load.num_threads));
@@ -74,7 +82,7 @@ struct Server::Parts {
       : catalog(options.store_root, options.extra_models),
         models(options.models, std::move(load)),
         preparers("prep", options.num_preparers),
-        context{{catalog, models, preparers, options.load.default_context},
+        context{{catalog, models, preparers, options.load.default_context, options.request_timeout},
                 [this] { return http.num_connections(); },
                 std::chrono::steady_clock::now(),
                 is_draining},
@@ -99,9 +107,9 @@ struct Server::Parts {
 Server::Server(const ServerOptions& options, ModelManager::Load load) : options_(options) {
   options_.transport = checked_transport(options);
   if (!load) {
-    load = [settings = options_.load](const store::ModelRecord& record,
+    load = [settings = options_.load](const store::ModelRecord& record, uint64_t budget_bytes,
                                       const LoadProgress& on_progress) {
-      return load_model(record, settings, on_progress);
+      return load_model(record, settings, budget_bytes, on_progress);
     };
   }
   parts_ = std::make_unique<Parts>(options_, std::move(load));

@@ -25,6 +25,7 @@ struct ServerOptions {
   bool allow_anyone = false;         // listen beyond loopback without any check of who asks
   int num_preparers = 2;             // threads that render and tokenize
   std::chrono::milliseconds drain_timeout{10'000};
+  api::Timeout request_timeout = api::kNoTimeout;  // of requests that do not say
 };
 // One setting a line, for the log.
 std::string describe(const ServerOptions& options);

@@ -118,6 +118,7 @@ class Session : public std::enable_shared_from_this<Session> {
     const bool has_body = co_await read_body(parser, *state);
     if (!has_body) co_return nullptr;
     state->request.body = std::move(parser.get().body());
+    state->request.arrival = std::chrono::steady_clock::now();
     stream_.expires_never();
     co_return state;
   }

@@ -16,6 +16,7 @@ Json request_json(const engine::RequestStatus& request) {
   return {{"id", request.id},
           {"is_running", request.is_running},
           {"queue_position", request.queue_position},
+          {"estimated_wait_ns", request.estimated_wait.count()},
           {"num_prompt_tokens", request.num_prompt_tokens},
           {"num_cached_tokens", request.num_cached_tokens},
           {"num_prefilled_tokens", request.num_prefilled_tokens},
@@ -31,11 +32,15 @@ Json engine_json(const engine::EngineStats& stats) {
           {"num_blocks_total", stats.num_blocks_total},
           {"num_blocks_used", stats.num_blocks_used},
           {"num_blocks_cached", stats.num_blocks_cached},
+          {"estimated_wait_ns", stats.estimated_wait.count()},
           {"num_requests_finished", stats.num_requests_finished},
+          {"num_requests_cancelled", stats.num_requests_cancelled},
           {"num_requests_rejected", stats.num_requests_rejected},
           {"num_prompt_tokens", stats.num_prompt_tokens},
           {"num_cached_tokens", stats.num_cached_tokens},
           {"num_output_tokens", stats.num_output_tokens},
+          {"num_draft_tokens", stats.num_draft_tokens},
+          {"num_accepted_tokens", stats.num_accepted_tokens},
           {"num_steps", stats.num_steps},
           {"num_preemptions", stats.num_preemptions},
           {"forward_time_ns", stats.forward_time.count()},
@@ -72,10 +77,12 @@ Json model_json(const ModelStatus& model) {
 std::string encode_status(const ServerFacts& facts, const std::vector<ModelStatus>& models) {
   int num_running = 0;
   int num_waiting = 0;
+  uint64_t used_bytes = 0;
   Json list = Json::array();
   for (const ModelStatus& model : models) {
     num_running += model.engine.num_running;
     num_waiting += model.engine.num_waiting + model.num_waiting_for_load;
+    used_bytes += uint64_t{model.memory.weights} + model.memory.cache + model.memory.workspace;
     list.push_back(model_json(model));
   }
   return api::dump_json({{"version", kVersion},
@@ -86,6 +93,8 @@ std::string encode_status(const ServerFacts& facts, const std::vector<ModelStatu
                          {"num_threads", num_process_threads()},
                          {"num_connections", facts.num_connections},
                          {"is_draining", facts.is_draining},
+                         {"max_memory_bytes", facts.max_memory_bytes},
+                         {"used_memory_bytes", used_bytes},
                          {"num_running", num_running},
                          {"num_waiting", num_waiting},
                          {"models", std::move(list)}});

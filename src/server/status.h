@@ -13,6 +13,8 @@ namespace sluice::server {
 //
 // {"version":"0.1.0","pid":1,"uptime_ns":1,"resident_bytes":1,"available_bytes":1,"num_threads":1,
 //  "num_connections":1,"is_draining":false,
+//  "max_memory_bytes":1,                   // what all models may take; 0: no bound of our own
+//  "used_memory_bytes":1,                  // what they take now
 //  "num_running":1,"num_waiting":0,        // sums over the models
 //  "models":[{
 //    "name":"smollm2:135m","digest":"<hex>","size_bytes":1,"family":"llama",
@@ -24,15 +26,20 @@ namespace sluice::server {
 //    "memory":{"weights":1,"cache":1,"workspace":1},
 //    "load_duration_ns":1,"expires_at":"2026-08-21T10:00:00Z",   // null: stays for ever
 //    "engine":{"num_running":1,"num_waiting":0,"num_blocks_total":1,"num_blocks_used":1,
-//      "num_blocks_cached":1,"num_requests_finished":1,"num_requests_rejected":0,
-//      "num_prompt_tokens":1,"num_cached_tokens":0,"num_output_tokens":1,"num_steps":1,
+//      "num_blocks_cached":1,
+//      "estimated_wait_ns":0,             // of one more request; 0: none, or not known yet
+//      "num_requests_finished":1,"num_requests_cancelled":0,"num_requests_rejected":0,
+//      "num_prompt_tokens":1,"num_cached_tokens":0,"num_output_tokens":1,
+//      "num_draft_tokens":0,"num_accepted_tokens":0,"num_steps":1,
 //      "num_preemptions":0,"forward_time_ns":1,"schedule_time_ns":1,
-//      "requests":[{"id":1,"is_running":true,"queue_position":0,"num_prompt_tokens":1,
+//      "requests":[{"id":1,"is_running":true,"queue_position":0,"estimated_wait_ns":0,
+//        "num_prompt_tokens":1,
 //        "num_cached_tokens":0,"num_prefilled_tokens":1,"num_output_tokens":1,"age_ns":1}]}}]}
 struct ServerFacts {
   std::chrono::nanoseconds uptime{};
   int num_connections = 0;
   bool is_draining = false;
+  uint64_t max_memory_bytes = 0;
 };
 std::string encode_status(const ServerFacts& facts, const std::vector<ModelStatus>& models);
 

@@ -20,6 +20,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -81,6 +82,9 @@ struct Exchange::State {
   bool is_wake_posted = false;
   std::function<void()> wake;  // runs on the strand
   std::function<void()> on_disconnect;
+  std::function<void()> on_alarm;
+
+  std::optional<net::steady_timer> alarm;  // only touched on the strand
 
   // With the mutex held.
   void post_wake() {

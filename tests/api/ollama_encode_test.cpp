@@ -32,7 +32,27 @@ const std::string kMetrics =
     R"("total_duration":9,"load_duration":1,"prompt_eval_count":3,"prompt_eval_duration":2,)"
     R"("eval_count":4,"eval_duration":5,)"
     R"("sluice":{"finish_reason":"end_of_sequence","cached_tokens":0,"dropped_tokens":0,)"
+    R"("shifted_tokens":0,"draft_tokens":0,"accepted_tokens":0,"queue_position":0,)"
     R"("queued_duration":0}})";
+
+TEST(OllamaEncode, LinesThatTellOfTheWaitAreEmptyPiecesToOthers) {
+  Waiting waiting;
+  waiting.is_loading = true;
+  waiting.load_progress = 0.4249;
+  const Json loading = parse_json(encode_chat_waiting("m", sample_time(), waiting));
+  EXPECT_EQ(loading["message"]["content"], "");
+  EXPECT_EQ(loading["done"], false);
+  EXPECT_EQ(loading["status"], "loading");
+  EXPECT_EQ(loading["progress"], 0.42);
+  waiting = {};
+  waiting.place = {3, 1249ms};
+  const Json queued = parse_json(encode_generate_waiting("m", sample_time(), waiting));
+  EXPECT_EQ(queued["response"], "");
+  EXPECT_EQ(queued["done"], false);
+  EXPECT_EQ(queued["status"], "queued");
+  EXPECT_EQ(queued["queue_position"], 3);
+  EXPECT_EQ(queued["estimated_wait"], 1.2);
+}
 
 TEST(OllamaEncode, GenerateChunkAndFinal) {
   ReplyPiece piece;
@@ -118,11 +138,16 @@ TEST(OllamaEncode, SaysExactlyWhyItEnded) {
   end.stop_string = "\n\n";
   end.num_cached_tokens = 5;
   end.num_dropped_tokens = 6;
+  end.num_shifted_tokens = 9;
+  end.num_draft_tokens = 12;
+  end.num_accepted_tokens = 11;
+  end.queue_position = 3;
   end.timings.queued = 7ns;
   end.load = 1ns;
   const Json json = parse_json(encode_generate_final("m", sample_time(), {}, end));
   EXPECT_EQ(dump_json(json["sluice"]),
             R"({"finish_reason":"stop_string","stop":"\n\n","cached_tokens":5,"dropped_tokens":6,)"
+            R"("shifted_tokens":9,"draft_tokens":12,"accepted_tokens":11,"queue_position":3,)"
             R"("queued_duration":7})");
   EXPECT_EQ(json["load_duration"], 8);
 }

@@ -225,5 +225,32 @@ TEST(KeepAlive, ReadsNumbersAndDurations) {
   EXPECT_THROW(parse_keep_alive_text(""), Error);
 }
 
+TEST(Extensions, TimeoutsAreWrittenAsKeepAlives) {
+  const auto timeout_of = [](const std::string& value) {
+    return parse_chat(R"({"model":"m","timeout":)" + value + "}").extensions.timeout;
+  };
+  EXPECT_EQ(timeout_of("2"), 2s);
+  EXPECT_EQ(timeout_of("\"1m30s\""), 90s);
+  EXPECT_EQ(timeout_of("0"), kNoTimeout);
+  EXPECT_EQ(timeout_of("-1"), kNoTimeout);
+  EXPECT_EQ(timeout_of("1e300"), kNoTimeout);
+  EXPECT_EQ(timeout_of("null"), std::nullopt);
+  EXPECT_EQ(parse_timeout_text("30"), 30s);
+  EXPECT_EQ(parse_timeout_text("500ms"), 500ms);
+  EXPECT_NE(chat_error(R"({"model":"m","timeout":"soon"})").find("invalid timeout \"soon\""),
+            std::string::npos);
+  EXPECT_NE(chat_error(R"({"model":"m","timeout":[]})").find("field \"timeout\""),
+            std::string::npos);
+}
+
+TEST(Extensions, AreAbsentUnlessGiven) {
+  const Extensions none = parse_chat(R"({"model":"m"})").extensions;
+  EXPECT_FALSE(none.timeout || none.speculate || none.wants_queue_events);
+  const Extensions some =
+      parse_generate(R"({"model":"m","speculate":false,"queue_events":true})").extensions;
+  EXPECT_EQ(some.speculate, false);
+  EXPECT_TRUE(some.wants_queue_events);
+}
+
 }  // namespace
 }  // namespace sluice::api::ollama

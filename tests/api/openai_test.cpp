@@ -171,6 +171,7 @@ ReplyEnd sample_end() {
 
 const std::string kExplained =
     R"("sluice":{"finish_reason":"end_of_sequence","cached_tokens":2,"dropped_tokens":0,)"
+    R"("shifted_tokens":0,"draft_tokens":0,"accepted_tokens":0,"queue_position":0,)"
     R"("queued_duration":0})";
 const std::string kUsage = R"("usage":{"prompt_tokens":9,"completion_tokens":4,"total_tokens":13,)"
                            R"("prompt_tokens_details":{"cached_tokens":2}})";
@@ -259,6 +260,31 @@ TEST(OpenAiEncode, ModelsAndErrors) {
             "data: "
             R"({"error":{"message":"x\ny","type":"api_error","param":null,"code":null}})"
             "\n\n");
+}
+
+TEST(OpenAiEncode, TheWaitIsAComment) {
+  Waiting waiting;
+  waiting.is_loading = true;
+  waiting.load_progress = 0.42;
+  EXPECT_EQ(encode_waiting(waiting), ": loading 42%\n\n");
+  waiting = {};
+  waiting.place = {3, std::chrono::milliseconds(1200)};
+  EXPECT_EQ(encode_waiting(waiting), ": queue position 3, about 1.2 s\n\n");
+}
+
+TEST(OpenAiEncode, WhateverCutsAReplyIsLength) {
+  using engine::FinishReason;
+  EXPECT_EQ(finish_reason(FinishReason::kDeadline, false), "length");
+  EXPECT_EQ(finish_reason(FinishReason::kContextFull, true), "length");
+}
+
+TEST(OpenAiParse, RepliesDoNotShiftTheirContextAndMayCarryOurFields) {
+  const GenerationRequest request = parse_completion(
+      R"({"model":"m","prompt":"x","timeout":1.5,"speculate":true,"queue_events":true})");
+  EXPECT_FALSE(request.shift);
+  EXPECT_EQ(request.extensions.timeout, std::chrono::milliseconds(1500));
+  EXPECT_EQ(request.extensions.speculate, true);
+  EXPECT_TRUE(request.extensions.wants_queue_events);
 }
 
 }  // namespace

@@ -115,6 +115,19 @@ TEST(ModelOptions, FillARequest) {
   EXPECT_EQ(request.sampling.seed, std::nullopt);
 }
 
+TEST(ModelOptions, SayWhatIsKeptAndWhetherToGuessAhead) {
+  engine::Request request;
+  apply_options(parse("{}"), request);
+  EXPECT_EQ(request.num_keep, 4);
+  EXPECT_EQ(request.speculate, std::nullopt);
+  apply_options(parse(R"({"num_keep":9,"draft_num_predict":4})"), request);
+  EXPECT_EQ(request.num_keep, 9);
+  EXPECT_EQ(request.speculate, true);
+  apply_options(parse(R"({"num_keep":-5,"draft_num_predict":0})"), request);
+  EXPECT_EQ(request.num_keep, -1);
+  EXPECT_EQ(request.speculate, false);
+}
+
 TEST(FormatParameters, PrintsOneLineAValue) {
   EXPECT_EQ(format_parameters(parse_json(
                 R"({"num_ctx":4096,"stop":["<|im_start|>","<|im_end|>"],"temperature":0.7})")),

@@ -5,11 +5,15 @@ import pty
 import re
 import select
 import signal
+import termios
 import time
 
 import pytest
 
 from conftest import MODEL, clean_environment, program
+
+
+PROMPT = ">>> "
 
 
 class Terminal:
@@ -30,6 +34,11 @@ class Terminal:
                 data = os.read(self.descriptor, 65536).decode(errors="replace")
                 self.screen += re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", data)
         before, _, self.screen = self.screen.partition(text)
+        # The prompt is there a moment before keys are keys: until then Ctrl-C and Ctrl-D are the
+        # terminal's own.
+        while text == PROMPT and termios.tcgetattr(self.descriptor)[3] & termios.ICANON:
+            assert time.monotonic() < deadline, "the terminal stays in line mode"
+            time.sleep(0.005)
         return before + text
 
     def type(self, text):
@@ -53,13 +62,13 @@ class Terminal:
 @pytest.fixture
 def chat(home):
     terminal = Terminal(home, "run", MODEL, "--option", "num_predict=24")
-    terminal.read_until(">>> ")
+    terminal.read_until(PROMPT)
     return terminal
 
 
 def test_chat_answers_and_bye_ends_it(chat):
     chat.type("Say something.\n")
-    chat.read_until(">>> ")
+    chat.read_until(PROMPT)
     chat.type("/bye\n")
     assert chat.wait() == 0
 
@@ -79,7 +88,7 @@ def test_ctrl_c_at_the_prompt_gives_a_hint_and_goes_on(chat):
 def test_ctrl_c_stops_the_reply_and_not_the_program(home):
     terminal = Terminal(home, "run", MODEL, "--option", "num_predict=100000", "--option",
                         "num_ctx=4096")
-    terminal.read_until(">>> ")
+    terminal.read_until(PROMPT)
     terminal.type("Count from one to a thousand, one number a line.\n")
     time.sleep(1.0)
     terminal.type("\x03")
@@ -103,7 +112,7 @@ def test_three_quotes_take_several_lines(chat):
     chat.type('"""first line\n')
     chat.read_until("... ")
     chat.type('second line"""\n')
-    chat.read_until(">>> ")
+    chat.read_until(PROMPT)
     chat.type("/bye\n")
     assert chat.wait() == 0
 
@@ -111,13 +120,13 @@ def test_three_quotes_take_several_lines(chat):
 def test_history_is_kept_for_the_next_chat(home):
     for _ in range(2):
         terminal = Terminal(home, "run", MODEL, "--option", "num_predict=2")
-        terminal.read_until(">>> ")
+        terminal.read_until(PROMPT)
         terminal.type("a line to remember\n")
-        terminal.read_until(">>> ")
+        terminal.read_until(PROMPT)
         terminal.type("/bye\n")
         assert terminal.wait() == 0
     terminal = Terminal(home, "run", MODEL, "--option", "num_predict=2")
-    terminal.read_until(">>> ")
+    terminal.read_until(PROMPT)
     terminal.type("\x1b[A\x1b[A")  # up twice: /bye, then the line
     terminal.read_until("a line to remember")
     terminal.type("\x03\x04")

@@ -120,9 +120,9 @@ def test_long_conversation_loses_whole_old_messages(client, server):
     assert status == 400 and "128" in reply["error"]
 
 
-def test_prompt_longer_than_the_context_is_refused(server):
+def test_prompt_longer_than_the_context_is_refused_if_it_must_not_be_cut(server):
     status, reply = server.post("/api/generate", {
-        "model": MODEL, "prompt": "word " * 500, "options": {"num_ctx": 64}})
+        "model": MODEL, "prompt": "word " * 500, "truncate": False, "options": {"num_ctx": 64}})
     assert status == 400
     assert "too long" in reply["error"] and "64" in reply["error"]
 

@@ -1,5 +1,6 @@
-// Random schedules against simple invariants: arrivals, cancels, deadlines, preemptions and cache
-// evictions on a virtual clock, in front of a fake model that reads its block tables.
+// Random schedules against simple invariants: arrivals, cancels, deadlines, preemptions, cache
+// evictions, drafts, shifts and steps of all lengths on a virtual clock, in front of a fake model
+// that reads its block tables.
 
 #include <gtest/gtest.h>
 
@@ -8,6 +9,8 @@
 #include <iostream>
 #include <map>
 #include <random>
+#include <set>
+#include <utility>
 #include <vector>
 
 #include "engine/scheduler.h"
@@ -47,6 +50,8 @@ class RandomSchedule {
   }
 
   uint64_t num_preemptions() const { return scheduler_.counters().num_preemptions; }
+  uint64_t num_accepted() const { return num_accepted_; }
+  uint64_t num_shifts() const { return num_shifts_; }
   uint64_t num_cached_tokens() const { return scheduler_.counters().num_cached_tokens; }
 
  private:
@@ -59,7 +64,9 @@ class RandomSchedule {
     options.num_blocks = between(2, 24);
     options.max_sequences = between(1, 6);
     options.max_batch_tokens = options.max_sequences + between(0, 60);
+    options.max_logit_rows = options.max_sequences + between(0, 4);
     options.enable_prefix_cache = between(0, 4) != 0;
+    options.max_itl_stretch = between(0, 1) == 0 ? 0 : 2;
     return options;
   }
 
@@ -89,45 +96,104 @@ class RandomSchedule {
   }
 
   void step() {
+    guess();
+    decoding_.clear();
+    scheduler_.for_each_running([&](const Sequence& sequence) {
+      const bool is_decoding = sequence.is_decoding() && !sequence.blocks.empty();
+      if (is_decoding) decoding_.insert({sequence.id, sequence.num_preemptions});
+    });
     const auto planned = scheduler_.plan(now_);
     const std::vector<Chunk> chunks(planned.begin(), planned.end());
     ASSERT_EQ(chunks.empty(), scheduler_.is_idle()) << "an idle step with work to do";
     check_plan(chunks);
     make_batch(chunks, batch_);
     model_.forward(batch_);
+    scheduler_.observe(step_time());
     scheduler_.complete();
     for (const Chunk& chunk : chunks) {
       Sequence& sequence = *chunk.sequence;
-      model_.check(sequence.blocks,
-                   std::span(sequence.tokens).first(static_cast<size_t>(sequence.num_computed)));
+      check_cache(sequence);
       if (!chunk.wants_logits) continue;
       ASSERT_EQ(sequence.num_remaining(), 0);
-      if (static_cast<int>(sequence.tokens.size()) + 1 >= longest_.at(sequence.id)) {
-        end(sequence.id);
-      } else {
-        scheduler_.append(sequence, between(0, 1));
-      }
+      advance(chunk);
     }
   }
 
+  // Drafts that are right now and then.
+  void guess() {
+    scheduler_.for_each_running([&](const Sequence& running) {
+      Sequence& sequence = *scheduler_.find(running.id);
+      sequence.draft.assign(static_cast<size_t>(std::max(0, between(-3, 6))), between(0, 1));
+    });
+  }
+
+  // A fixed part, one for each row and one for the context, and noise.
+  std::chrono::nanoseconds step_time() {
+    int64_t time = 20'000 + 3'000 * static_cast<int64_t>(batch_.tokens.size());
+    for (const auto& sequence : batch_.sequences) time += 50 * sequence.num_cached;
+    if (between(0, 40) == 0) time *= 4;
+    return std::chrono::nanoseconds(time * between(90, 110) / 100);
+  }
+
+  void check_cache(const Sequence& sequence) {
+    model_.check(sequence.blocks,
+                 std::span(sequence.tokens).first(static_cast<size_t>(sequence.num_computed)));
+  }
+
+  // The step has a token for the sequence, and one more behind each draft token that is right.
+  void advance(const Chunk& chunk) {
+    Sequence& sequence = *chunk.sequence;
+    const RequestId id = sequence.id;
+    for (int i = 0;; ++i) {
+      if (sequence.num_prompt_tokens + sequence.num_output_tokens() + 1 >= longest_.at(id)) {
+        return end(id);
+      }
+      const text::TokenId token = between(0, 1);
+      scheduler_.append(sequence, token);
+      if (between(0, 40) == 0 && sequence.tokens.size() > 4) return shift(sequence);
+      if (i == chunk.num_draft_tokens || sequence.draft[static_cast<size_t>(i)] != token) return;
+      scheduler_.accept(sequence);
+      check_cache(sequence);
+      ++num_accepted_;
+    }
+  }
+
+  void shift(Sequence& sequence) {
+    const int size = static_cast<int>(sequence.tokens.size());
+    const int num_keep = between(0, size - 2);
+    scheduler_.shift(sequence, num_keep, between(1, size - num_keep - 1));
+    ++num_shifts_;
+  }
+
   void check_plan(const std::vector<Chunk>& chunks) {
-    int num_tokens = 0;
+    int num_tokens = 0, num_logit_rows = 0;
     std::map<RequestId, int> planned;
     for (const Chunk& chunk : chunks) {
       ASSERT_GE(chunk.num_tokens, 1);
       ASSERT_LE(chunk.num_tokens, chunk.sequence->num_remaining());
       ASSERT_EQ(chunk.wants_logits, chunk.num_tokens == chunk.sequence->num_remaining());
       ASSERT_TRUE(planned.emplace(chunk.sequence->id, chunk.num_tokens).second);
-      num_tokens += chunk.num_tokens;
+      num_tokens += chunk.num_tokens + chunk.num_draft_tokens;
+      num_logit_rows += chunk.wants_logits ? 1 + chunk.num_draft_tokens : 0;
     }
     ASSERT_LE(num_tokens, options_.max_batch_tokens);
+    ASSERT_LE(num_logit_rows, options_.max_logit_rows);
     ASSERT_LE(static_cast<int>(chunks.size()), options_.max_sequences);
+    // Steps that only decode come between for the sake of the others' ITL, a few in a row.
+    const bool is_pause = options_.max_itl_stretch > 0 &&
+                          chunks.size() < static_cast<size_t>(scheduler_.num_running()) &&
+                          std::all_of(chunks.begin(), chunks.end(), [](const Chunk& chunk) {
+                            return chunk.num_tokens == 1 && chunk.wants_logits;
+                          });
+    num_pauses_ = is_pause ? num_pauses_ + 1 : 0;
+    ASSERT_LE(num_pauses_, 8) << "prompts wait for ever";
     bool is_oldest = true;
     scheduler_.for_each_running([&](const Sequence& sequence) {
-      if (sequence.is_decoding() && sequence.num_computed >= sequence.num_prompt_tokens) {
+      if (decoding_.contains({sequence.id, sequence.num_preemptions})) {
         EXPECT_TRUE(planned.contains(sequence.id)) << "a decoding sequence was left out";
       }
-      EXPECT_TRUE(!is_oldest || planned.contains(sequence.id)) << "the oldest was left out";
+      EXPECT_TRUE(!is_oldest || is_pause || planned.contains(sequence.id))
+          << "the oldest was left out";
       is_oldest = false;
       if (sequence.started == now_) started_.push_back(sequence.id);
     });
@@ -140,6 +206,10 @@ class RandomSchedule {
   int num_requests_;
   int num_arrived_ = 0;
   int num_steps_ = 0;
+  int num_pauses_ = 0;
+  std::set<std::pair<RequestId, int>> decoding_;  // before the step, and how often preempted
+  uint64_t num_accepted_ = 0;
+  uint64_t num_shifts_ = 0;
   Clock::time_point now_{};
   backend::Batch batch_;
   std::map<RequestId, int> longest_;
@@ -151,7 +221,7 @@ TEST(SchedulerProperties, HoldForRandomSchedules) {
   constexpr uint64_t kSeed = 20260801;
   constexpr int kSchedules = 500;
   std::cout << "seed " << kSeed << "\n";
-  uint64_t num_preemptions = 0, num_cached_tokens = 0;
+  uint64_t num_preemptions = 0, num_cached_tokens = 0, num_accepted = 0, num_shifts = 0;
   const auto begin = Clock::now();
   for (uint64_t i = 0; i < kSchedules; ++i) {
     SCOPED_TRACE("seed " + std::to_string(kSeed + i));
@@ -160,12 +230,17 @@ TEST(SchedulerProperties, HoldForRandomSchedules) {
     ASSERT_FALSE(testing::Test::HasFailure());
     num_preemptions += schedule.num_preemptions();
     num_cached_tokens += schedule.num_cached_tokens();
+    num_accepted += schedule.num_accepted();
+    num_shifts += schedule.num_shifts();
   }
   const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
   std::cout << static_cast<int>(kSchedules / seconds) << " schedules a second, " << num_preemptions
-            << " preemptions, " << num_cached_tokens << " cached tokens\n";
+            << " preemptions, " << num_cached_tokens << " cached tokens, " << num_accepted
+            << " tokens of drafts, " << num_shifts << " shifts\n";
   EXPECT_GT(num_preemptions, 100u) << "the schedules are too tame";
   EXPECT_GT(num_cached_tokens, 10'000u);
+  EXPECT_GT(num_accepted, 1'000u);
+  EXPECT_GT(num_shifts, 500u);
 }
 
 }  // namespace

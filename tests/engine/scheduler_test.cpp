@@ -27,6 +27,7 @@ SchedulerOptions options(int num_blocks, int max_batch_tokens = 64, int max_sequ
   options.num_blocks = num_blocks;
   options.max_batch_tokens = max_batch_tokens;
   options.max_sequences = max_sequences;
+  options.max_itl_stretch = 0;
   return options;
 }
 

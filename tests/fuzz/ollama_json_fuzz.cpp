@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "api/chat_context.h"
+#include "api/embedding.h"
 #include "api/ollama.h"
 #include "base/error.h"
 
@@ -29,6 +30,15 @@ void use(const api::GenerationRequest& request) {
   api::parse_body(line, {.max_depth = 300});
 }
 
+void use(const api::EmbeddingRequest& request) {
+  if (request.inputs.size() > api::kMaxEmbeddingInputs) __builtin_trap();
+  api::EmbeddingReply reply;
+  reply.model = request.model;
+  reply.embeddings = {{0.6f, 0.8f}};
+  api::shorten_embedding(reply.embeddings.front(), request.dimensions);
+  api::parse_body(api::ollama::encode_embed(reply));
+}
+
 template <typename Parse>
 void try_parse(Parse parse) {
   try {
@@ -44,6 +54,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view body(reinterpret_cast<const char*>(data), size);
   try_parse([&] { use(api::ollama::parse_chat(body)); });
   try_parse([&] { use(api::ollama::parse_generate(body)); });
+  try_parse([&] { use(api::ollama::parse_embed(body)); });
+  try_parse([&] { use(api::ollama::parse_embeddings(body)); });
   try_parse([&] { api::ollama::parse_show(body); });
   try_parse([&] { api::ollama::parse_copy(body); });
   try_parse([&] { api::format_parameters(api::parse_json(body)); });

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "api/chat_context.h"
+#include "api/embedding.h"
 #include "api/openai.h"
 #include "base/error.h"
 
@@ -26,6 +27,15 @@ void use(const api::GenerationRequest& request) {
   }
 }
 
+void use(const api::EmbeddingRequest& request) {
+  if (request.inputs.empty() || request.inputs.size() > api::kMaxEmbeddingInputs) __builtin_trap();
+  api::EmbeddingReply reply;
+  reply.model = request.model;
+  reply.embeddings = {{0.6f, 0.8f}};
+  api::shorten_embedding(reply.embeddings.front(), request.dimensions);
+  api::parse_body(api::openai::encode_embeddings(reply, request.is_base64));
+}
+
 template <typename Parse>
 void try_parse(Parse parse) {
   try {
@@ -41,5 +51,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view body(reinterpret_cast<const char*>(data), size);
   try_parse([&] { return api::openai::parse_chat_completion(body); });
   try_parse([&] { return api::openai::parse_completion(body); });
+  try_parse([&] { return api::openai::parse_embeddings(body); });
   return 0;
 }

@@ -92,6 +92,20 @@ TEST(ModelSpec, ReadsLlama) {
   EXPECT_EQ(program.buffers[static_cast<size_t>(program.logits)].width, kVocab);
 }
 
+TEST(ModelSpec, ReadsHowTextsArePooled) {
+  const auto pooling_of = [](const MetadataEdit& edit) {
+    const auto bytes = make_file("", edit);
+    return read_spec(gguf::File::parse(bytes)).pooling;
+  };
+  const auto with = [&](uint32_t type) {
+    return pooling_of([=](gguf::Writer& writer) { writer.set_uint32("llama.pooling_type", type); });
+  };
+  EXPECT_EQ(pooling_of([](gguf::Writer&) {}), PoolingType::kNone);
+  EXPECT_EQ(with(1), PoolingType::kMean);
+  EXPECT_EQ(with(2), PoolingType::kFirst);
+  EXPECT_EQ(with(3), PoolingType::kLast);
+}
+
 TEST(ModelSpec, NamesAnArchitectureItDoesNotKnow) {
   EXPECT_THAT(spec_error(make_file("general.architecture",
                                    [](gguf::Writer& writer) {
@@ -125,6 +139,7 @@ TEST(ModelSpec, RefusesBadHyperParametersAndNamesTheKey) {
       set_uint("llama.rope.dimension_count", 0),
       set_uint("llama.rope.dimension_count", 1000),
       set_uint("llama.feed_forward_length", 0),
+      set_uint("llama.pooling_type", 5),
       set_float(eps, 0.0f),
       set_float(eps, std::numeric_limits<float>::quiet_NaN()),
       set_float(eps, std::numeric_limits<float>::infinity()),

@@ -14,6 +14,8 @@ inline View example_view() {
   server.pid = 77;
   server.uptime = std::chrono::seconds(200);
   server.num_connections = 2;
+  server.max_memory_bytes = 8'000'000'000;
+  server.used_memory_bytes = 500'000'000;
   ModelSample model;
   model.name = "smollm2:135m";
   model.parameter_size = "134.52M";
@@ -27,6 +29,11 @@ inline View example_view() {
   model.num_blocks_total = 64;
   model.num_blocks_used = 32;
   model.num_blocks_cached = 16;
+  model.expires_at = "2026-08-21T12:05:00.5Z";
+  model.estimated_wait = std::chrono::milliseconds(2500);
+  model.num_requests_cancelled = 3;
+  model.num_draft_tokens = 200;
+  model.num_accepted_tokens = 150;
   model.num_requests_finished = 10;
   model.num_requests_rejected = 1;
   ModelSample loading;
@@ -40,6 +47,7 @@ inline View example_view() {
     return RequestSample{.id = id,
                          .is_running = place == 0,
                          .queue_position = place,
+                         .estimated_wait = std::chrono::milliseconds(800 * place),
                          .num_prompt_tokens = prompt,
                          .num_cached_tokens = cached,
                          .num_prefilled_tokens = prefilled,

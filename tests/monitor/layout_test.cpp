@@ -23,17 +23,18 @@ int width_of(const std::string& text) {
 
 TEST(Layout, ShowsEverythingOnAWideScreen) {
   EXPECT_EQ(text_of(layout(example_view(), 110, 0)),
-            R"(sluice 0.1.0 at http://127.0.0.1:11434  up 3m 20s  process 77  2 connections
-  smollm2:135m  134.52M  Q4_1  context 8192  97 MB + cache 377 MB  cpu avx2, 2 threads
+            R"(sluice 0.1.0 at http://127.0.0.1:11434  up 3m 20s  process 77  2 connections  models 500 MB of 8 GB
+  smollm2:135m  134.52M  Q4_1  context 8192  97 MB + cache 377 MB  cpu avx2, 2 threads  until 12:05:00 UTC
     KV cache [##########+++++.....]  32 used + 16 reusable of 64 blocks
   big:70b  loading [#####...............] 25%  3 waiting for it
 
-Requests  2 running, 5 waiting  tokens/s: in 120.2, out 61.5  prefix cache hits 45%  10 done  1 refused
+Requests  2 running, 5 waiting  wait about 2.5 s  tokens/s: in 120.2, out 61.5  prefix cache hits 45%  10 done
+    3 cancelled  guesses right 75%  1 refused
       id  state                   prompt  cached   reply      age
       17  replying                   640      32     120    3.2 s  smollm2:135m
       18  prompt [###.....] 40%      640       0       0    0.4 s  smollm2:135m
-      19  waiting, place 1            12       0       0   1m 05s  smollm2:135m
-      20  waiting, place 2            14       0       0    0.1 s  smollm2:135m
+      19  place 1, in 0.8 s           12       0       0   1m 05s  smollm2:135m
+      20  place 2, in 1.6 s           14       0       0    0.1 s  smollm2:135m
 
 Machine  4 cores at 53%  load 2.05 1.42 0.92  memory [###.......] 6 GB of 24 GB
     0 [##########] 100%     1 [#########.]  90%     2 [###.......]  25%     3 [..........]   0%
@@ -51,19 +52,20 @@ Server process 77   190% CPU   RSS 512 MB   3 threads
 TEST(Layout, WrapsOnANarrowScreen) {
   EXPECT_EQ(text_of(layout(example_view(), 72, 0)),
             R"(sluice 0.1.0 at http://127.0.0.1:11434  up 3m 20s  process 77
-    2 connections
+    2 connections  models 500 MB of 8 GB
   smollm2:135m  134.52M  Q4_1  context 8192  97 MB + cache 377 MB
-    cpu avx2, 2 threads
+    cpu avx2, 2 threads  until 12:05:00 UTC
     KV cache [##########+++++.....]  32 used + 16 reusable of 64 blocks
   big:70b  loading [#####...............] 25%  3 waiting for it
 
-Requests  2 running, 5 waiting  tokens/s: in 120.2, out 61.5
-    prefix cache hits 45%  10 done  1 refused
+Requests  2 running, 5 waiting  wait about 2.5 s
+    tokens/s: in 120.2, out 61.5  prefix cache hits 45%  10 done
+    3 cancelled  guesses right 75%  1 refused
       id  state                   prompt  cached   reply      age
       17  replying                   640      32     120    3.2 s  smol~
       18  prompt [###.....] 40%      640       0       0    0.4 s  smol~
-      19  waiting, place 1            12       0       0   1m 05s  smol~
-      20  waiting, place 2            14       0       0    0.1 s  smol~
+      19  place 1, in 0.8 s           12       0       0   1m 05s  smol~
+      20  place 2, in 1.6 s           14       0       0    0.1 s  smol~
 
 Machine  4 cores at 53%  load 2.05 1.42 0.92
     memory [###.......] 6 GB of 24 GB
@@ -82,7 +84,7 @@ Server process 77   190% CPU   RSS 512 MB   3 threads
 }
 
 TEST(Layout, ShortensTheTablesOnALowScreenAndSaysSo) {
-  const std::string text = text_of(layout(example_view(), 110, 20));
+  const std::string text = text_of(layout(example_view(), 110, 21));
   EXPECT_NE(text.find("          and 2 more\n"), std::string::npos) << text;
   EXPECT_NE(text.find("  and 2 more\n"), std::string::npos) << text;
   EXPECT_NE(text.find("GPU 0"), std::string::npos) << text;

@@ -20,10 +20,12 @@ const std::string kStatus = R"({"version":"0.1.0","pid":77,"uptime_ns":200000000
    "load_duration_ns":1,"expires_at":"2026-08-21T10:00:00Z",
    "engine":{"num_running":1,"num_waiting":1,"num_blocks_total":64,"num_blocks_used":12,
      "num_blocks_cached":4,"num_requests_finished":10,"num_requests_rejected":2,
+     "estimated_wait_ns":7000,"num_requests_cancelled":3,"num_draft_tokens":9,
+     "num_accepted_tokens":8,
      "num_prompt_tokens":600,"num_cached_tokens":200,"num_output_tokens":1234,"num_steps":99,
      "num_preemptions":1,"forward_time_ns":5000,"schedule_time_ns":6,
      "requests":[
-       {"id":8,"is_running":false,"queue_position":1,"num_prompt_tokens":40,
+       {"id":8,"is_running":false,"queue_position":1,"estimated_wait_ns":700,"num_prompt_tokens":40,
         "num_cached_tokens":0,"num_prefilled_tokens":0,"num_output_tokens":0,"age_ns":5},
        {"id":7,"is_running":true,"queue_position":0,"num_prompt_tokens":640,
         "num_cached_tokens":32,"num_prefilled_tokens":640,"num_output_tokens":120,
@@ -48,6 +50,10 @@ TEST(ServerStatus, ReadsTheServersDocument) {
   EXPECT_EQ(model.num_blocks_used, 12);
   EXPECT_EQ(model.num_blocks_cached, 4);
   EXPECT_EQ(model.num_requests_rejected, 2u);
+  EXPECT_EQ(model.num_requests_cancelled, 3u);
+  EXPECT_EQ(model.num_draft_tokens, 9u);
+  EXPECT_EQ(model.num_accepted_tokens, 8u);
+  EXPECT_EQ(model.estimated_wait.count(), 7000);
   EXPECT_EQ(model.num_prompt_tokens, 600u);
   EXPECT_EQ(model.num_output_tokens, 1234u);
   EXPECT_EQ(model.forward_time.count(), 5000);
@@ -59,6 +65,7 @@ TEST(ServerStatus, ReadsTheServersDocument) {
   EXPECT_EQ(sample.requests[0].num_output_tokens, 120);
   EXPECT_EQ(sample.requests[0].age, std::chrono::milliseconds(3200));
   EXPECT_EQ(sample.requests[1].queue_position, 1);
+  EXPECT_EQ(sample.requests[1].estimated_wait.count(), 700);
 }
 
 // Whatever member is missing or of another type, the rest is still read.

@@ -7,6 +7,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/error.h"
 #include "gguf/writer.h"
 #include "server/loaded_model.h"
 
@@ -19,6 +20,10 @@ struct FakeBehaviour {
   std::atomic<bool> load_fails = false;
   std::atomic<int> load_ms = 0;
   std::atomic<int> step_ms = 0;
+  std::atomic<bool> is_held = false;  // a step does not end before this is false
+  std::atomic<int> max_sequences = 64;
+  std::atomic<size_t> memory_bytes = 0;
+  std::atomic<bool> is_load_held = false;
 };
 
 inline constexpr text::TokenId kFakeEnd = 96;
@@ -46,13 +51,14 @@ inline const gguf::File& fake_vocabulary() {
   return file;
 }
 
-// Says "ABCDEFGHIJ", one letter a step by the position in the cache, and then ends: after 'J' the
-// control token. Counts itself while it lives.
+// The hidden state of a token is (its id, 1). Says "ABCDEFGHIJ", one letter a step by the position
+// in the cache, and then ends: after 'J' the control token. Counts itself while it lives.
 class FakeLoadedModel {
  public:
   static std::unique_ptr<server::LoadedModel> make(FakeBehaviour& behaviour, int max_queue = 512) {
     ++behaviour.num_loads;
     std::this_thread::sleep_for(std::chrono::milliseconds(behaviour.load_ms));
+    while (behaviour.is_load_held) std::this_thread::sleep_for(std::chrono::milliseconds(1));
     if (behaviour.load_fails) {
       throw Error(ErrorCode::kCorruptData, "broken model file: tensor x is missing");
     }
@@ -61,24 +67,33 @@ class FakeLoadedModel {
     loaded->capabilities = {"completion"};
     loaded->context_length = 4096;
     loaded->backend_description = "fake";
+    loaded->memory.weights = behaviour.memory_bytes;
     engine::EngineOptions options;
     options.vocab_size = 97;
     options.context_length = 4096;
     options.num_blocks = 1024;
     options.max_queue = max_queue;
+    options.embedding_length = 2;
+    options.max_sequences = behaviour.max_sequences;
     ++behaviour.num_alive;
     auto alive = std::shared_ptr<void>(nullptr, [&behaviour](void*) { --behaviour.num_alive; });
     loaded->engine = std::make_unique<engine::Engine>(
-        [&behaviour, alive,
-         logits = std::make_shared<std::vector<float>>()](const backend::Batch& batch) {
+        [&behaviour, alive, logits = std::make_shared<std::vector<float>>(),
+         states = std::make_shared<std::vector<float>>()](const backend::Batch& batch) {
           std::this_thread::sleep_for(std::chrono::milliseconds(behaviour.step_ms));
+          while (behaviour.is_held) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+          states->clear();
+          for (const int32_t row : batch.embedding_rows) {
+            states->push_back(static_cast<float>(batch.tokens[static_cast<size_t>(row)]));
+            states->push_back(1.0f);
+          }
           logits->assign(batch.logit_rows.size() * 97, 0.0f);
           for (size_t row = 0; row < batch.logit_rows.size(); ++row) {
             (*logits)[row * 97 + static_cast<size_t>(next(
                                      batch.tokens[static_cast<size_t>(batch.logit_rows[row])]))] =
                 100.0f;
           }
-          return backend::StepOutput{*logits, {}};
+          return backend::StepOutput{*logits, *states};
         },
         *loaded->tokenizer, options);
     return loaded;

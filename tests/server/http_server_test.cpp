@@ -92,7 +92,7 @@ TEST(HttpServer, StreamsInChunksAndEndsThem) {
   });
   RawClient client(server.port());
   client.send(get("/"));
-  const std::string reply = client.receive("0\r\n\r\n");
+  const std::string reply = client.receive("\r\n0\r\n\r\n");
   EXPECT_NE(reply.find("Transfer-Encoding: chunked"), std::string::npos);
   EXPECT_NE(reply.find("6\r\npiece2\r\n0\r\n\r\n"), std::string::npos);
 }
@@ -327,6 +327,42 @@ TEST(HttpServer, ManyConnectionsAtOnce) {
   }
   for (auto& thread : threads) thread.join();
   EXPECT_EQ(num_good, 200);
+}
+
+TEST(HttpServer, AlarmsGoOffOnceUnlessCleared) {
+  std::atomic<int> num_alarms = 0;
+  Fixture server([&](std::shared_ptr<Exchange> exchange) {
+    const auto now = std::chrono::steady_clock::now();
+    exchange->set_alarm(now + 1h, [&] { num_alarms += 100; });
+    exchange->set_alarm(now + 5ms, [&num_alarms, exchange] {
+      ++num_alarms;
+      // One in the past comes at once, and a cleared one never.
+      exchange->set_alarm({}, [exchange, &num_alarms] {
+        ++num_alarms;
+        exchange->set_alarm({}, [&] { num_alarms += 100; });
+        exchange->set_alarm({}, nullptr);
+        exchange->post([exchange] { echo(exchange); });
+      });
+    });
+  });
+  RawClient client(server.port());
+  client.send(get("/a"));
+  EXPECT_EQ(status_of(client.receive_reply()), 200);
+  EXPECT_EQ(num_alarms, 2);
+}
+
+TEST(HttpServer, AnAlarmOfAnExchangeThatIsGoneIsForgotten) {
+  auto is_alive = std::make_shared<int>(1);
+  Fixture server([is_alive](const std::shared_ptr<Exchange>& exchange) {
+    exchange->set_alarm(std::chrono::steady_clock::now() + 1h, [is_alive] {});
+    echo(exchange);
+  });
+  {
+    RawClient client(server.port());
+    client.send(get("/a"));
+    EXPECT_EQ(status_of(client.receive_reply()), 200);
+  }
+  EXPECT_TRUE(eventually([&] { return is_alive.use_count() == 2; })) << "the handler's and ours";
 }
 
 }  // namespace

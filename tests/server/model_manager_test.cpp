@@ -29,10 +29,11 @@ store::ModelRecord record(const std::string& name) {
 class ModelManagerTest : public testing::Test {
  protected:
   ModelManager make(ManagerOptions options = {}) {
-    return ModelManager(options, [this](const store::ModelRecord&, const LoadProgress& progress) {
-      progress(0.5);
-      return test::FakeLoadedModel::make(behaviour_);
-    });
+    return ModelManager(options,
+                        [this](const store::ModelRecord&, uint64_t, const LoadProgress& progress) {
+                          progress(0.5);
+                          return test::FakeLoadedModel::make(behaviour_);
+                        });
   }
 
   // Waits for the lease; throws the error.
@@ -177,6 +178,82 @@ TEST_F(ModelManagerTest, DrainingRefusesNewRequests) {
   }
 }
 
+TEST_F(ModelManagerTest, TellsThoseWhoWaitHowFarTheLoadIs) {
+  behaviour_.is_load_held = true;
+  ModelManager manager = make();
+  std::atomic<double> progress = -1;
+  std::atomic<bool> is_done = false;
+  manager.acquire(
+      record("a:1"), std::nullopt, [&](Lease, const Error*) { is_done = true; },
+      [&](double fraction) { progress = fraction; });
+  EXPECT_GE(progress, 0) << "told at once";
+  EXPECT_TRUE(eventually([&] { return progress == 0.5; }));
+  behaviour_.is_load_held = false;
+  EXPECT_TRUE(eventually([&] { return is_done.load(); }));
+}
+
+TEST_F(ModelManagerTest, WhoWithdrawsIsNotCalledAndFreesThePlace) {
+  behaviour_.is_load_held = true;
+  ManagerOptions options;
+  options.max_waiting = 1;
+  ModelManager manager = make(options);
+  std::atomic<int> num_called = 0;
+  const auto count = [&](Lease, const Error*) { ++num_called; };
+  const auto first = manager.acquire(record("a:1"), std::nullopt, count);
+  ASSERT_TRUE(eventually([&] { return behaviour_.num_loads == 1; }));
+  EXPECT_EQ(manager.status()[0].num_waiting_for_load, 1);
+  manager.withdraw(first);
+  manager.withdraw(12345);
+  EXPECT_EQ(manager.status()[0].num_waiting_for_load, 0);
+  manager.acquire(record("a:1"), std::nullopt, count);
+  // Nobody is left who wants this one: it is not loaded at all.
+  manager.withdraw(manager.acquire(record("b:1"), std::nullopt, count));
+  behaviour_.is_load_held = false;
+  ASSERT_TRUE(eventually([&] { return num_called == 1; }));
+  EXPECT_TRUE(eventually([&] { return manager.status().size() == 1; }));
+  EXPECT_EQ(behaviour_.num_loads, 1);
+}
+
+TEST_F(ModelManagerTest, UnloadsIdleModelsToStayWithinItsMemory) {
+  ManagerOptions options;
+  options.max_memory_bytes = 5000;
+  behaviour_.memory_bytes = 2000;  // a file of 1,000 is thought to need 1,250
+  ModelManager manager = make(options);
+  acquire(manager, "a:1");
+  acquire(manager, "b:1");
+  EXPECT_EQ(manager.status().size(), 2u);
+  acquire(manager, "a:1");
+  acquire(manager, "c:1");
+  std::vector<std::string> names;
+  for (const auto& status : manager.status()) names.push_back(status.record.name.model);
+  EXPECT_EQ(names, (std::vector<std::string>{"a", "c"}));
+}
+
+TEST_F(ModelManagerTest, LoadThatRunsOutOfMemoryIsTriedAgainWithoutAnIdleModel) {
+  std::vector<uint64_t> budgets;
+  ManagerOptions options;
+  options.max_memory_bytes = 10'000;
+  behaviour_.memory_bytes = 4000;
+  ModelManager manager(options,
+                       [&](const store::ModelRecord&, uint64_t budget, const LoadProgress&) {
+                         budgets.push_back(budget);
+                         if (budget < 9000) {
+                           // What was taken before an idle model goes is more than the guess from
+                           // the file's size.
+                           if (budgets.size() > 1)
+                             throw Error(ErrorCode::kOutOfMemory, "too little");
+                         }
+                         return test::FakeLoadedModel::make(behaviour_);
+                       });
+  acquire(manager, "a:1");
+  acquire(manager, "b:1");
+  EXPECT_EQ(budgets, (std::vector<uint64_t>{10'000, 6000, 10'000}));
+  EXPECT_EQ(manager.status().size(), 1u);
+  const Lease used = acquire(manager, "b:1");
+  EXPECT_THROW(acquire(manager, "c:1"), Error) << "the other one is in use";
+  EXPECT_EQ(manager.status().size(), 1u);
+}
+
 TEST(PlanCache, GivesRoomForSeveralOrOneLongSequence) {
   CacheNeeds needs;
   needs.block_bytes = 1000;
@@ -200,7 +277,21 @@ TEST(PlanCache, TakesAtMostHalfOfWhatIsAvailableAndSaysWhenThatIsTooLittle) {
   EXPECT_EQ(plan_cache(needs).num_blocks, 100);
   EXPECT_EQ(plan_cache(needs).context_length, 1600);
   needs.available_bytes = uint64_t{20} << 20;
-  EXPECT_THROW(plan_cache(needs), Error);
+  EXPECT_EQ(plan_cache(needs).context_length, 256) << "the least is more than half";
+  needs.available_bytes = uint64_t{15} << 20;
+  needs.weights_bytes = 100'000'000;
+  needs.workspace_bytes = 3'000'000;
+  try {
+    plan_cache(needs);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kOutOfMemory);
+    const std::string text = error.what();
+    for (const char* part :
+         {"100 MB of weights", "3 MB of workspace", "16 MB of cache", "118 MB"}) {
+      EXPECT_NE(text.find(part), std::string::npos) << text;
+    }
+  }
 }
 
 }  // namespace

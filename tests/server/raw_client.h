@@ -78,7 +78,7 @@ class RawClient {
     const size_t end = head.find("\r\n\r\n");
     const size_t length = head.find("Content-Length: ");
     if (end == std::string::npos) return head;
-    if (length == std::string::npos || length > end) return receive("0\r\n\r\n");
+    if (length == std::string::npos || length > end) return receive("\r\n0\r\n\r\n");
     const size_t total = end + 4 + std::stoul(head.substr(length + 16));
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
     while (received_.size() < total && !is_closed_ && std::chrono::steady_clock::now() < deadline) {

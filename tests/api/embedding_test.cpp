@@ -1,0 +1,151 @@
+#include "api/embedding.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "base/error.h"
+
+namespace sluice::api {
+namespace {
+
+template <typename Parse>
+std::string error_of(Parse parse, std::string_view body) {
+  try {
+    parse(body, JsonLimits{});
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+using Strings = std::vector<std::string>;
+
+TEST(EmbedRequest, TakesOneTextOrAList) {
+  const EmbeddingRequest one = ollama::parse_embed(R"({"model":"m","input":"a"})");
+  EXPECT_EQ(one.model, "m");
+  EXPECT_EQ(one.inputs, Strings{"a"});
+  EXPECT_TRUE(one.truncate);
+  EXPECT_EQ(one.dimensions, 0);
+  const EmbeddingRequest many = ollama::parse_embed(
+      R"({"model":"m","input":["a","","b"],"truncate":false,"dimensions":8,"timeout":2,
+          "keep_alive":0,"options":{"num_ctx":64}})");
+  EXPECT_EQ(many.inputs, (Strings{"a", "", "b"}));
+  EXPECT_FALSE(many.truncate);
+  EXPECT_EQ(many.dimensions, 8);
+  EXPECT_EQ(many.options.num_ctx, 64);
+  EXPECT_EQ(many.keep_alive, KeepAlive::zero());
+  EXPECT_EQ(many.extensions.timeout, std::chrono::seconds(2));
+}
+
+TEST(EmbedRequest, NoInputIsARequestForLoading) {
+  for (const char* body : {R"({"model":"m"})", R"({"model":"m","input":null})",
+                           R"({"model":"m","input":""})", R"({"model":"m","input":[]})"}) {
+    EXPECT_TRUE(ollama::parse_embed(body).inputs.empty()) << body;
+  }
+}
+
+TEST(EmbedRequest, WrongInputsAreRefused) {
+  EXPECT_EQ(error_of(ollama::parse_embed, R"({"model":"m","input":5})"), "invalid input type");
+  EXPECT_EQ(error_of(ollama::parse_embed, R"({"model":"m","input":["a",1]})"),
+            "invalid input type");
+  EXPECT_EQ(error_of(ollama::parse_embed, R"({"model":"m","input":{"a":1}})"),
+            "invalid input type");
+  std::string many = R"({"model":"m","input":["a")";
+  for (size_t i = 0; i < kMaxEmbeddingInputs; ++i) many += R"(,"a")";
+  EXPECT_NE(error_of(ollama::parse_embed, many + "]}").find("at most 2048"), std::string::npos);
+}
+
+TEST(EmbedRequest, OfOldHasAPrompt) {
+  EXPECT_EQ(ollama::parse_embeddings(R"({"model":"m","prompt":"a"})").inputs, Strings{"a"});
+  EXPECT_TRUE(ollama::parse_embeddings(R"({"model":"m","prompt":""})").inputs.empty());
+  EXPECT_EQ(error_of(ollama::parse_embeddings, R"({"prompt":"a"})"), "model is required");
+}
+
+TEST(EmbedRequest, OpenAisHasAnEncoding) {
+  const EmbeddingRequest request = openai::parse_embeddings(
+      R"({"model":"m","input":["a"],"encoding_format":"base64","dimensions":3})");
+  EXPECT_TRUE(request.is_base64);
+  EXPECT_EQ(request.dimensions, 3);
+  EXPECT_EQ(openai::parse_embeddings(R"({"model":"m","input":""})").inputs, Strings{""});
+  EXPECT_EQ(error_of(openai::parse_embeddings, R"({"model":"m","input":[]})"), "invalid input");
+  EXPECT_EQ(error_of(openai::parse_embeddings, R"({"model":"m"})"), "invalid input");
+  EXPECT_EQ(error_of(openai::parse_embeddings, R"({"model":"m","input":[[1,2]]})"),
+            "invalid input type");
+  EXPECT_NE(
+      error_of(openai::parse_embeddings, R"({"model":"m","input":"a","encoding_format":"hex"})")
+          .find("encoding_format"),
+      std::string::npos);
+}
+
+TEST(EmbeddingLength, IsOneAgainAfterCutting) {
+  std::vector<float> vector = {0.6f, 0.0f, 0.8f};
+  shorten_embedding(vector, 0);
+  EXPECT_EQ(vector.size(), 3u);
+  shorten_embedding(vector, 5);
+  EXPECT_EQ(vector.size(), 3u);
+  shorten_embedding(vector, 2);
+  EXPECT_EQ(vector, (std::vector<float>{1.0f, 0.0f}));
+  vector = {0.0f, 0.0f, 1.0f};
+  shorten_embedding(vector, 2);
+  EXPECT_EQ(vector, (std::vector<float>{0.0f, 0.0f}));
+  vector = {1.0f, std::numeric_limits<float>::quiet_NaN()};
+  EXPECT_THROW(shorten_embedding(vector, 0), Error);
+  vector = {std::numeric_limits<float>::infinity()};
+  EXPECT_THROW(shorten_embedding(vector, 0), Error);
+}
+
+EmbeddingReply sample_reply() {
+  EmbeddingReply reply;
+  reply.model = "m\"";
+  reply.embeddings = {{1.0f, -0.5f}, {0.1f, 1e-20f}};
+  reply.num_prompt_tokens = 7;
+  reply.num_dropped_tokens = 2;
+  reply.total = std::chrono::nanoseconds(9);
+  return reply;
+}
+
+TEST(EmbedReply, IsOllamas) {
+  EXPECT_EQ(ollama::encode_embed(sample_reply()),
+            R"({"model":"m\"","embeddings":[[1,-0.5],[0.1,1e-20]],"total_duration":9,)"
+            R"("load_duration":1,"prompt_eval_count":7,)"
+            R"("sluice":{"cached_tokens":0,"dropped_tokens":2}})");
+  EXPECT_EQ(ollama::encode_embeddings(sample_reply()), R"({"embedding":[1,-0.5]})");
+  EmbeddingReply empty;
+  empty.model = "m";
+  EXPECT_EQ(ollama::encode_embed(empty), R"({"model":"m","embeddings":[]})");
+  EXPECT_EQ(ollama::encode_embeddings(empty), R"({"embedding":[]})");
+}
+
+TEST(EmbedReply, IsOpenAis) {
+  const std::string tail = R"("model":"m\"","usage":{"prompt_tokens":7,"total_tokens":7},)"
+                           R"("sluice":{"cached_tokens":0,"dropped_tokens":2}})";
+  EXPECT_EQ(openai::encode_embeddings(sample_reply(), false),
+            R"({"object":"list","data":[{"object":"embedding","embedding":[1,-0.5],"index":0},)"
+            R"({"object":"embedding","embedding":[0.1,1e-20],"index":1}],)" +
+                tail);
+  // Little-endian floats: 00 00 80 3f 00 00 00 bf, and one number alone: 00 00 80 3f.
+  EmbeddingReply reply = sample_reply();
+  reply.embeddings = {{1.0f, -0.5f}, {1.0f}, {1.0f, 1.0f, 1.0f}};
+  EXPECT_EQ(openai::encode_embeddings(reply, true),
+            R"({"object":"list","data":[)"
+            R"({"object":"embedding","embedding":"AACAPwAAAL8=","index":0},)"
+            R"({"object":"embedding","embedding":"AACAPw==","index":1},)"
+            R"({"object":"embedding","embedding":"AACAPwAAgD8AAIA/","index":2}],)" +
+                tail);
+}
+
+TEST(EmbedReply, NumbersAreReadBackExactly) {
+  EmbeddingReply reply;
+  reply.model = "m";
+  const std::vector<float> values = {0.1f, 1.0f / 3, 1e-40f, 3.4028235e38f, -0.0f};
+  reply.embeddings = {values};
+  const Json json = parse_json(ollama::encode_embed(reply));
+  for (size_t i = 0; i < values.size(); ++i) {
+    EXPECT_EQ(json["embeddings"][0][i].get<float>(), values[i]);
+  }
+}
+
+}  // namespace
+}  // namespace sluice::api
