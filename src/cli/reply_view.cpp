@@ -6,6 +6,7 @@
 #include <charconv>
 #include <cstdio>
 #include <memory>
+#include <optional>
 
 #include "base/error.h"
 #include "base/units.h"
@@ -52,16 +53,17 @@ class Printer {
   bool is_thinking_ = false;
 };
 
-// What a line tells about the wait for the reply; "" when it tells of the reply itself.
-std::string wait_text(const api::Json& line) {
+// What a line tells about the wait for the reply; nothing when it tells of the reply itself.
+std::optional<std::string> wait_text(const api::Json& line) {
   const std::string status = api::string_field(line, "status").value_or("");
   char text[100];
   if (status == "loading") {
     const double progress = api::number_field(line, "progress").value_or(0);
+    if (progress >= 1) return "";  // from here on the prompt is being read
     std::snprintf(text, sizeof text, "loading … %.0f%%", progress * 100);
     return text;
   }
-  if (status != "queued") return "";
+  if (status != "queued") return std::nullopt;
   std::snprintf(text, sizeof text, "waiting: place %lld, about %.0f s",
                 static_cast<long long>(number(line, "queue_position")),
                 std::max(1.0, api::number_field(line, "estimated_wait").value_or(0)));
@@ -80,8 +82,8 @@ ShownReply show_reply(ServerLink& link, const std::string& target, const api::Js
   if (is_terminal(STDERR_FILENO)) request["queue_events"] = true;
   try {
     link.stream(target, request, [&](const api::Json& line) {
-      if (const std::string wait = wait_text(line); !wait.empty()) {
-        if (spinner) spinner->set_text(wait);
+      if (const auto wait = wait_text(line)) {
+        if (spinner) spinner->set_text(*wait);
         return !guard.was_interrupted();
       }
       spinner.reset();

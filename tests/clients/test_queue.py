@@ -77,15 +77,15 @@ def test_time_that_is_over_is_504(server, body, headers):
 
 def test_deadline_in_mid_reply_ends_it_with_what_is_there(server):
     server.post("/api/generate", {"model": MODEL})
-    body = {**CHAT, "stream": False, "timeout": 1,
-            "options": {"num_predict": 100_000, "temperature": 1, "num_ctx": 512}}
-    status, reply = server.post("/api/chat", body)
-    if status == 504:
-        pytest.skip("the machine took longer for the first token")
-    if reply["sluice"]["finish_reason"] == "end_of_sequence":
-        pytest.skip("the model had said all before")
-    assert reply["done_reason"] == "deadline"
-    assert reply["message"]["content"] and reply["eval_count"] > 0
+    for timeout in (0.1, 0.5, 2, 10, 50):  # more for a busy machine, until the first token comes
+        status, reply = server.post("/api/chat", {
+            **CHAT, "stream": False, "timeout": timeout,
+            "options": {"num_predict": 100_000, "temperature": 1, "num_ctx": 512}})
+        if status != 504:
+            break
+    assert status == 200 and reply["eval_count"] > 0
+    if reply["sluice"]["finish_reason"] != "end_of_sequence":  # it may have said all before
+        assert reply["done_reason"] == "deadline"
 
 
 def test_server_wide_timeout(home):

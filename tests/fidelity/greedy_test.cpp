@@ -1,14 +1,20 @@
 // Greedy replies of a real model to twenty prompts, through the whole engine. The committed ones
 // were made with the float32 reference backend; the fast backend must give the same, token by
-// token. Steps of four tokens keep it on the kernels that round activations to 16 bits.
-// SLUICE_WRITE_GOLDENS=1 writes the file anew.
+// token, up to where the reference itself finds two tokens as good as equal. Steps of four tokens
+// keep it on the kernels that round activations to 16 bits. SLUICE_WRITE_GOLDENS=1 writes the file
+// anew.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <condition_variable>
 #include <cstdlib>
 #include <fstream>
+#include <limits>
+#include <map>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -46,6 +52,7 @@ constexpr const char* kPrompts[] = {
 };
 constexpr char kModel[] = "smollm2-135m-q4_1.gguf";
 constexpr int kReplyTokens = 32;
+constexpr double kTie = 0.01;  // 1% in probability
 
 std::string golden_path() {
   return std::string(SLUICE_TEST_DATA) + "/fidelity/golden/smollm2_greedy.txt";
@@ -82,6 +89,36 @@ class GreedyReplies : public testing::Test {
 
   // One prompt after the other.
   Replies run(std::unique_ptr<backend::Backend> backend, int step_tokens) {
+    Replies replies;
+    with_engine(std::move(backend), step_tokens, [&](engine::Engine& engine, const auto& encode) {
+      for (const char* prompt : kPrompts) {
+        std::vector<engine::OutputToken> reply = answer(engine, encode(prompt), kReplyTokens, -1);
+        auto& tokens = replies.emplace_back();
+        for (const engine::OutputToken& token : reply) tokens.push_back(token.token);
+      }
+    });
+    return replies;
+  }
+
+  // How much likelier the reference backend finds `a` than `b` behind a prompt and what both
+  // replies begin with: natural logarithm, without sign; infinite when one is not among its best.
+  double reference_gap(const char* prompt, std::span<const text::TokenId> common, text::TokenId a,
+                       text::TokenId b) {
+    double gap = std::numeric_limits<double>::infinity();
+    with_engine(backend::make_reference_backend(usable_cores()), 64,
+                [&](engine::Engine& engine, const auto& encode) {
+                  std::vector<text::TokenId> tokens = encode(prompt);
+                  tokens.insert(tokens.end(), common.begin(), common.end());
+                  const auto reply = answer(engine, std::move(tokens), 1, 5);
+                  std::map<text::TokenId, double> best;
+                  for (const engine::Logprob& one : reply.at(0).top) best[one.token] = one.logprob;
+                  if (best.contains(a) && best.contains(b)) gap = std::abs(best[a] - best[b]);
+                });
+    return gap;
+  }
+
+  template <typename Use>
+  void with_engine(std::unique_ptr<backend::Backend> backend, int step_tokens, const Use& use) {
     backend::LoadOptions load;
     load.max_batch_tokens = step_tokens;
     model::Model model(path_, std::move(backend), load);
@@ -95,24 +132,30 @@ class GreedyReplies : public testing::Test {
     const auto tokenizer = text::Tokenizer::from_gguf(model.file());
     engine::Engine engine([&](const backend::Batch& b) { return model.backend().forward(b); },
                           *tokenizer, options);
-    Replies replies(std::size(kPrompts));
+    use(engine, [&](const char* prompt) {
+      return tokenizer->encode(std::string("<|im_start|>user\n") + prompt +
+                               "<|im_end|>\n<|im_start|>assistant\n");
+    });
+  }
+
+  std::vector<engine::OutputToken> answer(engine::Engine& engine, std::vector<text::TokenId> prompt,
+                                          int max_tokens, int num_top_logprobs) {
+    std::vector<engine::OutputToken> tokens;
     size_t num_done = 0;
-    for (size_t i = 0; i < replies.size(); ++i) {
-      engine::Request request;
-      request.prompt = tokenizer->encode(std::string("<|im_start|>user\n") + kPrompts[i] +
-                                         "<|im_end|>\n<|im_start|>assistant\n");
-      request.sampling.temperature = 0;
-      request.max_tokens = kReplyTokens;
-      request.on_event = [&, i](const engine::Event& event) {
-        std::lock_guard lock(mutex_);
-        for (const engine::OutputToken& token : event.tokens) replies[i].push_back(token.token);
-        num_done += event.is_final;
-        changed_.notify_all();
-      };
-      engine.submit(std::move(request));
-      wait_until_done(num_done, i + 1);
-    }
-    return replies;
+    engine::Request request;
+    request.prompt = std::move(prompt);
+    request.sampling.temperature = 0;
+    request.max_tokens = max_tokens;
+    request.num_top_logprobs = num_top_logprobs;
+    request.on_event = [&](const engine::Event& event) {
+      std::lock_guard lock(mutex_);
+      tokens.insert(tokens.end(), event.tokens.begin(), event.tokens.end());
+      num_done += event.is_final;
+      changed_.notify_all();
+    };
+    engine.submit(std::move(request));
+    wait_until_done(num_done, 1);
+    return tokens;
   }
 
   void wait_until_done(const size_t& num_done, size_t wanted) {
@@ -132,7 +175,16 @@ TEST_F(GreedyReplies, AreTheCommittedOnes) {
   const Replies golden = read_goldens();
   ASSERT_EQ(golden.size(), std::size(kPrompts));
   const Replies replies = run(backend::make_cpu_backend({}), 4);
-  for (size_t i = 0; i < golden.size(); ++i) EXPECT_EQ(replies[i], golden[i]) << kPrompts[i];
+  for (size_t i = 0; i < golden.size(); ++i) {
+    const auto [mine, theirs] =
+        std::mismatch(replies[i].begin(), replies[i].end(), golden[i].begin(), golden[i].end());
+    if (mine == replies[i].end() && theirs == golden[i].end()) continue;
+    ASSERT_TRUE(mine != replies[i].end() && theirs != golden[i].end()) << kPrompts[i];
+    // Another word is right only where the reference itself hardly prefers one.
+    const std::span common(golden[i].begin(), theirs);
+    EXPECT_LT(reference_gap(kPrompts[i], common, *mine, *theirs), kTie)
+        << kPrompts[i] << " at token " << common.size() << ": " << *mine << ", not " << *theirs;
+  }
 }
 
 TEST_F(GreedyReplies, StayTheSameFromRunToRun) {
