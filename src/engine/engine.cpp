@@ -1,27 +1,16 @@
 #include "engine/engine.h"
 
 #include <algorithm>
-#include <condition_variable>
 #include <exception>
-#include <map>
-#include <mutex>
 #include <string>
-#include <thread>
-#include <unordered_map>
 #include <utility>
 
 #include "base/error.h"
 #include "base/threads.h"
-#include "engine/queue_pace.h"
-#include "engine/reply.h"
-#include "engine/scheduler.h"
-#include "engine/speculation.h"
+#include "engine/engine_loop.h"
 
 namespace sluice::engine {
 namespace {
-
-constexpr int kShortList = 256;  // requests that are listed for monitors at every step
-constexpr auto kQueueEventsEvery = std::chrono::milliseconds(250);
 
 std::string message_of(std::exception_ptr exception) {
   try {
@@ -46,85 +35,6 @@ SchedulerOptions scheduler_options(const EngineOptions& options) {
 }
 
 }  // namespace
-
-class Engine::Loop {
- public:
-  Loop(Forward forward, const text::Tokenizer& tokenizer, const EngineOptions& options);
-  ~Loop();
-
-  Ticket submit(Request request);
-  void cancel(RequestId id);
-  EngineStats stats() const;
-
- private:
-  struct Arrival {
-    RequestId id = 0;
-    Request request;
-    Clock::time_point submitted;
-  };
-
-  int token_limit(const Request& request) const;
-  void check_fit(const Request& request) const;
-  QueuePlace place_behind(int num_ahead) const;
-
-  // All on the engine's thread.
-  void run();
-  bool take_inbox();
-  void take_in(Arrival arrival);
-  void end_expired();
-  void measure_pace(Clock::time_point now);
-  void tell_places(Clock::time_point now);
-  void tell_newcomers();
-  void tell_place(RequestId id, int position);
-  void step();
-  void set_drafts();
-  backend::StepOutput run_forward(std::span<const Chunk> chunks);
-  void hand_out(std::span<const Chunk> chunks, const backend::StepOutput& output);
-  void pool(const Chunk& chunk, std::span<const float> states);
-  void advance(const Chunk& chunk, std::span<float> logits);
-  Reply::Outcome sample(Reply& reply, const Sequence& sequence, std::span<float> logits,
-                        std::string& error);
-  void record_draft(Reply& reply, int num_draft, int num_accepted);
-  void finish(RequestId id, FinishReason reason, const std::string& error = {});
-  void finish_all(FinishReason reason, const std::string& error = {});
-  void publish_stats();
-  std::vector<RequestStatus> list_requests(Clock::time_point now) const;
-  RequestStatus status_of(const Sequence& sequence, Clock::time_point now) const;
-
-  const Forward forward_;
-  const text::Tokenizer& tokenizer_;
-  const EngineOptions options_;
-
-  // Owned by the engine's thread.
-  Scheduler scheduler_;
-  std::unordered_map<RequestId, Reply> replies_;
-  backend::Batch batch_;
-  std::vector<DraftOffer> offers_;
-  EngineStats totals_;  // the counters
-  Clock::time_point last_listed_;
-  Clock::duration last_list_cost_{};
-  QueuePace pace_;
-  uint64_t num_ended_ = 0;                // of the requests that had begun
-  std::vector<RequestId> newcomers_;      // since the latest step
-  std::map<RequestId, int> told_places_;  // of those that want to know: 0 when not told yet
-  Clock::time_point last_told_;
-  std::vector<RequestId> broken_;  // whose callback failed while they waited
-
-  // Shared, under the mutex.
-  mutable std::mutex mutex_;
-  std::condition_variable wake_;
-  std::vector<Arrival> inbox_;
-  std::vector<RequestId> cancels_;
-  bool is_stopping_ = false;
-  RequestId last_id_ = 0;
-  int num_waiting_ = 0;      // in the scheduler; the inbox comes on top
-  int num_free_places_ = 0;  // for requests that need not wait
-  std::chrono::nanoseconds queue_interval_{};
-  uint64_t num_rejected_ = 0;
-  EngineStats published_;
-
-  std::thread thread_;  // last: starts when all the rest is there
-};
 
 Engine::Loop::Loop(Forward forward, const text::Tokenizer& tokenizer, const EngineOptions& options)
     : forward_(std::move(forward)),
@@ -190,31 +100,6 @@ void Engine::Loop::cancel(RequestId id) {
   std::lock_guard lock(mutex_);
   cancels_.push_back(id);
   wake_.notify_one();
-}
-
-EngineStats Engine::Loop::stats() const {
-  const Clock::time_point now = Clock::now();
-  std::lock_guard lock(mutex_);
-  EngineStats stats = published_;
-  stats.num_requests_rejected = num_rejected_;
-  const int num_waiting = stats.num_waiting + static_cast<int>(inbox_.size());
-  stats.estimated_wait = place_behind(num_waiting).estimated_wait;
-  for (const Arrival& arrival : inbox_) {
-    RequestStatus status;
-    status.id = arrival.id;
-    status.estimated_wait = place_behind(stats.num_waiting).estimated_wait;
-    status.queue_position = ++stats.num_waiting;
-    status.num_prompt_tokens = static_cast<int>(arrival.request.prompt.size());
-    status.age = now - arrival.submitted;
-    stats.requests.push_back(status);
-  }
-  return stats;
-}
-
-// With the mutex held: where a request stands behind so many waiting ones.
-QueuePlace Engine::Loop::place_behind(int num_ahead) const {
-  const int position = std::max(0, num_ahead + 1 - num_free_places_);
-  return {position, position * queue_interval_};
 }
 
 void Engine::Loop::run() {
@@ -283,52 +168,6 @@ void Engine::Loop::end_expired() {
   for (const RequestId id : scheduler_.expired(Clock::now())) {
     finish(id, FinishReason::kDeadline);
   }
-}
-
-void Engine::Loop::measure_pace(Clock::time_point now) {
-  pace_.observe(now, {scheduler_.counters().num_queued_starts, num_ended_, scheduler_.num_running(),
-                      scheduler_.num_waiting()});
-}
-
-// To those who want to know: at once where they stand, later where they have got to.
-void Engine::Loop::tell_places(Clock::time_point now) {
-  tell_newcomers();
-  if (told_places_.empty() || now - last_told_ < kQueueEventsEvery) return;
-  last_told_ = now;
-  int position = 0;
-  auto told = told_places_.begin();
-  scheduler_.for_each_waiting([&](const Sequence& sequence) {
-    ++position;
-    // Who is not met in the queue has begun or ended.
-    while (told != told_places_.end() && told->first < sequence.id) told = told_places_.erase(told);
-    if (told == told_places_.end() || told->first != sequence.id) return;
-    if (told->second != position) tell_place(sequence.id, position);
-    told->second = position;
-    ++told;
-  });
-  told_places_.erase(told, told_places_.end());
-}
-
-// They are the last ones of the queue, so it need not be walked.
-void Engine::Loop::tell_newcomers() {
-  int position = scheduler_.num_waiting();
-  for (; !newcomers_.empty(); newcomers_.pop_back()) {
-    const RequestId id = newcomers_.back();
-    const Sequence* sequence = scheduler_.find(id);
-    if (sequence == nullptr || sequence->started) continue;
-    const auto told = told_places_.find(id);
-    if (told != told_places_.end()) {
-      told->second = position;
-      tell_place(id, position);
-    }
-    --position;
-  }
-}
-
-void Engine::Loop::tell_place(RequestId id, int position) {
-  Reply& reply = replies_.at(id);
-  reply.tell_place({position, position * pace_.interval()});
-  if (reply.callback_error()) broken_.push_back(id);
 }
 
 void Engine::Loop::step() {
@@ -483,61 +322,6 @@ void Engine::Loop::finish_all(FinishReason reason, const std::string& error) {
   for (const auto& [id, reply] : replies_) ids.push_back(id);
   std::sort(ids.begin(), ids.end());
   for (const RequestId id : ids) finish(id, reason, error);
-}
-
-void Engine::Loop::publish_stats() {
-  const Clock::time_point now = Clock::now();
-  EngineStats stats = totals_;
-  stats.num_running = scheduler_.num_running();
-  stats.num_waiting = scheduler_.num_waiting();
-  stats.num_blocks_total = scheduler_.pool().num_total();
-  stats.num_blocks_used = scheduler_.pool().num_used();
-  stats.num_blocks_cached = scheduler_.pool().num_cached();
-  stats.num_prompt_tokens = scheduler_.counters().num_prefilled_tokens;
-  stats.num_cached_tokens = scheduler_.counters().num_cached_tokens;
-  stats.num_preemptions = scheduler_.counters().num_preemptions;
-  // Thousands of requests take a while to list: at most 2% of the time goes into it.
-  const bool is_list_due = stats.num_running + stats.num_waiting <= kShortList ||
-                           now - last_listed_ >= 50 * last_list_cost_;
-  if (is_list_due) {
-    stats.requests = list_requests(now);
-    last_listed_ = Clock::now();
-    last_list_cost_ = last_listed_ - now;
-  }
-  std::lock_guard lock(mutex_);
-  if (!is_list_due) stats.requests.swap(published_.requests);
-  std::swap(published_, stats);
-  num_waiting_ = published_.num_waiting;
-  num_free_places_ = num_waiting_ > 0 ? 0 : options_.max_sequences - published_.num_running;
-  queue_interval_ = pace_.interval();
-}
-
-std::vector<RequestStatus> Engine::Loop::list_requests(Clock::time_point now) const {
-  std::vector<RequestStatus> requests;
-  requests.reserve(static_cast<size_t>(scheduler_.num_running() + scheduler_.num_waiting()));
-  scheduler_.for_each_running([&](const Sequence& sequence) {
-    requests.push_back(status_of(sequence, now));
-    requests.back().is_running = true;
-  });
-  int position = 0;
-  const std::chrono::nanoseconds interval = pace_.interval();
-  scheduler_.for_each_waiting([&](const Sequence& sequence) {
-    requests.push_back(status_of(sequence, now));
-    requests.back().queue_position = ++position;
-    requests.back().estimated_wait = position * interval;
-  });
-  return requests;
-}
-
-RequestStatus Engine::Loop::status_of(const Sequence& sequence, Clock::time_point now) const {
-  RequestStatus status;
-  status.id = sequence.id;
-  status.num_prompt_tokens = sequence.num_prompt_tokens;
-  status.num_cached_tokens = sequence.num_cached_tokens;
-  status.num_prefilled_tokens = std::min(sequence.num_computed, sequence.num_prompt_tokens);
-  status.num_output_tokens = sequence.num_output_tokens();
-  status.age = now - replies_.at(sequence.id).submitted();
-  return status;
 }
 
 Engine::Engine(Forward forward, const text::Tokenizer& tokenizer, const EngineOptions& options)

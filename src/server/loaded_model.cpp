@@ -24,14 +24,12 @@ std::unique_ptr<text::ChatTemplate> read_template(const gguf::File& file) {
   }
 }
 
-// As the file's maker says (llama.cpp's numbers); the last token has seen all others, so it is the
-// best guess for models that were not made for it.
-engine::Pooling pooling_of(const gguf::File& file) {
-  const std::string architecture(file.get_string("general.architecture").value_or(""));
-  switch (file.get_uint(architecture + ".pooling_type").value_or(3)) {
-    case 1:
+// The last token has seen all others: the best guess for models that were not made for it.
+engine::Pooling pooling_of(model::PoolingType type) {
+  switch (type) {
+    case model::PoolingType::kMean:
       return engine::Pooling::kMean;
-    case 2:
+    case model::PoolingType::kFirst:
       return engine::Pooling::kFirst;
     default:
       return engine::Pooling::kLast;
@@ -86,7 +84,7 @@ std::unique_ptr<LoadedModel> load_model(const store::ModelRecord& record,
   engine::EngineOptions engine_options;
   engine_options.vocab_size = spec.vocab_size;
   engine_options.embedding_length = spec.embedding_length;
-  engine_options.pooling = pooling_of(loaded->model->file());
+  engine_options.pooling = pooling_of(spec.pooling);
   engine_options.speculate = settings.speculate;
   engine_options.context_length = plan.context_length;
   engine_options.num_blocks = plan.num_blocks;

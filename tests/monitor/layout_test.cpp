@@ -22,8 +22,9 @@ int width_of(const std::string& text) {
 }
 
 TEST(Layout, ShowsEverythingOnAWideScreen) {
-  EXPECT_EQ(text_of(layout(example_view(), 110, 0)),
-            R"(sluice 0.1.0 at http://127.0.0.1:11434  up 3m 20s  process 77  2 connections  models 500 MB of 8 GB
+  EXPECT_EQ(
+      text_of(layout(example_view(), 110, 0)),
+      R"(sluice 0.1.0 at http://127.0.0.1:11434  up 3m 20s  process 77  2 connections  models 500 MB of 8 GB
   smollm2:135m  134.52M  Q4_1  context 8192  97 MB + cache 377 MB  cpu avx2, 2 threads  until 12:05:00 UTC
     KV cache [##########+++++.....]  32 used + 16 reusable of 64 blocks
   big:70b  loading [#####...............] 25%  3 waiting for it

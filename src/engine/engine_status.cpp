@@ -1,0 +1,141 @@
+#include <algorithm>
+#include <utility>
+
+#include "engine/engine_loop.h"
+
+// What monitors and those who wait get to know of an engine.
+namespace sluice::engine {
+namespace {
+
+constexpr int kShortList = 256;  // requests that are listed for monitors at every step
+constexpr auto kQueueEventsEvery = std::chrono::milliseconds(250);
+
+}  // namespace
+
+EngineStats Engine::Loop::stats() const {
+  const Clock::time_point now = Clock::now();
+  std::lock_guard lock(mutex_);
+  EngineStats stats = published_;
+  stats.num_requests_rejected = num_rejected_;
+  const int num_waiting = stats.num_waiting + static_cast<int>(inbox_.size());
+  stats.estimated_wait = place_behind(num_waiting).estimated_wait;
+  for (const Arrival& arrival : inbox_) {
+    RequestStatus status;
+    status.id = arrival.id;
+    status.estimated_wait = place_behind(stats.num_waiting).estimated_wait;
+    status.queue_position = ++stats.num_waiting;
+    status.num_prompt_tokens = static_cast<int>(arrival.request.prompt.size());
+    status.age = now - arrival.submitted;
+    stats.requests.push_back(status);
+  }
+  return stats;
+}
+
+// With the mutex held: where a request stands behind so many waiting ones.
+QueuePlace Engine::Loop::place_behind(int num_ahead) const {
+  const int position = std::max(0, num_ahead + 1 - num_free_places_);
+  return {position, position * queue_interval_};
+}
+
+void Engine::Loop::measure_pace(Clock::time_point now) {
+  pace_.observe(now, {scheduler_.counters().num_queued_starts, num_ended_, scheduler_.num_running(),
+                      scheduler_.num_waiting()});
+}
+
+// To those who want to know: at once where they stand, later where they have got to.
+void Engine::Loop::tell_places(Clock::time_point now) {
+  tell_newcomers();
+  if (told_places_.empty() || now - last_told_ < kQueueEventsEvery) return;
+  last_told_ = now;
+  int position = 0;
+  auto told = told_places_.begin();
+  scheduler_.for_each_waiting([&](const Sequence& sequence) {
+    ++position;
+    // Who is not met in the queue has begun or ended.
+    while (told != told_places_.end() && told->first < sequence.id) told = told_places_.erase(told);
+    if (told == told_places_.end() || told->first != sequence.id) return;
+    if (told->second != position) tell_place(sequence.id, position);
+    told->second = position;
+    ++told;
+  });
+  told_places_.erase(told, told_places_.end());
+}
+
+// They are the last ones of the queue, so it need not be walked.
+void Engine::Loop::tell_newcomers() {
+  int position = scheduler_.num_waiting();
+  for (; !newcomers_.empty(); newcomers_.pop_back()) {
+    const RequestId id = newcomers_.back();
+    const Sequence* sequence = scheduler_.find(id);
+    if (sequence == nullptr || sequence->started) continue;
+    const auto told = told_places_.find(id);
+    if (told != told_places_.end()) {
+      told->second = position;
+      tell_place(id, position);
+    }
+    --position;
+  }
+}
+
+void Engine::Loop::tell_place(RequestId id, int position) {
+  Reply& reply = replies_.at(id);
+  reply.tell_place({position, position * pace_.interval()});
+  if (reply.callback_error()) broken_.push_back(id);
+}
+
+void Engine::Loop::publish_stats() {
+  const Clock::time_point now = Clock::now();
+  EngineStats stats = totals_;
+  stats.num_running = scheduler_.num_running();
+  stats.num_waiting = scheduler_.num_waiting();
+  stats.num_blocks_total = scheduler_.pool().num_total();
+  stats.num_blocks_used = scheduler_.pool().num_used();
+  stats.num_blocks_cached = scheduler_.pool().num_cached();
+  stats.num_prompt_tokens = scheduler_.counters().num_prefilled_tokens;
+  stats.num_cached_tokens = scheduler_.counters().num_cached_tokens;
+  stats.num_preemptions = scheduler_.counters().num_preemptions;
+  // Thousands of requests take a while to list: at most 2% of the time goes into it.
+  const bool is_list_due = stats.num_running + stats.num_waiting <= kShortList ||
+                           now - last_listed_ >= 50 * last_list_cost_;
+  if (is_list_due) {
+    stats.requests = list_requests(now);
+    last_listed_ = Clock::now();
+    last_list_cost_ = last_listed_ - now;
+  }
+  std::lock_guard lock(mutex_);
+  if (!is_list_due) stats.requests.swap(published_.requests);
+  std::swap(published_, stats);
+  num_waiting_ = published_.num_waiting;
+  num_free_places_ = num_waiting_ > 0 ? 0 : options_.max_sequences - published_.num_running;
+  queue_interval_ = pace_.interval();
+}
+
+std::vector<RequestStatus> Engine::Loop::list_requests(Clock::time_point now) const {
+  std::vector<RequestStatus> requests;
+  requests.reserve(static_cast<size_t>(scheduler_.num_running() + scheduler_.num_waiting()));
+  scheduler_.for_each_running([&](const Sequence& sequence) {
+    requests.push_back(status_of(sequence, now));
+    requests.back().is_running = true;
+  });
+  int position = 0;
+  const std::chrono::nanoseconds interval = pace_.interval();
+  scheduler_.for_each_waiting([&](const Sequence& sequence) {
+    requests.push_back(status_of(sequence, now));
+    requests.back().queue_position = ++position;
+    requests.back().estimated_wait = position * interval;
+  });
+  return requests;
+}
+
+RequestStatus Engine::Loop::status_of(const Sequence& sequence, Clock::time_point now) const {
+  RequestStatus status;
+  status.id = sequence.id;
+  status.num_prompt_tokens = sequence.num_prompt_tokens;
+  status.num_cached_tokens = sequence.num_cached_tokens;
+  status.num_prefilled_tokens = std::min(sequence.num_computed, sequence.num_prompt_tokens);
+  status.num_output_tokens = sequence.num_output_tokens();
+  status.age = now - replies_.at(sequence.id).submitted();
+  return status;
+}
+
+}  // namespace sluice::engine
