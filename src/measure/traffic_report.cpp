@@ -2,11 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdarg>
-#include <cstdio>
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "base/print.h"
 #include "base/units.h"
 #include "measure/report.h"
 
@@ -16,15 +15,6 @@ namespace {
 using nlohmann::ordered_json;
 
 constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
-
-[[gnu::format(printf, 1, 2)]] std::string print(const char* format, ...) {
-  char text[512];
-  va_list arguments;
-  va_start(arguments, format);
-  const int size = std::vsnprintf(text, sizeof text, format, arguments);
-  va_end(arguments);
-  return std::string(text, std::min(static_cast<size_t>(std::max(size, 0)), sizeof text - 1));
-}
 
 double seconds_of(std::chrono::nanoseconds time) {
   return std::chrono::duration<double>(time).count();

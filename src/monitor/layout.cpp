@@ -2,11 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdarg>
-#include <cstdio>
 #include <iterator>
 #include <sstream>
 
+#include "base/print.h"
 #include "base/units.h"
 
 namespace sluice::monitor {
@@ -14,15 +13,6 @@ namespace {
 
 constexpr int kLeastWidth = 40;
 constexpr size_t kLeastTableLines = 1;  // that a table keeps when the screen is short
-
-[[gnu::format(printf, 1, 2)]] std::string print(const char* format, ...) {
-  char text[512];
-  va_list arguments;
-  va_start(arguments, format);
-  const int size = std::vsnprintf(text, sizeof text, format, arguments);
-  va_end(arguments);
-  return std::string(text, std::min(static_cast<size_t>(std::max(size, 0)), sizeof text - 1));
-}
 
 double percent(double share) { return std::clamp(share, 0.0, 99.99) * 100; }
 

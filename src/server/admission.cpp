@@ -135,6 +135,15 @@ RequestTime request_time(const GenerationContext& context, const Exchange& excha
   return {exchange.request().arrival, extensions.timeout.value_or(context.default_timeout)};
 }
 
+api::ModelOptions options_over_model(const store::ModelRecord& record,
+                                     const api::ModelOptions& options) {
+  api::ModelOptions defaults;
+  if (!record.texts.params_json.empty()) {
+    defaults = api::parse_options(api::parse_json(record.texts.params_json));
+  }
+  return api::merge_options(defaults, options);
+}
+
 void admit(const GenerationContext& context, const std::shared_ptr<Exchange>& exchange,
            Admission admission) {
   std::make_shared<Wait>(context, exchange, std::move(admission))->start();

@@ -38,6 +38,11 @@ struct RequestTime {
 RequestTime request_time(const GenerationContext& context, const Exchange& exchange,
                          const api::Extensions& extensions);
 
+// The request's options over those of the model's params layer. Throws what api::parse_options
+// does.
+api::ModelOptions options_over_model(const store::ModelRecord& record,
+                                     const api::ModelOptions& options);
+
 // Leads a request to its model: waits while that loads, and gives up when the client leaves or the
 // time is over. Of on_ready and on_failure exactly one is called, once.
 struct Admission {

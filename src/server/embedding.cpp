@@ -89,12 +89,8 @@ class Embedding : public std::enable_shared_from_this<Embedding> {
   }
 
   int limit_of(const LoadedModel& model) const {
-    api::ModelOptions defaults;
-    if (!record_.texts.params_json.empty()) {
-      defaults = api::parse_options(api::parse_json(record_.texts.params_json));
-    }
     const int num_ctx =
-        api::merge_options(defaults, request_.options).num_ctx.value_or(context_.default_context);
+        options_over_model(record_, request_.options).num_ctx.value_or(context_.default_context);
     return std::min(num_ctx > 0 ? num_ctx : context_.default_context, model.context_length);
   }
 

@@ -86,11 +86,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   }
 
   engine::Request make_request(const LoadedModel& model) const {
-    api::ModelOptions defaults;
-    if (!record_.texts.params_json.empty()) {
-      defaults = api::parse_options(api::parse_json(record_.texts.params_json));
-    }
-    const api::ModelOptions options = api::merge_options(defaults, request_.options);
+    const api::ModelOptions options = options_over_model(record_, request_.options);
     engine::Request request;
     api::apply_options(options, request);
     if (request.context_limit <= 0) request.context_limit = context_.default_context;

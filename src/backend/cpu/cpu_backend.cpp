@@ -22,6 +22,8 @@ namespace sluice::backend {
 namespace cpu {
 namespace {
 
+static_assert(kMostWideTokens == kExactRows && kWideTokens == kExactSequences);
+
 size_t round_up_64(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 // The columns of a row are cut into slices where there are fewer rows than members.
