@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "backend/maxima.h"
 #include "backend/program.h"
 
 namespace sluice::backend {
@@ -62,6 +63,9 @@ struct Batch {
 struct StepOutput {
   std::span<float> logits;            // [logit_rows, vocab_size]; the caller may change them
   std::span<const float> embeddings;  // [embedding_rows, embedding_length], final norm applied
+  // [logit_rows, num_maxima(vocab_size)], as maxima.h has it; the caller may change them. Empty:
+  // not taken.
+  std::span<float> maxima = {};
 };
 
 // kQ8_0: bytes with a scale for every 32 of a head's dimensions; about half of kF16.

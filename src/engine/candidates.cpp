@@ -9,6 +9,8 @@
 #include <functional>
 #include <limits>
 
+#include "backend/maxima.h"
+
 namespace sluice::engine {
 namespace {
 
@@ -16,8 +18,7 @@ constexpr float kNoLogit = -std::numeric_limits<float>::infinity();
 constexpr float kLargest = std::numeric_limits<float>::max();
 constexpr size_t kStride = LogitsSummary::kStride;
 
-// Four at once, spelled out: the compiler does not vectorise loops with float comparisons unless
-// allowed to ignore floating-point exceptions.
+// Four at once, spelled out, as in backend/maxima.h.
 using Floats = float __attribute__((vector_size(16)));
 using Ints = int32_t __attribute__((vector_size(16)));
 constexpr size_t kLanes = 4;
@@ -30,15 +31,6 @@ Floats load(const float* values) {
 
 bool is_better(const Candidate& a, const Candidate& b) {
   return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;
-}
-
-float max_of_stride(const float* logits) {
-  Floats highest = {kNoLogit, kNoLogit, kNoLogit, kNoLogit};
-  for (size_t i = 0; i < kStride; i += kLanes) {
-    const Floats values = load(logits + i);
-    highest = values > highest ? values : highest;  // false for NaN
-  }
-  return std::max(std::max(highest[0], highest[1]), std::max(highest[2], highest[3]));
 }
 
 // Calls visit(candidate) for each logit for which is_wanted(logit); strides whose highest is not
@@ -93,15 +85,16 @@ void keep_best_until(std::vector<Item>& items, Better is_better_than, Enough is_
 
 }  // namespace
 
-LogitsSummary::LogitsSummary(std::span<const float> row) : logits(row) {
+LogitsSummary::LogitsSummary(std::span<const float> row, std::span<const float> known)
+    : logits(row) {
+  static_assert(kStride % backend::kMaximaStride == 0);
+  const std::span<const float> values = known.empty() ? row : known;
+  const size_t stride = known.empty() ? kStride : kStride / backend::kMaximaStride;
   thread_local std::vector<float> buffer;
-  buffer.assign((row.size() + kStride - 1) / kStride, kNoLogit);
-  const size_t num_whole = row.size() / kStride;
-  for (size_t stride = 0; stride < num_whole; ++stride) {
-    buffer[stride] = max_of_stride(&row[stride * kStride]);
-  }
-  for (size_t i = num_whole * kStride; i < row.size(); ++i) {
-    if (row[i] > buffer.back()) buffer.back() = row[i];
+  buffer.resize((row.size() + kStride - 1) / kStride);
+  for (size_t i = 0; i < buffer.size(); ++i) {
+    const size_t begin = i * stride;
+    buffer[i] = backend::highest_of(&values[begin], std::min(stride, values.size() - begin));
   }
   maxima = buffer;
 }

@@ -17,10 +17,16 @@ struct Candidate {
   text::TokenId id = 0;
 };
 
-// One row of logits and what a single pass over it found out. Views, valid until the next one is
-// made on the same thread.
+// A row of logits as a backend gives it.
+struct LogitRow {
+  std::span<float> logits;       // [vocab_size]
+  std::span<float> maxima = {};  // [backend::num_maxima(vocab_size)], or empty: not known
+};
+
+// One row of logits and what a single pass over its maxima, or over all of it, found out. Views,
+// valid until the next one is made on the same thread.
 struct LogitsSummary {
-  explicit LogitsSummary(std::span<const float> logits);
+  explicit LogitsSummary(std::span<const float> logits, std::span<const float> maxima = {});
 
   std::span<const float> logits;  // [vocab_size]
   std::span<const float> maxima;  // of each kStride logits; minus infinity where all are NaN

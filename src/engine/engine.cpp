@@ -76,18 +76,27 @@ void Engine::Loop::check_fit(const Request& request) const {
                   ": shorten the prompt or raise the context length");
 }
 
+// Under the mutex.
+void Engine::Loop::refuse_when_full() {
+  if (is_stopping_) throw Error(ErrorCode::kBusy, "the model is being unloaded; try again later");
+  if (static_cast<int>(inbox_.size()) + num_waiting_ < options_.max_queue) return;
+  ++num_rejected_;
+  throw Error(ErrorCode::kBusy, "the queue is full (" + std::to_string(options_.max_queue) +
+                                    " requests are waiting); try again later");
+}
+
+void Engine::Loop::require_room() {
+  std::lock_guard lock(mutex_);
+  refuse_when_full();
+}
+
 Engine::Ticket Engine::Loop::submit(Request request) {
   check_request(request, options_.vocab_size);
   check_fit(request);
   Arrival arrival{0, std::move(request), Clock::now()};
   {
     std::lock_guard lock(mutex_);
-    if (is_stopping_) throw Error(ErrorCode::kBusy, "the model is being unloaded; try again later");
-    if (static_cast<int>(inbox_.size()) + num_waiting_ >= options_.max_queue) {
-      ++num_rejected_;
-      throw Error(ErrorCode::kBusy, "the queue is full (" + std::to_string(options_.max_queue) +
-                                        " requests are waiting); try again later");
-    }
+    refuse_when_full();
     arrival.id = ++last_id_;
     const Ticket ticket{last_id_, place_behind(num_waiting_ + static_cast<int>(inbox_.size()))};
     inbox_.push_back(std::move(arrival));
@@ -209,6 +218,11 @@ backend::StepOutput Engine::Loop::run_forward(std::span<const Chunk> chunks) {
   if (output.logits.size() != batch_.logit_rows.size() * static_cast<size_t>(options_.vocab_size)) {
     throw Error(ErrorCode::kInternal, "the backend gave logits of the wrong size");
   }
+  if (!output.maxima.empty() &&
+      output.maxima.size() != batch_.logit_rows.size() *
+                                  backend::num_maxima(static_cast<size_t>(options_.vocab_size))) {
+    throw Error(ErrorCode::kInternal, "the backend gave maxima of the wrong size");
+  }
   if (output.embeddings.size() !=
       batch_.embedding_rows.size() * static_cast<size_t>(options_.embedding_length)) {
     throw Error(ErrorCode::kInternal, "the backend gave hidden states of the wrong size");
@@ -237,9 +251,8 @@ void Engine::Loop::set_drafts() {
 }
 
 void Engine::Loop::hand_out(std::span<const Chunk> chunks, const backend::StepOutput& output) {
-  std::span<float> logits = output.logits;
+  size_t row = 0;
   std::span<const float> states = output.embeddings;
-  const auto vocab_size = static_cast<size_t>(options_.vocab_size);
   const auto state_size = static_cast<size_t>(options_.embedding_length);
   for (const Chunk& chunk : chunks) {
     if (chunk.sequence->pooling) {
@@ -247,9 +260,8 @@ void Engine::Loop::hand_out(std::span<const Chunk> chunks, const backend::StepOu
       pool(chunk, states.first(size));
       states = states.subspan(size);
     } else if (chunk.wants_logits) {
-      const size_t size = static_cast<size_t>(1 + chunk.num_draft_tokens) * vocab_size;
-      advance(chunk, logits.first(size));
-      logits = logits.subspan(size);
+      advance(chunk, output, row);
+      row += static_cast<size_t>(1 + chunk.num_draft_tokens);
     }
   }
 }
@@ -262,15 +274,15 @@ void Engine::Loop::pool(const Chunk& chunk, std::span<const float> states) {
 }
 
 // Samples row by row, as if each were a step of its own, for as long as the guesses are right.
-void Engine::Loop::advance(const Chunk& chunk, std::span<float> logits) {
+void Engine::Loop::advance(const Chunk& chunk, const backend::StepOutput& output,
+                           size_t first_row) {
   Sequence& sequence = *chunk.sequence;
   Reply& reply = replies_.at(sequence.id);
-  const auto vocab_size = static_cast<size_t>(options_.vocab_size);
   const std::vector<text::TokenId> draft = std::exchange(sequence.draft, {});
   for (int row = 0;; ++row) {
     std::string error;
-    const auto row_logits = logits.subspan(static_cast<size_t>(row) * vocab_size, vocab_size);
-    const Reply::Outcome outcome = sample(reply, sequence, row_logits, error);
+    const LogitRow logits = logit_row(output, first_row + static_cast<size_t>(row));
+    const Reply::Outcome outcome = sample(reply, sequence, logits, error);
     const bool was_guessed = row < chunk.num_draft_tokens && outcome.token == draft[row];
     const bool is_last = !was_guessed || outcome.reason || outcome.num_shifted > 0;
     if (is_last && chunk.num_draft_tokens > 0) {
@@ -284,11 +296,20 @@ void Engine::Loop::advance(const Chunk& chunk, std::span<float> logits) {
   }
 }
 
-Reply::Outcome Engine::Loop::sample(Reply& reply, const Sequence& sequence, std::span<float> logits,
+LogitRow Engine::Loop::logit_row(const backend::StepOutput& output, size_t index) const {
+  const auto vocab_size = static_cast<size_t>(options_.vocab_size);
+  LogitRow row{output.logits.subspan(index * vocab_size, vocab_size)};
+  if (output.maxima.empty()) return row;
+  const size_t count = backend::num_maxima(vocab_size);
+  row.maxima = output.maxima.subspan(index * count, count);
+  return row;
+}
+
+Reply::Outcome Engine::Loop::sample(Reply& reply, const Sequence& sequence, const LogitRow& row,
                                     std::string& error) {
   Reply::Outcome outcome;
   try {
-    outcome = reply.advance(sequence, logits, Clock::now());
+    outcome = reply.advance(sequence, row, Clock::now());
   } catch (...) {
     outcome.reason = FinishReason::kError;
     error = message_of(std::current_exception());
@@ -330,6 +351,8 @@ Engine::Engine(Forward forward, const text::Tokenizer& tokenizer, const EngineOp
 Engine::~Engine() = default;
 
 Engine::Ticket Engine::submit(Request request) { return loop_->submit(std::move(request)); }
+
+void Engine::require_room() const { loop_->require_room(); }
 
 void Engine::cancel(RequestId id) { loop_->cancel(id); }
 

@@ -94,6 +94,9 @@ class Engine {
   };
   Ticket submit(Request request);
 
+  // Throws what submit() would if the queue is full now: to be asked before a prompt is prepared.
+  void require_room() const;
+
   // The request ends with kCancelled before the next step; unknown ids are ignored.
   void cancel(RequestId id);
 

@@ -23,6 +23,7 @@ class Engine::Loop {
   ~Loop();
 
   Ticket submit(Request request);
+  void require_room();
   void cancel(RequestId id);
   EngineStats stats() const;
 
@@ -33,6 +34,7 @@ class Engine::Loop {
     Clock::time_point submitted;
   };
 
+  void refuse_when_full();
   int token_limit(const Request& request) const;
   void check_fit(const Request& request) const;
   QueuePlace place_behind(int num_ahead) const;
@@ -51,8 +53,9 @@ class Engine::Loop {
   backend::StepOutput run_forward(std::span<const Chunk> chunks);
   void hand_out(std::span<const Chunk> chunks, const backend::StepOutput& output);
   void pool(const Chunk& chunk, std::span<const float> states);
-  void advance(const Chunk& chunk, std::span<float> logits);
-  Reply::Outcome sample(Reply& reply, const Sequence& sequence, std::span<float> logits,
+  void advance(const Chunk& chunk, const backend::StepOutput& output, size_t first_row);
+  LogitRow logit_row(const backend::StepOutput& output, size_t index) const;
+  Reply::Outcome sample(Reply& reply, const Sequence& sequence, const LogitRow& row,
                         std::string& error);
   void record_draft(Reply& reply, int num_draft, int num_accepted);
   void finish(RequestId id, FinishReason reason, const std::string& error = {});

@@ -18,14 +18,14 @@ Reply::Reply(Request request, const text::Tokenizer& tokenizer, int token_limit,
       token_limit_(token_limit),
       submitted_(submitted) {}
 
-Reply::Outcome Reply::advance(const Sequence& sequence, std::span<float> logits,
+Reply::Outcome Reply::advance(const Sequence& sequence, const LogitRow& row,
                               Clock::time_point now) {
   if (request_.max_tokens == 0) return {std::nullopt, FinishReason::kMaxTokens};
   if (!generation_) {
     generation_ = std::make_unique<Generation>(request_, *tokenizer_);
     generation_->first_token = now;
   }
-  OutputToken output = sample(sequence, logits);
+  OutputToken output = sample(sequence, row);
   const text::TokenId token = output.token;
   generation_->last_token = now;
   ++num_output_tokens_;
@@ -40,15 +40,15 @@ Reply::Outcome Reply::advance(const Sequence& sequence, std::span<float> logits,
   return outcome;
 }
 
-OutputToken Reply::sample(const Sequence& sequence, std::span<float> logits) {
+OutputToken Reply::sample(const Sequence& sequence, const LogitRow& row) {
   OutputToken output;
   if (request_.num_top_logprobs < 0) {
-    output.token = generation_->sampler.sample(logits, sequence.tokens);
+    output.token = generation_->sampler.sample(row, sequence.tokens);
     return output;
   }
   // The model's own probabilities: taken before the penalties change the logits.
-  std::vector<float> unchanged(logits.begin(), logits.end());
-  const text::TokenId token = generation_->sampler.sample(logits, sequence.tokens);
+  std::vector<float> unchanged(row.logits.begin(), row.logits.end());
+  const text::TokenId token = generation_->sampler.sample(row, sequence.tokens);
   return logprobs(unchanged, token, request_.num_top_logprobs);
 }
 

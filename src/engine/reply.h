@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/candidates.h"
 #include "engine/embedder.h"
 #include "engine/request.h"
 #include "engine/sampler.h"
@@ -32,10 +33,9 @@ class Reply {
     int num_shifted = 0;
     int num_keep = 0;
   };
-  // Samples the next token of `sequence` from its `logits` [vocab_size], which are changed, and
-  // emits the text that is safe. With a reason in the outcome finish() is due. Throws what the
-  // sampler throws.
-  Outcome advance(const Sequence& sequence, std::span<float> logits, Clock::time_point now);
+  // Samples the next token of `sequence` from its logits, which are changed, and emits the text
+  // that is safe. With a reason in the outcome finish() is due. Throws what the sampler throws.
+  Outcome advance(const Sequence& sequence, const LogitRow& row, Clock::time_point now);
 
   // What could be guessed of a decoding sequence, its draft once that is granted, and what became
   // of it.
@@ -74,7 +74,7 @@ class Reply {
     Clock::time_point last_token;
   };
 
-  OutputToken sample(const Sequence& sequence, std::span<float> logits);
+  OutputToken sample(const Sequence& sequence, const LogitRow& row);
   Outcome end_after(const Sequence& sequence, text::TokenId token, bool hit_stop) const;
   Outcome shift_after(const Sequence& sequence, text::TokenId token) const;
   bool push_text(const std::string& piece);

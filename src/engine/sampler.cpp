@@ -5,6 +5,7 @@
 #include <limits>
 #include <string>
 
+#include "backend/maxima.h"
 #include "base/error.h"
 #include "engine/candidates.h"
 
@@ -31,8 +32,17 @@ void require_fraction(const char* name, float value) {
   require(value >= 0.0f && value <= 1.0f, std::string(name) + " must be between 0 and 1");
 }
 
-void penalize(const SamplingParams& params, std::span<float> logits,
+// After a logit has changed.
+void update_maximum(const LogitRow& row, size_t index) {
+  if (row.maxima.empty()) return;
+  const size_t stride = index / backend::kMaximaStride, begin = stride * backend::kMaximaStride;
+  row.maxima[stride] = backend::highest_of(
+      &row.logits[begin], std::min(backend::kMaximaStride, row.logits.size() - begin));
+}
+
+void penalize(const SamplingParams& params, const LogitRow& row,
               std::span<const text::TokenId> history) {
+  const std::span<float> logits = row.logits;
   const bool has_penalty = params.repeat_penalty != 1.0f || params.presence_penalty != 0.0f ||
                            params.frequency_penalty != 0.0f;
   if (!has_penalty || params.repeat_last_n == 0) return;
@@ -55,6 +65,7 @@ void penalize(const SamplingParams& params, std::span<float> logits,
     logit = logit <= 0.0f ? logit * params.repeat_penalty : logit / params.repeat_penalty;
     logit -= static_cast<float>(counts[id]) * params.frequency_penalty + params.presence_penalty;
     counts[id] = 0;
+    update_maximum(row, static_cast<size_t>(id));
   }
 }
 
@@ -112,11 +123,16 @@ Sampler::Sampler(const SamplingParams& params) : params_(params) {
 }
 
 text::TokenId Sampler::sample(std::span<float> logits, std::span<const text::TokenId> history) {
-  penalize(params_, logits, history);
-  if (params_.temperature == 0.0f) return checked_best(LogitsSummary(logits)).id;
+  return sample(LogitRow{logits}, history);
+}
+
+text::TokenId Sampler::sample(const LogitRow& row, std::span<const text::TokenId> history) {
+  penalize(params_, row, history);
+  const LogitsSummary summary(row.logits, row.maxima);
+  if (params_.temperature == 0.0f) return checked_best(summary).id;
 
   auto& [candidates, weights, counts] = workspace();
-  collect_candidates(logits, candidates);
+  collect_candidates(summary, candidates);
   const double total = weigh(candidates, params_.temperature, weights);
   // 53 random bits make a double in [0, 1); the library's distributions differ between libraries.
   const double uniform = static_cast<double>(random_() >> 11) * 0x1p-53;
@@ -134,7 +150,7 @@ text::TokenId Sampler::sample(std::span<float> logits, std::span<const text::Tok
 std::vector<double> Sampler::distribution(std::span<const float> logits,
                                           std::span<const text::TokenId> history) const {
   std::vector<float> penalized(logits.begin(), logits.end());
-  penalize(params_, penalized, history);
+  penalize(params_, LogitRow{penalized}, history);
   std::vector<double> result(logits.size(), 0.0);
   if (params_.temperature == 0.0f) {
     result[checked_best(LogitsSummary(penalized)).id] = 1.0;
@@ -142,15 +158,14 @@ std::vector<double> Sampler::distribution(std::span<const float> logits,
   }
   std::vector<Candidate> candidates;
   std::vector<double> weights;
-  collect_candidates(penalized, candidates);
+  collect_candidates(LogitsSummary(penalized), candidates);
   const double total = weigh(candidates, params_.temperature, weights);
   for (size_t i = 0; i < candidates.size(); ++i) result[candidates[i].id] = weights[i] / total;
   return result;
 }
 
-void Sampler::collect_candidates(std::span<const float> logits,
+void Sampler::collect_candidates(const LogitsSummary& summary,
                                  std::vector<Candidate>& candidates) const {
-  const LogitsSummary summary(logits);
   const Candidate best = checked_best(summary);
   const bool has_top_k = params_.top_k > 0;
   const bool has_typical = params_.typical_p < 1.0f;

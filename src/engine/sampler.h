@@ -10,6 +10,8 @@
 namespace sluice::engine {
 
 struct Candidate;
+struct LogitRow;
+struct LogitsSummary;
 
 // Throws Error(kInvalidArgument) naming a parameter that is out of range or not a number.
 void check_sampling_params(const SamplingParams& params);
@@ -27,8 +29,9 @@ class Sampler {
   // Throws Error(kInvalidArgument) naming a parameter that is out of range.
   explicit Sampler(const SamplingParams& params);
 
-  // `logits` [vocab_size] are changed in place. `history`: prompt and reply so far, for penalties.
-  // The same seed and the same logits give the same tokens; greedy takes no random numbers.
+  // `row` is changed in place. `history`: prompt and reply so far, for penalties. The same seed and
+  // the same logits give the same tokens; greedy takes no random numbers.
+  text::TokenId sample(const LogitRow& row, std::span<const text::TokenId> history);
   text::TokenId sample(std::span<float> logits, std::span<const text::TokenId> history);
 
   // Probabilities that sample() would draw from, [vocab_size]; zero for what was cut. For tests.
@@ -36,8 +39,8 @@ class Sampler {
                                    std::span<const text::TokenId> history) const;
 
  private:
-  // What can still be drawn after all cuts, in the order of ids. `logits` are penalised already.
-  void collect_candidates(std::span<const float> logits, std::vector<Candidate>& candidates) const;
+  // What can still be drawn after all cuts, in the order of ids. The logits are penalised already.
+  void collect_candidates(const LogitsSummary& summary, std::vector<Candidate>& candidates) const;
 
   SamplingParams params_;
   std::mt19937_64 random_;

@@ -23,6 +23,18 @@ class CpuBackendOn : public testing::TestWithParam<std::string> {
     return o;
   }
 
+  static void expect_maxima(const StepOutput& output, size_t vocab_size) {
+    const size_t num_rows = output.logits.size() / vocab_size, count = num_maxima(vocab_size);
+    ASSERT_EQ(output.maxima.size(), num_rows * count);
+    for (size_t i = 0; i < output.maxima.size(); ++i) {
+      const size_t first = i % count * kMaximaStride;
+      const auto begin =
+          output.logits.begin() + static_cast<ptrdiff_t>(i / count * vocab_size + first);
+      const auto size = static_cast<ptrdiff_t>(std::min(kMaximaStride, vocab_size - first));
+      ASSERT_EQ(output.maxima[i], *std::max_element(begin, begin + size)) << "maximum " << i;
+    }
+  }
+
   // Runs the same steps here and on the reference; returns the relative error of each step's
   // logits.
   std::vector<double> errors(const TinyShape& shape, const std::vector<std::vector<int>>& steps,
@@ -41,8 +53,10 @@ class CpuBackendOn : public testing::TestWithParam<std::string> {
     for (const std::vector<int>& sizes : steps) {
       const Batch batch = sequences.next(sizes, true);
       const std::span<float> expected = reference->forward(batch).logits;
-      const std::span<float> got = backend->forward(batch).logits;
+      const StepOutput output = backend->forward(batch);
+      const std::span<float> got = output.logits;
       EXPECT_EQ(got.size(), expected.size());
+      expect_maxima(output, static_cast<size_t>(shape.vocab));
       double difference = 0, size = 0;
       for (size_t i = 0; i < expected.size(); ++i) {
         difference += std::pow(double{got[i]} - expected[i], 2);

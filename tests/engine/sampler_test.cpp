@@ -13,7 +13,9 @@
 #include <string>
 #include <vector>
 
+#include "backend/maxima.h"
 #include "base/error.h"
+#include "engine/candidates.h"
 
 namespace sluice::engine {
 namespace {
@@ -169,6 +171,32 @@ TEST(Sampler, DistributionIsThatOfThePlainImplementation) {
     for (size_t i = 0; i < actual.size(); ++i) {
       ASSERT_NEAR(actual[i], expected[i], 1e-9) << "token " << i;
     }
+  }
+}
+
+TEST(Sampler, KnownMaximaChangeNothing) {
+  std::mt19937_64 random(20261123);
+  for (SamplingParams params : parameter_grid()) {
+    SCOPED_TRACE(describe(params));
+    if (random() % 4 == 0) params.frequency_penalty = -0.7f;  // raises logits
+    const size_t vocab_size = 1 + random() % 2000;
+    auto logits = random_logits(random, vocab_size, 3.0f);
+    for (size_t i = 0; i < vocab_size / 3; ++i) {
+      const float odd[] = {kNaN, -kInfinity, kInfinity, 2.0f};
+      logits[random() % vocab_size] = odd[random() % 4];
+    }
+    logits.front() = 1.0f;
+    std::vector<float> maxima(backend::num_maxima(vocab_size));
+    for (size_t i = 0; i < maxima.size(); ++i) {
+      const size_t begin = i * backend::kMaximaStride;
+      maxima[i] =
+          backend::highest_of(&logits[begin], std::min(backend::kMaximaStride, vocab_size - begin));
+    }
+    const auto history = random_history(random, 100, vocab_size);
+    auto same_logits = logits;
+    Sampler plain(params), sampler(params);
+    ASSERT_EQ(sampler.sample(LogitRow{logits, maxima}, history),
+              plain.sample(same_logits, history));
   }
 }
 

@@ -104,6 +104,7 @@ class CpuBackend final : public Backend {
   void quantize(const LinearInput& input, BufferId in, int index, int first_column,
                 int end_column) const;
   void rotate_token(const RopeStore& op, int token, int kv_head) const;
+  void take_maxima(int logit_row, int first_column, int end_column) const;
 
   const Kernels& kernels_;
   Team team_;
@@ -117,6 +118,7 @@ class CpuBackend final : public Backend {
 
   HugeBuffer workspace_;
   std::vector<float*> buffers_;  // of program_.buffers
+  float* maxima_ = nullptr;      // of the logits: [max_logit_rows, num_maxima(vocab_size)]
   uint8_t* codes_ = nullptr;
   uint8_t* floats_ = nullptr;
   std::byte* linear_scratch_ = nullptr;  // of member 0; the others' behind it
@@ -170,6 +172,9 @@ void CpuBackend::plan_workspace() {
   for (const Rope& rope : program_.ropes) {
     rope_places.push_back(reserve(max_tokens * rope.inverse_frequency.size() * 2 * sizeof(float)));
   }
+  const auto vocab_size = static_cast<size_t>(width(program_.logits));
+  const size_t maxima = reserve(static_cast<size_t>(options_.max_logit_rows) *
+                                num_maxima(vocab_size) * sizeof(float));
   size_t input_bytes = 0;
   for (const Op& op : program_.ops) {
     const auto* linear = std::get_if<Linear>(&op);
@@ -188,6 +193,7 @@ void CpuBackend::plan_workspace() {
   for (size_t place : buffer_places) buffers_.push_back(reinterpret_cast<float*>(at(place)));
   rope_tables_.clear();
   for (size_t place : rope_places) rope_tables_.push_back(reinterpret_cast<float*>(at(place)));
+  maxima_ = reinterpret_cast<float*>(at(maxima));
   codes_ = reinterpret_cast<uint8_t*>(at(codes));
   floats_ = reinterpret_cast<uint8_t*>(at(floats));
   linear_scratch_ = at(scratch);
@@ -208,7 +214,8 @@ StepOutput CpuBackend::forward(const Batch& batch) {
   const size_t num_logit_rows = batch.logit_rows.size();
   return {{row(program_.logits, 0), floats(num_logit_rows, program_.logits)},
           {row(program_.hidden, static_cast<int>(num_logit_rows)),
-           floats(batch.embedding_rows.size(), program_.hidden)}};
+           floats(batch.embedding_rows.size(), program_.hidden)},
+          {maxima_, num_logit_rows * num_maxima(static_cast<size_t>(width(program_.logits)))}};
 }
 
 void CpuBackend::prepare(const Batch& batch) {
@@ -341,7 +348,8 @@ void CpuBackend::run(const Linear& op, const Linear* fed, int member) {
                     weights_.vector(part.bias),
                     row(part.out, 0),
                     static_cast<size_t>(width(part.out)),
-                    part.accumulate};
+                    part.accumulate,
+                    part.out == program_.logits ? maxima_ : nullptr};
     }
     run_linear(kernels_, team_, member, {targets, count},
                linear_scratch_ + static_cast<size_t>(member) * linear_scratch_bytes(kernels_));
@@ -431,11 +439,21 @@ void CpuBackend::run(const SoftCap& op, const Linear*, int) {
   const Slices s = slices(op.buffer, true);
   for (int i = team_.take_chunk(); i < s.count(); i = team_.take_chunk()) {
     const int slice = i % s.per_row;
-    const int first = s.first_column(slice);
-    kernels_.soft_cap(row(op.buffer, i / s.per_row) + first, op.cap,
-                      s.first_column(slice + 1) - first);
+    const int first = s.first_column(slice), end = s.first_column(slice + 1);
+    kernels_.soft_cap(row(op.buffer, i / s.per_row) + first, op.cap, end - first);
+    if (op.buffer == program_.logits) take_maxima(i / s.per_row, first, end);
   }
   team_.barrier();
+}
+
+void CpuBackend::take_maxima(int logit_row, int first_column, int end_column) const {
+  const auto vocab_size = static_cast<size_t>(width(program_.logits));
+  float* maxima = maxima_ + static_cast<size_t>(logit_row) * num_maxima(vocab_size);
+  const float* logits = row(program_.logits, logit_row);
+  const auto end = static_cast<size_t>(end_column);
+  for (auto i = static_cast<size_t>(first_column); i < end; i += kMaximaStride) {
+    maxima[i / kMaximaStride] = highest_of(logits + i, std::min(kMaximaStride, end - i));
+  }
 }
 
 }  // namespace

@@ -2,8 +2,12 @@
 
 #include <algorithm>
 
+#include "backend/maxima.h"
+
 namespace sluice::backend::cpu {
 namespace {
+
+static_assert(kGroupRows == kMaximaStride);
 
 // A panel: decoded weights of this many groups and blocks, 256 KiB, for as long as this many token
 // tiles pass over it, whose results take 512 KiB: half of a second-level cache of 2 MiB is left for
@@ -49,6 +53,11 @@ void finish(const LinearTarget& target, int group, int first_token, int num_toke
     for (int r = 0; r < num_rows; ++r) {
       const float value = result[r] + (bias ? bias[r] : 0.0f);
       out[r] = target.accumulate ? out[r] + value : value;
+    }
+    if (target.maxima) {
+      const auto token = static_cast<size_t>(first_token + t);
+      target.maxima[token * num_maxima(target.stride) + static_cast<size_t>(group)] =
+          highest_of(out, static_cast<size_t>(num_rows));
     }
   }
 }

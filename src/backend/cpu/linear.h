@@ -60,6 +60,7 @@ struct LinearTarget {
   float* out;         // [tokens, stride]
   size_t stride;
   bool accumulate;
+  float* maxima = nullptr;  // null, or of every kGroupRows of `out`: [tokens, num_maxima(stride)]
 };
 
 // Bytes of scratch memory that run_linear wants of each member.
