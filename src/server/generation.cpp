@@ -21,27 +21,35 @@ using engine::Clock;
 // the writer belongs to the connection's thread. Lives as long as the engine, the exchange or a
 // task refers to it.
 class Generation : public std::enable_shared_from_this<Generation> {
+  // What the client said, dropped once it has become a prompt: thousands may wait behind that.
+  struct Asked {
+    api::GenerationRequest request;
+    store::ModelRecord record;
+  };
+
  public:
   Generation(const GenerationContext& context, std::shared_ptr<Exchange> exchange, Dialect dialect,
              api::GenerationRequest request, store::ModelRecord record)
       : context_(context),
         exchange_(std::move(exchange)),
         dialect_(dialect),
-        request_(std::move(request)),
-        record_(std::move(record)),
-        time_(request_time(context, *exchange_, request_.extensions)),
-        writer_(exchange_, dialect, request_) {}
+        model_name_(request.model),
+        is_raw_(request.is_raw),
+        num_top_logprobs_(request.num_top_logprobs),
+        time_(request_time(context, *exchange_, request.extensions)),
+        writer_(exchange_, dialect, request),
+        asked_(std::make_unique<Asked>(Asked{std::move(request), std::move(record)})) {}
 
   void start() {
     Admission admission;
-    admission.record = record_;
-    admission.keep_alive = request_.keep_alive;
+    admission.record = asked_->record;
+    admission.keep_alive = asked_->request.keep_alive;
     admission.time = time_;
     admission.on_ready = [self = shared_from_this()](Lease lease) {
       self->prepare(std::move(lease));
     };
     admission.on_failure = [self = shared_from_this()](const Error& error) { self->fail(error); };
-    if (request_.stream && request_.extensions.wants_queue_events) {
+    if (asked_->request.stream && asked_->request.extensions.wants_queue_events) {
       admission.on_progress = [self = shared_from_this()](double fraction) {
         self->exchange_->post([self, fraction] {
           self->writer_.write_waiting({.is_loading = true, .load_progress = fraction, .place = {}});
@@ -57,15 +65,21 @@ class Generation : public std::enable_shared_from_this<Generation> {
     load_ = Clock::now() - time_.arrival;
     lease_ = std::move(lease);
     try {
-      if (request_.is_load_only()) {
-        answer(request_.is_chat
-                   ? api::ollama::encode_chat_load(request_.model, wall_now(), "load")
-                   : api::ollama::encode_generate_load(request_.model, wall_now(), "load"));
+      const std::unique_ptr<Asked> asked = std::move(asked_);
+      if (asked->request.is_load_only()) {
+        answer(asked->request.is_chat
+                   ? api::ollama::encode_chat_load(model_name_, wall_now(), "load")
+                   : api::ollama::encode_generate_load(model_name_, wall_now(), "load"));
         return;
       }
-      submit();
+      submit(*asked);
     } catch (const Error& error) {
-      fail(error);
+      if (error.code() == ErrorCode::kBusy) {
+        const Refusal refusal = make_refusal(error, lease_.model().engine->stats());
+        fail(refusal.error, refusal.retry_after_seconds);
+      } else {
+        fail(error);
+      }
     } catch (const std::bad_alloc&) {
       fail(Error(ErrorCode::kOutOfMemory, "not enough memory for this request"));
     } catch (const std::exception& exception) {
@@ -85,47 +99,50 @@ class Generation : public std::enable_shared_from_this<Generation> {
     });
   }
 
-  engine::Request make_request(const LoadedModel& model) const {
-    const api::ModelOptions options = options_over_model(record_, request_.options);
+  engine::Request make_request(const LoadedModel& model, const Asked& asked) const {
+    const api::GenerationRequest& wanted = asked.request;
+    const api::ModelOptions options = options_over_model(asked.record, wanted.options);
     engine::Request request;
     api::apply_options(options, request);
     if (request.context_limit <= 0) request.context_limit = context_.default_context;
     if (request.context_limit > model.context_length) {
       if (options.num_ctx) {
-        spdlog::warn("num_ctx {} is more than {} can have: {}", *options.num_ctx, request_.model,
+        spdlog::warn("num_ctx {} is more than {} can have: {}", *options.num_ctx, model_name_,
                      model.context_length);
       }
       request.context_limit = model.context_length;
     }
     request.num_keep = std::min(request.num_keep, request.context_limit);
-    request.shift = request_.shift;
-    if (request_.extensions.speculate) request.speculate = request_.extensions.speculate;
+    request.shift = wanted.shift;
+    if (wanted.extensions.speculate) request.speculate = wanted.extensions.speculate;
     request.deadline = time_.deadline();
-    request.wants_queue_events = request_.stream && request_.extensions.wants_queue_events;
-    request.num_top_logprobs = request_.num_top_logprobs;
+    request.wants_queue_events = wanted.stream && wanted.extensions.wants_queue_events;
+    request.num_top_logprobs = num_top_logprobs_;
     return request;
   }
 
-  void submit() {
+  void submit(const Asked& asked) {
     LoadedModel& model = lease_.model();
-    engine::Request request = make_request(model);
-    PreparedPrompt prompt =
-        prepare_prompt(model, record_, request_, {request.context_limit, request.num_keep});
+    // Before the work: under overload most are refused.
+    if (!asked.request.debug_render_only) model.engine->require_room();
+    engine::Request request = make_request(model, asked);
+    PreparedPrompt prompt = prepare_prompt(model, asked.record, asked.request,
+                                           {request.context_limit, request.num_keep});
     num_dropped_tokens_ = prompt.num_dropped_tokens;
     if (num_dropped_tokens_ > 0) {
       exchange_->add_header("X-Dropped-Tokens", std::to_string(num_dropped_tokens_));
-      spdlog::warn("{}: {} tokens of the prompt dropped, it is longer than {}", request_.model,
+      spdlog::warn("{}: {} tokens of the prompt dropped, it is longer than {}", model_name_,
                    num_dropped_tokens_, request.context_limit);
     }
-    if (request_.debug_render_only) {
-      answer(api::ollama::encode_rendered_prompt(request_.model, wall_now(), request_.is_chat,
+    if (asked.request.debug_render_only) {
+      answer(api::ollama::encode_rendered_prompt(model_name_, wall_now(), asked.request.is_chat,
                                                  prompt.text));
       return;
     }
     const auto bos = model.tokenizer->bos();
     const bool has_bos = bos && !prompt.tokens.empty() && prompt.tokens.front() == *bos;
     if (has_bos && request.num_keep >= 0) ++request.num_keep;
-    if (dialect_ == Dialect::kOllamaGenerate && !request_.is_raw) context_ids_ = prompt.tokens;
+    if (dialect_ == Dialect::kOllamaGenerate && !is_raw_) context_ids_ = prompt.tokens;
     request.prompt = std::move(prompt.tokens);
     request.on_event = [self = shared_from_this()](const engine::Event& event) {
       self->on_event(event);
@@ -139,15 +156,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
     });
     if (exchange_->is_disconnected()) throw Error(ErrorCode::kCancelled, "request canceled");
     const bool wants_queue_events = request.wants_queue_events;
-    engine::Engine::Ticket ticket;
-    try {
-      ticket = engine.submit(std::move(request));
-    } catch (const Error& error) {
-      if (error.code() != ErrorCode::kBusy) throw;
-      const Refusal refusal = make_refusal(error, engine.stats());
-      fail(refusal.error, refusal.retry_after_seconds);
-      return;
-    }
+    const engine::Engine::Ticket ticket = engine.submit(std::move(request));
     // Before any event is written, so that it is in the head of the reply.
     add_queue_headers(*exchange_, ticket.place);
     bool must_post = false;
@@ -208,13 +217,13 @@ class Generation : public std::enable_shared_from_this<Generation> {
       return;
     }
     for (const engine::OutputToken& output : event.tokens) {
-      if (dialect_ == Dialect::kOllamaGenerate && !request_.is_raw) {
+      if (dialect_ == Dialect::kOllamaGenerate && !is_raw_) {
         context_ids_.push_back(output.token);
       }
     }
     api::ReplyPiece piece;
     piece.content = event.text;
-    if (request_.num_top_logprobs >= 0) {
+    if (num_top_logprobs_ >= 0) {
       piece.logprobs = api::to_logprobs(event.tokens, *lease_.model().tokenizer);
     }
     if (!piece.content.empty() || !piece.logprobs.empty()) {
@@ -253,7 +262,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
     end.queue_position = ticket_place_.position;
     end.context = std::move(context_ids_);
     writer_.finish(end);
-    spdlog::info("{}: {} prompt tokens ({} cached), {} reply tokens, {}, {}", request_.model,
+    spdlog::info("{}: {} prompt tokens ({} cached), {} reply tokens, {}, {}", model_name_,
                  event.num_prompt_tokens, event.num_cached_tokens, event.num_output_tokens,
                  engine::finish_reason_name(event.reason), format_go_duration(end.total));
     close();
@@ -261,7 +270,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
 
   // On any thread.
   void fail(const Error& error, int retry_after_seconds = 1) {
-    spdlog::info("{}: {}", request_.model, error.what());
+    spdlog::info("{}: {}", model_name_, error.what());
     // Its parts, as threads that share an exception share a text that TSan cannot see through.
     exchange_->post([self = shared_from_this(), code = error.code(),
                      message = std::string(error.what()), retry_after_seconds] {
@@ -280,10 +289,12 @@ class Generation : public std::enable_shared_from_this<Generation> {
   const GenerationContext context_;
   const std::shared_ptr<Exchange> exchange_;
   const Dialect dialect_;
-  const api::GenerationRequest request_;
-  const store::ModelRecord record_;
+  const std::string model_name_;
+  const bool is_raw_;
+  const int num_top_logprobs_;
   const RequestTime time_;
   ReplyWriter writer_;
+  std::unique_ptr<Asked> asked_;
   Lease lease_;
   Clock::duration load_{};
   int num_dropped_tokens_ = 0;

@@ -88,16 +88,27 @@ class Session : public std::enable_shared_from_this<Session> {
     stream_.close();
   }
 
+  // Nothing is held for a connection that is idle. False when it is to be closed.
+  net::awaitable<bool> wait_for_input() {
+    error_code ec;
+    signal_.expires_after(host_->options.idle_timeout);
+    signal_.async_wait([weak = weak_from_this()](error_code timer_error) {
+      const auto self = weak.lock();
+      if (!timer_error && self) self->close();
+    });
+    co_await stream_.socket().async_wait(tcp::socket::wait_read, into(ec));
+    signal_.cancel();
+    co_return !ec;
+  }
+
   // The next request with its body, or null when the connection is done (an error was answered).
   net::awaitable<std::shared_ptr<Exchange::State>> read_request() {
     const TransportOptions& options = host_->options;
     error_code ec;
     if (buffer_.size() == 0) {
-      buffer_.shrink_to_fit();
-      stream_.expires_after(options.idle_timeout);
-      const size_t size = co_await stream_.async_read_some(buffer_.prepare(2048), into(ec));
-      if (ec) co_return nullptr;
-      buffer_.commit(size);
+      const bool has_input = co_await wait_for_input();
+      if (!has_input) co_return nullptr;
+      buffer_.reserve(2048);
     }
     Parser parser;
     parser.header_limit(static_cast<uint32_t>(options.max_header_bytes));
@@ -260,6 +271,7 @@ class Session : public std::enable_shared_from_this<Session> {
         }
       };
     }
+    if (buffer_.size() == 0) buffer_.shrink_to_fit();  // it may wait for long
     watch(state, ++watch_id_);
     host_->handler(std::make_shared<Exchange>(state));
     const bool is_whole = co_await write_out(state);
@@ -343,7 +355,7 @@ class Session : public std::enable_shared_from_this<Session> {
   Strand strand_;
   beast::tcp_stream stream_;
   beast::flat_buffer buffer_;
-  net::steady_timer signal_;  // never expires: cancelled to wake write_out
+  net::steady_timer signal_;  // between requests their time-out; then cancelled to wake write_out
   uint64_t watch_id_ = 0;
   bool is_closed_ = false;
 };
