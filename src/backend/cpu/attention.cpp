@@ -89,17 +89,20 @@ void KvCache::store_q8(const Kernels& kernels, std::byte* block, int offset, con
   const size_t codes_bytes = static_cast<size_t>(padded_dim_) * kBlockTokens;
   for (int first = 0; first < head_dim_; first += kBlockColumns) {
     const int count = std::min(kBlockColumns, head_dim_ - first);
-    const size_t record =
-        codes_bytes + static_cast<size_t>(first / kBlockColumns) * scale_bytes(Scales::kF16Min);
-    auto* key_scale = reinterpret_cast<uint16_t*>(keys + record) + offset;
-    auto* value_scale = reinterpret_cast<uint16_t*>(values + record) + offset;
+    const auto part = static_cast<size_t>(first / kBlockColumns);
+    uint8_t* unit = keys + part * FormatOfKeys::kUnitBytes;
+    auto* key_scale = reinterpret_cast<uint16_t*>(unit) + offset;
+    auto* value_scale =
+        reinterpret_cast<uint16_t*>(values + codes_bytes + part * scale_bytes(Scales::kF16Min)) +
+        offset;
     float rest[kBlockColumns] = {};
     const bool is_whole = count == kBlockColumns;
     uint8_t codes[kBlockColumns];
     if (!is_whole) std::copy(key + first, key + head_dim_, rest);
     kernels.to_q8(is_whole ? key + first : rest, codes, key_scale, key_scale + kBlockTokens);
     for (int d = 0; d < kBlockColumns; d += 4) {
-      std::copy(codes + d, codes + d + 4, keys + (first + d) * kBlockTokens + offset * 4);
+      std::copy(codes + d, codes + d + 4,
+                unit + scale_bytes(Scales::kF16Min) + d * kBlockTokens + offset * 4);
     }
     if (!is_whole) std::copy(value + first, value + head_dim_, rest);
     kernels.to_q8(is_whole ? value + first : rest, values + offset * padded_dim_ + first,

@@ -11,11 +11,11 @@
 // A cache block of one kv head holds 16 tokens, keys then values (P = padded_dim):
 //   f16:   keys    f16 [P][16 tokens]                       dimension by dimension, so that a
 //          values  f16 [16 tokens][P]                       vector of scores is a sum over them
-//   q8_0:  keys    i8 [P / 4][16 tokens][4], then for every 32 dimensions a record of scales:
-//                  f16 scale[16 tokens], middle[16 tokens]; x is scale * code + middle. That is how
-//                  a group of 16 rows of a packed matrix lies (formats.h): scores are a matrix
-//                  product with queries of 16 bits.
-//          values  i8 [16 tokens][P], then records of scales as above
+//   q8_0:  keys    for every 32 dimensions a record of scales, f16 scale[16 tokens],
+//                  middle[16 tokens], and i8 [32 / 4][16 tokens][4]; x is scale * code + middle.
+//                  That is how a group of 16 rows of a packed matrix lies (formats.h): scores are a
+//                  matrix product with queries of 16 bits.
+//          values  i8 [16 tokens][P], then for every 32 dimensions a record as above
 // (A middle besides the scale takes 2 bytes of 36 and most of the loss: min and max of 32 numbers
 // seldom lie alike on both sides of zero.)
 namespace sluice::backend::cpu {
@@ -90,12 +90,7 @@ struct AttentionKernel {
   template <int kRows>
   static void score_q8(const uint8_t* tile, int padded_dim, const uint8_t* block, float* scores) {
     alignas(64) float results[kRows * kCacheBlock];
-    const TileArgs args{block,
-                        block + static_cast<ptrdiff_t>(padded_dim) * kCacheBlock,
-                        padded_dim / kBlockColumns,
-                        tile,
-                        nullptr,
-                        results};
+    const TileArgs args{block, padded_dim / kBlockColumns, tile, nullptr, results};
     QuantizedTile<V, FormatOfKeys, kRows, true, false>::run(args);
     for (int r = 0; r < kRows; ++r) {
       for (int lane = 0; lane < kCacheBlock; lane += V::kLanes) {
@@ -287,7 +282,7 @@ struct AttentionKernel {
   }
 
   static inline __attribute__((always_inline)) void prefetch(const uint8_t* from, size_t bytes) {
-    for (size_t i = 0; i < bytes; i += 64) V::prefetch(from + i);
+    for (size_t i = 0; i < bytes; i += 64) V::prefetch_far(from + i);
   }
 
   // One chunk of keys [first, end): its results go to `acc`, `largest` and `sum`.

@@ -30,9 +30,8 @@ constexpr size_t activation_record_bytes(ActivationForm form, int tile_tokens) {
 
 // One group of rows times one tile of activations.
 struct TileArgs {
-  const uint8_t* codes;   // of the group; floats: its values, [columns][16]
-  const uint8_t* scales;  // of the group
-  int num_blocks;         // of 32 columns
+  const uint8_t* group;  // as it lies packed; floats: its values, [columns][16]
+  int num_blocks;        // of 32 columns
   const uint8_t* tile;
   const int8_t* table;  // Codes::kTable
   float* out;           // [tile tokens, 16]
@@ -53,8 +52,7 @@ constexpr int round_up_tile(int tokens) {
 // Products on a matrix unit (panel_kernels.h).
 inline constexpr size_t kPanelTileBytes = 1024;
 struct PanelSource {
-  const uint8_t* codes;  // of a group, as in TileArgs
-  const uint8_t* scales;
+  const uint8_t* group;  // as in TileArgs
   const int8_t* table;
   int first_block;  // multiple of 8
   int num_blocks;   // likewise, or up to the end of the row

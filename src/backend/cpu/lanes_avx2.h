@@ -144,6 +144,9 @@ struct Avx2 {
   }
 
   static inline __attribute__((always_inline)) void prefetch(const uint8_t* p) {
+    _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0);
+  }
+  static inline __attribute__((always_inline)) void prefetch_far(const uint8_t* p) {
     _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1);
   }
 

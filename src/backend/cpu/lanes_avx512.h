@@ -156,6 +156,9 @@ struct Avx512 {
   }
 
   static inline __attribute__((always_inline)) void prefetch(const uint8_t* p) {
+    _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0);
+  }
+  static inline __attribute__((always_inline)) void prefetch_far(const uint8_t* p) {
     _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1);
   }
 

@@ -153,6 +153,7 @@ struct Generic {
   }
 
   static inline __attribute__((always_inline)) void prefetch(const uint8_t*) {}
+  static inline __attribute__((always_inline)) void prefetch_far(const uint8_t*) {}
 
  private:
   static F as_float(I bits) { return reinterpret_cast<F>(bits); }

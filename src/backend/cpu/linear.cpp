@@ -76,8 +76,7 @@ void run_chunk(const Kernels& kernels, const LinearTarget& target, int first_gro
     const TileKernel kernel = kernels.tile_kernel(matrix.type, in.form, tile_tokens);
     args.tile = in.tile(tile);
     for (int group = first_group; group < end_group; ++group) {
-      args.codes = matrix.group(group);
-      args.scales = args.codes + matrix.code_bytes;
+      args.group = matrix.group(group);
       kernel(args);
       finish(target, group, tile * kTileTokens, num_tokens, results);
     }
@@ -100,8 +99,7 @@ void run_panels(const Kernels& kernels, const LinearTarget& target, int first_gr
   for (int block = 0; block < in.num_blocks; block += kPanelBlocks) {
     args.num_blocks = std::min(kPanelBlocks, in.num_blocks - block);
     for (int group = first_group; group < end_group; ++group) {
-      const uint8_t* codes = matrix.group(group);
-      decode({codes, codes + matrix.code_bytes, matrix.table, block, args.num_blocks},
+      decode({matrix.group(group), matrix.table, block, args.num_blocks},
              panel + static_cast<size_t>(group - first_group) *
                          static_cast<size_t>(args.num_blocks) * kPanelTileBytes / sizeof(uint16_t));
     }

@@ -125,8 +125,9 @@ inline typename V::F dot_codes(const uint8_t* low, const uint8_t* high, const ty
   return V::to_float(acc);
 }
 
-// A token's sums are taken in the same order for any kTokens. kPrefetches: codes come from memory.
-template <class V, class Fmt, int kTokens, bool kWide, bool kPrefetches = kTokens <= 4 || kWide>
+// A token's sums are taken in the same order for any kTokens. kPrefetches: weights may come from
+// memory.
+template <class V, class Fmt, int kTokens, bool kWide, bool kPrefetches = true>
 struct QuantizedTile {
   using F = typename V::F;
   using B = typename V::B;
@@ -136,7 +137,7 @@ struct QuantizedTile {
   static constexpr size_t kRecord =
       activation_record_bytes(kWide ? ActivationForm::kCodes16 : ActivationForm::kCodes8, kTokens);
 
-  static constexpr size_t kPrefetchBytes = 4096;
+  static constexpr size_t kAheadBytes = 4608;
 
   template <int kCount>
   static F code_sum(const B* w) {
@@ -152,11 +153,12 @@ struct QuantizedTile {
     return scale * static_cast<float>(total) + 16.0f * min;
   }
 
-  // Few tokens: weights come from memory, and the hardware's prefetchers alone leave a third of the
-  // bandwidth unused. (Inlined by force: GCC drops calls of functions that do nothing but
-  // prefetch.)
-  static inline __attribute__((always_inline)) void prefetch_ahead(const uint8_t* codes) {
-    for (size_t i = 0; i < Fmt::kCodeBytes; i += 64) V::prefetch(codes + kPrefetchBytes + i);
+  // The hardware's prefetchers alone leave much of the bandwidth unused beside arithmetic. (Inlined
+  // by force: GCC drops calls of functions that do nothing but prefetch.)
+  template <size_t kBytes>
+  static inline __attribute__((always_inline)) void prefetch_ahead(const uint8_t* weights) {
+    if constexpr (!kPrefetches) return;
+    for (size_t i = 0; i < kBytes; i += 64) V::prefetch(weights + kAheadBytes + i);
   }
 
   static inline __attribute__((always_inline)) void add_block(const uint8_t* codes,
@@ -165,7 +167,7 @@ struct QuantizedTile {
                                                               const uint8_t* record,
                                                               F (&acc)[kTokens]) {
     B w[8];
-    if constexpr (kPrefetches) prefetch_ahead(codes);
+    prefetch_ahead<Fmt::kCodeBytes>(codes);
     unpack_codes<V, Fmt>(codes, table, w);
     F d_sum;  // d * sum(q)
     if constexpr (Fmt::kIsHalved) {
@@ -211,18 +213,18 @@ struct QuantizedTile {
     for (int row = 0; row < kGroupRows; row += V::kLanes) {
       F acc[kTokens];
       for (int t = 0; t < kTokens; ++t) acc[t] = V::zero();
-      const uint8_t* codes = args.codes + 4 * row;
-      const uint8_t* scales = args.scales;
+      const uint8_t* scales = args.group;
       const uint8_t* record = args.tile;
-      constexpr int kParts = scale_blocks(Fmt::kScales);
-      for (int block = 0; block < args.num_blocks; block += kParts) {
+      for (int block = 0; block < args.num_blocks; block += Fmt::kUnitBlocks) {
+        prefetch_ahead<scale_bytes(Fmt::kScales)>(scales);
         const auto shared = Reader::read_shared(scales, row);
-        for (int part = 0; part < kParts; ++part) {
+        const uint8_t* codes = scales + scale_bytes(Fmt::kScales) + 4 * row;
+        for (int part = 0; part < Fmt::kUnitBlocks; ++part) {
           add_block(codes, args.table, Reader::read(shared, scales, part, row), record, acc);
           codes += Fmt::kCodeBytes;
           record += kRecord;
         }
-        scales += scale_bytes(Fmt::kScales);
+        scales += Fmt::kUnitBytes;
       }
       for (int t = 0; t < kTokens; ++t) V::store(args.out + t * kGroupRows + row, acc[t]);
     }
@@ -259,7 +261,7 @@ struct FloatTile {
       for (int block = 0; block < args.num_blocks; ++block, x += kTokens * kBlockColumns) {
         for (int i = 0; i < kBlockColumns; i += kSums) {
           for (int k = 0; k < kSums; ++k) {
-            const F w = load(args.codes, block * kBlockColumns + i + k, row);
+            const F w = load(args.group, block * kBlockColumns + i + k, row);
 #pragma GCC unroll 16
             for (int t = 0; t < kTokens; ++t) {
               acc[k][t] = V::fma(w, V::set1(x[t * kBlockColumns + i + k]), acc[k][t]);

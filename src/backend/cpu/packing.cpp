@@ -227,25 +227,25 @@ void store_scales(const RowPart& part, uint8_t* out, int lane) {
 
 template <class Block, class Fmt>
 void pack_quantized(const PackedMatrix& m, const std::byte* source, int index) {
-  constexpr int kPartBlocks = scale_blocks(Fmt::kScales);
-  const int parts = m.num_blocks() / kPartBlocks;
-  const size_t row_bytes = static_cast<size_t>(parts) * sizeof(Block);
+  const int units = m.num_blocks() / Fmt::kUnitBlocks;
+  const size_t row_bytes = static_cast<size_t>(units) * sizeof(Block);
   uint8_t* group = reinterpret_cast<uint8_t*>(m.data) + static_cast<size_t>(index) * m.group_bytes;
   const int num_rows = std::min(kGroupRows, m.rows - index * kGroupRows);
   if (num_rows < kGroupRows) std::memset(group, 0, m.group_bytes);
   const std::byte* first_row = source + static_cast<size_t>(index) * kGroupRows * row_bytes;
-  for (int p = 0; p < parts; ++p) {
+  for (int u = 0; u < units; ++u) {
+    uint8_t* record = group + static_cast<size_t>(u) * Fmt::kUnitBytes;
+    uint8_t* codes = record + scale_bytes(Fmt::kScales);
     for (int lane = 0; lane < num_rows; ++lane) {
       Block block;
-      std::memcpy(&block, first_row + static_cast<size_t>(lane) * row_bytes + p * sizeof(Block),
+      std::memcpy(&block, first_row + static_cast<size_t>(lane) * row_bytes + u * sizeof(Block),
                   sizeof(Block));
       RowPart part;
       read(block, part);
-      for (int b = 0; b < kPartBlocks; ++b) {
-        uint8_t* codes = group + static_cast<size_t>(p * kPartBlocks + b) * Fmt::kCodeBytes;
-        store_codes<Fmt::kCodes>(part.codes + kBlockColumns * b, codes, lane);
+      for (int b = 0; b < Fmt::kUnitBlocks; ++b) {
+        store_codes<Fmt::kCodes>(part.codes + kBlockColumns * b,
+                                 codes + static_cast<size_t>(b) * Fmt::kCodeBytes, lane);
       }
-      uint8_t* record = group + m.code_bytes + static_cast<size_t>(p) * scale_bytes(Fmt::kScales);
       store_scales<Fmt::kScales>(part, record, lane);
     }
   }
@@ -269,25 +269,23 @@ void pack_floats(const PackedMatrix& m, const std::byte* source, int index) {
 // What a type is packed as.
 struct Packing {
   void (*pack)(const PackedMatrix&, const std::byte*, int);
-  size_t block_code_bytes;  // of 32 columns
-  int blocks_per_record;    // of scales
-  size_t record_bytes;
+  int unit_blocks;
+  size_t unit_bytes;
   const int8_t* table;
 };
 
 template <class Block, class Fmt>
 Packing quantized(const int8_t* table = nullptr) {
-  return {pack_quantized<Block, Fmt>, Fmt::kCodeBytes, scale_blocks(Fmt::kScales),
-          scale_bytes(Fmt::kScales), table};
+  return {pack_quantized<Block, Fmt>, Fmt::kUnitBlocks, Fmt::kUnitBytes, table};
 }
 
 Packing packing_of(Type type) {
   switch (type) {
     case Type::kF32:
-      return {pack_floats<uint32_t>, 4 * kGroupRows * kBlockColumns, 1, 0, nullptr};
+      return {pack_floats<uint32_t>, 1, 4 * kGroupRows * kBlockColumns, nullptr};
     case Type::kF16:
     case Type::kBF16:
-      return {pack_floats<uint16_t>, 2 * kGroupRows * kBlockColumns, 1, 0, nullptr};
+      return {pack_floats<uint16_t>, 1, 2 * kGroupRows * kBlockColumns, nullptr};
     case Type::kQ4_0:
       return quantized<quant::BlockQ4_0, FormatQ4_0>();
     case Type::kQ4_1:
@@ -338,10 +336,8 @@ PackedMatrix plan_packing(Type type, int64_t columns, int64_t rows) {
   m.columns = static_cast<int>(columns);
   m.rows = static_cast<int>(rows);
   m.table = packing.table;
-  const auto blocks = static_cast<size_t>(m.num_blocks());
-  m.code_bytes = blocks * packing.block_code_bytes;
-  const size_t records = blocks / static_cast<size_t>(packing.blocks_per_record);
-  m.group_bytes = (m.code_bytes + records * packing.record_bytes + 63) / 64 * 64;
+  const auto units = static_cast<size_t>(m.num_blocks() / packing.unit_blocks);
+  m.group_bytes = (units * packing.unit_bytes + 63) / 64 * 64;
   return m;
 }
 

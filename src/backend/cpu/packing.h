@@ -16,7 +16,6 @@ struct PackedMatrix {
   int rows = 0;
   const int8_t* table = nullptr;  // Codes::kTable
   size_t group_bytes = 0;
-  size_t code_bytes = 0;      // of a group: where its scales start
   std::byte* data = nullptr;  // 64-byte aligned, num_groups() * group_bytes
 
   int num_groups() const { return (rows + kGroupRows - 1) / kGroupRows; }

@@ -32,20 +32,19 @@ struct PanelDecoder {
 
   static void run(const PanelSource& source, uint16_t* out) {
     using Reader = ScaleReader<V, Fmt>;
-    constexpr int kParts = scale_blocks(Fmt::kScales);
-    const uint8_t* codes = source.codes + static_cast<size_t>(source.first_block) * Fmt::kCodeBytes;
-    const uint8_t* scales = source.scales + static_cast<size_t>(source.first_block / kParts) *
-                                                scale_bytes(Fmt::kScales);
-    for (int b = 0; b < source.num_blocks; b += kParts) {
+    const uint8_t* scales =
+        source.group + static_cast<size_t>(source.first_block / Fmt::kUnitBlocks) * Fmt::kUnitBytes;
+    for (int b = 0; b < source.num_blocks; b += Fmt::kUnitBlocks) {
       const auto shared = Reader::read_shared(scales, 0);
-      for (int part = 0; part < kParts; ++part) {
+      const uint8_t* codes = scales + scale_bytes(Fmt::kScales);
+      for (int part = 0; part < Fmt::kUnitBlocks; ++part) {
         typename V::B w[8];
         unpack_codes<V, Fmt>(codes, source.table, w);
         block(w, Reader::read(shared, scales, part, 0), out);
         codes += Fmt::kCodeBytes;
         out += kPanelTileBytes / sizeof(uint16_t);
       }
-      scales += scale_bytes(Fmt::kScales);
+      scales += Fmt::kUnitBytes;
     }
   }
 };
@@ -55,8 +54,8 @@ struct FloatPanelDecoder {
   static void run(const PanelSource& source, uint16_t* out) {
     const int first = source.first_block * kBlockColumns;
     for (int c = first; c < first + source.num_blocks * kBlockColumns; c += 2) {
-      V::store_bf16_pairs(out, FloatTile<V, kKind, 1>::load(source.codes, c, 0),
-                          FloatTile<V, kKind, 1>::load(source.codes, c + 1, 0));
+      V::store_bf16_pairs(out, FloatTile<V, kKind, 1>::load(source.group, c, 0),
+                          FloatTile<V, kKind, 1>::load(source.group, c + 1, 0));
       out += 2 * kGroupRows;
     }
   }
