@@ -33,19 +33,52 @@ bool is_better(const Candidate& a, const Candidate& b) {
   return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;
 }
 
-// Calls visit(candidate) for each logit for which is_wanted(logit); strides whose highest is not
-// wanted are passed over.
-template <typename IsWanted, typename Visit>
-void visit_if(const LogitsSummary& summary, IsWanted is_wanted, Visit visit) {
+// Appends the first index of each stretch of logits whose highest is wanted; the size of a stretch
+// is returned. Asks for the logits, which may lie far away: another core has written them.
+template <typename IsWanted>
+size_t find_stretches(const LogitsSummary& summary, IsWanted is_wanted,
+                      std::vector<size_t>& stretches) {
+  const bool is_fine = !summary.fine_maxima.empty();
+  const size_t size = is_fine ? backend::kMaximaStride : kStride;
   for (size_t stride = 0; stride < summary.maxima.size(); ++stride) {
     if (!is_wanted(summary.maxima[stride])) continue;
-    const size_t begin = stride * kStride;
-    const size_t end = std::min(begin + kStride, summary.logits.size());
+    const size_t end = std::min((stride + 1) * kStride, summary.logits.size());
+    for (size_t begin = stride * kStride; begin < end; begin += size) {
+      if (is_fine && !is_wanted(summary.fine_maxima[begin / size])) continue;
+      __builtin_prefetch(&summary.logits[begin]);
+      stretches.push_back(begin);
+    }
+  }
+  return size;
+}
+
+// Calls visit(candidate) for each logit for which is_wanted(logit).
+template <typename IsWanted, typename Visit>
+void visit_if(const LogitsSummary& summary, IsWanted is_wanted, Visit visit) {
+  thread_local std::vector<size_t> stretches;
+  stretches.clear();
+  const size_t size = find_stretches(summary, is_wanted, stretches);
+  for (const size_t begin : stretches) {
+    const size_t end = std::min(begin + size, summary.logits.size());
     for (size_t i = begin; i < end; ++i) {
       const float logit = std::min(summary.logits[i], kLargest);
       if (is_wanted(logit)) visit(Candidate{logit, static_cast<text::TokenId>(i)});
     }
   }
+}
+
+// A value that at least `count` of `maxima` (no fewer than that) reach, and not many logits: the
+// count-th highest among the highest of 2 to 4 times `count` groups of them.
+float reached_by(std::span<const float> maxima, size_t count) {
+  thread_local std::vector<float> groups;
+  const size_t group_size = std::max<size_t>(maxima.size() / (2 * count), 1);
+  groups.clear();
+  for (size_t i = 0; i < maxima.size(); i += group_size) {
+    groups.push_back(backend::highest_of(&maxima[i], std::min(group_size, maxima.size() - i)));
+  }
+  const auto wanted = groups.begin() + static_cast<ptrdiff_t>(count) - 1;
+  std::nth_element(groups.begin(), wanted, groups.end(), std::greater<>());
+  return *wanted;
 }
 
 // exp(x) within 2e-7 for x <= 0 (above counts as 0), about 1e-38 below -87 and for NaN:
@@ -86,7 +119,7 @@ void keep_best_until(std::vector<Item>& items, Better is_better_than, Enough is_
 }  // namespace
 
 LogitsSummary::LogitsSummary(std::span<const float> row, std::span<const float> known)
-    : logits(row) {
+    : logits(row), fine_maxima(known) {
   static_assert(kStride % backend::kMaximaStride == 0);
   const std::span<const float> values = known.empty() ? row : known;
   const size_t stride = known.empty() ? kStride : kStride / backend::kMaximaStride;
@@ -135,14 +168,10 @@ void collect_above(const LogitsSummary& summary, float threshold,
 void collect_top_k(const LogitsSummary& summary, int count, std::vector<Candidate>& candidates) {
   const size_t keep = std::min(static_cast<size_t>(count), summary.logits.size());
   candidates.clear();
-  // The k-th highest of the strides' maxima: at least k logits are as high, so none below is kept.
+  // At least k logits reach the threshold, so none below it is kept.
   float threshold = kNoLogit;
   if (keep <= summary.maxima.size()) {
-    thread_local std::vector<float> maxima;
-    maxima.assign(summary.maxima.begin(), summary.maxima.end());
-    const auto kth = maxima.begin() + static_cast<ptrdiff_t>(keep) - 1;
-    std::nth_element(maxima.begin(), kth, maxima.end(), std::greater<>());
-    threshold = std::min(*kth, kLargest);
+    threshold = std::min(reached_by(summary.maxima, keep), kLargest);
   }
   visit_if(
       summary, [&](float logit) { return logit >= threshold && logit > kNoLogit; },

@@ -28,8 +28,9 @@ struct LogitRow {
 struct LogitsSummary {
   explicit LogitsSummary(std::span<const float> logits, std::span<const float> maxima = {});
 
-  std::span<const float> logits;  // [vocab_size]
-  std::span<const float> maxima;  // of each kStride logits; minus infinity where all are NaN
+  std::span<const float> logits;       // [vocab_size]
+  std::span<const float> maxima;       // of each kStride logits; minus infinity where all are NaN
+  std::span<const float> fine_maxima;  // of each backend::kMaximaStride; empty: not known
   static constexpr size_t kStride = 64;
 };
 
