@@ -53,8 +53,12 @@ std::vector<float> rounded_row(const Activations& in, int token) {
     const float* numbers =
         reinterpret_cast<const float*>(record + width * kBlockColumns * (is_wide ? 2 : 1)) + lane;
     for (int i = 0; i < kBlockColumns; ++i) {
-      const int code = low[i] + (is_wide ? 256 * high[i] : 0);
-      row.push_back(numbers[0] * static_cast<float>(code) + numbers[width]);
+      if (is_wide) {
+        const int code = 256 * static_cast<int8_t>(high[i]) + static_cast<int8_t>(low[i]);
+        row.push_back(128.0f * numbers[0] * static_cast<float>(code));
+      } else {
+        row.push_back(numbers[0] * static_cast<float>(low[i]) + numbers[width]);
+      }
     }
   }
   return row;

@@ -11,12 +11,16 @@
 namespace sluice::backend::cpu {
 
 // Activations of a matrix product lie in tiles of up to 16 tokens, a tile block by block of 32
-// columns. With T tokens a tile, a block's record is
-//   u8  low[T][32]
-//   u8  high[T][32]      only with 16-bit codes
-//   f32 scale[T], minimum[T], sum[T]
-// where x is about scale * code + minimum and `sum` is that summed over the 32 columns. For
-// matrices of floats it is  f32 x[T][32] instead, for a matrix unit bf16 x[16][32].
+// columns. With T tokens a tile, a block's record is, by ActivationForm:
+//   kCodes8   u8  code[T][32]
+//             f32 scale[T], minimum[T], sum[T]
+//             x is about scale * code + minimum; `sum` is that summed over the 32 columns
+//   kCodes16  i8  low[T][32], high[T][32]
+//             f32 scale[T], first[T], sum[T]
+//             x is about 128 * scale * (256 * high + low); `first` and `sum` are minus that summed
+//             over the first 16 and all columns
+//   kFloats   f32 x[T][32]
+//   kBf16     bf16 x[16][32]
 inline constexpr int kTileTokens = 16;
 enum class ActivationForm { kCodes8, kCodes16, kFloats, kBf16 };
 

@@ -86,18 +86,24 @@ struct Avx2 {
     __builtin_memcpy(p, &first, 4);
     __builtin_memcpy(p + 4, &second, 4);
   }
-  static void store_planes(uint8_t* low, uint8_t* high, I a) {
+  static void store_digits(uint8_t* low, uint8_t* high, I a) {
     store_u8(low, a);
-    store_u8(high, _mm256_srli_epi32(a, 8));
+    store_u8(high, _mm256_srli_epi32(_mm256_add_epi32(a, _mm256_set1_epi32(128)), 8));
   }
 
-  // vpmaddubsw sums two products in 16 bits: exact for |w| <= 64 (255 * 64 * 2 < 2^15). Wider codes
-  // go as even and odd bytes through vpmaddwd.
+  // vpmaddubsw sums two products in 16 bits: exact for |w| <= 64 (255 * 64 * 2 < 2^15), and for
+  // unsigned w <= 127 (127 * 128 * 2). Wider codes go as even and odd bytes through vpmaddwd.
   template <bool kSmall>
   static I dot(I acc, const uint8_t* x, B w) {
     int32_t four;
     __builtin_memcpy(&four, x, 4);
     return dot_vector<kSmall>(acc, _mm256_set1_epi32(four), w);
+  }
+  template <bool kSmall>
+  static I dot_signed(I acc, const uint8_t* x, B w) {
+    int32_t four;
+    __builtin_memcpy(&four, x, 4);
+    return dot_vector<kSmall>(acc, w, _mm256_set1_epi32(four));
   }
   template <bool kSmall>
   static I add_codes(I acc, B w) {
@@ -107,15 +113,18 @@ struct Avx2 {
   static B load_codes(const uint8_t* p) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
   }
+  static B flip_signs(B w) {
+    return _mm256_xor_si256(w, _mm256_set1_epi8(static_cast<char>(0x80)));
+  }
   template <int kLowBits>
   static constexpr float unpack_scale() {
     return 1.0f;
   }
-  template <int kLowBits>
+  template <int kLowBits, bool kUnsigned>
   static void unpack(const uint8_t* p, B (&w)[8]) {
     alignas(16) int8_t table[16];
     for (int n = 0; n < 16; ++n)
-      table[n] = static_cast<int8_t>((n < 8 ? n : n - 16) * (1 << kLowBits));
+      table[n] = static_cast<int8_t>((kUnsigned ? n ^ 8 : n < 8 ? n : n - 16) * (1 << kLowBits));
     unpack_table(p, table, w);
     if constexpr (kLowBits == 1) {
       const __m256i v = load_codes(p + 256);
@@ -155,17 +164,17 @@ struct Avx2 {
     return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
   }
   template <bool kSmall>
-  static I dot_vector(I acc, __m256i x, B w) {
+  static I dot_vector(I acc, __m256i u, __m256i s) {  // unsigned, signed
     if constexpr (kSmall) {
-      const __m256i pairs = _mm256_maddubs_epi16(x, w);
+      const __m256i pairs = _mm256_maddubs_epi16(u, s);
       return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
     } else {
-      const __m256i x_even = _mm256_and_si256(x, _mm256_set1_epi16(0xff));
-      const __m256i x_odd = _mm256_srli_epi16(x, 8);
-      const __m256i w_even = _mm256_srai_epi16(_mm256_slli_epi16(w, 8), 8);
-      const __m256i w_odd = _mm256_srai_epi16(w, 8);
-      acc = _mm256_add_epi32(acc, _mm256_madd_epi16(x_even, w_even));
-      return _mm256_add_epi32(acc, _mm256_madd_epi16(x_odd, w_odd));
+      const __m256i u_even = _mm256_and_si256(u, _mm256_set1_epi16(0xff));
+      const __m256i u_odd = _mm256_srli_epi16(u, 8);
+      const __m256i s_even = _mm256_srai_epi16(_mm256_slli_epi16(s, 8), 8);
+      const __m256i s_odd = _mm256_srai_epi16(s, 8);
+      acc = _mm256_add_epi32(acc, _mm256_madd_epi16(u_even, s_even));
+      return _mm256_add_epi32(acc, _mm256_madd_epi16(u_odd, s_odd));
     }
   }
 };

@@ -76,10 +76,10 @@ struct Avx512 {
   static void store_u8(uint8_t* p, I a) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(a));
   }
-  // The high and the low byte of 16-bit values into two planes.
-  static void store_planes(uint8_t* low, uint8_t* high, I a) {
+  // 16-bit values as two signed digits, 256 * high + low.
+  static void store_digits(uint8_t* low, uint8_t* high, I a) {
     store_u8(low, a);
-    store_u8(high, _mm512_srli_epi32(a, 8));
+    store_u8(high, _mm512_srli_epi32(_mm512_add_epi32(a, _mm512_set1_epi32(128)), 8));
   }
 
   // acc[r] += x[0] w[4r] + ... + x[3] w[4r + 3] with unsigned x. kSmall promises |w| <= 64.
@@ -88,6 +88,13 @@ struct Avx512 {
     int32_t four;
     __builtin_memcpy(&four, x, 4);
     return _mm512_dpbusd_epi32(acc, _mm512_set1_epi32(four), w);
+  }
+  // The same with signed x and unsigned w; kSmall promises w <= 127.
+  template <bool kSmall>
+  static I dot_signed(I acc, const uint8_t* x, B w) {
+    int32_t four;
+    __builtin_memcpy(&four, x, 4);
+    return _mm512_dpbusd_epi32(acc, w, _mm512_set1_epi32(four));
   }
   // acc[r] += the four codes of row r.
   template <bool kSmall>
@@ -108,6 +115,8 @@ struct Avx512 {
   }
 
   static B load_codes(const uint8_t* p) { return _mm512_loadu_si512(p); }
+  // Adds or takes 128.
+  static B flip_signs(B w) { return _mm512_xor_si512(w, sign_bits()); }
   // Two's complement nibbles land in the high half of their byte, with kLowBits more bits from a
   // plane of their own below: no shift for half of them, and no sign extension. So codes come out
   // times 2^(4 - kLowBits), which unpack_scale takes back.
@@ -115,13 +124,18 @@ struct Avx512 {
   static constexpr float unpack_scale() {
     return 1.0f / static_cast<float>(1 << (4 - kLowBits));
   }
-  template <int kLowBits>
+  // kUnsigned: flipping the sign adds the format's bias, times the same power of two.
+  template <int kLowBits, bool kUnsigned>
   static void unpack(const uint8_t* p, B (&w)[8]) {
-    const __m512i high_half = _mm512_set1_epi8(static_cast<char>(0xf0));
+    const auto high_half = [](__m512i v) {
+      const __m512i mask = _mm512_set1_epi8(static_cast<char>(0xf0));
+      if constexpr (!kUnsigned) return _mm512_and_si512(v, mask);
+      return _mm512_ternarylogic_epi32(v, mask, sign_bits(), 0x6a);  // (v & mask) ^ sign bits
+    };
     for (int j = 0; j < 4; ++j) {
       const __m512i v = _mm512_loadu_si512(p + 64 * j);
-      w[j] = _mm512_and_si512(_mm512_slli_epi16(v, 4), high_half);
-      w[j + 4] = _mm512_and_si512(v, high_half);
+      w[j] = high_half(_mm512_slli_epi16(v, 4));
+      w[j + 4] = high_half(v);
     }
     if constexpr (kLowBits == 1) {
       const __m512i v = _mm512_loadu_si512(p + 256);
@@ -163,6 +177,7 @@ struct Avx512 {
   }
 
  private:
+  static __m512i sign_bits() { return _mm512_set1_epi8(static_cast<char>(0x80)); }
   static __m128i load_16_bytes(const uint8_t* p) {
     return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
   }

@@ -87,15 +87,24 @@ struct Generic {
   static void store_u8(uint8_t* p, I a) {
     for (int i = 0; i < kLanes; ++i) p[i] = static_cast<uint8_t>(a[i]);
   }
-  static void store_planes(uint8_t* low, uint8_t* high, I a) {
+  static void store_digits(uint8_t* low, uint8_t* high, I a) {
     store_u8(low, a);
-    store_u8(high, a >> 8);
+    store_u8(high, (a + 128) >> 8);
   }
 
   template <bool kSmall>
   static I dot(I acc, const uint8_t* x, B w) {
     for (int i = 0; i < kLanes; ++i) {
       acc[i] += x[0] * w[4 * i] + x[1] * w[4 * i + 1] + x[2] * w[4 * i + 2] + x[3] * w[4 * i + 3];
+    }
+    return acc;
+  }
+  template <bool kSmall>
+  static I dot_signed(I acc, const uint8_t* x, B w) {
+    for (int i = 0; i < kLanes; ++i) {
+      for (int k = 0; k < 4; ++k) {
+        acc[i] += static_cast<int8_t>(x[k]) * static_cast<uint8_t>(w[4 * i + k]);
+      }
     }
     return acc;
   }
@@ -124,15 +133,16 @@ struct Generic {
     __builtin_memcpy(&w, p, sizeof(w));
     return w;
   }
+  static B flip_signs(B w) { return w ^ static_cast<int8_t>(-128); }
   template <int kLowBits>
   static constexpr float unpack_scale() {
     return 1.0f;
   }
-  template <int kLowBits>
+  template <int kLowBits, bool kUnsigned>
   static void unpack(const uint8_t* p, B (&w)[8]) {
     int8_t table[16];
     for (int n = 0; n < 16; ++n)
-      table[n] = static_cast<int8_t>((n < 8 ? n : n - 16) * (1 << kLowBits));
+      table[n] = static_cast<int8_t>((kUnsigned ? n ^ 8 : n < 8 ? n : n - 16) * (1 << kLowBits));
     unpack_table(p, table, w);
     if constexpr (kLowBits == 1) {
       for (int j = 0; j < 8; ++j) w[j] |= (load_codes(p + 256) >> j) & 1;

@@ -2,41 +2,67 @@
 
 #include "backend/cpu/kernels.h"
 
-// One group of 16 rows times one tile of tokens, for every packed format. With x = s * u + m, where
-// u are unsigned codes, and w = d * q (+ mw), where q are signed codes, a block's part of a dot
-// product is
+// One group of 16 rows times one tile of tokens, for every packed format. With 8 bits, x = s * u +
+// m, where u are unsigned codes, and w = d * q (+ mw), where q are signed codes: a block's part of
+// a dot product is
 //   d * (s * sum(u q) + m * sum(q)) + mw * sum(x)
-// so that the inner loop is integer, and equals the product with the rounded x exactly (up to the
-// rounding of f32): rounding x is the only loss.
+// With 16 bits ("wide") no minimum is needed: x = s * c, where c are signed, and the weights' codes
+// are made unsigned by a bias b. That saves sum(q):
+//   d * (s * sum((q + b) c) - b * sum(x)) + mw * sum(x)
+// Either way the inner loop is integer, and equals the product with the rounded x exactly (up to
+// the rounding of f32): rounding x is the only loss.
 namespace sluice::backend::cpu {
 
-// A block's scales for V::kLanes rows.
+// A block's scales for V::kLanes rows. Wide: d times the bias, and minus the minimum that belongs
+// to the unsigned codes.
 template <class V>
 struct BlockScales {
   typename V::F d[2];    // of columns 0..15 and 16..31; only [0] if they are one
   typename V::F min[2];  // likewise
 };
 
+// What makes a format's codes unsigned.
+template <class Fmt>
+constexpr int code_bias() {
+  switch (Fmt::kCodes) {
+    case Codes::k4:
+      return 8;
+    case Codes::k4Plus1:
+      return 16;
+    case Codes::k4Plus2:
+      return 32;
+    default:
+      return 128;
+  }
+}
+
+// What unpacking multiplied the codes by, as a factor that takes it back.
 template <class V, class Fmt>
+constexpr float unpack_scale() {
+  if constexpr (Fmt::kCodes == Codes::k4) return V::template unpack_scale<0>();
+  if constexpr (Fmt::kCodes == Codes::k4Plus1) return V::template unpack_scale<1>();
+  if constexpr (Fmt::kCodes == Codes::k4Plus2) return V::template unpack_scale<2>();
+  return 1.0f;
+}
+
+template <class V, class Fmt, bool kWide = false>
 struct ScaleReader {
   using F = typename V::F;
 
-  // What unpacking multiplied the codes by is taken back here.
-  static constexpr float unpack_scale() {
-    if constexpr (Fmt::kCodes == Codes::k4) return V::template unpack_scale<0>();
-    if constexpr (Fmt::kCodes == Codes::k4Plus1) return V::template unpack_scale<1>();
-    if constexpr (Fmt::kCodes == Codes::k4Plus2) return V::template unpack_scale<2>();
-    return 1.0f;
-  }
   static F corrected(F d) {
-    constexpr float factor = unpack_scale();
+    constexpr float factor = kWide ? static_cast<float>(code_bias<Fmt>()) : unpack_scale<V, Fmt>();
     if constexpr (factor == 1.0f) return d;
     return V::mul(d, V::set1(factor));
   }
-  // The minimum that belongs to signed codes.
+  // The minimum that belongs to the codes as they are unpacked; wide: minus that.
   static F shifted(F min, F d) {
-    if constexpr (Fmt::kOffset == 0) return min;
-    return V::fma(d, V::set1(static_cast<float>(Fmt::kOffset)), min);
+    constexpr int offset = Fmt::kOffset - (kWide ? code_bias<Fmt>() : 0);
+    if constexpr (kWide) {
+      if constexpr (offset == 0) return V::sub(V::zero(), min);
+      return V::sub(V::mul(d, V::set1(static_cast<float>(-offset))), min);
+    }
+    if constexpr (offset == 0) return min;
+    return V::fma(d, V::set1(static_cast<float>(offset)), min);
   }
   static F f16(const uint8_t* p, int row) {
     return V::load_f16(reinterpret_cast<const uint16_t*>(p) + row);
@@ -68,7 +94,7 @@ struct ScaleReader {
       s.d[0] = corrected(d);
       s.min[0] = shifted(f16(record + 32, row), d);
     } else if constexpr (kind == Scales::kE8M0) {
-      s.d[0] = V::mul(V::load_e8m0(record + row), V::set1(0.5f));
+      s.d[0] = corrected(V::mul(V::load_e8m0(record + row), V::set1(0.5f)));
     } else if constexpr (kind == Scales::kSuper) {
       s.d[0] = V::mul(shared.d, V::load_i8(record + 32 + 16 * part + row));
     } else if constexpr (kind == Scales::kSuperMin) {
@@ -86,28 +112,36 @@ struct ScaleReader {
       for (int half = 0; half < 2; ++half) {
         s.d[half] = V::mul(shared.d, V::load_u8(own + 16 * half));
         s.min[half] = V::mul(shared.min, V::load_u8(own + 32 + 16 * half));
+        if constexpr (kWide) s.min[half] = V::sub(s.d[half], s.min[half]);
       }
     }
     return s;
   }
 };
 
-template <class V, class Fmt>
+// kUnsigned: with the bias.
+template <class V, class Fmt, bool kUnsigned = false>
 inline void unpack_codes(const uint8_t* codes, const int8_t* table, typename V::B (&w)[8]) {
   if constexpr (Fmt::kCodes == Codes::k4) {
-    V::template unpack<0>(codes, w);
+    V::template unpack<0, kUnsigned>(codes, w);
   } else if constexpr (Fmt::kCodes == Codes::k4Plus1) {
-    V::template unpack<1>(codes, w);
+    V::template unpack<1, kUnsigned>(codes, w);
   } else if constexpr (Fmt::kCodes == Codes::k4Plus2) {
-    V::template unpack<2>(codes, w);
-  } else if constexpr (Fmt::kCodes == Codes::kTable) {
-    V::unpack_table(codes, table, w);
+    V::template unpack<2, kUnsigned>(codes, w);
   } else {
-    for (int j = 0; j < 8; ++j) w[j] = V::load_codes(codes + 64 * j);
+    if constexpr (Fmt::kCodes == Codes::kTable) {
+      V::unpack_table(codes, table, w);
+    } else {
+      for (int j = 0; j < 8; ++j) w[j] = V::load_codes(codes + 64 * j);
+    }
+    if constexpr (kUnsigned) {
+      for (int j = 0; j < 8; ++j) w[j] = V::flip_signs(w[j]);
+    }
   }
 }
 
-// sum(u q) over vectors [first, first + count) of a block; 16-bit codes as 256 * high + low.
+// Products of codes over vectors [first, first + count) of a block; 16-bit codes as 256 * high +
+// low.
 template <class V, bool kSmall, bool kWide, int kCount>
 inline typename V::F dot_codes(const uint8_t* low, const uint8_t* high, const typename V::B* w) {
   typename V::I acc = V::int_zero();
@@ -116,8 +150,8 @@ inline typename V::F dot_codes(const uint8_t* low, const uint8_t* high, const ty
     // others to run beside it.
     typename V::I high_acc = V::int_zero();
     for (int j = 0; j < kCount; ++j) {
-      high_acc = V::template dot<kSmall>(high_acc, high + 4 * j, w[j]);
-      acc = V::template dot<kSmall>(acc, low + 4 * j, w[j]);
+      high_acc = V::template dot_signed<kSmall>(high_acc, high + 4 * j, w[j]);
+      acc = V::template dot_signed<kSmall>(acc, low + 4 * j, w[j]);
     }
     return V::to_float(V::int_add(V::shift_left_8(high_acc), acc));
   }
@@ -131,7 +165,7 @@ template <class V, class Fmt, int kTokens, bool kWide, bool kPrefetches = true>
 struct QuantizedTile {
   using F = typename V::F;
   using B = typename V::B;
-  using Reader = ScaleReader<V, Fmt>;
+  using Reader = ScaleReader<V, Fmt, kWide>;
   // |code| <= 64 as the lanes that care unpack them (AVX2, where nothing is scaled up).
   static constexpr bool kSmall = Fmt::kCodes != Codes::k8 && Fmt::kCodes != Codes::kTable;
   static constexpr size_t kRecord =
@@ -147,9 +181,9 @@ struct QuantizedTile {
   }
 
   // Sum of x over columns 0..15 of a block (only formats with minimums of half blocks need it).
-  static float first_half_sum(const uint8_t* low, const uint8_t* high, float scale, float min) {
+  static float first_half_sum(const uint8_t* codes, float scale, float min) {
     int total = 0;
-    for (int i = 0; i < 16; ++i) total += low[i] + (kWide ? 256 * high[i] : 0);
+    for (int i = 0; i < 16; ++i) total += codes[i];
     return scale * static_cast<float>(total) + 16.0f * min;
   }
 
@@ -168,42 +202,93 @@ struct QuantizedTile {
                                                               F (&acc)[kTokens]) {
     B w[8];
     prefetch_ahead<Fmt::kCodeBytes>(codes);
-    unpack_codes<V, Fmt>(codes, table, w);
-    F d_sum;  // d * sum(q)
-    if constexpr (Fmt::kIsHalved) {
-      d_sum = V::fma(code_sum<4>(w), s.d[0], V::mul(code_sum<4>(w + 4), s.d[1]));
+    unpack_codes<V, Fmt, kWide>(codes, table, w);
+    if constexpr (kWide) {
+      const WideScales scales(s);
+      for_tokens([&](int t) { add_wide_token(record, t, w, scales, acc[t]); });
     } else {
-      d_sum = V::mul(code_sum<8>(w), s.d[0]);
-    }
-    if constexpr (V::kUnrolls) {
-#pragma GCC unroll 16
-      for (int t = 0; t < kTokens; ++t) add_token(record, t, w, s, d_sum, acc[t]);
-    } else {
-      for (int t = 0; t < kTokens; ++t) add_token(record, t, w, s, d_sum, acc[t]);
+      F d_sum;  // d * sum(q)
+      if constexpr (Fmt::kIsHalved) {
+        d_sum = V::fma(code_sum<4>(w), s.d[0], V::mul(code_sum<4>(w + 4), s.d[1]));
+      } else {
+        d_sum = V::mul(code_sum<8>(w), s.d[0]);
+      }
+      for_tokens([&](int t) { add_token(record, t, w, s, d_sum, acc[t]); });
     }
   }
+
+  template <class Function>
+  static inline __attribute__((always_inline)) void for_tokens(Function f) {
+    if constexpr (V::kUnrolls) {
+#pragma GCC unroll 16
+      for (int t = 0; t < kTokens; ++t) f(t);
+    } else {
+      for (int t = 0; t < kTokens; ++t) f(t);
+    }
+  }
+
+  // Numbers of a tile's token: scale / 128, minus the sum of its first half, minus the sum.
+  struct WideScales {
+    F d[2];    // for the sums of codes
+    F min[2];  // minus the minimums; where they are two, [0] is their difference
+    explicit WideScales(const BlockScales<V>& s) {
+      // One for the lanes that unpack codes into the top of their byte.
+      constexpr float factor = 128.0f * unpack_scale<V, Fmt>() / code_bias<Fmt>();
+      const auto scaled = [](F x) {
+        if constexpr (factor == 1.0f) return x;
+        return V::mul(x, V::set1(factor));
+      };
+      for (int half = 0; half < (Fmt::kIsHalved ? 2 : 1); ++half) {
+        d[half] = scaled(s.d[half]);
+        min[half] = Fmt::kHasMin ? s.min[half] : s.d[half];
+      }
+      if constexpr (Fmt::kIsHalved) min[0] = V::sub(min[0], min[1]);
+    }
+  };
+
+  static inline __attribute__((always_inline)) void add_wide_token(const uint8_t* record, int t,
+                                                                   const B (&w)[8],
+                                                                   const WideScales& s, F& acc) {
+    const float* numbers = reinterpret_cast<const float*>(record + kTokens * kBlockColumns * 2) + t;
+    const F scale = V::set1(numbers[0]), minus_sum = V::set1(numbers[2 * kTokens]);
+    const uint8_t* low = record + t * kBlockColumns;
+    const uint8_t* high = low + kTokens * kBlockColumns;
+    if constexpr (Fmt::kIsHalved) {
+      F y = V::mul(dot_codes<V, kSmall, true, 4>(low, high, w), s.d[0]);
+      y = V::fma(dot_codes<V, kSmall, true, 4>(low + 16, high + 16, w + 4), s.d[1], y);
+      acc = V::fma(y, scale, acc);
+      acc = V::fma(s.min[0], V::set1(numbers[kTokens]), acc);
+      acc = V::fma(s.min[1], minus_sum, acc);
+    } else if constexpr (Fmt::kHasMin || !kFoldsBias) {
+      acc = V::fma(V::mul(dot_codes<V, kSmall, true, 8>(low, high, w), scale), s.d[0], acc);
+      acc = V::fma(s.min[0], minus_sum, acc);
+    } else {
+      const F y = V::fma(dot_codes<V, kSmall, true, 8>(low, high, w), scale, minus_sum);
+      acc = V::fma(y, s.d[0], acc);
+    }
+  }
+  // d and the bias times d are the same number.
+  static constexpr bool kFoldsBias = 128.0f * unpack_scale<V, Fmt>() == code_bias<Fmt>();
 
   static inline __attribute__((always_inline)) void add_token(const uint8_t* record, int t,
                                                               const B (&w)[8],
                                                               const BlockScales<V>& s, F d_sum,
                                                               F& acc) {
-    const float* numbers =
-        reinterpret_cast<const float*>(record + kTokens * kBlockColumns * (kWide ? 2 : 1)) + t;
-    const uint8_t* low = record + t * kBlockColumns;
-    const uint8_t* high = low + kTokens * kBlockColumns;
+    const float* numbers = reinterpret_cast<const float*>(record + kTokens * kBlockColumns) + t;
+    const uint8_t* codes = record + t * kBlockColumns;
     F y;
     if constexpr (Fmt::kIsHalved) {
-      y = V::mul(dot_codes<V, kSmall, kWide, 4>(low, high, w), s.d[0]);
-      y = V::fma(dot_codes<V, kSmall, kWide, 4>(low + 16, high + 16, w + 4), s.d[1], y);
+      y = V::mul(dot_codes<V, kSmall, false, 4>(codes, nullptr, w), s.d[0]);
+      y = V::fma(dot_codes<V, kSmall, false, 4>(codes + 16, nullptr, w + 4), s.d[1], y);
     } else {
-      y = V::mul(dot_codes<V, kSmall, kWide, 8>(low, high, w), s.d[0]);
+      y = V::mul(dot_codes<V, kSmall, false, 8>(codes, nullptr, w), s.d[0]);
     }
     acc = V::fma(y, V::set1(numbers[0]), acc);
     acc = V::fma(d_sum, V::set1(numbers[kTokens]), acc);
     if constexpr (Fmt::kHasMin && !Fmt::kIsHalved) {
       acc = V::fma(s.min[0], V::set1(numbers[2 * kTokens]), acc);
     } else if constexpr (Fmt::kHasMin) {
-      const float first = first_half_sum(low, high, numbers[0], numbers[kTokens]);
+      const float first = first_half_sum(codes, numbers[0], numbers[kTokens]);
       acc = V::fma(s.min[0], V::set1(first), acc);
       acc = V::fma(s.min[1], V::set1(numbers[2 * kTokens] - first), acc);
     }
@@ -370,39 +455,67 @@ struct Quantizer {
   using I = typename V::I;
   static constexpr int kVectors = kBlockColumns / V::kLanes;
 
-  static void block(const float* x, uint8_t* record, int lane, int tile_tokens, bool is_wide) {
+  struct Block {
     F v[kVectors];
-    for (int i = 0; i < kVectors; ++i) v[i] = V::load(x + i * V::kLanes);
-    F low = v[0], high = v[0];
-    for (int i = 1; i < kVectors; ++i) {
-      low = V::min(low, v[i]);
-      high = V::max(high, v[i]);
+    float smallest, largest;
+    explicit Block(const float* x) {
+      for (int i = 0; i < kVectors; ++i) v[i] = V::load(x + i * V::kLanes);
+      F low = v[0], high = v[0];
+      for (int i = 1; i < kVectors; ++i) {
+        low = V::min(low, v[i]);
+        high = V::max(high, v[i]);
+      }
+      smallest = V::smallest(low);
+      largest = V::largest(high);
     }
-    const float levels = is_wide ? 65535.0f : 255.0f;
-    const float minimum = V::smallest(low);
-    const float scale = (V::largest(high) - minimum) / levels;
+  };
+
+  // min and max return their second operand for a NaN: it must not reach the conversion.
+  static I to_code(F x, float lowest, float highest) {
+    return V::to_int(V::min(V::max(x, V::set1(lowest)), V::set1(highest)));
+  }
+
+  static void narrow(const float* x, uint8_t* record, int lane, int tile_tokens) {
+    const Block block(x);
+    constexpr float kLevels = 255.0f;
+    const float minimum = block.smallest;
+    const float scale = (block.largest - minimum) / kLevels;
     const float inverse = scale > 0 ? 1.0f / scale : 0.0f;
     uint8_t* codes = record + lane * kBlockColumns;
-    uint8_t* high_codes = codes + tile_tokens * kBlockColumns;
     I total = V::int_zero();
     for (int i = 0; i < kVectors; ++i) {
-      // min and max return their second operand for a NaN: it must not reach the conversion.
-      F u = V::mul(V::sub(v[i], V::set1(minimum)), V::set1(inverse));
-      u = V::min(V::max(u, V::zero()), V::set1(levels));
-      const I code = V::to_int(u);
+      const F u = V::mul(V::sub(block.v[i], V::set1(minimum)), V::set1(inverse));
+      const I code = to_code(u, 0.0f, kLevels);
       total = V::int_add(total, code);
-      if (is_wide) {
-        V::store_planes(codes + i * V::kLanes, high_codes + i * V::kLanes, code);
-      } else {
-        V::store_u8(codes + i * V::kLanes, code);
-      }
+      V::store_u8(codes + i * V::kLanes, code);
     }
-    float* numbers =
-        reinterpret_cast<float*>(record + tile_tokens * kBlockColumns * (is_wide ? 2 : 1)) + lane;
+    float* numbers = reinterpret_cast<float*>(record + tile_tokens * kBlockColumns) + lane;
     numbers[0] = scale;
     numbers[tile_tokens] = minimum;
     numbers[2 * tile_tokens] =
         scale * static_cast<float>(V::int_sum(total)) + kBlockColumns * minimum;
+  }
+
+  static void wide(const float* x, uint8_t* record, int lane, int tile_tokens) {
+    const Block block(x);
+    constexpr float kLargest = 127.0f * 256.0f + 127.0f;  // of two signed digits
+    const float size = block.largest > -block.smallest ? block.largest : -block.smallest;
+    const float scale = size / kLargest;
+    const float inverse = scale > 0 ? 1.0f / scale : 0.0f;
+    uint8_t* codes = record + lane * kBlockColumns;
+    uint8_t* high_codes = codes + tile_tokens * kBlockColumns;
+    I totals[2] = {V::int_zero(), V::int_zero()};  // of the halves
+    for (int i = 0; i < kVectors; ++i) {
+      const I code = to_code(V::mul(block.v[i], V::set1(inverse)), -kLargest, kLargest);
+      I& total = totals[i * 2 / kVectors];
+      total = V::int_add(total, code);
+      V::store_digits(codes + i * V::kLanes, high_codes + i * V::kLanes, code);
+    }
+    const int first = V::int_sum(totals[0]);
+    float* numbers = reinterpret_cast<float*>(record + tile_tokens * kBlockColumns * 2) + lane;
+    numbers[0] = scale / 128.0f;
+    numbers[tile_tokens] = -scale * static_cast<float>(first);
+    numbers[2 * tile_tokens] = -scale * static_cast<float>(first + V::int_sum(totals[1]));
   }
 
   static void to_bf16(const float* from, uint16_t* to) {
@@ -424,8 +537,10 @@ struct Quantizer {
       } else if (form == ActivationForm::kFloats) {
         float* to = reinterpret_cast<float*>(record) + lane * kBlockColumns;
         __builtin_memcpy(to, from, kBlockColumns * sizeof(float));
+      } else if (form == ActivationForm::kCodes16) {
+        wide(from, record, lane, tile_tokens);
       } else {
-        block(from, record, lane, tile_tokens, form == ActivationForm::kCodes16);
+        narrow(from, record, lane, tile_tokens);
       }
     }
   }
