@@ -31,7 +31,7 @@ class Wait : public std::enable_shared_from_this<Wait> {
       });
     }
     const ModelManager::WaiterId id = context_.models.acquire(
-        admission_.record, admission_.keep_alive,
+        *admission_.record, admission_.keep_alive,
         [self = shared_from_this()](Lease lease, const Error* error) {
           self->on_model(std::move(lease), error);
         },

@@ -46,7 +46,7 @@ api::ModelOptions options_over_model(const store::ModelRecord& record,
 // Leads a request to its model: waits while that loads, and gives up when the client leaves or the
 // time is over. Of on_ready and on_failure exactly one is called, once.
 struct Admission {
-  store::ModelRecord record;
+  SharedRecord record;
   std::optional<api::KeepAlive> keep_alive;
   RequestTime time;
   std::function<void(Lease)> on_ready;           // on a preparer's thread

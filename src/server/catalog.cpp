@@ -35,25 +35,58 @@ store::ModelRecord make_extra(const ExtraModel& extra) {
 
 Catalog::Catalog(const std::string& store_root, const std::vector<ExtraModel>& extra)
     : store_(store_root) {
-  for (const ExtraModel& model : extra) extra_.push_back(make_extra(model));
+  for (const ExtraModel& model : extra) {
+    extra_.push_back(std::make_shared<const store::ModelRecord>(make_extra(model)));
+  }
 }
 
-const store::ModelRecord* Catalog::find_extra(std::string_view name) const {
+SharedRecord Catalog::find_extra(std::string_view name) const {
   const auto parsed = store::ModelName::try_parse(name);
   if (!parsed) return nullptr;
-  for (const store::ModelRecord& record : extra_) {
-    if (record.name.is_same_model(*parsed)) return &record;
+  for (const SharedRecord& record : extra_) {
+    if (record->name.is_same_model(*parsed)) return record;
   }
   return nullptr;
 }
 
-store::ModelRecord Catalog::get(std::string_view name) const {
-  if (const auto* extra = find_extra(name)) return *extra;
-  return store_.get(name);
+std::optional<Catalog::FileId> Catalog::identify(const std::string& path) {
+  struct stat info {};
+  if (::stat(path.c_str(), &info) != 0 || !S_ISREG(info.st_mode)) return std::nullopt;
+  return FileId{info.st_dev, info.st_ino, static_cast<uint64_t>(info.st_size),
+                int64_t{info.st_mtim.tv_sec} * 1'000'000'000 + info.st_mtim.tv_nsec};
+}
+
+// Null when that version has not been read, or its weights have gone since.
+SharedRecord Catalog::find_read(const std::string& manifest_path, const FileId& id) const {
+  std::lock_guard lock(mutex_);
+  const auto found = read_.find(manifest_path);
+  if (found == read_.end() || found->second.manifest != id) return nullptr;
+  const SharedRecord& record = found->second.record;
+  return record->model_path.empty() || identify(record->model_path) ? record : nullptr;
+}
+
+SharedRecord Catalog::get(std::string_view name) const {
+  if (SharedRecord extra = find_extra(name)) return extra;
+  const auto parsed = store::ModelName::try_parse(name);
+  const std::string path = parsed ? store_.manifest_path(*parsed) : "";
+  const std::optional<FileId> id = parsed ? identify(path) : std::nullopt;
+  if (id) {
+    if (SharedRecord record = find_read(path, *id)) return record;
+  }
+  auto record = std::make_shared<const store::ModelRecord>(store_.get(name));
+  // A name in another spelling has no manifest of its own: read every time.
+  std::lock_guard lock(mutex_);
+  if (id) {
+    read_[path] = {*id, record};
+  } else {
+    read_.erase(path);
+  }
+  return record;
 }
 
 std::vector<store::ModelRecord> Catalog::list() const {
-  std::vector<store::ModelRecord> models = extra_;
+  std::vector<store::ModelRecord> models;
+  for (const SharedRecord& record : extra_) models.push_back(*record);
   store::ModelList stored = store_.list();
   for (const auto& problem : stored.problems) {
     spdlog::warn("{} is not readable: {}", problem.path, problem.reason);

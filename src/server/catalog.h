@@ -1,5 +1,10 @@
 #pragma once
 
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,25 +19,44 @@ struct ExtraModel {
   std::string path;
 };
 
-// The models a server knows: those of the store, and the extra ones in front of them. Reads the
-// disk on every call; safe to share between threads.
+// Shared, as thousands of requests may ask for one model.
+using SharedRecord = std::shared_ptr<const store::ModelRecord>;
+
+// The models a server knows: those of the store, and the extra ones in front of them. Looks at the
+// disk on every call, and reads a model's files again when its manifest has changed. Safe to share
+// between threads.
 class Catalog {
  public:
   // Throws Error for an extra model whose name is not valid or whose file is not there.
   Catalog(const std::string& store_root, const std::vector<ExtraModel>& extra);
 
   // Throws Error(kNotFound, "model 'NAME' not found"), kInvalidArgument, kCorruptData.
-  store::ModelRecord get(std::string_view name) const;
+  SharedRecord get(std::string_view name) const;
   // Newest first. Problems of the store are logged.
   std::vector<store::ModelRecord> list() const;
   // Throws Error(kNotFound) as get(), kUnsupported for an extra model.
   void remove(std::string_view name);
 
  private:
-  const store::ModelRecord* find_extra(std::string_view name) const;
+  // What tells one version of a manifest from another.
+  struct FileId {
+    uint64_t device = 0, inode = 0, size = 0;
+    int64_t modified_ns = 0;
+    bool operator==(const FileId&) const = default;
+  };
+  struct Read {
+    FileId manifest;
+    SharedRecord record;
+  };
+
+  static std::optional<FileId> identify(const std::string& path);
+  SharedRecord find_extra(std::string_view name) const;
+  SharedRecord find_read(const std::string& manifest_path, const FileId& id) const;
 
   store::Store store_;
-  std::vector<store::ModelRecord> extra_;
+  std::vector<SharedRecord> extra_;
+  mutable std::mutex mutex_;
+  mutable std::map<std::string, Read> read_;  // by the manifest's path; under the mutex
 };
 
 // A valid model name made from a file's name: "Foo 7B.Q4_0.gguf" gives "Foo-7B.Q4_0".

@@ -25,7 +25,7 @@ constexpr size_t kMaxInFlight = 64;
 class Embedding : public std::enable_shared_from_this<Embedding> {
  public:
   Embedding(const GenerationContext& context, std::shared_ptr<Exchange> exchange,
-            EmbeddingDialect dialect, api::EmbeddingRequest request, store::ModelRecord record)
+            EmbeddingDialect dialect, api::EmbeddingRequest request, SharedRecord record)
       : context_(context),
         exchange_(std::move(exchange)),
         dialect_(dialect),
@@ -90,7 +90,7 @@ class Embedding : public std::enable_shared_from_this<Embedding> {
 
   int limit_of(const LoadedModel& model) const {
     const int num_ctx =
-        options_over_model(record_, request_.options).num_ctx.value_or(context_.default_context);
+        options_over_model(*record_, request_.options).num_ctx.value_or(context_.default_context);
     return std::min(num_ctx > 0 ? num_ctx : context_.default_context, model.context_length);
   }
 
@@ -274,7 +274,7 @@ class Embedding : public std::enable_shared_from_this<Embedding> {
   const std::shared_ptr<Exchange> exchange_;
   const EmbeddingDialect dialect_;
   const api::EmbeddingRequest request_;
-  const store::ModelRecord record_;
+  const SharedRecord record_;
   const RequestTime time_;
   int context_limit_ = 0;
 
@@ -293,7 +293,7 @@ class Embedding : public std::enable_shared_from_this<Embedding> {
 
 void start_embedding(const GenerationContext& context, std::shared_ptr<Exchange> exchange,
                      EmbeddingDialect dialect, api::EmbeddingRequest request) {
-  store::ModelRecord record;
+  SharedRecord record;
   try {
     record = context.catalog.get(request.model);
   } catch (const Error& error) {

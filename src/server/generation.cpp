@@ -24,12 +24,12 @@ class Generation : public std::enable_shared_from_this<Generation> {
   // What the client said, dropped once it has become a prompt: thousands may wait behind that.
   struct Asked {
     api::GenerationRequest request;
-    store::ModelRecord record;
+    SharedRecord record;
   };
 
  public:
   Generation(const GenerationContext& context, std::shared_ptr<Exchange> exchange, Dialect dialect,
-             api::GenerationRequest request, store::ModelRecord record)
+             api::GenerationRequest request, SharedRecord record)
       : context_(context),
         exchange_(std::move(exchange)),
         dialect_(dialect),
@@ -101,7 +101,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
 
   engine::Request make_request(const LoadedModel& model, const Asked& asked) const {
     const api::GenerationRequest& wanted = asked.request;
-    const api::ModelOptions options = options_over_model(asked.record, wanted.options);
+    const api::ModelOptions options = options_over_model(*asked.record, wanted.options);
     engine::Request request;
     api::apply_options(options, request);
     if (request.context_limit <= 0) request.context_limit = context_.default_context;
@@ -126,7 +126,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
     // Before the work: under overload most are refused.
     if (!asked.request.debug_render_only) model.engine->require_room();
     engine::Request request = make_request(model, asked);
-    PreparedPrompt prompt = prepare_prompt(model, asked.record, asked.request,
+    PreparedPrompt prompt = prepare_prompt(model, *asked.record, asked.request,
                                            {request.context_limit, request.num_keep});
     num_dropped_tokens_ = prompt.num_dropped_tokens;
     if (num_dropped_tokens_ > 0) {
@@ -313,7 +313,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
 
 void start_generation(const GenerationContext& context, std::shared_ptr<Exchange> exchange,
                       Dialect dialect, api::GenerationRequest request) {
-  store::ModelRecord record = context.catalog.get(request.model);
+  SharedRecord record = context.catalog.get(request.model);
   const bool is_openai = dialect == Dialect::kOpenAiChat || dialect == Dialect::kOpenAiCompletion;
   if (request.is_load_only() && is_openai && request.is_chat) {
     throw Error(ErrorCode::kInvalidArgument, "[] is too short - 'messages'");
@@ -321,7 +321,7 @@ void start_generation(const GenerationContext& context, std::shared_ptr<Exchange
   const bool is_unload = request.is_load_only() && !is_openai && request.keep_alive &&
                          *request.keep_alive == api::KeepAlive::zero();
   if (is_unload) {
-    context.models.unload(record);
+    context.models.unload(*record);
     const auto now = std::chrono::system_clock::now();
     std::string body = request.is_chat
                            ? api::ollama::encode_chat_load(request.model, now, "unload")

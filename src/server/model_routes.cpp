@@ -101,7 +101,8 @@ void list_running(const RouteContext& context, const std::shared_ptr<Exchange>& 
 
 void show_model(const RouteContext& context, const std::shared_ptr<Exchange>& exchange) {
   const api::ollama::ShowRequest request = api::ollama::parse_show(exchange->take_body());
-  const store::ModelRecord record = context.generation.catalog.get(request.model);
+  const SharedRecord shared = context.generation.catalog.get(request.model);
+  const store::ModelRecord& record = *shared;
   api::ollama::ShowReply reply;
   reply.license = joined(record.texts.licenses);
   reply.chat_template = record.texts.chat_template;
@@ -137,8 +138,7 @@ void show_model(const RouteContext& context, const std::shared_ptr<Exchange>& ex
 
 void delete_model(const RouteContext& context, const std::shared_ptr<Exchange>& exchange) {
   const std::string name = api::ollama::parse_model(exchange->take_body());
-  const store::ModelRecord record = context.generation.catalog.get(name);
-  context.generation.models.unload(record);
+  context.generation.models.unload(*context.generation.catalog.get(name));
   context.generation.catalog.remove(name);
   exchange->respond(Reply{200, "", "", {}});
 }
@@ -154,7 +154,7 @@ void list_openai_models(const RouteContext& context, const std::shared_ptr<Excha
 void show_openai_model(const RouteContext& context, const std::shared_ptr<Exchange>& exchange) {
   const std::string& path = exchange->request().path;
   const std::string name = path.substr(path.find_last_of('/') + 1);
-  api::openai::ModelEntry entry = openai_entry(context.generation.catalog.get(name));
+  api::openai::ModelEntry entry = openai_entry(*context.generation.catalog.get(name));
   entry.id = name;
   respond_json(exchange, api::openai::encode_model(entry));
 }
