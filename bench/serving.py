@@ -4,6 +4,7 @@
     bench/serving.py clients MODEL.gguf...   N clients, each streams 128 tokens again and again
     bench/serving.py mixed MODEL.gguf        Poisson arrivals, prompts and replies of many lengths
     bench/serving.py prefix MODEL.gguf...    a system prompt of 1,000 tokens, shared: TTFT
+    bench/serving.py beside MODEL.gguf...    the ITL of who decodes while long prompts keep arriving
     bench/serving.py overload MODEL.gguf     twice the load that the server can carry
     bench/serving.py queue MODEL.gguf        what 10,000 waiting requests cost in memory
 
@@ -20,6 +21,7 @@ import os
 import resource
 import socket
 import statistics
+import threading
 import time
 
 from serving_servers import (FOLDER, LlamaServer, OpenVino, Sluice, llama_arguments, llama_cpp,
@@ -227,7 +229,7 @@ def system_prompt(number, tokens):
     """Everyday text of about so many tokens; another `number` shares no beginning."""
     with open("/usr/share/common-licenses/GPL-3", encoding="utf-8") as file:
         words = file.read().split()
-    start = 100 + 397 * number
+    start = 100 + 397 * (number % 10)
     return f"Rule book {number}. " + " ".join(words[start:start + int(tokens * 0.80)])
 
 
@@ -287,6 +289,81 @@ def print_prefix(server, model, options):
     first, second = (median([ttft for ttft, _, _ in asked]) for asked in (firsts, seconds))
     row(os.path.basename(model), server.label, firsts[0][1], seconds[0][2], cell(first, 1, 1e3),
         cell(second, 1, 1e3), ratio(first, second))
+
+
+# --- decoding beside prompts -----------------------------------------------------------------
+
+class Prompts:
+    """A client that sends long prompts without a pause and wants one token of each."""
+
+    def __init__(self, server, model, tokens):
+        self.server, self.model, self.tokens = server, model, tokens
+        self.num_tokens, self.is_over = 0, False
+        self.thread = threading.Thread(target=self.run)
+
+    def __enter__(self):
+        self.begin = time.perf_counter()
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.is_over = True
+        self.thread.join()
+
+    def run(self):
+        number = 0
+        while not self.is_over:
+            number += 1
+            self.num_tokens += self.ask(f"Number {number}. {system_prompt(number, self.tokens)}")
+            self.end = time.perf_counter()
+
+    def ask(self, prompt):
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=600)
+        body = {"model": self.model, "prompt": prompt, "max_tokens": 1}
+        connection.request("POST", "/v1/completions", json.dumps(body),
+                           {"Content-Type": "application/json"})
+        usage = json.loads(connection.getresponse().read())["usage"]
+        connection.close()
+        details = usage.get("prompt_tokens_details") or {}
+        return usage["prompt_tokens"] - details.get("cached_tokens", 0)
+
+    def rate(self):
+        return self.num_tokens / (self.end - self.begin)
+
+
+def decode_gaps(server, model, clients, options):
+    """Seconds between the pieces of all replies, sorted."""
+    arguments = story_arguments(clients, options.seconds, 0, options)
+    arguments[arguments.index("--max-tokens") + 1] = "512"  # few starts of their own
+    gaps = []
+    for request in loadtest(server, model, arguments, options)[0]["requests"]:
+        pieces = request["pieces_ns"]
+        gaps += [(after - before) / 1e9 for before, after in zip(pieces, pieces[1:])]
+    return sorted(gaps)
+
+
+def gap_figures(gaps):
+    figures = [sum(gaps) / len(gaps)] + [gaps[int(share * (len(gaps) - 1))]
+                                         for share in (0.5, 0.95, 0.99)]
+    return figures, " / ".join(cell(value, 1, 1e3) for value in figures)
+
+
+def beside_mode(options):
+    introduce(options, f"bench/serving.py beside --tokens {options.tokens}")
+    print(f"\nITL, ms: mean / p50 / p95 / p99 of clients that decode, alone and while prompts of "
+          f"about {options.tokens} tokens arrive without a pause; {options.seconds:g} s each.")
+    table("model", "clients", "alone", "beside prompts", "mean, times", "prefill, tokens/s")
+    for model in options.models:
+        with Sluice([model], ["-c", "4096"] + options.sluice_flag, options) as sluice:
+            name = model_name(model)
+            ask_once(sluice, name, "Be brief.", "Hello?")
+            for clients in options.clients:
+                say(f"{name}, {clients} clients")
+                alone, alone_text = gap_figures(decode_gaps(sluice, name, clients, options))
+                with Prompts(sluice, name, options.tokens) as prompts:
+                    beside, beside_text = gap_figures(decode_gaps(sluice, name, clients, options))
+                row(os.path.basename(model), clients, alone_text, beside_text,
+                    ratio(beside[0], alone[0]), cell(prompts.rate(), 0))
 
 
 # --- overload --------------------------------------------------------------------------------
@@ -436,6 +513,12 @@ def main():
     add_shared_flags(command, seconds=0, rounds=5)
     command.add_argument("--tokens", type=int, default=1000)
     command.set_defaults(action=prefix_mode)
+
+    command = commands.add_parser("beside")
+    add_shared_flags(command, seconds=15, rounds=1)
+    command.add_argument("--clients", type=numbers(int), default=[1, 4, 16])
+    command.add_argument("--tokens", type=int, default=1500)
+    command.set_defaults(action=beside_mode)
 
     command = commands.add_parser("overload")
     add_shared_flags(command, seconds=60, rounds=1)

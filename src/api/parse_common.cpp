@@ -94,6 +94,7 @@ Extensions parse_extensions(const Json& body) {
   }
   extensions.speculate = bool_field(body, "speculate");
   extensions.wants_queue_events = bool_field(body, "queue_events").value_or(false);
+  extensions.ignore_end = bool_field(body, "ignore_eos").value_or(false);
   return extensions;
 }
 

@@ -21,7 +21,7 @@ Json parse_tools(const Json& list);
 // num_top_logprobs from `logprobs` (boolean) and `top_logprobs`.
 int parse_top_logprobs(const Json& body);
 
-// timeout, speculate and queue_events.
+// timeout, speculate, queue_events and ignore_eos.
 Extensions parse_extensions(const Json& body);
 
 // Throws Error(kUnsupported) for what can be asked for but is not there yet, so that nothing is

@@ -67,6 +67,7 @@ struct Extensions {
   std::optional<Timeout> timeout;   // "timeout", or the header X-Request-Timeout
   std::optional<bool> speculate;    // "speculate"
   bool wants_queue_events = false;  // "queue_events", or the header X-Queue-Events
+  bool ignore_end = false;          // "ignore_eos", as llama.cpp and vLLM call it
 };
 
 // A chat, or a prompt to go on with.

@@ -117,6 +117,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
     if (wanted.extensions.speculate) request.speculate = wanted.extensions.speculate;
     request.deadline = time_.deadline();
     request.wants_queue_events = wanted.stream && wanted.extensions.wants_queue_events;
+    request.ignore_end_of_sequence = wanted.extensions.ignore_end;
     request.num_top_logprobs = num_top_logprobs_;
     return request;
   }

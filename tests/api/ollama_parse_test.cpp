@@ -245,9 +245,11 @@ TEST(Extensions, TimeoutsAreWrittenAsKeepAlives) {
 
 TEST(Extensions, AreAbsentUnlessGiven) {
   const Extensions none = parse_chat(R"({"model":"m"})").extensions;
-  EXPECT_FALSE(none.timeout || none.speculate || none.wants_queue_events);
+  EXPECT_FALSE(none.timeout || none.speculate || none.wants_queue_events || none.ignore_end);
   const Extensions some =
-      parse_generate(R"({"model":"m","speculate":false,"queue_events":true})").extensions;
+      parse_generate(R"({"model":"m","speculate":false,"queue_events":true,"ignore_eos":true})")
+          .extensions;
+  EXPECT_TRUE(some.ignore_end);
   EXPECT_EQ(some.speculate, false);
   EXPECT_TRUE(some.wants_queue_events);
 }

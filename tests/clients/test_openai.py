@@ -55,6 +55,18 @@ def test_parts_developer_role_and_stop(client):
     assert reply.usage.completion_tokens <= 4
 
 
+def test_reply_goes_on_behind_its_end_when_told(client):
+    short = [{"role": "user", "content": "What is the capital of Japan?"}]
+
+    def ask(**options):
+        return client.chat.completions.create(
+            model=MODEL, messages=short, max_tokens=60, temperature=0, **options)
+
+    assert ask().choices[0].finish_reason == "stop"
+    longer = ask(extra_body={"ignore_eos": True})
+    assert (longer.choices[0].finish_reason, longer.usage.completion_tokens) == ("length", 60)
+
+
 def test_completion(client):
     reply = client.completions.create(model=MODEL, prompt="Once", max_tokens=5, temperature=0)
     assert reply.object == "text_completion"
