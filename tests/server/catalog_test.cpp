@@ -1,0 +1,77 @@
+#include "server/catalog.h"
+
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "store/store_fixture.h"
+
+namespace sluice::server {
+namespace {
+
+using store::ModelName;
+using store::testing::write_gguf;
+namespace fs = std::filesystem;
+
+class CatalogTest : public store::testing::StoreTest {
+ protected:
+  void import(const std::string& salt, const std::string& name) const {
+    const std::string path = write_gguf(folder_ / (salt + ".gguf"), salt);
+    store().import_gguf(path, ModelName::parse(name));
+  }
+  Catalog catalog(const std::vector<ExtraModel>& extra = {}) const {
+    return Catalog(root().string(), extra);
+  }
+  static ErrorCode error_of(const Catalog& catalog, const std::string& name) {
+    try {
+      catalog.get(name);
+    } catch (const Error& error) {
+      return error.code();
+    }
+    ADD_FAILURE() << name << " was found";
+    return ErrorCode::kInternal;
+  }
+};
+
+TEST_F(CatalogTest, AModelIsReadOnceAndShared) {
+  import("one", "m");
+  const Catalog models = catalog();
+  const SharedRecord first = models.get("m");
+  EXPECT_EQ(models.get("m"), first);
+  EXPECT_EQ(models.get("m:latest"), first);
+  EXPECT_EQ(models.get("M")->digest, first->digest);  // has no manifest of this spelling
+}
+
+TEST_F(CatalogTest, ANewVersionIsSeenAtOnce) {
+  import("one", "m");
+  const Catalog models = catalog();
+  const SharedRecord first = models.get("m");
+  import("two", "m");
+  const SharedRecord second = models.get("m");
+  EXPECT_NE(second->digest, first->digest);
+  EXPECT_EQ(second->model_path, store().get("m").model_path);
+  EXPECT_EQ(models.get("m"), second);
+}
+
+TEST_F(CatalogTest, WhatIsGoneIsNotFound) {
+  import("one", "m");
+  import("two", "n");
+  Catalog models = catalog();
+  models.get("m");
+  models.get("n");
+  models.remove("m");
+  EXPECT_EQ(error_of(models, "m"), ErrorCode::kNotFound);
+  fs::remove(store().get("n").model_path);
+  EXPECT_EQ(error_of(models, "n"), ErrorCode::kNotFound);
+  EXPECT_EQ(error_of(models, "../n"), ErrorCode::kInvalidArgument);
+}
+
+TEST_F(CatalogTest, AnExtraModelHidesTheStoresOfThatName) {
+  import("one", "m");
+  const std::string path = write_gguf(folder_ / "extra.gguf", "extra");
+  const Catalog models = catalog({{"m", path}});
+  EXPECT_EQ(models.get("m")->model_path, path);
+  EXPECT_EQ(models.get("M:latest"), models.get("m"));
+}
+
+}  // namespace
+}  // namespace sluice::server
