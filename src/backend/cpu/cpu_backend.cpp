@@ -26,11 +26,15 @@ static_assert(kMostWideTokens == kExactRows && kWideTokens == kExactSequences);
 
 size_t round_up_64(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
-// The columns of a row are cut into slices where there are fewer rows than members.
+// Rows cut into slices of columns, one a member: each rounds its part of all rows. (Members that
+// take turns by rows write into the same cache lines of a tile.)
 struct Slices {
   int rows, width, per_row;
 
+  // Parts, to be taken with take_near: the first slice of all rows, then the second, ...
   int count() const { return rows * per_row; }
+  int row(int part) const { return part % rows; }
+  int slice(int part) const { return part / rows; }
   int first_column(int slice) const {
     // Whole blocks, so that a slice can be rounded for the product that reads it.
     const int blocks = (width + kBlockColumns - 1) / kBlockColumns;
@@ -95,11 +99,11 @@ class CpuBackend final : public Backend {
     return buffers_[static_cast<size_t>(id)] +
            static_cast<size_t>(index) * static_cast<size_t>(width(id));
   }
-  Slices slices(BufferId id, bool may_cut) const {
-    const int rows = num_rows(id);
-    const bool cuts = may_cut && rows < 2 * team_.size();
-    return {rows, width(id), cuts ? team_.size() : 1};
+  Slices slices(BufferId id, bool may_cut = true) const {
+    return {num_rows(id), width(id), may_cut ? team_.size() : 1};
   }
+  // The next part for a member, -1 when all are taken.
+  int take(const Slices& slices, int member) { return team_.take_near(member, slices.count()); }
   LinearInput input_of(const Linear& op) const;
   void quantize(const LinearInput& input, BufferId in, int index, int first_column,
                 int end_column) const;
@@ -282,12 +286,12 @@ void CpuBackend::run(const Embed& op, const Linear*, int) {
   team_.barrier();
 }
 
-void CpuBackend::run(const RmsNorm& op, const Linear* reader, int) {
+void CpuBackend::run(const RmsNorm& op, const Linear* reader, int member) {
   const LinearInput input = reader ? input_of(*reader) : LinearInput{};
   const float* weight = weights_.vector(op.weight);
   const Slices s = slices(op.in, op.in != op.out);
-  for (int i = team_.take_chunk(); i < s.count(); i = team_.take_chunk()) {
-    const int index = i / s.per_row, slice = i % s.per_row;
+  for (int i = take(s, member); i >= 0; i = take(s, member)) {
+    const int index = s.row(i), slice = s.slice(i);
     const int first = s.first_column(slice), end = s.first_column(slice + 1);
     const float* in = row(op.in, index);
     // Every slice sums the whole row: cheaper than to meet in between.
@@ -329,10 +333,10 @@ void CpuBackend::quantize(const LinearInput& input, BufferId in, int index, int 
 void CpuBackend::run(const Linear& op, const Linear* fed, int member) {
   const LinearInput input = input_of(op);
   if (!fed) {
-    const Slices s = slices(op.in, true);
-    for (int i = team_.take_chunk(); i < s.count(); i = team_.take_chunk()) {
-      const int slice = i % s.per_row;
-      quantize(input, op.in, i / s.per_row, s.first_column(slice), s.first_column(slice + 1));
+    const Slices s = slices(op.in);
+    for (int i = take(s, member); i >= 0; i = take(s, member)) {
+      const int slice = s.slice(i);
+      quantize(input, op.in, s.row(i), s.first_column(slice), s.first_column(slice + 1));
     }
     team_.barrier();
   }
@@ -412,13 +416,13 @@ void CpuBackend::run(const Attention& op, const Linear*, int member) {
   attention_.run(operation, kernels_, cache_, *batch_, team_, member);
 }
 
-void CpuBackend::run(const GatedActivation& op, const Linear* reader, int) {
+void CpuBackend::run(const GatedActivation& op, const Linear* reader, int member) {
   const LinearInput input = reader ? input_of(*reader) : LinearInput{};
   const auto activate =
       op.activation == Activation::kSilu ? kernels_.silu_times : kernels_.gelu_times;
-  const Slices s = slices(op.gate, true);
-  for (int i = team_.take_chunk(); i < s.count(); i = team_.take_chunk()) {
-    const int index = i / s.per_row, slice = i % s.per_row;
+  const Slices s = slices(op.gate);
+  for (int i = take(s, member); i >= 0; i = take(s, member)) {
+    const int index = s.row(i), slice = s.slice(i);
     const int first = s.first_column(slice), end = s.first_column(slice + 1);
     activate(row(op.gate, index) + first, row(op.up, index) + first, row(op.out, index) + first,
              end - first);
@@ -435,13 +439,13 @@ void CpuBackend::run(const GatherRows& op, const Linear*, int) {
   team_.barrier();
 }
 
-void CpuBackend::run(const SoftCap& op, const Linear*, int) {
-  const Slices s = slices(op.buffer, true);
-  for (int i = team_.take_chunk(); i < s.count(); i = team_.take_chunk()) {
-    const int slice = i % s.per_row;
+void CpuBackend::run(const SoftCap& op, const Linear*, int member) {
+  const Slices s = slices(op.buffer);
+  for (int i = take(s, member); i >= 0; i = take(s, member)) {
+    const int slice = s.slice(i);
     const int first = s.first_column(slice), end = s.first_column(slice + 1);
-    kernels_.soft_cap(row(op.buffer, i / s.per_row) + first, op.cap, end - first);
-    if (op.buffer == program_.logits) take_maxima(i / s.per_row, first, end);
+    kernels_.soft_cap(row(op.buffer, s.row(i)) + first, op.cap, end - first);
+    if (op.buffer == program_.logits) take_maxima(s.row(i), first, end);
   }
   team_.barrier();
 }

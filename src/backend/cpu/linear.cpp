@@ -41,6 +41,20 @@ Chunks cut(const LinearTarget& target, int team_size) {
   return {per_chunk, (groups + per_chunk - 1) / per_chunk};
 }
 
+// Results of one token to their place; inlined with a constant num_rows where it is whole.
+inline __attribute__((always_inline)) void finish_token(const LinearTarget& target,
+                                                        const float* bias, const float* result,
+                                                        int num_rows, float* out) {
+  if (!bias && !target.accumulate) {
+    std::copy(result, result + num_rows, out);
+    return;
+  }
+  for (int r = 0; r < num_rows; ++r) {
+    const float value = result[r] + (bias ? bias[r] : 0.0f);
+    out[r] = target.accumulate ? out[r] + value : value;
+  }
+}
+
 // Writes a tile's results [tokens, 16] to their place.
 void finish(const LinearTarget& target, int group, int first_token, int num_tokens,
             const float* results) {
@@ -50,9 +64,10 @@ void finish(const LinearTarget& target, int group, int first_token, int num_toke
   for (int t = 0; t < num_tokens; ++t) {
     float* out = target.out + static_cast<size_t>(first_token + t) * target.stride + first_row;
     const float* result = results + t * kGroupRows;
-    for (int r = 0; r < num_rows; ++r) {
-      const float value = result[r] + (bias ? bias[r] : 0.0f);
-      out[r] = target.accumulate ? out[r] + value : value;
+    if (num_rows == kGroupRows) {
+      finish_token(target, bias, result, kGroupRows, out);
+    } else {
+      finish_token(target, bias, result, num_rows, out);
     }
     if (target.maxima) {
       const auto token = static_cast<size_t>(first_token + t);
