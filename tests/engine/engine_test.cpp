@@ -47,14 +47,18 @@ TEST(Engine, FullQueueIsAnsweredAtOnce) {
   Engine engine(gate.guard(scripted_text("x")), tokenizer(), small);
   engine.submit(greedy_request(collectors[0]));
   gate.wait_until_entered();
-  for (int i = 1; i <= 3; ++i) engine.submit(greedy_request(collectors[i]));
+  for (int i = 1; i <= 3; ++i) {
+    EXPECT_NO_THROW(engine.require_room());
+    engine.submit(greedy_request(collectors[i]));
+  }
+  EXPECT_EQ(code_of([&] { engine.require_room(); }), ErrorCode::kBusy);
   EXPECT_EQ(code_of([&] { engine.submit(greedy_request(collectors[4])); }), ErrorCode::kBusy);
 
   const EngineStats stats = engine.stats();
   gate.open();
   EXPECT_EQ(stats.num_running, 1);
   EXPECT_EQ(stats.num_waiting, 3);
-  EXPECT_EQ(stats.num_requests_rejected, 1u);
+  EXPECT_EQ(stats.num_requests_rejected, 2u);
   ASSERT_EQ(stats.requests.size(), 4u);
   EXPECT_TRUE(stats.requests[0].is_running);
   EXPECT_EQ(stats.requests[0].queue_position, 0);
