@@ -7,11 +7,10 @@
 // (40th) token changed, so that any model, random weights included, shows what a model that follows
 // its instruction would. Prose is the model's own, sampled with the default settings.
 #include <algorithm>
-#include <atomic>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
-#include <functional>
 #include <future>
 #include <iterator>
 #include <memory>

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstring>
 #include <limits>
+#include <span>
 
 // Logits may come with the highest of each kMaximaStride neighbours, taken by the core that
 // computed them while they were at hand: choosing a token then reads a sixteenth of what a
@@ -33,6 +34,11 @@ inline float highest_of(const float* values, size_t count) {
   float result = std::max(std::max(highest[0], highest[1]), std::max(highest[2], highest[3]));
   for (; i < count; ++i) result = values[i] > result ? values[i] : result;
   return result;
+}
+
+// The same of `count` values from `begin` on, or as many as there are.
+inline float highest_of(std::span<const float> values, size_t begin, size_t count) {
+  return highest_of(values.data() + begin, std::min(count, values.size() - begin));
 }
 
 }  // namespace sluice::backend

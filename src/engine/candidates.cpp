@@ -74,7 +74,7 @@ float reached_by(std::span<const float> maxima, size_t count) {
   const size_t group_size = std::max<size_t>(maxima.size() / (2 * count), 1);
   groups.clear();
   for (size_t i = 0; i < maxima.size(); i += group_size) {
-    groups.push_back(backend::highest_of(&maxima[i], std::min(group_size, maxima.size() - i)));
+    groups.push_back(backend::highest_of(maxima, i, group_size));
   }
   const auto wanted = groups.begin() + static_cast<ptrdiff_t>(count) - 1;
   std::nth_element(groups.begin(), wanted, groups.end(), std::greater<>());
@@ -126,8 +126,7 @@ LogitsSummary::LogitsSummary(std::span<const float> row, std::span<const float> 
   thread_local std::vector<float> buffer;
   buffer.resize((row.size() + kStride - 1) / kStride);
   for (size_t i = 0; i < buffer.size(); ++i) {
-    const size_t begin = i * stride;
-    buffer[i] = backend::highest_of(&values[begin], std::min(stride, values.size() - begin));
+    buffer[i] = backend::highest_of(values, i * stride, stride);
   }
   maxima = buffer;
 }

@@ -35,9 +35,9 @@ void require_fraction(const char* name, float value) {
 // After a logit has changed.
 void update_maximum(const LogitRow& row, size_t index) {
   if (row.maxima.empty()) return;
-  const size_t stride = index / backend::kMaximaStride, begin = stride * backend::kMaximaStride;
-  row.maxima[stride] = backend::highest_of(
-      &row.logits[begin], std::min(backend::kMaximaStride, row.logits.size() - begin));
+  const size_t stride = index / backend::kMaximaStride;
+  row.maxima[stride] =
+      backend::highest_of(row.logits, stride * backend::kMaximaStride, backend::kMaximaStride);
 }
 
 void penalize(const SamplingParams& params, const LogitRow& row,

@@ -188,9 +188,7 @@ TEST(Sampler, KnownMaximaChangeNothing) {
     logits.front() = 1.0f;
     std::vector<float> maxima(backend::num_maxima(vocab_size));
     for (size_t i = 0; i < maxima.size(); ++i) {
-      const size_t begin = i * backend::kMaximaStride;
-      maxima[i] =
-          backend::highest_of(&logits[begin], std::min(backend::kMaximaStride, vocab_size - begin));
+      maxima[i] = backend::highest_of(logits, i * backend::kMaximaStride, backend::kMaximaStride);
     }
     const auto history = random_history(random, 100, vocab_size);
     auto same_logits = logits;

@@ -453,10 +453,10 @@ void CpuBackend::run(const SoftCap& op, const Linear*, int member) {
 void CpuBackend::take_maxima(int logit_row, int first_column, int end_column) const {
   const auto vocab_size = static_cast<size_t>(width(program_.logits));
   float* maxima = maxima_ + static_cast<size_t>(logit_row) * num_maxima(vocab_size);
-  const float* logits = row(program_.logits, logit_row);
   const auto end = static_cast<size_t>(end_column);
+  const std::span<const float> logits(row(program_.logits, logit_row), end);
   for (auto i = static_cast<size_t>(first_column); i < end; i += kMaximaStride) {
-    maxima[i / kMaximaStride] = highest_of(logits + i, std::min(kMaximaStride, end - i));
+    maxima[i / kMaximaStride] = highest_of(logits, i, kMaximaStride);
   }
 }
 
