@@ -199,12 +199,11 @@ AttentionArgs AttentionPlan::arguments(const Task& task, const Operation& op, co
   AttentionArgs args;
   args.num_rows = task.tile.count * task.num_heads;
   const int first_position = sequence.num_cached + task.tile.first;
-  const auto row_width = static_cast<size_t>(num_heads_ * cache.head_dim());
   for (int i = 0, row = 0; i < task.tile.count; ++i) {
     const auto token = static_cast<size_t>(sequence.first_token + task.tile.first + i);
     for (int h = 0; h < task.num_heads; ++h, ++row) {
       args.q[row] =
-          op.q + token * row_width + static_cast<size_t>((task.first_head + h) * cache.head_dim());
+          op.q + token * op.stride + static_cast<size_t>((task.first_head + h) * cache.head_dim());
       args.position[row] = first_position + i;
     }
   }

@@ -74,6 +74,7 @@ class AttentionPlan {
   struct Operation {
     const float* q;
     float* out;
+    size_t stride;  // of both
     int layer;
     float scale;
     int window;

@@ -96,8 +96,14 @@ class CpuBackend final : public Backend {
   }
   int width(BufferId id) const { return program_.buffers[static_cast<size_t>(id)].width; }
   float* row(BufferId id, int index) const {
-    return buffers_[static_cast<size_t>(id)] +
-           static_cast<size_t>(index) * static_cast<size_t>(width(id));
+    return buffers_[static_cast<size_t>(id)] + static_cast<size_t>(index) * stride(id);
+  }
+  // Numbers from one row to the next. A line more than the width, which is mostly a power of two:
+  // the same columns of many rows would all share one set of the caches. What a step returns is
+  // dense.
+  size_t stride(BufferId id) const {
+    const bool is_result = id == program_.logits || id == program_.hidden;
+    return static_cast<size_t>(width(id)) + (is_result ? 0 : 64 / sizeof(float));
   }
   Slices slices(BufferId id, bool may_cut = true) const {
     return {num_rows(id), width(id), may_cut ? team_.size() : 1};
@@ -169,9 +175,9 @@ void CpuBackend::plan_workspace() {
     return at;
   };
   std::vector<size_t> buffer_places, rope_places;
-  for (const Buffer& buffer : program_.buffers) {
-    const auto rows = static_cast<size_t>(max_rows(buffer.rows, options_));
-    buffer_places.push_back(reserve(rows * static_cast<size_t>(buffer.width) * sizeof(float)));
+  for (size_t i = 0; i < program_.buffers.size(); ++i) {
+    const auto rows = static_cast<size_t>(max_rows(program_.buffers[i].rows, options_));
+    buffer_places.push_back(reserve(rows * stride(static_cast<BufferId>(i)) * sizeof(float)));
   }
   for (const Rope& rope : program_.ropes) {
     rope_places.push_back(reserve(max_tokens * rope.inverse_frequency.size() * 2 * sizeof(float)));
@@ -351,7 +357,7 @@ void CpuBackend::run(const Linear& op, const Linear* fed, int member) {
                     matrix.is_float() ? &input.floats : &input.codes,
                     weights_.vector(part.bias),
                     row(part.out, 0),
-                    static_cast<size_t>(width(part.out)),
+                    stride(part.out),
                     part.accumulate,
                     part.out == program_.logits ? maxima_ : nullptr};
     }
@@ -403,7 +409,7 @@ void CpuBackend::run(const RopeStore& op, const Linear*, int) {
       }
       cache_.store(kernels_, op.layer, kv_head, slot, count,
                    row(op.k, t) + kv_head * program_.head_dim,
-                   row(op.v, t) + kv_head * program_.head_dim, static_cast<size_t>(width(op.k)));
+                   row(op.v, t) + kv_head * program_.head_dim, stride(op.k));
       t += count;
     }
   }
@@ -411,8 +417,8 @@ void CpuBackend::run(const RopeStore& op, const Linear*, int) {
 }
 
 void CpuBackend::run(const Attention& op, const Linear*, int member) {
-  const AttentionPlan::Operation operation{row(op.q, 0), row(op.out, 0), op.layer, op.scale,
-                                           op.window};
+  const AttentionPlan::Operation operation{row(op.q, 0), row(op.out, 0), stride(op.q),
+                                           op.layer,     op.scale,       op.window};
   attention_.run(operation, kernels_, cache_, *batch_, team_, member);
 }
 

@@ -77,6 +77,15 @@ void finish(const LinearTarget& target, int group, int first_token, int num_toke
   }
 }
 
+// Asks for the lines that finish() will write. Rows of tokens lie a power of two apart and so in
+// the same few sets of the first-level cache: without this nearly every store waits for its line.
+inline __attribute__((always_inline)) void prefetch_results(const LinearTarget& target, int group,
+                                                            int first_token, int num_tokens) {
+  const float* out = target.out + static_cast<size_t>(first_token) * target.stride +
+                     static_cast<ptrdiff_t>(group) * kGroupRows;
+  for (int t = 0; t < num_tokens; ++t, out += target.stride) __builtin_prefetch(out, 1);
+}
+
 void run_chunk(const Kernels& kernels, const LinearTarget& target, int first_group, int end_group) {
   const PackedMatrix& matrix = *target.matrix;
   const Activations& in = *target.in;
@@ -92,6 +101,7 @@ void run_chunk(const Kernels& kernels, const LinearTarget& target, int first_gro
     args.tile = in.tile(tile);
     for (int group = first_group; group < end_group; ++group) {
       args.group = matrix.group(group);
+      prefetch_results(target, group, tile * kTileTokens, num_tokens);
       kernel(args);
       finish(target, group, tile * kTileTokens, num_tokens, results);
     }
