@@ -51,13 +51,14 @@ std::vector<float> rounded_row(const Activations& in, int token) {
     const uint8_t* low = record + lane * kBlockColumns;
     const uint8_t* high = low + width * kBlockColumns;
     const float* numbers =
-        reinterpret_cast<const float*>(record + width * kBlockColumns * (is_wide ? 2 : 1)) + lane;
+        reinterpret_cast<const float*>(record + code_bytes_of_record(in.form, width)) + lane;
     for (int i = 0; i < kBlockColumns; ++i) {
       if (is_wide) {
         const int code = 256 * static_cast<int8_t>(high[i]) + static_cast<int8_t>(low[i]);
-        row.push_back(128.0f * numbers[0] * static_cast<float>(code));
+        row.push_back(numbers[0] * static_cast<float>(code));
       } else {
-        row.push_back(numbers[0] * static_cast<float>(low[i]) + numbers[width]);
+        row.push_back(numbers[0] * static_cast<float>(static_cast<int8_t>(low[i])) +
+                      numbers[width]);
       }
     }
   }
@@ -166,7 +167,7 @@ TEST_P(LinearOn, QuantizesAsTheGenericKernelsDo) {
         EXPECT_EQ(row_a[static_cast<size_t>(c)], row_b[static_cast<size_t>(c)]) << c;
         EXPECT_NEAR(row_a[static_cast<size_t>(c)], x[static_cast<size_t>(c)], 12.0f / levels);
       }
-      EXPECT_EQ(row_a[5], 1.5f);
+      EXPECT_FLOAT_EQ(row_a[5], 1.5f);
       EXPECT_EQ(row_a[40], 0.0f);
     }
   }

@@ -12,24 +12,38 @@ namespace sluice::backend::cpu {
 
 // Activations of a matrix product lie in tiles of up to 16 tokens, a tile block by block of 32
 // columns. With T tokens a tile, a block's record is, by ActivationForm:
-//   kCodes8   u8  code[T][32]
-//             f32 scale[T], minimum[T], sum[T]
-//             x is about scale * code + minimum; `sum` is that summed over the 32 columns
-//   kCodes16  i8  low[T][32], high[T][32]
-//             f32 scale[T], first[T], sum[T]
-//             x is about 128 * scale * (256 * high + low); `first` and `sum` are minus that summed
-//             over the first 16 and all columns
+//   kCodes8   i8 code[T][32], TokenNumbers<T>
+//   kCodes16  i8 low[T][32], high[T][32], TokenNumbers<T>; the code is 256 * high + low
 //   kFloats   f32 x[T][32]
 //   kBf16     bf16 x[16][32]
+// x is about scale * code + middle; the middle is 0 for 16 bits.
 inline constexpr int kTileTokens = 16;
 enum class ActivationForm { kCodes8, kCodes16, kFloats, kBf16 };
 
+// What goes with a block's codes. The starts: -kStartBias times the sum of the codes, of the first
+// 16, and of the second 16: where sums of products with weights start if a bias of kStartBias makes
+// these unsigned.
+inline constexpr int kStartBias = 128;
+template <int kTokens>
+struct TokenNumbers {
+  float scale[kTokens];
+  float middle[kTokens];
+  float sum[kTokens];  // of x as rounded
+  int32_t start[kTokens];
+  int32_t first_start[kTokens];
+  int32_t second_start[kTokens];
+};
+
+// Bytes of a record's codes.
+constexpr size_t code_bytes_of_record(ActivationForm form, int tile_tokens) {
+  const int digits = form == ActivationForm::kCodes16 ? 2 : 1;
+  return static_cast<size_t>(tile_tokens) * kBlockColumns * static_cast<size_t>(digits);
+}
 constexpr size_t activation_record_bytes(ActivationForm form, int tile_tokens) {
   if (form == ActivationForm::kBf16) return size_t{kTileTokens} * kBlockColumns * 2;
-  const size_t bytes_a_token = form == ActivationForm::kCodes8    ? kBlockColumns + 12
-                               : form == ActivationForm::kCodes16 ? 2 * kBlockColumns + 12
-                                                                  : kBlockColumns * sizeof(float);
-  return bytes_a_token * static_cast<size_t>(tile_tokens);
+  const auto tokens = static_cast<size_t>(tile_tokens);
+  if (form == ActivationForm::kFloats) return tokens * kBlockColumns * sizeof(float);
+  return code_bytes_of_record(form, tile_tokens) + tokens * sizeof(TokenNumbers<1>);
 }
 
 // One group of rows times one tile of activations.

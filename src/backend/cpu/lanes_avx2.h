@@ -67,8 +67,16 @@ struct Avx2 {
   }
 
   static I int_zero() { return _mm256_setzero_si256(); }
+  static I int_set1(int32_t x) { return _mm256_set1_epi32(x); }
   static I int_add(I a, I b) { return _mm256_add_epi32(a, b); }
-  static I shift_left_8(I a) { return _mm256_slli_epi32(a, 8); }
+  template <unsigned kBits>
+  static I shift_left(I a) {
+    return _mm256_slli_epi32(a, kBits);
+  }
+  template <unsigned kBits>
+  static I shift_right(I a) {
+    return _mm256_srai_epi32(a, kBits);
+  }
   static F to_float(I a) { return _mm256_cvtepi32_ps(a); }
   static I to_int(F x) { return _mm256_cvtps_epi32(x); }
   static int int_sum(I a) {
@@ -91,23 +99,24 @@ struct Avx2 {
     store_u8(high, _mm256_srli_epi32(_mm256_add_epi32(a, _mm256_set1_epi32(128)), 8));
   }
 
-  // vpmaddubsw sums two products in 16 bits: exact for |w| <= 64 (255 * 64 * 2 < 2^15), and for
-  // unsigned w <= 127 (127 * 128 * 2). Wider codes go as even and odd bytes through vpmaddwd.
+  // vpmaddubsw sums two products in 16 bits: exact for w <= 127 (127 * 128 * 2 < 2^15). Wider codes
+  // go as even and odd bytes through vpmaddwd.
   template <bool kSmall>
   static I dot(I acc, const uint8_t* x, B w) {
     int32_t four;
     __builtin_memcpy(&four, x, 4);
-    return dot_vector<kSmall>(acc, _mm256_set1_epi32(four), w);
-  }
-  template <bool kSmall>
-  static I dot_signed(I acc, const uint8_t* x, B w) {
-    int32_t four;
-    __builtin_memcpy(&four, x, 4);
-    return dot_vector<kSmall>(acc, w, _mm256_set1_epi32(four));
-  }
-  template <bool kSmall>
-  static I add_codes(I acc, B w) {
-    return dot_vector<true>(acc, _mm256_set1_epi8(1), w);
+    const __m256i columns = _mm256_set1_epi32(four);
+    if constexpr (kSmall) {
+      const __m256i pairs = _mm256_maddubs_epi16(w, columns);
+      return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    } else {
+      const __m256i w_even = _mm256_and_si256(w, _mm256_set1_epi16(0xff));
+      const __m256i w_odd = _mm256_srli_epi16(w, 8);
+      const __m256i x_even = _mm256_srai_epi16(_mm256_slli_epi16(columns, 8), 8);
+      const __m256i x_odd = _mm256_srai_epi16(columns, 8);
+      acc = _mm256_add_epi32(acc, _mm256_madd_epi16(w_even, x_even));
+      return _mm256_add_epi32(acc, _mm256_madd_epi16(w_odd, x_odd));
+    }
   }
 
   static B load_codes(const uint8_t* p) {
@@ -162,20 +171,6 @@ struct Avx2 {
  private:
   static __m128i load_8_bytes(const uint8_t* p) {
     return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
-  }
-  template <bool kSmall>
-  static I dot_vector(I acc, __m256i u, __m256i s) {  // unsigned, signed
-    if constexpr (kSmall) {
-      const __m256i pairs = _mm256_maddubs_epi16(u, s);
-      return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
-    } else {
-      const __m256i u_even = _mm256_and_si256(u, _mm256_set1_epi16(0xff));
-      const __m256i u_odd = _mm256_srli_epi16(u, 8);
-      const __m256i s_even = _mm256_srai_epi16(_mm256_slli_epi16(s, 8), 8);
-      const __m256i s_odd = _mm256_srai_epi16(s, 8);
-      acc = _mm256_add_epi32(acc, _mm256_madd_epi16(u_even, s_even));
-      return _mm256_add_epi32(acc, _mm256_madd_epi16(u_odd, s_odd));
-    }
   }
 };
 

@@ -68,8 +68,16 @@ struct Avx512 {
   }
 
   static I int_zero() { return _mm512_setzero_si512(); }
+  static I int_set1(int32_t x) { return _mm512_set1_epi32(x); }
   static I int_add(I a, I b) { return _mm512_add_epi32(a, b); }
-  static I shift_left_8(I a) { return _mm512_slli_epi32(a, 8); }
+  template <unsigned kBits>
+  static I shift_left(I a) {
+    return _mm512_slli_epi32(a, kBits);
+  }
+  template <unsigned kBits>
+  static I shift_right(I a) {
+    return kBits == 0 ? a : _mm512_srai_epi32(a, kBits);
+  }
   static F to_float(I a) { return _mm512_cvtepi32_ps(a); }
   static I to_int(F x) { return _mm512_cvtps_epi32(x); }  // rounds to nearest
   static int int_sum(I a) { return _mm512_reduce_add_epi32(a); }
@@ -82,24 +90,17 @@ struct Avx512 {
     store_u8(high, _mm512_srli_epi32(_mm512_add_epi32(a, _mm512_set1_epi32(128)), 8));
   }
 
-  // acc[r] += x[0] w[4r] + ... + x[3] w[4r + 3] with unsigned x. kSmall promises |w| <= 64.
+  // acc[r] += x[0] w[4r] + ... + x[3] w[4r + 3] with signed x and unsigned w. kSmall promises
+  // w <= 127.
   template <bool kSmall>
   static I dot(I acc, const uint8_t* x, B w) {
-    int32_t four;
-    __builtin_memcpy(&four, x, 4);
-    return _mm512_dpbusd_epi32(acc, _mm512_set1_epi32(four), w);
-  }
-  // The same with signed x and unsigned w; kSmall promises w <= 127.
-  template <bool kSmall>
-  static I dot_signed(I acc, const uint8_t* x, B w) {
-    int32_t four;
-    __builtin_memcpy(&four, x, 4);
-    return _mm512_dpbusd_epi32(acc, w, _mm512_set1_epi32(four));
-  }
-  // acc[r] += the four codes of row r.
-  template <bool kSmall>
-  static I add_codes(I acc, B w) {
-    return _mm512_dpbusd_epi32(acc, _mm512_set1_epi8(1), w);
+    struct __attribute__((packed, may_alias)) Four {
+      int32_t x;
+    };
+    asm("vpdpbusd %2%{1to16%}, %1, %0"
+        : "+v"(acc)
+        : "v"(w), "m"(*reinterpret_cast<const Four*>(x)));
+    return acc;
   }
 
   static F code(B w, int i) {
@@ -115,6 +116,8 @@ struct Avx512 {
   }
 
   static B load_codes(const uint8_t* p) { return _mm512_loadu_si512(p); }
+  // Of each byte, unsigned.
+  static B average(B a, B b) { return _mm512_avg_epu8(a, b); }
   // Adds or takes 128.
   static B flip_signs(B w) { return _mm512_xor_si512(w, sign_bits()); }
   // Two's complement nibbles land in the high half of their byte, with kLowBits more bits from a

@@ -75,8 +75,16 @@ struct Generic {
   }
 
   static I int_zero() { return I{}; }
+  static I int_set1(int32_t x) { return I{} + x; }
   static I int_add(I a, I b) { return a + b; }
-  static I shift_left_8(I a) { return a * 256; }
+  template <unsigned kBits>
+  static I shift_left(I a) {
+    return a * (1 << kBits);
+  }
+  template <unsigned kBits>
+  static I shift_right(I a) {
+    return a >> static_cast<int>(kBits);
+  }
   static F to_float(I a) { return __builtin_convertvector(a, F); }
   static I to_int(F x) { return __builtin_convertvector(round(x), I); }
   static int int_sum(I a) {
@@ -95,23 +103,11 @@ struct Generic {
   template <bool kSmall>
   static I dot(I acc, const uint8_t* x, B w) {
     for (int i = 0; i < kLanes; ++i) {
-      acc[i] += x[0] * w[4 * i] + x[1] * w[4 * i + 1] + x[2] * w[4 * i + 2] + x[3] * w[4 * i + 3];
-    }
-    return acc;
-  }
-  template <bool kSmall>
-  static I dot_signed(I acc, const uint8_t* x, B w) {
-    for (int i = 0; i < kLanes; ++i) {
       for (int k = 0; k < 4; ++k) {
         acc[i] += static_cast<int8_t>(x[k]) * static_cast<uint8_t>(w[4 * i + k]);
       }
     }
     return acc;
-  }
-  template <bool kSmall>
-  static I add_codes(I acc, B w) {
-    const uint8_t ones[4] = {1, 1, 1, 1};
-    return dot<kSmall>(acc, ones, w);
   }
 
   // The i-th code of each row.

@@ -1,20 +1,19 @@
 #pragma once
 
+#include <bit>
+
 #include "backend/cpu/kernels.h"
 
-// One group of 16 rows times one tile of tokens, for every packed format. With 8 bits, x = s * u +
-// m, where u are unsigned codes, and w = d * q (+ mw), where q are signed codes: a block's part of
-// a dot product is
-//   d * (s * sum(u q) + m * sum(q)) + mw * sum(x)
-// With 16 bits ("wide") no minimum is needed: x = s * c, where c are signed, and the weights' codes
-// are made unsigned by a bias b. That saves sum(q):
-//   d * (s * sum((q + b) c) - b * sum(x)) + mw * sum(x)
-// Either way the inner loop is integer, and equals the product with the rounded x exactly (up to
-// the rounding of f32): rounding x is the only loss.
+// One group of 16 rows times one tile of tokens, for every packed format. Activations are rounded
+// to x = s * c + z with signed codes c: of 8 bits, or of 16 with z = 0. Weights are w = d * q (+ m)
+// with signed codes q. A block's part of a dot product is
+//   d * s * sum(q c) + d * z * sum(q) + m * sum(x)
+// vpdpbusd wants one side unsigned: the weights' codes are unpacked with a bias b added, and sums
+// start from -b * sum(c), which lies beside c. So the inner loop is integer, and equals the product
+// with the rounded x exactly (up to the rounding of f32): rounding x is the only loss.
 namespace sluice::backend::cpu {
 
-// A block's scales for V::kLanes rows. Wide: d times the bias, and minus the minimum that belongs
-// to the unsigned codes.
+// A block's scales for V::kLanes rows.
 template <class V>
 struct BlockScales {
   typename V::F d[2];    // of columns 0..15 and 16..31; only [0] if they are one
@@ -45,24 +44,19 @@ constexpr float unpack_scale() {
   return 1.0f;
 }
 
-template <class V, class Fmt, bool kWide = false>
+template <class V, class Fmt>
 struct ScaleReader {
   using F = typename V::F;
 
   static F corrected(F d) {
-    constexpr float factor = kWide ? static_cast<float>(code_bias<Fmt>()) : unpack_scale<V, Fmt>();
+    constexpr float factor = unpack_scale<V, Fmt>();
     if constexpr (factor == 1.0f) return d;
     return V::mul(d, V::set1(factor));
   }
-  // The minimum that belongs to the codes as they are unpacked; wide: minus that.
+  // The minimum that belongs to signed codes.
   static F shifted(F min, F d) {
-    constexpr int offset = Fmt::kOffset - (kWide ? code_bias<Fmt>() : 0);
-    if constexpr (kWide) {
-      if constexpr (offset == 0) return V::sub(V::zero(), min);
-      return V::sub(V::mul(d, V::set1(static_cast<float>(-offset))), min);
-    }
-    if constexpr (offset == 0) return min;
-    return V::fma(d, V::set1(static_cast<float>(offset)), min);
+    if constexpr (Fmt::kOffset == 0) return min;
+    return V::fma(d, V::set1(static_cast<float>(Fmt::kOffset)), min);
   }
   static F f16(const uint8_t* p, int row) {
     return V::load_f16(reinterpret_cast<const uint16_t*>(p) + row);
@@ -112,7 +106,6 @@ struct ScaleReader {
       for (int half = 0; half < 2; ++half) {
         s.d[half] = V::mul(shared.d, V::load_u8(own + 16 * half));
         s.min[half] = V::mul(shared.min, V::load_u8(own + 32 + 16 * half));
-        if constexpr (kWide) s.min[half] = V::sub(s.d[half], s.min[half]);
       }
     }
     return s;
@@ -140,55 +133,27 @@ inline void unpack_codes(const uint8_t* codes, const int8_t* table, typename V::
   }
 }
 
-// Products of codes over vectors [first, first + count) of a block; 16-bit codes as 256 * high +
-// low.
-template <class V, bool kSmall, bool kWide, int kCount>
-inline typename V::F dot_codes(const uint8_t* low, const uint8_t* high, const typename V::B* w) {
-  typename V::I acc = V::int_zero();
-  if constexpr (kWide) {
-    // Two chains of dependent instructions, not one of twice the length: few tokens leave few
-    // others to run beside it.
-    typename V::I high_acc = V::int_zero();
-    for (int j = 0; j < kCount; ++j) {
-      high_acc = V::template dot_signed<kSmall>(high_acc, high + 4 * j, w[j]);
-      acc = V::template dot_signed<kSmall>(acc, low + 4 * j, w[j]);
-    }
-    return V::to_float(V::int_add(V::shift_left_8(high_acc), acc));
-  }
-  for (int j = 0; j < kCount; ++j) acc = V::template dot<kSmall>(acc, low + 4 * j, w[j]);
-  return V::to_float(acc);
-}
-
 // A token's sums are taken in the same order for any kTokens. kPrefetches: weights may come from
 // memory.
 template <class V, class Fmt, int kTokens, bool kWide, bool kPrefetches = true>
 struct QuantizedTile {
   using F = typename V::F;
+  using I = typename V::I;
   using B = typename V::B;
-  using Reader = ScaleReader<V, Fmt, kWide>;
-  // |code| <= 64 as the lanes that care unpack them (AVX2, where nothing is scaled up).
+  using Reader = ScaleReader<V, Fmt>;
+  // Biased codes <= 127 as the lanes that care unpack them (AVX2, where nothing is scaled up).
   static constexpr bool kSmall = Fmt::kCodes != Codes::k8 && Fmt::kCodes != Codes::kTable;
-  static constexpr size_t kRecord =
-      activation_record_bytes(kWide ? ActivationForm::kCodes16 : ActivationForm::kCodes8, kTokens);
+  static constexpr ActivationForm kForm =
+      kWide ? ActivationForm::kCodes16 : ActivationForm::kCodes8;
+  static constexpr size_t kRecord = activation_record_bytes(kForm, kTokens);
+  // The bias as unpacked is kStartBias / 2^kStartShift.
+  static constexpr int kStartShift = std::countr_zero(static_cast<unsigned>(
+      kStartBias * unpack_scale<V, Fmt>() / static_cast<float>(code_bias<Fmt>())));
 
   static constexpr size_t kAheadBytes = 4608;
 
-  template <int kCount>
-  static F code_sum(const B* w) {
-    typename V::I acc = V::int_zero();
-    for (int j = 0; j < kCount; ++j) acc = V::template add_codes<kSmall>(acc, w[j]);
-    return V::to_float(acc);
-  }
-
-  // Sum of x over columns 0..15 of a block (only formats with minimums of half blocks need it).
-  static float first_half_sum(const uint8_t* codes, float scale, float min) {
-    int total = 0;
-    for (int i = 0; i < 16; ++i) total += codes[i];
-    return scale * static_cast<float>(total) + 16.0f * min;
-  }
-
-  // The hardware's prefetchers alone leave much of the bandwidth unused beside arithmetic. (Inlined
-  // by force: GCC drops calls of functions that do nothing but prefetch.)
+  // The hardware's prefetchers alone leave much of the bandwidth unused beside arithmetic.
+  // (Inlined by force: GCC drops calls of functions that do nothing but prefetch.)
   template <size_t kBytes>
   static inline __attribute__((always_inline)) void prefetch_ahead(const uint8_t* weights) {
     if constexpr (!kPrefetches) return;
@@ -202,19 +167,14 @@ struct QuantizedTile {
                                                               F (&acc)[kTokens]) {
     B w[8];
     prefetch_ahead<Fmt::kCodeBytes>(codes);
-    unpack_codes<V, Fmt, kWide>(codes, table, w);
-    if constexpr (kWide) {
-      const WideScales scales(s);
-      for_tokens([&](int t) { add_wide_token(record, t, w, scales, acc[t]); });
-    } else {
-      F d_sum;  // d * sum(q)
-      if constexpr (Fmt::kIsHalved) {
-        d_sum = V::fma(code_sum<4>(w), s.d[0], V::mul(code_sum<4>(w + 4), s.d[1]));
-      } else {
-        d_sum = V::mul(code_sum<8>(w), s.d[0]);
-      }
-      for_tokens([&](int t) { add_token(record, t, w, s, d_sum, acc[t]); });
+    unpack_codes<V, Fmt, true>(codes, table, w);
+    F d_sum;  // d * sum(q)
+    if constexpr (!kWide && Fmt::kIsHalved) {
+      d_sum = V::fma(code_sum<4>(w), s.d[0], V::mul(code_sum<4>(w + 4), s.d[1]));
+    } else if constexpr (!kWide) {
+      d_sum = V::mul(code_sum<8>(w), s.d[0]);
     }
+    for_tokens([&](int t) { add_token(record, t, w, s, d_sum, acc[t]); });
   }
 
   template <class Function>
@@ -227,70 +187,73 @@ struct QuantizedTile {
     }
   }
 
-  // Numbers of a tile's token: scale / 128, minus the sum of its first half, minus the sum.
-  struct WideScales {
-    F d[2];    // for the sums of codes
-    F min[2];  // minus the minimums; where they are two, [0] is their difference
-    explicit WideScales(const BlockScales<V>& s) {
-      // One for the lanes that unpack codes into the top of their byte.
-      constexpr float factor = 128.0f * unpack_scale<V, Fmt>() / code_bias<Fmt>();
-      const auto scaled = [](F x) {
-        if constexpr (factor == 1.0f) return x;
-        return V::mul(x, V::set1(factor));
-      };
-      for (int half = 0; half < (Fmt::kIsHalved ? 2 : 1); ++half) {
-        d[half] = scaled(s.d[half]);
-        min[half] = Fmt::kHasMin ? s.min[half] : s.d[half];
+  // Sum of signed codes over kCount vectors. Codes that were unpacked to the top of their byte have
+  // zeros below: averages of pairs are exact, leave the multipliers alone (unlike products with
+  // ones), and that of all vectors holds their sum.
+  template <int kCount>
+  static F code_sum(const B* w) {
+    constexpr uint8_t kOnes[4] = {1, 1, 1, 1};
+    constexpr int kBias = -4 * kCount * (kStartBias >> kStartShift);
+    if constexpr (kCount * unpack_scale<V, Fmt>() <= 1.0f) {
+      B average = V::average(V::average(w[0], w[1]), V::average(w[2], w[3]));
+      if constexpr (kCount == 8) {
+        average = V::average(average, V::average(V::average(w[4], w[5]), V::average(w[6], w[7])));
       }
-      if constexpr (Fmt::kIsHalved) min[0] = V::sub(min[0], min[1]);
+      const I sum = V::template dot<kSmall>(V::int_set1(kBias / kCount), kOnes, average);
+      return V::to_float(V::template shift_left<std::countr_zero(unsigned{kCount})>(sum));
     }
-  };
-
-  static inline __attribute__((always_inline)) void add_wide_token(const uint8_t* record, int t,
-                                                                   const B (&w)[8],
-                                                                   const WideScales& s, F& acc) {
-    const float* numbers = reinterpret_cast<const float*>(record + kTokens * kBlockColumns * 2) + t;
-    const F scale = V::set1(numbers[0]), minus_sum = V::set1(numbers[2 * kTokens]);
-    const uint8_t* low = record + t * kBlockColumns;
-    const uint8_t* high = low + kTokens * kBlockColumns;
-    if constexpr (Fmt::kIsHalved) {
-      F y = V::mul(dot_codes<V, kSmall, true, 4>(low, high, w), s.d[0]);
-      y = V::fma(dot_codes<V, kSmall, true, 4>(low + 16, high + 16, w + 4), s.d[1], y);
-      acc = V::fma(y, scale, acc);
-      acc = V::fma(s.min[0], V::set1(numbers[kTokens]), acc);
-      acc = V::fma(s.min[1], minus_sum, acc);
-    } else if constexpr (Fmt::kHasMin || !kFoldsBias) {
-      acc = V::fma(V::mul(dot_codes<V, kSmall, true, 8>(low, high, w), scale), s.d[0], acc);
-      acc = V::fma(s.min[0], minus_sum, acc);
-    } else {
-      const F y = V::fma(dot_codes<V, kSmall, true, 8>(low, high, w), scale, minus_sum);
-      acc = V::fma(y, s.d[0], acc);
-    }
+    I sum = V::int_set1(kBias);
+    for (int j = 0; j < kCount; ++j) sum = V::template dot<kSmall>(sum, kOnes, w[j]);
+    return V::to_float(sum);
   }
-  // d and the bias times d are the same number.
-  static constexpr bool kFoldsBias = 128.0f * unpack_scale<V, Fmt>() == code_bias<Fmt>();
+
+  // Sum of products of signed codes over kCount vectors; 16-bit codes are 256 * high + low.
+  template <int kCount>
+  static inline __attribute__((always_inline)) F dot(int32_t start, const uint8_t* low,
+                                                     const uint8_t* high, const B* w) {
+    I sum = V::template shift_right<kStartShift>(V::int_set1(start));
+    if constexpr (kWide) {
+      // Two chains of dependent instructions, not one of twice the length: few tokens leave few
+      // others to run beside it.
+      I high_sum = V::int_zero();
+      for (int j = 0; j < kCount; ++j) {
+        high_sum = V::template dot<kSmall>(high_sum, high + 4 * j, w[j]);
+        sum = V::template dot<kSmall>(sum, low + 4 * j, w[j]);
+      }
+      return V::to_float(V::int_add(V::template shift_left<8>(high_sum), sum));
+    }
+    for (int j = 0; j < kCount; ++j) sum = V::template dot<kSmall>(sum, low + 4 * j, w[j]);
+    return V::to_float(sum);
+  }
 
   static inline __attribute__((always_inline)) void add_token(const uint8_t* record, int t,
                                                               const B (&w)[8],
                                                               const BlockScales<V>& s, F d_sum,
                                                               F& acc) {
-    const float* numbers = reinterpret_cast<const float*>(record + kTokens * kBlockColumns) + t;
-    const uint8_t* codes = record + t * kBlockColumns;
+    const uint8_t* low = record + t * kBlockColumns;
+    const uint8_t* high = low + kTokens * kBlockColumns;
+    const auto* numbers = reinterpret_cast<const TokenNumbers<kTokens>*>(
+        record + code_bytes_of_record(kForm, kTokens));
     F y;
     if constexpr (Fmt::kIsHalved) {
-      y = V::mul(dot_codes<V, kSmall, false, 4>(codes, nullptr, w), s.d[0]);
-      y = V::fma(dot_codes<V, kSmall, false, 4>(codes + 16, nullptr, w + 4), s.d[1], y);
+      y = V::mul(dot<4>(numbers->first_start[t], low, high, w), s.d[0]);
+      y = V::fma(dot<4>(numbers->second_start[t], low + 16, high + 16, w + 4), s.d[1], y);
     } else {
-      y = V::mul(dot_codes<V, kSmall, false, 8>(codes, nullptr, w), s.d[0]);
+      y = V::mul(dot<8>(numbers->start[t], low, high, w), s.d[0]);
     }
-    acc = V::fma(y, V::set1(numbers[0]), acc);
-    acc = V::fma(d_sum, V::set1(numbers[kTokens]), acc);
-    if constexpr (Fmt::kHasMin && !Fmt::kIsHalved) {
-      acc = V::fma(s.min[0], V::set1(numbers[2 * kTokens]), acc);
+    const F scale = V::set1(numbers->scale[t]);
+    acc = V::fma(y, scale, acc);
+    if constexpr (!kWide) acc = V::fma(d_sum, V::set1(numbers->middle[t]), acc);
+    if constexpr (Fmt::kHasMin && Fmt::kIsHalved) {
+      const F factor = V::mul(scale, V::set1(-1.0f / kStartBias));
+      const F middles = V::set1(16.0f * numbers->middle[t]);
+      const auto sum_from = [&](int32_t start) {
+        return V::fma(V::to_float(V::int_set1(start)), factor, middles);
+      };
+      acc = V::fma(s.min[0], sum_from(numbers->first_start[t]), acc);
+      acc = V::fma(s.min[1], sum_from(numbers->second_start[t]), acc);
     } else if constexpr (Fmt::kHasMin) {
-      const float first = first_half_sum(codes, numbers[0], numbers[kTokens]);
-      acc = V::fma(s.min[0], V::set1(first), acc);
-      acc = V::fma(s.min[1], V::set1(numbers[2 * kTokens] - first), acc);
+      acc = V::fma(s.min[0], V::set1(numbers->sum[t]), acc);
     }
   }
 
@@ -322,8 +285,8 @@ enum class FloatKind { kF32, kF16, kBF16 };
 template <class V, FloatKind kKind, int kTokens>
 struct FloatTile {
   using F = typename V::F;
-  // Few tokens leave few sums in flight: take every second column into a sum of its own. Alike for
-  // all sizes up to 8, so that a token's result does not depend on its neighbours.
+  // Few tokens leave few sums in flight: take every second column into a sum of its own. Alike
+  // for all sizes up to 8, so that a token's result does not depend on its neighbours.
   static constexpr int kSums = kTokens <= 8 ? 2 : 1;
 
   static F load(const uint8_t* values, int column, int row) {
@@ -455,67 +418,56 @@ struct Quantizer {
   using I = typename V::I;
   static constexpr int kVectors = kBlockColumns / V::kLanes;
 
-  struct Block {
-    F v[kVectors];
-    float smallest, largest;
-    explicit Block(const float* x) {
-      for (int i = 0; i < kVectors; ++i) v[i] = V::load(x + i * V::kLanes);
-      F low = v[0], high = v[0];
-      for (int i = 1; i < kVectors; ++i) {
-        low = V::min(low, v[i]);
-        high = V::max(high, v[i]);
-      }
-      smallest = V::smallest(low);
-      largest = V::largest(high);
-    }
-  };
-
   // min and max return their second operand for a NaN: it must not reach the conversion.
   static I to_code(F x, float lowest, float highest) {
     return V::to_int(V::min(V::max(x, V::set1(lowest)), V::set1(highest)));
   }
 
-  static void narrow(const float* x, uint8_t* record, int lane, int tile_tokens) {
-    const Block block(x);
-    constexpr float kLevels = 255.0f;
-    const float minimum = block.smallest;
-    const float scale = (block.largest - minimum) / kLevels;
-    const float inverse = scale > 0 ? 1.0f / scale : 0.0f;
-    uint8_t* codes = record + lane * kBlockColumns;
-    I total = V::int_zero();
-    for (int i = 0; i < kVectors; ++i) {
-      const F u = V::mul(V::sub(block.v[i], V::set1(minimum)), V::set1(inverse));
-      const I code = to_code(u, 0.0f, kLevels);
-      total = V::int_add(total, code);
-      V::store_u8(codes + i * V::kLanes, code);
+  // 8 bits: around a middle, as blocks are often far from symmetric; 16 bits have plenty.
+  template <ActivationForm kForm>
+  static void to_codes(const float* x, uint8_t* record, int lane, int tile_tokens) {
+    constexpr bool kWide = kForm == ActivationForm::kCodes16;
+    constexpr float kLargest = kWide ? 127.0f * 256.0f + 127.0f : 127.0f;  // of signed digits
+    constexpr float kLowest = kWide ? -kLargest : -128.0f;
+    F v[kVectors];
+    for (int i = 0; i < kVectors; ++i) v[i] = V::load(x + i * V::kLanes);
+    F low = v[0], high = v[0];
+    for (int i = 1; i < kVectors; ++i) {
+      low = V::min(low, v[i]);
+      high = V::max(high, v[i]);
     }
-    float* numbers = reinterpret_cast<float*>(record + tile_tokens * kBlockColumns) + lane;
-    numbers[0] = scale;
-    numbers[tile_tokens] = minimum;
-    numbers[2 * tile_tokens] =
-        scale * static_cast<float>(V::int_sum(total)) + kBlockColumns * minimum;
-  }
-
-  static void wide(const float* x, uint8_t* record, int lane, int tile_tokens) {
-    const Block block(x);
-    constexpr float kLargest = 127.0f * 256.0f + 127.0f;  // of two signed digits
-    const float size = block.largest > -block.smallest ? block.largest : -block.smallest;
-    const float scale = size / kLargest;
+    float lowest = V::smallest(low), highest = V::largest(high);
+    if constexpr (kWide) {
+      highest = highest > -lowest ? highest : -lowest;
+      lowest = -highest;
+    }
+    const float scale = (highest - lowest) / (kLargest - kLowest);
     const float inverse = scale > 0 ? 1.0f / scale : 0.0f;
+    const float middle = kWide ? 0.0f : lowest - scale * kLowest;
     uint8_t* codes = record + lane * kBlockColumns;
-    uint8_t* high_codes = codes + tile_tokens * kBlockColumns;
     I totals[2] = {V::int_zero(), V::int_zero()};  // of the halves
     for (int i = 0; i < kVectors; ++i) {
-      const I code = to_code(V::mul(block.v[i], V::set1(inverse)), -kLargest, kLargest);
+      const F scaled = V::mul(V::sub(v[i], V::set1(middle)), V::set1(inverse));
+      const I code = to_code(scaled, kLowest, kLargest);
       I& total = totals[i * 2 / kVectors];
       total = V::int_add(total, code);
-      V::store_digits(codes + i * V::kLanes, high_codes + i * V::kLanes, code);
+      if constexpr (kWide) {
+        V::store_digits(codes + i * V::kLanes, codes + tile_tokens * kBlockColumns + i * V::kLanes,
+                        code);
+      } else {
+        V::store_u8(codes + i * V::kLanes, code);
+      }
     }
-    const int first = V::int_sum(totals[0]);
-    float* numbers = reinterpret_cast<float*>(record + tile_tokens * kBlockColumns * 2) + lane;
-    numbers[0] = scale / 128.0f;
-    numbers[tile_tokens] = -scale * static_cast<float>(first);
-    numbers[2 * tile_tokens] = -scale * static_cast<float>(first + V::int_sum(totals[1]));
+    const int first = V::int_sum(totals[0]), second = V::int_sum(totals[1]);
+    auto* numbers =
+        reinterpret_cast<float*>(record + code_bytes_of_record(kForm, tile_tokens)) + lane;
+    numbers[0] = scale;
+    numbers[tile_tokens] = middle;
+    numbers[2 * tile_tokens] = scale * static_cast<float>(first + second) + kBlockColumns * middle;
+    auto* starts = reinterpret_cast<int32_t*>(numbers + 3 * tile_tokens);
+    starts[0] = -kStartBias * (first + second);
+    starts[tile_tokens] = -kStartBias * first;
+    starts[2 * tile_tokens] = -kStartBias * second;
   }
 
   static void to_bf16(const float* from, uint16_t* to) {
@@ -538,9 +490,9 @@ struct Quantizer {
         float* to = reinterpret_cast<float*>(record) + lane * kBlockColumns;
         __builtin_memcpy(to, from, kBlockColumns * sizeof(float));
       } else if (form == ActivationForm::kCodes16) {
-        wide(from, record, lane, tile_tokens);
+        to_codes<ActivationForm::kCodes16>(from, record, lane, tile_tokens);
       } else {
-        narrow(from, record, lane, tile_tokens);
+        to_codes<ActivationForm::kCodes8>(from, record, lane, tile_tokens);
       }
     }
   }
