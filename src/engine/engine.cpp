@@ -250,18 +250,29 @@ void Engine::Loop::set_drafts() {
   }
 }
 
+// All sequences are sampled first, and what that gave is told afterwards: each event may wake a
+// thread, which would then compete with the sampling.
 void Engine::Loop::hand_out(std::span<const Chunk> chunks, const backend::StepOutput& output) {
   size_t row = 0;
   std::span<const float> states = output.embeddings;
   const auto state_size = static_cast<size_t>(options_.embedding_length);
+  std::vector<std::pair<RequestId, std::optional<Ending>>> advanced;
+  advanced.reserve(chunks.size());
   for (const Chunk& chunk : chunks) {
     if (chunk.sequence->pooling) {
       const size_t size = static_cast<size_t>(chunk.num_states) * state_size;
       pool(chunk, states.first(size));
       states = states.subspan(size);
     } else if (chunk.wants_logits) {
-      advance(chunk, output, row);
+      advanced.emplace_back(chunk.sequence->id, advance(chunk, output, row));
       row += static_cast<size_t>(1 + chunk.num_draft_tokens);
+    }
+  }
+  for (const auto& [id, ending] : advanced) {
+    if (ending) {
+      finish(id, ending->reason, ending->error);
+    } else {
+      emit(id);
     }
   }
 }
@@ -274,24 +285,30 @@ void Engine::Loop::pool(const Chunk& chunk, std::span<const float> states) {
 }
 
 // Samples row by row, as if each were a step of its own, for as long as the guesses are right.
-void Engine::Loop::advance(const Chunk& chunk, const backend::StepOutput& output,
-                           size_t first_row) {
+std::optional<Engine::Loop::Ending> Engine::Loop::advance(const Chunk& chunk,
+                                                          const backend::StepOutput& output,
+                                                          size_t first_row) {
   Sequence& sequence = *chunk.sequence;
   Reply& reply = replies_.at(sequence.id);
   const std::vector<text::TokenId> draft = std::exchange(sequence.draft, {});
   for (int row = 0;; ++row) {
-    std::string error;
     const LogitRow logits = logit_row(output, first_row + static_cast<size_t>(row));
-    const Reply::Outcome outcome = sample(reply, sequence, logits, error);
+    Reply::Outcome outcome;
+    try {
+      outcome = reply.advance(sequence, logits, Clock::now());
+    } catch (...) {
+      return Ending{FinishReason::kError, message_of(std::current_exception())};
+    }
+    if (outcome.token) ++totals_.num_output_tokens;
     const bool was_guessed = row < chunk.num_draft_tokens && outcome.token == draft[row];
     const bool is_last = !was_guessed || outcome.reason || outcome.num_shifted > 0;
     if (is_last && chunk.num_draft_tokens > 0) {
       record_draft(reply, chunk.num_draft_tokens, row + (was_guessed ? 1 : 0));
     }
-    if (outcome.reason) return finish(sequence.id, *outcome.reason, error);
+    if (outcome.reason) return Ending{*outcome.reason, {}};
     scheduler_.append(sequence, *outcome.token);
     if (outcome.num_shifted > 0) scheduler_.shift(sequence, outcome.num_keep, outcome.num_shifted);
-    if (is_last) return;
+    if (is_last) return std::nullopt;
     scheduler_.accept(sequence);
   }
 }
@@ -305,27 +322,16 @@ LogitRow Engine::Loop::logit_row(const backend::StepOutput& output, size_t index
   return row;
 }
 
-Reply::Outcome Engine::Loop::sample(Reply& reply, const Sequence& sequence, const LogitRow& row,
-                                    std::string& error) {
-  Reply::Outcome outcome;
-  try {
-    outcome = reply.advance(sequence, row, Clock::now());
-  } catch (...) {
-    outcome.reason = FinishReason::kError;
-    error = message_of(std::current_exception());
-  }
-  if (outcome.token) ++totals_.num_output_tokens;
-  if (reply.callback_error()) {
-    outcome.reason = FinishReason::kError;
-    error = *reply.callback_error();
-  }
-  return outcome;
-}
-
 void Engine::Loop::record_draft(Reply& reply, int num_draft, int num_accepted) {
   reply.record_draft(num_draft, num_accepted);
   totals_.num_draft_tokens += static_cast<uint64_t>(num_draft);
   totals_.num_accepted_tokens += static_cast<uint64_t>(num_accepted);
+}
+
+void Engine::Loop::emit(RequestId id) {
+  Reply& reply = replies_.at(id);
+  reply.emit();
+  if (reply.callback_error()) broken_.push_back(id);
 }
 
 void Engine::Loop::finish(RequestId id, FinishReason reason, const std::string& error) {

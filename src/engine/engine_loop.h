@@ -3,6 +3,7 @@
 #include <condition_variable>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <unordered_map>
@@ -34,6 +35,12 @@ class Engine::Loop {
     Clock::time_point submitted;
   };
 
+  // Why a sequence is over.
+  struct Ending {
+    FinishReason reason;
+    std::string error;
+  };
+
   void refuse_when_full();
   int token_limit(const Request& request) const;
   void check_fit(const Request& request) const;
@@ -53,11 +60,11 @@ class Engine::Loop {
   backend::StepOutput run_forward(std::span<const Chunk> chunks);
   void hand_out(std::span<const Chunk> chunks, const backend::StepOutput& output);
   void pool(const Chunk& chunk, std::span<const float> states);
-  void advance(const Chunk& chunk, const backend::StepOutput& output, size_t first_row);
+  std::optional<Ending> advance(const Chunk& chunk, const backend::StepOutput& output,
+                                size_t first_row);
   LogitRow logit_row(const backend::StepOutput& output, size_t index) const;
-  Reply::Outcome sample(Reply& reply, const Sequence& sequence, const LogitRow& row,
-                        std::string& error);
   void record_draft(Reply& reply, int num_draft, int num_accepted);
+  void emit(RequestId id);
   void finish(RequestId id, FinishReason reason, const std::string& error = {});
   void finish_all(FinishReason reason, const std::string& error = {});
   void publish_stats();
@@ -81,7 +88,7 @@ class Engine::Loop {
   std::vector<RequestId> newcomers_;      // since the latest step
   std::map<RequestId, int> told_places_;  // of those that want to know: 0 when not told yet
   Clock::time_point last_told_;
-  std::vector<RequestId> broken_;  // whose callback failed while they waited
+  std::vector<RequestId> broken_;  // whose callback failed
 
   // Shared, under the mutex.
   mutable std::mutex mutex_;

@@ -35,7 +35,6 @@ Reply::Outcome Reply::advance(const Sequence& sequence, const LogitRow& row,
   generation_->tokens.push_back(std::move(output));
   const bool hit_stop = push_text(generation_->decoder.push(token));
   const Outcome outcome = end_after(sequence, token, hit_stop);
-  if (!outcome.reason && !generation_->text.empty()) emit_text();
   if (outcome.num_shifted > 0 && generation_->drafter) generation_->drafter->reset();
   return outcome;
 }
@@ -119,7 +118,7 @@ void Reply::finish(const Sequence& sequence, FinishReason reason, const std::str
                               reason == FinishReason::kContextFull;
       if (hit_stop && is_natural) reason = FinishReason::kStopString;
     }
-    if (!generation_->text.empty() || !generation_->tokens.empty()) emit_text();
+    if (!generation_->text.empty() || !generation_->tokens.empty()) deliver_text();
   }
   Event event;
   event.is_final = true;
@@ -152,7 +151,11 @@ void Reply::tell_place(const QueuePlace& place) {
   deliver(event);
 }
 
-void Reply::emit_text() {
+void Reply::emit() {
+  if (generation_ && !generation_->text.empty()) deliver_text();
+}
+
+void Reply::deliver_text() {
   Event event;
   event.text = std::exchange(generation_->text, {});
   event.tokens = std::exchange(generation_->tokens, {});

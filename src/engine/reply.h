@@ -33,9 +33,12 @@ class Reply {
     int num_shifted = 0;
     int num_keep = 0;
   };
-  // Samples the next token of `sequence` from its logits, which are changed, and emits the text
-  // that is safe. With a reason in the outcome finish() is due. Throws what the sampler throws.
+  // Samples the next token of `sequence` from its logits, which are changed. With a reason in the
+  // outcome finish() is due, otherwise emit(). Throws what the sampler throws.
   Outcome advance(const Sequence& sequence, const LogitRow& row, Clock::time_point now);
+
+  // Emits the text that is safe.
+  void emit();
 
   // What could be guessed of a decoding sequence, its draft once that is granted, and what became
   // of it.
@@ -78,7 +81,7 @@ class Reply {
   Outcome end_after(const Sequence& sequence, text::TokenId token, bool hit_stop) const;
   Outcome shift_after(const Sequence& sequence, text::TokenId token) const;
   bool push_text(const std::string& piece);
-  void emit_text();
+  void deliver_text();
   void embed(Event& event) const;
   void deliver(const Event& event);
   Timings timings(const Sequence& sequence, Clock::time_point now) const;
