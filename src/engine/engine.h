@@ -47,7 +47,7 @@ struct RequestStatus {
 };
 
 // A snapshot, cheap to take from any thread: how things were before the latest step, plus what was
-// submitted since. With many requests their list may be some 10 ms older than the counters.
+// submitted since.
 struct EngineStats {
   int num_running = 0;
   int num_waiting = 0;
@@ -67,7 +67,8 @@ struct EngineStats {
   uint64_t num_preemptions = 0;
   std::chrono::nanoseconds forward_time{};   // in the backend
   std::chrono::nanoseconds schedule_time{};  // everything else of a step
-  std::vector<RequestStatus> requests;       // running ones first, then the queue in its order
+  // All running ones, then the first of the queue in its order: 256 in all, or all that run.
+  std::vector<RequestStatus> requests;
 };
 
 // Runs many sequences at once on one model. One thread ("engine") owns every sequence, the block

@@ -81,8 +81,6 @@ class Engine::Loop {
   backend::Batch batch_;
   std::vector<DraftOffer> offers_;
   EngineStats totals_;  // the counters
-  Clock::time_point last_listed_;
-  Clock::duration last_list_cost_{};
   QueuePace pace_;
   uint64_t num_ended_ = 0;                // of the requests that had begun
   std::vector<RequestId> newcomers_;      // since the latest step

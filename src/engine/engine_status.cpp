@@ -7,7 +7,9 @@
 namespace sluice::engine {
 namespace {
 
-constexpr int kShortList = 256;  // requests that are listed for monitors at every step
+// More requests than this are counted, but not listed: nobody reads on, and the lists of a full
+// queue would take more memory than the queue.
+constexpr size_t kMostListed = 256;
 constexpr auto kQueueEventsEvery = std::chrono::milliseconds(250);
 
 }  // namespace
@@ -26,7 +28,7 @@ EngineStats Engine::Loop::stats() const {
     status.queue_position = ++stats.num_waiting;
     status.num_prompt_tokens = static_cast<int>(arrival.request.prompt.size());
     status.age = now - arrival.submitted;
-    stats.requests.push_back(status);
+    if (stats.requests.size() < kMostListed) stats.requests.push_back(status);
   }
   return stats;
 }
@@ -94,16 +96,8 @@ void Engine::Loop::publish_stats() {
   stats.num_prompt_tokens = scheduler_.counters().num_prefilled_tokens;
   stats.num_cached_tokens = scheduler_.counters().num_cached_tokens;
   stats.num_preemptions = scheduler_.counters().num_preemptions;
-  // Thousands of requests take a while to list: at most 2% of the time goes into it.
-  const bool is_list_due = stats.num_running + stats.num_waiting <= kShortList ||
-                           now - last_listed_ >= 50 * last_list_cost_;
-  if (is_list_due) {
-    stats.requests = list_requests(now);
-    last_listed_ = Clock::now();
-    last_list_cost_ = last_listed_ - now;
-  }
+  stats.requests = list_requests(now);
   std::lock_guard lock(mutex_);
-  if (!is_list_due) stats.requests.swap(published_.requests);
   std::swap(published_, stats);
   num_waiting_ = published_.num_waiting;
   num_free_places_ = num_waiting_ > 0 ? 0 : options_.max_sequences - published_.num_running;
@@ -112,18 +106,21 @@ void Engine::Loop::publish_stats() {
 
 std::vector<RequestStatus> Engine::Loop::list_requests(Clock::time_point now) const {
   std::vector<RequestStatus> requests;
-  requests.reserve(static_cast<size_t>(scheduler_.num_running() + scheduler_.num_waiting()));
+  const auto num_running = static_cast<size_t>(scheduler_.num_running());
+  const auto num_waiting = static_cast<size_t>(scheduler_.num_waiting());
+  requests.reserve(num_running + std::min(num_waiting, kMostListed));
   scheduler_.for_each_running([&](const Sequence& sequence) {
     requests.push_back(status_of(sequence, now));
     requests.back().is_running = true;
   });
   int position = 0;
   const std::chrono::nanoseconds interval = pace_.interval();
-  scheduler_.for_each_waiting([&](const Sequence& sequence) {
+  const auto list = [&](const Sequence& sequence) {
     requests.push_back(status_of(sequence, now));
     requests.back().queue_position = ++position;
     requests.back().estimated_wait = position * interval;
-  });
+  };
+  scheduler_.for_each_waiting(list, kMostListed - std::min(num_running, kMostListed));
   return requests;
 }
 

@@ -382,8 +382,12 @@ void Scheduler::for_each_running(const std::function<void(const Sequence&)>& vis
   for (const auto& [id, sequence] : running_) visit(*sequence);
 }
 
-void Scheduler::for_each_waiting(const std::function<void(const Sequence&)>& visit) const {
-  for (const auto& [id, sequence] : waiting_) visit(*sequence);
+void Scheduler::for_each_waiting(const std::function<void(const Sequence&)>& visit,
+                                 size_t most) const {
+  for (const auto& [id, sequence] : waiting_) {
+    if (most-- == 0) return;
+    visit(*sequence);
+  }
 }
 
 void Scheduler::check_integrity() const {

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <map>
 #include <memory>
 #include <optional>
@@ -141,7 +142,8 @@ class Scheduler {
   const SchedulerCounters& counters() const { return counters_; }
   // In the order of ids; of the waiting ones the first is next.
   void for_each_running(const std::function<void(const Sequence&)>& visit) const;
-  void for_each_waiting(const std::function<void(const Sequence&)>& visit) const;
+  void for_each_waiting(const std::function<void(const Sequence&)>& visit,
+                        size_t most = std::numeric_limits<size_t>::max()) const;
 
   // Throws Error(kInternal) saying what does not fit together. For tests and debugging.
   void check_integrity() const;

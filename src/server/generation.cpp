@@ -145,6 +145,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
     if (has_bos && request.num_keep >= 0) ++request.num_keep;
     if (dialect_ == Dialect::kOllamaGenerate && !is_raw_) context_ids_ = prompt.tokens;
     request.prompt = std::move(prompt.tokens);
+    request.prompt.shrink_to_fit();  // it may wait for long
     request.on_event = [self = shared_from_this()](const engine::Event& event) {
       self->on_event(event);
     };
