@@ -405,13 +405,15 @@ def queue_body(model, number, words):
         {"role": "user", "content": prompt}], "options": {"num_predict": 2000}}).encode()
 
 
-def hold_request(port, body):
-    """A connection on which a request waits and nothing is read."""
-    connection = socket.create_connection(("127.0.0.1", port), timeout=60)
+def hold_connection(port):
+    return socket.create_connection(("127.0.0.1", port), timeout=60)
+
+
+def hold_request(connection, body):
+    """A request waits on the connection and nothing is read."""
     connection.sendall(b"POST /api/chat HTTP/1.1\r\nHost: 127.0.0.1\r\n"
                        b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
                        % (len(body), body))
-    return connection
 
 
 def wait_for(condition, seconds, what):
@@ -420,6 +422,17 @@ def wait_for(condition, seconds, what):
         if time.monotonic() > end:
             raise SystemExit(f"Error: {what} did not happen within {seconds} s")
         time.sleep(0.2)
+
+
+def settled_memory(sluice):
+    """Resident memory once it has not grown by half a megabyte in two seconds."""
+    latest = sluice.memory()
+    for _ in range(60):
+        time.sleep(2)
+        previous, latest = latest, sluice.memory()
+        if latest - previous < 500_000:
+            break
+    return latest
 
 
 def queue_mode(options):
@@ -431,8 +444,8 @@ def queue_mode(options):
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
     limit = str(options.requests + 200)
     model = options.models[0]
-    table("words a prompt", "waiting", "memory before", "memory with the queue", "cost, MB",
-          "bytes a request", "memory after, MB")
+    table("words a prompt", "waiting", "memory before, MB", "idle connections", "requests",
+          "in all", "memory after")
     for words in options.words:
         # A small cache that is full before the queue grows: its pages are resident once touched.
         with Sluice([model], ["-c", "1024", "--parallel", "2", "--max-queue", limit,
@@ -451,23 +464,27 @@ def print_queue(sluice, model, words, options):
 
     ask_once(sluice, model, "Be brief.", "Hello?")
     num_first = 100  # fill every running place and the cache, so that the rest only waits
-    held = [hold_request(sluice.port, queue_body(model, number, words))
-            for number in range(num_first)]
+    held = [hold_connection(sluice.port) for _ in range(num_first)]
+    for number, connection in enumerate(held):
+        hold_request(connection, queue_body(model, number, words))
     wait_for(has_touched_cache, 60, "a full cache")
-    before = sluice.memory()
+    before = settled_memory(sluice)
     say(f"{options.requests} requests of {words} words")
     target = waiting() + options.requests
-    for number in range(options.requests):
-        held.append(hold_request(sluice.port, queue_body(model, num_first + number, words)))
+    idle = [hold_connection(sluice.port) for _ in range(options.requests)]
+    held += idle
+    connected = settled_memory(sluice)
+    for number, connection in enumerate(idle):
+        hold_request(connection, queue_body(model, num_first + number, words))
     wait_for(lambda: waiting() > target - 200, 120, "the long queue")
-    during, num_waiting = sluice.memory(), waiting()
+    during, num_waiting = settled_memory(sluice), waiting()
     for connection in held:
         connection.close()
     wait_for(lambda: waiting() == 0, 60, "the end of the queue")
     after = sluice.memory()
-    cost = during - before
-    row(words, num_waiting, f"{before / 1e6:.1f} MB", f"{during / 1e6:.1f} MB", f"{cost / 1e6:.1f}",
-        f"{cost / options.requests:.0f}", f"{after / 1e6:.1f}")
+    connections, requests = connected - before, during - connected
+    row(words, num_waiting, *(f"{size / 1e6:.1f}" for size in
+                              (before, connections, requests, connections + requests, after)))
 
 
 # --- flags -----------------------------------------------------------------------------------

@@ -57,6 +57,10 @@ class Session : public std::enable_shared_from_this<Session> {
 
   static net::awaitable<void> run(std::shared_ptr<Session> self) {
     while (!self->is_closed_) {
+      if (self->buffer_.size() == 0) {
+        const bool has_input = co_await self->wait_for_input();
+        if (!has_input) break;
+      }
       std::shared_ptr<Exchange::State> state = co_await self->read_request();
       if (!state) break;
       const bool is_whole = co_await self->serve(state);
@@ -88,7 +92,8 @@ class Session : public std::enable_shared_from_this<Session> {
     stream_.close();
   }
 
-  // Nothing is held for a connection that is idle. False when it is to be closed.
+  // Nothing is held for a connection that is idle: no parser, no buffer. False when it is to be
+  // closed.
   net::awaitable<bool> wait_for_input() {
     error_code ec;
     signal_.expires_after(host_->options.idle_timeout);
@@ -105,11 +110,7 @@ class Session : public std::enable_shared_from_this<Session> {
   net::awaitable<std::shared_ptr<Exchange::State>> read_request() {
     const TransportOptions& options = host_->options;
     error_code ec;
-    if (buffer_.size() == 0) {
-      const bool has_input = co_await wait_for_input();
-      if (!has_input) co_return nullptr;
-      buffer_.reserve(2048);
-    }
+    buffer_.reserve(2048);
     Parser parser;
     parser.header_limit(static_cast<uint32_t>(options.max_header_bytes));
     parser.body_limit(options.max_body_bytes);
