@@ -16,6 +16,9 @@ static_assert(kGroupRows == kMaximaStride);
 constexpr int kPanelGroups = 16;
 constexpr int kPanelBlocks = 16;
 constexpr int kPanelTokenTiles = 32;
+// For few tokens a panel is used once or twice, and weights come from memory: a panel of 32 KiB
+// stays in the first-level cache, and its groups are read from end to end.
+constexpr int kFewTokenTiles = 2, kGroupsForFew = 2;
 constexpr size_t kPanelBytes = size_t{kPanelGroups} * kPanelBlocks * kPanelTileBytes;
 constexpr size_t kPanelResultBytes = size_t{kPanelTokenTiles} * kPanelGroups * kPanelTileBytes;
 
@@ -107,9 +110,9 @@ void run_chunk(const Kernels& kernels, const LinearTarget& target, int first_gro
   }
 }
 
-// The same on the matrix unit, for up to kPanelTokenTiles token tiles.
-void run_panels(const Kernels& kernels, const LinearTarget& target, int first_group, int end_group,
-                int first_tile, std::byte* scratch) {
+// The same on the matrix unit, for up to kPanelTokenTiles token tiles and kPanelGroups groups.
+void run_panel(const Kernels& kernels, const LinearTarget& target, int first_group, int end_group,
+               int first_tile, std::byte* scratch) {
   const PackedMatrix& matrix = *target.matrix;
   const Activations& in = *target.in;
   const DecodePanel decode = kernels.panel_decoder(matrix.type);
@@ -138,6 +141,17 @@ void run_panels(const Kernels& kernels, const LinearTarget& target, int first_gr
     for (int group = first_group; group < end_group; ++group) {
       finish(target, group, first_token, num_tokens, results);
       results += kTileTokens * kGroupRows;
+    }
+  }
+}
+
+void run_panels(const Kernels& kernels, const LinearTarget& target, int first_group, int end_group,
+                std::byte* scratch) {
+  const int num_tiles = target.in->num_tiles();
+  const int most = num_tiles <= kFewTokenTiles ? kGroupsForFew : kPanelGroups;
+  for (int tile = 0; tile < num_tiles; tile += kPanelTokenTiles) {
+    for (int group = first_group; group < end_group; group += most) {
+      run_panel(kernels, target, group, std::min(group + most, end_group), tile, scratch);
     }
   }
 }
@@ -193,9 +207,7 @@ void run_linear(const Kernels& kernels, Team& team, int member,
         if (target.in->form != ActivationForm::kBf16) {
           run_chunk(kernels, target, first, end);
         } else {
-          for (int tile = 0; tile < target.in->num_tiles(); tile += kPanelTokenTiles) {
-            run_panels(kernels, target, first, end, tile, scratch);
-          }
+          run_panels(kernels, target, first, end, scratch);
         }
         break;
       }

@@ -245,6 +245,7 @@ struct QuantizedTile {
     acc = V::fma(y, scale, acc);
     if constexpr (!kWide) acc = V::fma(d_sum, V::set1(numbers->middle[t]), acc);
     if constexpr (Fmt::kHasMin && Fmt::kIsHalved) {
+      // The halves' sums of x, from where their products start.
       const F factor = V::mul(scale, V::set1(-1.0f / kStartBias));
       const F middles = V::set1(16.0f * numbers->middle[t]);
       const auto sum_from = [&](int32_t start) {

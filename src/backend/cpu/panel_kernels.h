@@ -30,6 +30,13 @@ struct PanelDecoder {
     }
   }
 
+  // Weights may come from memory. Into the second-level cache: the first holds panels.
+  template <size_t kBytes>
+  static inline __attribute__((always_inline)) void prefetch_ahead(const uint8_t* weights) {
+    constexpr size_t kAheadBytes = 4608;
+    for (size_t i = 0; i < kBytes; i += 64) V::prefetch_far(weights + kAheadBytes + i);
+  }
+
   static void run(const PanelSource& source, uint16_t* out) {
     using Reader = ScaleReader<V, Fmt>;
     const uint8_t* scales =
@@ -39,6 +46,7 @@ struct PanelDecoder {
       const uint8_t* codes = scales + scale_bytes(Fmt::kScales);
       for (int part = 0; part < Fmt::kUnitBlocks; ++part) {
         typename V::B w[8];
+        prefetch_ahead<Fmt::kCodeBytes + scale_bytes(Fmt::kScales) / Fmt::kUnitBlocks>(codes);
         unpack_codes<V, Fmt>(codes, source.table, w);
         block(w, Reader::read(shared, scales, part, 0), out);
         codes += Fmt::kCodeBytes;
