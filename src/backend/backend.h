@@ -22,8 +22,10 @@ constexpr int64_t blocks_for_tokens(int64_t num_tokens) {
   return (num_tokens + kBlockTokens - 1) / kBlockTokens;
 }
 
-// A step of at most kExactRows tokens, in which a sequence has several, gives each of them bit for
-// bit the logits that a step of single tokens of at most kExactSequences sequences would.
+// A step of at most kExactRows tokens, in which a sequence has several and none is of a prompt,
+// gives each of them bit for bit the logits that a step of single tokens of at most kExactSequences
+// sequences would. And a prompt computed alone gives the same logits in whatever chunks, quantized
+// weights provided: so a request's reply does not depend on what the prefix cache held.
 inline constexpr int kExactRows = 8;
 inline constexpr int kExactSequences = 4;
 
@@ -33,6 +35,7 @@ struct BatchSequence {
   int num_tokens = 0;                    // at least 1
   int num_cached = 0;                    // tokens already in the cache; its first token's position
   std::span<const int32_t> block_table;  // enough blocks for num_cached + num_tokens
+  bool is_prompt = false;                // a chunk of a prompt, be it of one token
 };
 
 // A ragged batch: tokens of many sequences one behind the other, prefill chunks and decode steps

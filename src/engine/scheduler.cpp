@@ -430,8 +430,9 @@ void make_batch(std::span<const Chunk> chunks, backend::Batch& batch) {
     const auto draft = std::span(sequence.draft).first(chunk.num_draft_tokens);
     batch.tokens.insert(batch.tokens.end(), draft.begin(), draft.end());
     const int end_token = static_cast<int>(batch.tokens.size());
-    batch.sequences.push_back(
-        {first_token, end_token - first_token, sequence.num_computed, sequence.blocks});
+    batch.sequences.push_back({first_token, end_token - first_token, sequence.num_computed,
+                               sequence.blocks,
+                               sequence.num_computed < sequence.num_prompt_tokens});
     if (chunk.wants_logits) {
       const int first_row = first_token + chunk.num_tokens - 1;
       for (int row = first_row; row < end_token; ++row) batch.logit_rows.push_back(row);

@@ -48,7 +48,7 @@ class Runner {
       const int count = std::min(options_.step_tokens, num_tokens - begin);
       batch_.clear();
       for (int i = 0; i < count; ++i) batch_.tokens.push_back(random_token());
-      batch_.sequences.push_back({0, count, num_cached + begin, blocks(test, sequence)});
+      batch_.sequences.push_back({0, count, num_cached + begin, blocks(test, sequence), true});
       if (begin + count == num_tokens) batch_.logit_rows = {count - 1};
       model_.backend().forward(batch_);
     }

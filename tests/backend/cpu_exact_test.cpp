@@ -130,6 +130,40 @@ TEST_P(ExactOn, HeadsWindowsAndLongContexts) {
   }
 }
 
+// The last logits of a prompt that is computed in chunks of these sizes.
+std::vector<float> prompt_logits(Backend& backend, const Sequences& sequences,
+                                 const std::vector<int>& chunks) {
+  std::vector<float> logits;
+  int done = 0;
+  for (const int count : chunks) {
+    Batch batch;
+    sequences.add(batch, 0, done, count);
+    batch.logit_rows.assign(1, count - 1);
+    batch.sequences[0].is_prompt = true;
+    logits = logits_of(backend, batch);
+    done += count;
+  }
+  return logits;
+}
+
+TEST_P(ExactOn, APromptGivesTheSameInWhateverChunks) {
+  for (Type type : {Type::kQ4_0, Type::kQ4_1, Type::kQ4_K, Type::kQ6_K, Type::kQ2_K, Type::kQ8_0}) {
+    SCOPED_TRACE(quant::type_info(type).name);
+    TinyShape shape;
+    shape.type = type;
+    shape.ffn = 256;
+    const TinyModel model(shape, 7);
+    const Sequences sequences(shape.vocab);
+    for (CacheType cache : {CacheType::kF16, CacheType::kQ8_0}) {
+      const auto backend = load(model, cache, 2);
+      const std::vector<float> whole = prompt_logits(*backend, sequences, {52});
+      EXPECT_EQ(whole, prompt_logits(*backend, sequences, {48, 4}));
+      EXPECT_EQ(whole, prompt_logits(*backend, sequences, {32, 16, 3, 1}));
+      EXPECT_EQ(whole, prompt_logits(*backend, sequences, {1, 16, 9, 8, 7, 6, 5}));
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Isa, ExactOn, testing::ValuesIn(cpu::isas_here()),
                          [](const auto& info) { return info.param; });
 

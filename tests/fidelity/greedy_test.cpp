@@ -1,8 +1,8 @@
 // Greedy replies of a real model to twenty prompts, through the whole engine. The committed ones
 // were made with the float32 reference backend; the fast backend must give the same, token by
-// token, up to where the reference itself finds two tokens as good as equal. Steps of four tokens
-// keep it on the kernels that round activations to 16 bits. SLUICE_WRITE_GOLDENS=1 writes the file
-// anew.
+// token, up to where the reference itself finds two tokens as good as equal. For that it computes
+// prompts as it does replies, in steps of four tokens, whose activations it rounds to 16 bits.
+// SLUICE_WRITE_GOLDENS=1 writes the file anew.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -80,6 +80,9 @@ void write_goldens(const Replies& replies) {
   }
 }
 
+// How a prompt is computed: as the backend computes prompts, or as it does replies.
+enum class PromptForm { kOwn, kAsReply };
+
 class GreedyReplies : public testing::Test {
  protected:
   void SetUp() override {
@@ -87,16 +90,18 @@ class GreedyReplies : public testing::Test {
     if (path_.empty()) GTEST_SKIP() << missing_model_text(kModel);
   }
 
-  // One prompt after the other.
-  Replies run(std::unique_ptr<backend::Backend> backend, int step_tokens) {
+  // One prompt after the other, in steps of `step_tokens`.
+  Replies run(std::unique_ptr<backend::Backend> backend, int step_tokens, PromptForm form) {
     Replies replies;
-    with_engine(std::move(backend), step_tokens, [&](engine::Engine& engine, const auto& encode) {
-      for (const char* prompt : kPrompts) {
-        std::vector<engine::OutputToken> reply = answer(engine, encode(prompt), kReplyTokens, -1);
-        auto& tokens = replies.emplace_back();
-        for (const engine::OutputToken& token : reply) tokens.push_back(token.token);
-      }
-    });
+    with_engine(std::move(backend), step_tokens, form,
+                [&](engine::Engine& engine, const auto& encode) {
+                  for (const char* prompt : kPrompts) {
+                    auto& tokens = replies.emplace_back();
+                    for (const auto& one : answer(engine, encode(prompt), kReplyTokens, -1)) {
+                      tokens.push_back(one.token);
+                    }
+                  }
+                });
     return replies;
   }
 
@@ -105,7 +110,7 @@ class GreedyReplies : public testing::Test {
   double reference_gap(const char* prompt, std::span<const text::TokenId> common, text::TokenId a,
                        text::TokenId b) {
     double gap = std::numeric_limits<double>::infinity();
-    with_engine(backend::make_reference_backend(usable_cores()), 64,
+    with_engine(backend::make_reference_backend(usable_cores()), 64, PromptForm::kOwn,
                 [&](engine::Engine& engine, const auto& encode) {
                   std::vector<text::TokenId> tokens = encode(prompt);
                   tokens.insert(tokens.end(), common.begin(), common.end());
@@ -118,7 +123,8 @@ class GreedyReplies : public testing::Test {
   }
 
   template <typename Use>
-  void with_engine(std::unique_ptr<backend::Backend> backend, int step_tokens, const Use& use) {
+  void with_engine(std::unique_ptr<backend::Backend> backend, int step_tokens, PromptForm form,
+                   const Use& use) {
     backend::LoadOptions load;
     load.max_batch_tokens = step_tokens;
     model::Model model(path_, std::move(backend), load);
@@ -127,13 +133,17 @@ class GreedyReplies : public testing::Test {
     options.num_blocks = 256;
     options.max_batch_tokens = step_tokens;
     options.max_sequences = std::min(step_tokens, 32);
-    options.enable_prefix_cache = false;
     model.backend().allocate_cache(options.num_blocks);
     const auto tokenizer = text::Tokenizer::from_gguf(model.file());
-    engine::Engine engine([&](const backend::Batch& b) { return model.backend().forward(b); },
-                          *tokenizer, options);
-    use(engine, [&](const char* prompt) {
-      return tokenizer->encode(std::string("<|im_start|>user\n") + prompt +
+    const auto forward = [&](const backend::Batch& batch) {
+      if (form == PromptForm::kOwn) return model.backend().forward(batch);
+      backend::Batch as_reply = batch;
+      for (backend::BatchSequence& sequence : as_reply.sequences) sequence.is_prompt = false;
+      return model.backend().forward(as_reply);
+    };
+    engine::Engine engine(forward, *tokenizer, options);
+    use(engine, [&](const std::string& prompt) {
+      return tokenizer->encode("<|im_start|>user\n" + prompt +
                                "<|im_end|>\n<|im_start|>assistant\n");
     });
   }
@@ -151,6 +161,7 @@ class GreedyReplies : public testing::Test {
       std::lock_guard lock(mutex_);
       tokens.insert(tokens.end(), event.tokens.begin(), event.tokens.end());
       num_done += event.is_final;
+      if (event.is_final) num_cached_tokens_ = event.num_cached_tokens;
       changed_.notify_all();
     };
     engine.submit(std::move(request));
@@ -164,17 +175,18 @@ class GreedyReplies : public testing::Test {
   }
 
   std::string path_;
+  int num_cached_tokens_ = 0;  // of the last answer's prompt
   std::mutex mutex_;
   std::condition_variable changed_;
 };
 
 TEST_F(GreedyReplies, AreTheCommittedOnes) {
   if (std::getenv("SLUICE_WRITE_GOLDENS") != nullptr) {
-    write_goldens(run(backend::make_reference_backend(usable_cores()), 64));
+    write_goldens(run(backend::make_reference_backend(usable_cores()), 64, PromptForm::kOwn));
   }
   const Replies golden = read_goldens();
   ASSERT_EQ(golden.size(), std::size(kPrompts));
-  const Replies replies = run(backend::make_cpu_backend({}), 4);
+  const Replies replies = run(backend::make_cpu_backend({}), 4, PromptForm::kAsReply);
   for (size_t i = 0; i < golden.size(); ++i) {
     const auto [mine, theirs] =
         std::mismatch(replies[i].begin(), replies[i].end(), golden[i].begin(), golden[i].end());
@@ -188,7 +200,28 @@ TEST_F(GreedyReplies, AreTheCommittedOnes) {
 }
 
 TEST_F(GreedyReplies, StayTheSameFromRunToRun) {
-  EXPECT_EQ(run(backend::make_cpu_backend({}), 512), run(backend::make_cpu_backend({}), 512));
+  const auto run_once = [&] { return run(backend::make_cpu_backend({}), 512, PromptForm::kOwn); };
+  EXPECT_EQ(run_once(), run_once());
+}
+
+// The second time all but a prompt's last blocks come from the cache: a chunk of a few tokens is
+// left of it, and must give to the bit what the whole prompt gave.
+TEST_F(GreedyReplies, DoNotDependOnThePrefixCache) {
+  with_engine(backend::make_cpu_backend({}), 512, PromptForm::kOwn,
+              [&](engine::Engine& engine, const auto& encode) {
+                for (const std::string prompt : kPrompts) {
+                  const auto tokens = encode(prompt + " Answer as a patient teacher would.");
+                  const auto first = answer(engine, tokens, kReplyTokens, 0);
+                  EXPECT_EQ(num_cached_tokens_, 0);
+                  const auto second = answer(engine, tokens, kReplyTokens, 0);
+                  EXPECT_GE(num_cached_tokens_, backend::kBlockTokens);
+                  ASSERT_EQ(first.size(), second.size()) << prompt;
+                  for (size_t i = 0; i < first.size(); ++i) {
+                    EXPECT_EQ(first[i].token, second[i].token) << prompt << " at token " << i;
+                    EXPECT_EQ(first[i].logprob, second[i].logprob) << prompt << " at token " << i;
+                  }
+                }
+              });
 }
 
 }  // namespace

@@ -165,12 +165,14 @@ int Activations::tile_tokens(int tile) const {
   return form == ActivationForm::kCodes8 ? std::max(padded, 4) : padded;
 }
 
+ActivationForm prompt_form(const Kernels& kernels, const PackedMatrix& matrix) {
+  if (kernels.panel_decoder && kernels.panel_decoder(matrix.type)) return ActivationForm::kBf16;
+  return matrix.is_float() ? ActivationForm::kFloats : ActivationForm::kCodes8;
+}
+
 ActivationForm activation_form(const Kernels& kernels, const PackedMatrix& matrix, int num_tokens,
                                int wide_tokens) {
-  if (num_tokens >= kTileUnitTokens && kernels.panel_decoder &&
-      kernels.panel_decoder(matrix.type)) {
-    return ActivationForm::kBf16;
-  }
+  if (num_tokens >= kTileUnitTokens) return prompt_form(kernels, matrix);
   if (matrix.is_float()) return ActivationForm::kFloats;
   return num_tokens <= wide_tokens ? ActivationForm::kCodes16 : ActivationForm::kCodes8;
 }

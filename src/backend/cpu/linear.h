@@ -45,6 +45,8 @@ inline constexpr int kTileUnitTokens = 9;
 // Form for a product of `num_tokens` rows with a matrix; 16 bits up to `wide_tokens` of them.
 ActivationForm activation_form(const Kernels& kernels, const PackedMatrix& matrix, int num_tokens,
                                int wide_tokens = kWideTokens);
+// Form for rows that are a prompt's, however many.
+ActivationForm prompt_form(const Kernels& kernels, const PackedMatrix& matrix);
 // Most bytes that Activations of up to `max_tokens` tokens can take, in any form.
 size_t activation_bytes(int max_tokens, int columns);
 
