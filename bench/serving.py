@@ -424,17 +424,6 @@ def wait_for(condition, seconds, what):
         time.sleep(0.2)
 
 
-def settled_memory(sluice):
-    """Resident memory once it has not grown by half a megabyte in two seconds."""
-    latest = sluice.memory()
-    for _ in range(60):
-        time.sleep(2)
-        previous, latest = latest, sluice.memory()
-        if latest - previous < 500_000:
-            break
-    return latest
-
-
 def queue_mode(options):
     introduce(options, f"bench/serving.py queue --requests {options.requests}")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -468,16 +457,16 @@ def print_queue(sluice, model, words, options):
     for number, connection in enumerate(held):
         hold_request(connection, queue_body(model, number, words))
     wait_for(has_touched_cache, 60, "a full cache")
-    before = settled_memory(sluice)
+    before = sluice.settled_memory()
     say(f"{options.requests} requests of {words} words")
     target = waiting() + options.requests
     idle = [hold_connection(sluice.port) for _ in range(options.requests)]
     held += idle
-    connected = settled_memory(sluice)
+    connected = sluice.settled_memory()
     for number, connection in enumerate(idle):
         hold_request(connection, queue_body(model, num_first + number, words))
     wait_for(lambda: waiting() > target - 200, 120, "the long queue")
-    during, num_waiting = settled_memory(sluice), waiting()
+    during, num_waiting = sluice.settled_memory(), waiting()
     for connection in held:
         connection.close()
     wait_for(lambda: waiting() == 0, 60, "the end of the queue")

@@ -111,6 +111,16 @@ class Server:
                     return int(line.split()[1]) * 1024
         return 0
 
+    def settled_memory(self):
+        """Resident memory, bytes, once it has not changed by half a megabyte in two seconds."""
+        latest = self.memory()
+        for _ in range(60):
+            time.sleep(2)
+            previous, latest = latest, self.memory()
+            if abs(latest - previous) < 500_000:
+                break
+        return latest
+
     def shown_command(self):
         """As one would type it: without this machine's folders, ports and shields."""
         words = [os.path.basename(word) if "/" in word else word for word in self.command]

@@ -280,10 +280,12 @@ def settle(server, is_settled, seconds=90):
 
 
 def unload_all(soak):
-    """The sample when no model is left."""
+    """The sample when no model is left and the memory of the last one is given back: that takes a
+    moment more."""
     for model in soak.models:
         post(soak, "/api/generate", {"model": model, "keep_alive": 0})
-    return settle(soak.server, lambda now: now["models"] == 0)
+    unloaded = settle(soak.server, lambda now: now["models"] == 0)
+    return unloaded | {"memory": soak.server.settled_memory()}
 
 
 def peak(samples):

@@ -22,10 +22,10 @@ constexpr int64_t blocks_for_tokens(int64_t num_tokens) {
   return (num_tokens + kBlockTokens - 1) / kBlockTokens;
 }
 
-// A step of at most kExactRows tokens, in which a sequence has several and none is of a prompt,
+// A step of at most kExactRows tokens, in which a sequence has several and not all are of prompts,
 // gives each of them bit for bit the logits that a step of single tokens of at most kExactSequences
-// sequences would. And a prompt computed alone gives the same logits in whatever chunks, quantized
-// weights provided: so a request's reply does not depend on what the prefix cache held.
+// sequences would. And a prompt in steps of its own gives the same logits in whatever chunks,
+// quantized weights provided: a request's reply does not depend on what the prefix cache held.
 inline constexpr int kExactRows = 8;
 inline constexpr int kExactSequences = 4;
 

@@ -136,7 +136,7 @@ class CpuBackend final : public Backend {
 
   // This step.
   const Batch* batch_ = nullptr;
-  bool has_prompt_ = false;         // the step computes tokens of a prompt
+  bool is_prefill_ = false;         // the step computes prompts and nothing else
   int wide_tokens_ = kWideTokens;   // rows of a product that get 16-bit activations
   std::vector<int32_t> positions_;  // of tokens
   std::vector<int32_t> slots_;      // of tokens: place in the cache, block * kBlockTokens + offset
@@ -233,10 +233,10 @@ void CpuBackend::prepare(const Batch& batch) {
   batch_ = &batch;
   // A few tokens of one sequence are a draft that is checked: they get what each would get in a
   // step of its own. Many sequences of one token want speed instead, and prompts the same form for
-  // chunks of any size.
-  has_prompt_ = std::any_of(batch.sequences.begin(), batch.sequences.end(),
+  // chunks of any size, unless others wait for a short step.
+  is_prefill_ = std::all_of(batch.sequences.begin(), batch.sequences.end(),
                             [](const BatchSequence& sequence) { return sequence.is_prompt; });
-  const bool is_exact = !has_prompt_ && batch.tokens.size() > batch.sequences.size() &&
+  const bool is_exact = !is_prefill_ && batch.tokens.size() > batch.sequences.size() &&
                         batch.tokens.size() <= static_cast<size_t>(kMostWideTokens);
   wide_tokens_ = is_exact ? kMostWideTokens : kWideTokens;
   positions_.clear();
@@ -318,7 +318,7 @@ CpuBackend::LinearInput CpuBackend::input_of(const Linear& op) const {
   const int rows = num_rows(op.parts.front().out), blocks = width(op.in) / kBlockColumns;
   input.rows = rows;
   const bool is_prompt =
-      has_prompt_ && program_.buffers[static_cast<size_t>(op.in)].rows == RowKind::kTokens;
+      is_prefill_ && program_.buffers[static_cast<size_t>(op.in)].rows == RowKind::kTokens;
   for (const LinearPart& part : op.parts) {
     const PackedMatrix& matrix = weights_.matrix(part.weight);
     const ActivationForm form = is_prompt ? prompt_form(kernels_, matrix)

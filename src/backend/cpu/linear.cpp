@@ -172,7 +172,8 @@ ActivationForm prompt_form(const Kernels& kernels, const PackedMatrix& matrix) {
 
 ActivationForm activation_form(const Kernels& kernels, const PackedMatrix& matrix, int num_tokens,
                                int wide_tokens) {
-  if (num_tokens >= kTileUnitTokens) return prompt_form(kernels, matrix);
+  const int tile_unit_tokens = matrix.is_float() ? kTileUnitFloatTokens : kTileUnitTokens;
+  if (num_tokens >= tile_unit_tokens) return prompt_form(kernels, matrix);
   if (matrix.is_float()) return ActivationForm::kFloats;
   return num_tokens <= wide_tokens ? ActivationForm::kCodes16 : ActivationForm::kCodes8;
 }
