@@ -129,7 +129,7 @@ def test_wrong_types_one_by_one(server):
     good = {"model": MODEL, "messages": [{"role": "user", "content": "x"}], "stream": False,
             "options": {"num_predict": 1}}
     for field in ("messages", "stream", "options", "tools", "keep_alive", "think", "logprobs"):
-        for wrong in (5.5, "text", [1], {"a": [None]}):
+        for wrong in (5.5, "text", [1], {"a": [None], "num_predict": 1}):  # right as options
             status, reply = server.post("/api/chat", {**good, field: wrong})
             assert status in (200, 400, 500), (field, wrong, reply)
             if status != 200:
