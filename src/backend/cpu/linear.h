@@ -38,9 +38,9 @@ inline constexpr int kWideTokens = 4;
 // have 8 bits instead, for speed.
 inline constexpr int kMostWideTokens = 8;
 
-// From this many on a matrix unit pays, which wants its weights decoded: about 100 cycles a block of
-// 16 rows, and 1 a token then. A vpdpbusd product takes 11 to 13 a token (measured on a Xeon with
-// AMX: 16 tokens were 10% faster without it), floats without the unit 32.
+// From this many on a matrix unit pays, which wants its weights decoded: about 100 cycles a block
+// of 16 rows, and 1 a token then. A vpdpbusd product takes 11 to 13 a token (measured on a Xeon
+// with AMX: 16 tokens were 10% faster without it), floats without the unit 32.
 inline constexpr int kTileUnitTokens = 17, kTileUnitFloatTokens = 9;
 
 // Form for a product of `num_tokens` rows with a matrix; 16 bits up to `wide_tokens` of them.
