@@ -22,12 +22,15 @@ constexpr int64_t blocks_for_tokens(int64_t num_tokens) {
   return (num_tokens + kBlockTokens - 1) / kBlockTokens;
 }
 
-// A step of at most kExactRows tokens, in which a sequence has several and not all are of prompts,
+// A step of at most kExactRows tokens, in which a sequence has several that are not of its prompt,
 // gives each of them bit for bit the logits that a step of single tokens of at most kExactSequences
 // sequences would. And a prompt in steps of its own gives the same logits in whatever chunks,
 // quantized weights provided: a request's reply does not depend on what the prefix cache held.
 inline constexpr int kExactRows = 8;
 inline constexpr int kExactSequences = 4;
+
+// Larger steps are computed in groups of so many rows: the more that fill one up cost little.
+inline constexpr int kRowGroup = 4;
 
 // One sequence's part of a step: a decode step (one token) or a chunk of its prompt.
 struct BatchSequence {

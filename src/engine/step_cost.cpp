@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
+
+#include "backend/backend.h"
 
 namespace sluice::engine {
 namespace {
@@ -28,14 +31,19 @@ static_assert(size_of(kNumSizes - 1) == 16'384);
 constexpr int kNumRowSizes = 28;  // up to 256
 static_assert(size_of(kNumRowSizes - 1) == 256);
 
-constexpr int kSmallest = 1;         // tokens of a chunk
+// Rows that kernels compute for so many.
+constexpr int computed_rows(int rows) {
+  if (rows <= backend::kExactRows) return rows;
+  return (rows + backend::kRowGroup - 1) / backend::kRowGroup * backend::kRowGroup;
+}
+
 constexpr double kMargin = 0.8;      // of the stretch is planned: the rest is for errors
 constexpr double kMostDebt = 4;      // steps without prefill that make up for long ones
-constexpr double kMostCredit = 1;    // and that may be made use of later
+constexpr double kMostCredit = 4;    // and that may be made use of later
 constexpr uint64_t kMemory = 512;    // steps after which measurements are forgotten
 constexpr uint64_t kRetry = 256;     // steps after which a size that did not fit is tried again
-constexpr double kOptimism = 1.3;    // how far beyond the limit a size may seem that is tried
-constexpr uint64_t kRetrySoon = 8;   // when it was measured but once or twice
+constexpr double kOptimism = 1.2;    // how far beyond the limit a size may seem that is tried
+constexpr uint64_t kRetrySoon = 16;  // when it was measured but once or twice
 constexpr uint64_t kPureEvery = 32;  // steps
 constexpr uint64_t kPureSoon = 4;    // when the time is not known or has changed
 constexpr double kChanged = 0.15;
@@ -98,11 +106,7 @@ double LearnedTimes::estimate(int index, double x) const {
 StepCost::StepCost(double max_stretch)
     : max_stretch_(max_stretch),
       decode_(kNumSizes, LearnedTimes::Bias::kLow),
-      prefill_(kNumRowSizes * kNumSizes, LearnedTimes::Bias::kHigh) {}
-
-int StepCost::cell_of(int rows, int size) const {
-  return std::min(size_index(rows), kNumRowSizes - 1) * kNumSizes + size;
-}
+      prefill_(kNumRowSizes * (kNumSizes + 1), LearnedTimes::Bias::kHigh) {}
 
 double StepCost::decode_time(int num_rows, double context) const {
   const int index = size_index(num_rows);
@@ -140,8 +144,36 @@ double StepCost::between(const Neighbours& neighbours, int index, double context
   return std::min(low, high) + share * std::max(0.0, high - low);
 }
 
-double StepCost::prefill_time(int rows, int size, double context_per_token) const {
-  return prefill_.estimate(cell_of(rows, size), size_of(size) * context_per_token);
+// Cells of prefill: by the size of the decodes, then 0 for rows that fit into their last group, and
+// from 1 on by the size of the rows beyond.
+StepCost::Size StepCost::size_of_rows(int decode_rows, int more_rows) {
+  const int computed = computed_rows(decode_rows);
+  Size size;
+  size.num_rows = computed_rows(computed + more_rows) - computed;
+  size.num_tokens = computed + size.num_rows - decode_rows;
+  const int row = std::min(size_index(decode_rows), kNumRowSizes - 1);
+  const int column = size.num_rows == 0 ? 0 : 1 + size_index(size.num_rows);
+  size.cell = row * (kNumSizes + 1) + column;
+  return size;
+}
+
+// All that are told apart, up to `most` tokens: ascending, at least one.
+std::vector<StepCost::Size> StepCost::sizes(int decode_rows, int most) {
+  std::vector<Size> sizes;
+  const auto add = [&](const Size& size) {
+    if (size.num_tokens == 0 || (!sizes.empty() && sizes.back().cell == size.cell)) return true;
+    if (size.num_tokens > most && !sizes.empty()) return false;
+    sizes.push_back(size);
+    return true;
+  };
+  add(size_of_rows(decode_rows, 0));
+  for (int i = 0; i < kNumSizes && add(size_of_rows(decode_rows, size_of(i))); ++i) {
+  }
+  return sizes;
+}
+
+double StepCost::prefill_time(const Size& size, double context_per_token) const {
+  return prefill_.estimate(size.cell, size.num_tokens * context_per_token);
 }
 
 bool StepCost::wants_pure_step(int rows) const {
@@ -153,29 +185,28 @@ bool StepCost::wants_pure_step(int rows) const {
   return !is_known && since >= kPureSoon;
 }
 
-// Where to start for a number of rows about which nothing is known.
-int StepCost::first_size(int rows) const {
-  if (decode_time(rows, 0) == 0) return size_index(kFirstGuess);
-  return size_index(std::max(kSmallest, last_fit_ / 2));
-}
-
 // The index of the largest size known to fit, or of one above it that is worth a try.
-int StepCost::choose_size(int rows, double limit, double context_per_token, int largest) const {
-  int best = -1, largest_known = -1;
-  for (int size = size_index(kSmallest); size <= largest; ++size) {
-    if (!prefill_.knows(cell_of(rows, size))) continue;
-    largest_known = size;
-    if (prefill_time(rows, size, context_per_token) <= limit) best = size;
+size_t StepCost::choose(const std::vector<Size>& sizes, double limit, double context_per_token,
+                        int first_guess) const {
+  constexpr size_t kNone = std::numeric_limits<size_t>::max();
+  size_t best = kNone, largest_known = kNone, guess = 0;
+  for (size_t i = 0; i < sizes.size(); ++i) {
+    if (sizes[i].num_tokens <= first_guess) guess = i;
+    if (!prefill_.knows(sizes[i].cell)) continue;
+    largest_known = i;
+    if (prefill_time(sizes[i], context_per_token) <= limit) best = i;
   }
-  if (largest_known < 0) return std::min(first_size(rows), largest);
-  if (best < 0) return std::min(size_index(kSmallest), largest);
-  const double time = prefill_time(rows, best, context_per_token);
-  const auto is_worth_a_try = [&](int size, double most_time) {
-    return size <= largest && may_try(cell_of(rows, size)) &&
-           time * size_of(size) / size_of(best) <= most_time;
+  if (largest_known == kNone) return guess;
+  if (best == kNone) return 0;
+  // Time grows at most with the rows, and often less.
+  const double row_seconds =
+      sizes[best].num_rows > 0 ? prefill_time(sizes[best], context_per_token) / sizes[best].num_rows
+                               : row_seconds_;
+  const auto is_worth_a_try = [&](size_t i, double most_time) {
+    return i < sizes.size() && may_try(sizes[i].cell) &&
+           row_seconds * sizes[i].num_rows <= most_time;
   };
-  // Time grows at most with the tokens, and often less: kernels compute rows in groups.
-  int next = is_worth_a_try(best + 1, kOptimism * limit) ? best + 1 : best;
+  size_t next = is_worth_a_try(best + 1, kOptimism * limit) ? best + 1 : best;
   if (best < largest_known) return next;
   // Where nothing larger is known, up to twice the size at once.
   while (next < best + 4 && is_worth_a_try(next + 1, limit)) ++next;
@@ -191,9 +222,12 @@ int StepCost::prefill_budget(const StepShape& shape, int most) {
   if (max_stretch_ <= 0 || most <= 0) return most;
   const int rows = shape.num_decode_rows;
   if (debt_ > 0 || wants_pure_step(rows)) return 0;
-  const double limit = allowance(decode_time(rows, shape.decode_context));
-  const int trusted = std::clamp(2 * last_fit_, kSmallest, most);
-  return size_of(choose_size(rows, limit, shape.context_per_prefill, size_index(trusted)));
+  const double alone = decode_time(rows, shape.decode_context);
+  const double limit = allowance(alone);
+  const double fit = row_seconds_ > 0 ? std::min(1e6, limit / row_seconds_) : kFirstGuess;
+  const std::vector<Size> all = sizes(rows, std::clamp(static_cast<int>(2 * fit), 1, most));
+  const size_t index = choose(all, limit, shape.context_per_prefill, static_cast<int>(fit / 2));
+  return std::min(most, all[index].num_tokens);
 }
 
 // Seconds of prefill that go beside decodes of so many seconds.
@@ -220,14 +254,24 @@ void StepCost::observe(const StepShape& shape, std::chrono::nanoseconds time) {
     last_pure_step_ = step_;
     decode_.add(index, seconds, shape.decode_context, step_);
   } else if (alone > 0) {
-    const double beside = std::max(0.01 * alone, seconds - alone);
-    last_fit_ =
-        static_cast<int>(std::min(1e6, shape.num_prefill_tokens * allowance(alone) / beside));
-    const int size = size_index(shape.num_prefill_tokens);
-    const double share = static_cast<double>(size_of(size)) / shape.num_prefill_tokens;
-    prefill_.add(cell_of(rows, size), share * std::max(0.0, seconds - alone),
-                 size_of(size) * shape.context_per_prefill, step_);
+    learn_prefill(shape, std::max(0.01 * alone, beyond));
   }
+}
+
+void StepCost::learn_prefill(const StepShape& shape, double seconds_beyond) {
+  const int decode_rows = shape.num_decode_rows;
+  const int all_rows = computed_rows(decode_rows + shape.num_prefill_tokens);
+  const int more_rows = all_rows - computed_rows(decode_rows);
+  Size size = size_of_rows(decode_rows, more_rows);
+  double seconds = seconds_beyond;
+  if (more_rows > 0) {
+    row_seconds_ = seconds_beyond / more_rows;
+    // Cells stand for their smallest size.
+    const Size smallest = size_of_rows(decode_rows, size_of(size_index(more_rows)));
+    if (smallest.cell == size.cell) size = smallest;
+    seconds *= static_cast<double>(size.num_rows) / more_rows;
+  }
+  prefill_.add(size.cell, seconds, size.num_tokens * shape.context_per_prefill, step_);
 }
 
 }  // namespace sluice::engine

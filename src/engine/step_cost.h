@@ -78,22 +78,30 @@ class StepCost {
   double decode_time(int num_rows, double context) const;
 
  private:
-  static constexpr int kFirstGuess = 16;  // before any step was measured
+  static constexpr int kFirstGuess = 32;  // rows that fit, before any step was measured
 
   struct Neighbours {
     int below, above;
+  };
+  // A number of prefill tokens that fills up a group of rows.
+  struct Size {
+    int num_tokens = 0;
+    int num_rows = 0;  // that are computed more than for the decodes alone
+    int cell = 0;      // of prefill_
   };
   template <typename Condition>
   Neighbours nearest(int index, Condition condition) const;
   double between(const Neighbours& neighbours, int index, double context) const;
   bool wants_pure_step(int rows) const;
-  int choose_size(int rows, double limit, double context_per_token, int largest) const;
+  static Size size_of_rows(int decode_rows, int more_rows);
+  static std::vector<Size> sizes(int decode_rows, int most);
+  size_t choose(const std::vector<Size>& sizes, double limit, double context_per_token,
+                int first_guess) const;
   bool may_try(int cell) const;
-  int first_size(int rows) const;
   double allowance(double decode_seconds) const;
   void settle(double seconds_beyond, double allowed);
-  double prefill_time(int rows, int size, double context_per_token) const;
-  int cell_of(int rows, int size) const;
+  double prefill_time(const Size& size, double context_per_token) const;
+  void learn_prefill(const StepShape& shape, double seconds_beyond);
 
   double max_stretch_;
   LearnedTimes decode_;  // cells: rows; x: context
@@ -101,9 +109,9 @@ class StepCost {
       prefill_;  // time beyond the decodes'; cells: rows and tokens; x: tokens times context
   uint64_t step_ = 0;
   uint64_t last_pure_step_ = 0;
-  uint64_t probe_at_ = 0;       // a step without prefill is due then
-  double debt_ = 0;             // seconds by which the latest steps took longer than they may
-  int last_fit_ = kFirstGuess;  // tokens that would have fit into the latest step with prefill
+  uint64_t probe_at_ = 0;   // a step without prefill is due then
+  double debt_ = 0;         // seconds by which the latest steps took longer than they may
+  double row_seconds_ = 0;  // of a row of prefill in the latest step that had some; 0: none yet
 };
 
 }  // namespace sluice::engine

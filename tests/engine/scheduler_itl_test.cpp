@@ -49,9 +49,10 @@ double accelerator(const Work& work) {
 }
 
 struct Load {
-  int num_decoding = 4;  // sequences that always decode: another one begins where one ends
+  int num_decoding = 4;  // requests that decode or wait: another one comes where one ends
   int reply = 300;
   int long_prompt = 8000;
+  int num_long_prompts = 2;
 };
 
 // Sequences that decode, and prompts without end beside them.
@@ -79,6 +80,10 @@ class Simulation {
 
   // Of the steps that had decodes and prefill: time over the time of the decodes alone, no noise.
   std::vector<double> stretches;
+  // Rows of the steps that had decodes and prefill.
+  std::vector<int> mixed_rows;
+  double milliseconds = 0;
+  int num_output_tokens = 0;
 
  private:
   static SchedulerOptions options(double max_stretch) {
@@ -93,13 +98,15 @@ class Simulation {
 
   void keep_busy() {
     int num_prompts = 0, num_replies = 0;
-    scheduler_.for_each_running([&](const Sequence& sequence) {
+    const auto count = [&](const Sequence& sequence) {
       const bool is_long = sequence.num_prompt_tokens >= load_.long_prompt;
       is_long ? ++num_prompts : ++num_replies;
-    });
+    };
+    scheduler_.for_each_running(count);
+    scheduler_.for_each_waiting(count);
     for (; num_replies < load_.num_decoding; ++num_replies)
       add(20 + static_cast<int>(100 * uniform()));
-    for (; num_prompts < 2; ++num_prompts) add(load_.long_prompt);
+    for (; num_prompts < load_.num_long_prompts; ++num_prompts) add(load_.long_prompt);
   }
   void step() {
     const auto planned = scheduler_.plan(Clock::time_point{});
@@ -121,9 +128,11 @@ class Simulation {
     const double expected = speed_ * machine_.milliseconds(all);
     if (decodes.rows > 0) {
       stretches.push_back(expected / (speed_ * machine_.milliseconds(decodes)));
+      if (all.rows > decodes.rows) mixed_rows.push_back(static_cast<int>(all.rows));
     }
     double time = expected * (1 + machine_.noise * (2 * uniform() - 1));
     if (uniform() < machine_.outliers) time *= 3;
+    milliseconds += time;
     scheduler_.observe(std::chrono::nanoseconds(static_cast<int64_t>(1e6 * time)));
     scheduler_.complete();
     for (const Chunk& chunk : chunks) {
@@ -135,6 +144,7 @@ class Simulation {
     const bool is_long = sequence.num_prompt_tokens >= load_.long_prompt;
     const int most = is_long ? 5 : load_.reply;
     scheduler_.append(sequence, 1);
+    ++num_output_tokens;
     if (sequence.num_output_tokens() >= most) scheduler_.remove(sequence.id);
   }
 
@@ -255,6 +265,28 @@ TEST(SchedulerItl, ShortPromptBehindAVeryLongOneIsAnsweredLongBeforeIt) {
   for (; !simulation.has_token(id) && num_steps < 10'000; ++num_steps) simulation.run(1);
   // Half of a step's prefill, and the long ones take a thousand steps.
   EXPECT_LE(num_steps, 100);
+}
+
+// Where few decode, the bound allows little prefill beside them, and so few that begin: the number
+// of those that decode must climb all the same, for large steps carry more.
+TEST(SchedulerItl, ThroughputUnderOverloadIsNearThatWithoutABound) {
+  for (const Machine& machine : kMachines) {
+    SCOPED_TRACE(machine.name);
+    const auto throughput = [&](double max_stretch) {
+      Simulation simulation(1, machine, {96, 50, 30'000, 0}, max_stretch);
+      simulation.run(2000);
+      return simulation.num_output_tokens / simulation.milliseconds;
+    };
+    EXPECT_GE(throughput(2), 0.8 * throughput(0));
+  }
+}
+
+TEST(SchedulerItl, PrefillFillsUpGroupsOfRows) {
+  Simulation simulation(1, kMachines[0], {13, 300, 8000});
+  simulation.run(500);
+  std::vector<double> unused;
+  for (const int rows : simulation.mixed_rows) unused.push_back(rows % backend::kRowGroup);
+  EXPECT_LE(share_above(unused, 0), 0.05);
 }
 
 TEST(SchedulerItl, WithoutABoundTheWholeBudgetIsUsed) {

@@ -231,13 +231,15 @@ StepOutput CpuBackend::forward(const Batch& batch) {
 
 void CpuBackend::prepare(const Batch& batch) {
   batch_ = &batch;
-  // A few tokens of one sequence are a draft that is checked: they get what each would get in a
-  // step of its own. Many sequences of one token want speed instead, and prompts the same form for
+  // A few tokens of one reply are a draft that is checked: they get what each would get in a step
+  // of its own. Many sequences of one token want speed instead, and prompts the same form for
   // chunks of any size, unless others wait for a short step.
   is_prefill_ = std::all_of(batch.sequences.begin(), batch.sequences.end(),
                             [](const BatchSequence& sequence) { return sequence.is_prompt; });
-  const bool is_exact = !is_prefill_ && batch.tokens.size() > batch.sequences.size() &&
-                        batch.tokens.size() <= static_cast<size_t>(kMostWideTokens);
+  const bool has_draft =
+      std::any_of(batch.sequences.begin(), batch.sequences.end(),
+                  [](const BatchSequence& s) { return !s.is_prompt && s.num_tokens > 1; });
+  const bool is_exact = has_draft && batch.tokens.size() <= static_cast<size_t>(kMostWideTokens);
   wide_tokens_ = is_exact ? kMostWideTokens : kWideTokens;
   positions_.clear();
   slots_.clear();

@@ -32,7 +32,7 @@ struct Activations {
 inline constexpr int kWideTokens = 4;
 
 // The guarantee for drafts: a step of up to this many tokens, some sequence of it having more than
-// one and not all being prompts, gives every token the logits of a step of its own, to the last bit
+// one that is not of its prompt, gives every token the logits of a step of its own, to the last bit
 // (cpu_exact_test.cpp). All have 16 bits then; kernels take a token's sums in the same order for
 // any number of tokens, and attention for any neighbours. Steps of 5 to 8 sequences of one token
 // each have 8 bits instead, for speed.
