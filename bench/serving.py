@@ -373,28 +373,46 @@ def overload_mode(options):
     for model in options.models:
         arguments = ["--parallel", str(options.slots), "--max-queue", str(options.max_queue)]
         with Sluice([model], arguments + options.sluice_flag, options) as sluice:
-            name = model_name(model)
-            clients = options.slots + options.max_queue // 2  # enough that no place is ever empty
-            say(f"{name}: capacity with {clients} clients")
-            capacity = loadtest(sluice, name,
-                                mixed_arguments(["--requests", str(clients)], options.seconds, 0,
-                                                options), options)[0]
-            carried = capacity["tokens_per_second"] / capacity["mean_output_tokens"]
-            rate = options.times * carried
-            say(f"{name}: {carried:.2f} requests/s carried; now {rate:.2f}")
-            over = loadtest(sluice, name,
-                            mixed_arguments(["--rate", f"{rate:.3f}"], options.seconds, 1, options),
-                            options)[0]
-            print(f"\n{os.path.basename(model)}, mix {options.mix}, {options.seconds:g} s each; at "
-                  f"most {options.max_queue} waiting. The server carries {carried:.2f} requests/s.")
-            table("load", *MIXED_COLUMNS)
-            row(f"{clients} clients", *mixed_row("Sluice", [capacity]))
-            row(f"{rate:.2f} requests/s", *mixed_row("Sluice", [over]))
-            share = over["tokens_per_second"] / capacity["tokens_per_second"]
-            print(f"\nThroughput under {options.times:g} times the load: {share:.0%} of the "
-                  f"capacity; p99 TTFT of those admitted "
-                  f"{cell(over['ttft_seconds']['p99'], 2)} s.")
+            carried, over = [], []
+            for number in range(options.rounds):
+                measure_overload(sluice, model_name(model), number, carried, over, options)
+            print_overload(model, carried, over, options)
             print(f"\n    {sluice.shown_command()}")
+
+
+def enough_clients(options):
+    return options.slots + options.max_queue // 2  # that no place is ever empty
+
+
+def requests_per_second(point):
+    return point["tokens_per_second"] / point["mean_output_tokens"]
+
+
+def measure_overload(sluice, name, number, carried, over, options):
+    """What the server carries, then a multiple of that; adds a point to each list."""
+    for points in (carried, over):
+        if points is carried:
+            load = ["--requests", str(enough_clients(options))]
+        else:
+            load = ["--rate", f"{options.times * requests_per_second(carried[-1]):.3f}"]
+        say(f"{name}, round {number + 1}: {' '.join(load)}")
+        seed = 2 * number + (points is over)  # no prompt is ever in the cache
+        points += loadtest(sluice, name, mixed_arguments(load, options.seconds, seed, options),
+                           options)
+
+
+def print_overload(model, carried, over, options):
+    print(f"\n{os.path.basename(model)}, mix {options.mix}, {options.rounds} alternating rounds of "
+          f"{options.seconds:g} s; at most {options.max_queue} waiting. The server carries "
+          f"{median(map(requests_per_second, carried)):.2f} requests/s.")
+    table("load", *MIXED_COLUMNS)
+    row(f"{enough_clients(options)} clients", *mixed_row("Sluice", carried))
+    row(f"{options.times:g} times what it carries", *mixed_row("Sluice", over))
+    shares = [b["tokens_per_second"] / a["tokens_per_second"] for a, b in zip(carried, over)]
+    waits = [point["ttft_seconds"]["p99"] for point in over]
+    print(f"\nThroughput under {options.times:g} times the load: {median(shares):.0%} of the "
+          f"capacity ({', '.join(f'{share:.0%}' for share in shares)}); p99 TTFT of those admitted "
+          f"{', '.join(cell(wait, 2) for wait in waits)} s.")
 
 
 # --- a long queue ----------------------------------------------------------------------------
@@ -527,7 +545,7 @@ def main():
     command.set_defaults(action=beside_mode)
 
     command = commands.add_parser("overload")
-    add_shared_flags(command, seconds=60, rounds=1)
+    add_shared_flags(command, seconds=40, rounds=3)
     command.add_argument("--mix", choices=["sharegpt", "alpaca"], default="alpaca")
     command.add_argument("--times", type=float, default=2)
     command.add_argument("--max-queue", type=int, default=32)

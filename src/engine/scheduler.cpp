@@ -105,6 +105,7 @@ std::span<const Chunk> Scheduler::plan(Clock::time_point now) {
   budget_ = options_.max_batch_tokens;
   plan_decodes();
   num_decodes_ = chunks_.size();
+  num_free_prefill_tokens_ = 0;
   admit_waiting(now);
   last_waiting_id_ = waiting_.empty() ? 0 : waiting_.rbegin()->first;
   plan_prefills();
@@ -261,7 +262,7 @@ void Scheduler::plan_prefills() {
   std::stable_sort(prompts.begin(), prompts.end(), [](const Sequence* a, const Sequence* b) {
     return a->num_remaining() < b->num_remaining();
   });
-  if (num_decodes_ > 0) bound_prefills(*oldest, *prompts.front());
+  if (num_decodes_ > 0) bound_prefills(prompts, *oldest);
   const int reserved = std::min((budget_ + 1) / 2, oldest->num_remaining());
   int shared = budget_ - reserved;
   int for_oldest = reserved;
@@ -280,15 +281,29 @@ void Scheduler::plan_prefills() {
 }
 
 // Half of the prefill will be the oldest's, the other half begins with the nearest to its first
-// token.
-void Scheduler::bound_prefills(const Sequence& oldest, const Sequence& nearest) {
+// token, which comes first in `prompts`.
+void Scheduler::bound_prefills(std::span<Sequence* const> prompts, const Sequence& oldest) {
+  num_free_prefill_tokens_ = num_free_prefill_tokens(prompts);
   StepShape shape = step_shape();
-  shape.context_per_prefill = 0.5 * (oldest.num_computed + nearest.num_computed);
+  shape.context_per_prefill = 0.5 * (oldest.num_computed + prompts.front()->num_computed);
   budget_ = std::min(budget_, cost_.prefill_budget(shape, budget_));
+}
+
+// The bound is a multiple of the ITL of those who decode. Where these are few and others wait, it
+// would let in so little prefill that few join them, and the server would stay at small steps,
+// which carry less. So a full server takes the steps it would take if all its prompts that will
+// soon be computed decoded already; long prompts have no part in it.
+int Scheduler::num_free_prefill_tokens(std::span<Sequence* const> prompts) const {
+  const bool is_full = !waiting_.empty() || num_running() == options_.max_sequences;
+  if (!is_full) return 0;
+  return static_cast<int>(std::count_if(prompts.begin(), prompts.end(), [&](const Sequence* s) {
+    return s->num_remaining() <= options_.max_batch_tokens;
+  }));
 }
 
 StepShape Scheduler::step_shape() const {
   StepShape shape;
+  shape.num_free_prefill_tokens = num_free_prefill_tokens_;
   double prefill_context = 0;
   for (size_t i = 0; i < chunks_.size(); ++i) {
     const Chunk& chunk = chunks_[i];

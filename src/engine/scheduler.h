@@ -90,7 +90,8 @@ struct SchedulerCounters {
 // - The rest of the token budget is prefill: half of it for the oldest prompt, so that none waits
 //   for ever, the other half for those nearest to their first token, so that a short prompt does
 //   not wait for a long one. What they leave goes to the others. Beside decoding sequences there is
-//   only so much prefill as keeps their ITL within max_itl_stretch: StepCost.
+//   only so much prefill as keeps their ITL within max_itl_stretch: StepCost. When all places are
+//   taken there is at least a token for each short prompt: as much work as if it decoded already.
 // - Drafts are checked in small steps that only decode, when blocks are free.
 //
 // A step is plan(), the forward pass, complete(), then append() or remove() for each chunk that
@@ -154,7 +155,8 @@ class Scheduler {
 
   void plan_decodes();
   void plan_prefills();
-  void bound_prefills(const Sequence& oldest, const Sequence& nearest);
+  void bound_prefills(std::span<Sequence* const> prompts, const Sequence& oldest);
+  int num_free_prefill_tokens(std::span<Sequence* const> prompts) const;
   StepShape step_shape() const;
   void plan_drafts();
   void plan_chunk(Sequence& sequence, int num_tokens);
@@ -174,9 +176,10 @@ class Scheduler {
   Sequences running_;
   std::set<std::pair<Clock::time_point, RequestId>> deadlines_;
   std::vector<Chunk> chunks_;
-  size_t num_decodes_ = 0;  // of them; they come first until the plan is sorted
-  int budget_ = 0;          // tokens left in the step being planned
-  StepShape shape_;         // of the planned step
+  size_t num_decodes_ = 0;           // of them; they come first until the plan is sorted
+  int budget_ = 0;                   // tokens left in the step being planned
+  int num_free_prefill_tokens_ = 0;  // as StepShape
+  StepShape shape_;                  // of the planned step
   StepCost cost_;
   SchedulerCounters counters_;
   // The front of the queue that did not fit, and the free blocks it saw: it is tried again only

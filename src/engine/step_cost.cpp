@@ -221,13 +221,15 @@ bool StepCost::may_try(int cell) const {
 int StepCost::prefill_budget(const StepShape& shape, int most) {
   if (max_stretch_ <= 0 || most <= 0) return most;
   const int rows = shape.num_decode_rows;
-  if (debt_ > 0 || wants_pure_step(rows)) return 0;
+  if (wants_pure_step(rows)) return 0;
+  const int at_least = std::min(most, computed_rows(rows + shape.num_free_prefill_tokens) - rows);
+  if (debt_ > 0) return shape.num_free_prefill_tokens > 0 ? at_least : 0;
   const double alone = decode_time(rows, shape.decode_context);
   const double limit = allowance(alone);
   const double fit = row_seconds_ > 0 ? std::min(1e6, limit / row_seconds_) : kFirstGuess;
   const std::vector<Size> all = sizes(rows, std::clamp(static_cast<int>(2 * fit), 1, most));
   const size_t index = choose(all, limit, shape.context_per_prefill, static_cast<int>(fit / 2));
-  return std::min(most, all[index].num_tokens);
+  return std::clamp(all[index].num_tokens, at_least, most);
 }
 
 // Seconds of prefill that go beside decodes of so many seconds.
@@ -246,7 +248,8 @@ void StepCost::observe(const StepShape& shape, std::chrono::nanoseconds time) {
   const int rows = shape.num_decode_rows;
   const double alone = decode_time(rows, shape.decode_context);
   const double beyond = shape.num_prefill_tokens > 0 ? seconds - alone : 0;
-  settle(beyond, allowance(alone));
+  const double held = std::max(0, shape.num_prefill_tokens - shape.num_free_prefill_tokens);
+  settle(beyond * held / std::max(1, shape.num_prefill_tokens), allowance(alone));
   if (shape.num_prefill_tokens == 0) {
     const int index = size_index(rows);
     const bool is_new = !decode_.knows(index) || std::abs(seconds - alone) > kChanged * alone;

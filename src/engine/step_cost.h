@@ -9,10 +9,11 @@ namespace sluice::engine {
 
 // What a step computes, as far as its time depends on it.
 struct StepShape {
-  int num_decode_rows = 0;         // next tokens of decoding sequences, drafts included
-  double decode_context = 0;       // cached tokens that these rows look back on, in all
-  int num_prefill_tokens = 0;      // tokens of prompts
-  double context_per_prefill = 0;  // cached tokens that each of these looks back on, on average
+  int num_decode_rows = 0;          // next tokens of decoding sequences, drafts included
+  double decode_context = 0;        // cached tokens that these rows look back on, in all
+  int num_prefill_tokens = 0;       // tokens of prompts
+  double context_per_prefill = 0;   // cached tokens that each of these looks back on, on average
+  int num_free_prefill_tokens = 0;  // so many of them are not held against the bound of the ITL
 };
 
 // Times of like steps, learned from measurements that may be disturbed. A cell keeps its latest
@@ -61,6 +62,7 @@ class LearnedTimes {
 //
 // - Steps that took longer, because not even one token fits or their time was not known yet, are
 //   made up for by steps that only decode: the bound holds for the mean of some steps in any case.
+// - Chunks end where a group of rows does that is computed together (backend::kRowGroup).
 // - Larger chunks are tried step by step, and again now and then.
 // - When every step has prefill, one in 32 goes without, to measure it afresh; sooner when the time
 //   of so many rows is not known or has changed.
@@ -70,7 +72,8 @@ class StepCost {
   explicit StepCost(double max_stretch);
 
   // The most prefill tokens for the next step, beside these decodes, up to `most`; `shape` says all
-  // but their number. 0 now and then, never for long. Call once a step that has both.
+  // but their number. 0 now and then, never for long; else at least the free ones. Call once a step
+  // that has both.
   int prefill_budget(const StepShape& shape, int most);
   // A step of this shape took `time`.
   void observe(const StepShape& shape, std::chrono::nanoseconds time);
