@@ -281,10 +281,6 @@ struct AttentionKernel {
     });
   }
 
-  static inline __attribute__((always_inline)) void prefetch(const uint8_t* from, size_t bytes) {
-    for (size_t i = 0; i < bytes; i += 64) V::prefetch_far(from + i);
-  }
-
   // One chunk of keys [first, end): its results go to `acc`, `largest` and `sum`.
   static void attend_chunk(const AttentionArgs& a, const Scratch& scratch, int first, int end,
                            float* acc, float* largest, float* sum) {
@@ -294,8 +290,10 @@ struct AttentionKernel {
       // Blocks lie anywhere, and the processor's prefetchers stop at the end of a page: ask for
       // what comes next, and for the values that the second pass will read.
       constexpr int kAhead = 2 * kCacheBlock;
-      if (key + kAhead < a.end) prefetch(block_of(a, key + kAhead), half);
-      prefetch(block + half, half);
+      if (key + kAhead < a.end) {
+        prefetch<V, CacheLevel::kSecond>(block_of(a, key + kAhead), half);
+      }
+      prefetch<V, CacheLevel::kSecond>(block + half, half);
       for_rows(a.num_rows, [&]<int kRows>(int r) {
         float* scores = scratch.scores + r * kAttentionChunk + key - first;
         if (a.is_q8) {

@@ -133,6 +133,19 @@ inline void unpack_codes(const uint8_t* codes, const int8_t* table, typename V::
   }
 }
 
+enum class CacheLevel { kFirst, kSecond };
+
+// The hardware's prefetchers alone leave much of the bandwidth unused beside arithmetic. (Inlined
+// by force: GCC drops calls of functions that do nothing but prefetch.)
+template <class V, CacheLevel kLevel>
+inline __attribute__((always_inline)) void prefetch(const uint8_t* from, size_t num_bytes) {
+  for (size_t i = 0; i < num_bytes; i += 64) {
+    kLevel == CacheLevel::kFirst ? V::prefetch(from + i) : V::prefetch_far(from + i);
+  }
+}
+
+constexpr size_t kAheadBytes = 4608;  // of the weights that are being read
+
 // A token's sums are taken in the same order for any kTokens. kPrefetches: weights may come from
 // memory.
 template <class V, class Fmt, int kTokens, bool kWide, bool kPrefetches = true>
@@ -150,14 +163,9 @@ struct QuantizedTile {
   static constexpr int kStartShift = std::countr_zero(static_cast<unsigned>(
       kStartBias * unpack_scale<V, Fmt>() / static_cast<float>(code_bias<Fmt>())));
 
-  static constexpr size_t kAheadBytes = 4608;
-
-  // The hardware's prefetchers alone leave much of the bandwidth unused beside arithmetic.
-  // (Inlined by force: GCC drops calls of functions that do nothing but prefetch.)
   template <size_t kBytes>
   static inline __attribute__((always_inline)) void prefetch_ahead(const uint8_t* weights) {
-    if constexpr (!kPrefetches) return;
-    for (size_t i = 0; i < kBytes; i += 64) V::prefetch(weights + kAheadBytes + i);
+    if constexpr (kPrefetches) prefetch<V, CacheLevel::kFirst>(weights + kAheadBytes, kBytes);
   }
 
   static inline __attribute__((always_inline)) void add_block(const uint8_t* codes,

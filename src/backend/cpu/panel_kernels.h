@@ -30,12 +30,8 @@ struct PanelDecoder {
     }
   }
 
-  // Weights may come from memory. Into the second-level cache: the first holds panels.
-  template <size_t kBytes>
-  static inline __attribute__((always_inline)) void prefetch_ahead(const uint8_t* weights) {
-    constexpr size_t kAheadBytes = 4608;
-    for (size_t i = 0; i < kBytes; i += 64) V::prefetch_far(weights + kAheadBytes + i);
-  }
+  static constexpr size_t kBlockBytes =
+      Fmt::kCodeBytes + scale_bytes(Fmt::kScales) / Fmt::kUnitBlocks;
 
   static void run(const PanelSource& source, uint16_t* out) {
     using Reader = ScaleReader<V, Fmt>;
@@ -46,7 +42,8 @@ struct PanelDecoder {
       const uint8_t* codes = scales + scale_bytes(Fmt::kScales);
       for (int part = 0; part < Fmt::kUnitBlocks; ++part) {
         typename V::B w[8];
-        prefetch_ahead<Fmt::kCodeBytes + scale_bytes(Fmt::kScales) / Fmt::kUnitBlocks>(codes);
+        // Weights may come from memory. Into the second-level cache: the first holds panels.
+        prefetch<V, CacheLevel::kSecond>(codes + kAheadBytes, kBlockBytes);
         unpack_codes<V, Fmt>(codes, source.table, w);
         block(w, Reader::read(shared, scales, part, 0), out);
         codes += Fmt::kCodeBytes;
