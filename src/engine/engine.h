@@ -29,7 +29,8 @@ struct EngineOptions {
   // for tests.
   double min_draft_gain = 1.03;
   // Prefill is cut so that a step with it takes at most this many times one without: the bound of
-  // the ITL that running sequences see while others' prompts are computed. 0: no bound.
+  // the ITL that running sequences see while others' prompts are computed. When all places are
+  // taken, as long as it takes with all who will soon decode. 0: no bound.
   double max_itl_stretch = 2.0;
 };
 

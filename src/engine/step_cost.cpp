@@ -222,8 +222,9 @@ int StepCost::prefill_budget(const StepShape& shape, int most) {
   if (max_stretch_ <= 0 || most <= 0) return most;
   const int rows = shape.num_decode_rows;
   if (wants_pure_step(rows)) return 0;
-  const int at_least = std::min(most, computed_rows(rows + shape.num_free_prefill_tokens) - rows);
-  if (debt_ > 0) return shape.num_free_prefill_tokens > 0 ? at_least : 0;
+  const int free = shape.num_free_prefill_tokens;
+  const int at_least = free > 0 ? std::min(most, computed_rows(rows + free) - rows) : 0;
+  if (debt_ > 0) return at_least;
   const double alone = decode_time(rows, shape.decode_context);
   const double limit = allowance(alone);
   const double fit = row_seconds_ > 0 ? std::min(1e6, limit / row_seconds_) : kFirstGuess;
