@@ -3,7 +3,6 @@
 //
 //   forward MODEL.gguf [context] [most sequences] [threads] [isa] [cache: f16, q8_0]
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <random>
@@ -12,17 +11,15 @@
 
 #include "backend/backend.h"
 #include "model/model.h"
+#include "timing.h"
 
 namespace {
 
 using namespace sluice;
+using bench::now;
 
 constexpr int kRounds = 3;
 constexpr int kStepsARound = 4;
-
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 struct Case {
   int sequences, tokens;      // of each

@@ -6,7 +6,6 @@
 #include <immintrin.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -22,29 +21,14 @@
 #include "base/cpu_features.h"
 #include "base/threads.h"
 #include "quant/types.h"
+#include "timing.h"
 
 namespace {
 
 using namespace sluice;
 using namespace sluice::backend::cpu;
-
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-// The best of some repetitions over at least `seconds`: neighbours only ever slow things down.
-template <class Function>
-double best_time(double seconds, Function f) {
-  f();
-  double best = 1e9;
-  const double end = now() + seconds;
-  do {
-    const double start = now();
-    f();
-    best = std::min(best, now() - start);
-  } while (now() < end);
-  return best;
-}
+using bench::best_time;
+using bench::split;
 
 constexpr int kPeakRounds = 2'000'000;
 
@@ -131,16 +115,6 @@ void measure(const Kernels& kernels, Team& team, Bench& bench, int tokens) {
       static_cast<double>(per_round);
   std::printf("  %4d tokens: %8.3f ms  %6.1f GB/s  %7.1f GOPS\n", tokens, time * 1e3,
               static_cast<double>(first.size_bytes()) / time * 1e-9, flops / time * 1e-9);
-}
-
-std::vector<std::string> split(const std::string& text) {
-  std::vector<std::string> parts;
-  for (size_t at = 0; at <= text.size();) {
-    const size_t comma = std::min(text.find(',', at), text.size());
-    parts.push_back(text.substr(at, comma - at));
-    at = comma + 1;
-  }
-  return parts;
 }
 
 }  // namespace

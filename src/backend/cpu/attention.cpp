@@ -22,11 +22,11 @@ size_t result_floats(int num_rows, int padded_dim) {
 }
 
 // Narrows the keys of a task to its `part`-th chunk; to none beyond the last.
-void take_part(AttentionArgs& args, int part) {
-  const int chunk = args.begin / kAttentionChunk + part;
-  const int end = std::min(args.end, (chunk + 1) * kAttentionChunk);
-  args.begin = std::max(args.begin, chunk * kAttentionChunk);
-  args.end = std::max(args.begin, end);
+void take_part(CacheRange& keys, int part) {
+  const int chunk = keys.begin / kAttentionChunk + part;
+  const int end = std::min(keys.end, (chunk + 1) * kAttentionChunk);
+  keys.begin = std::max(keys.begin, chunk * kAttentionChunk);
+  keys.end = std::max(keys.begin, end);
 }
 
 }  // namespace
@@ -193,6 +193,15 @@ float* AttentionPlan::partial(int task, int part, int num_parts) const {
          static_cast<size_t>(task * num_parts + part) * partial_floats_;
 }
 
+CacheRange AttentionPlan::keys(const Task& task, const Operation& op, const KvCache& cache,
+                               const Batch& batch) const {
+  const BatchSequence& sequence = batch.sequences[static_cast<size_t>(task.tile.sequence)];
+  const int first_position = sequence.num_cached + task.tile.first;
+  const int first_seen = op.window > 0 ? std::max(0, first_position - op.window + 1) : 0;
+  return {cache.head(op.layer, task.kv_head), sequence.block_table.data(),
+          first_seen / kBlockTokens * kBlockTokens, first_position + task.tile.count};
+}
+
 AttentionArgs AttentionPlan::arguments(const Task& task, const Operation& op, const KvCache& cache,
                                        const Batch& batch) const {
   const BatchSequence& sequence = batch.sequences[static_cast<size_t>(task.tile.sequence)];
@@ -208,12 +217,9 @@ AttentionArgs AttentionPlan::arguments(const Task& task, const Operation& op, co
     }
   }
   args.window = op.window;
-  args.cache = cache.head(op.layer, task.kv_head);
+  args.keys = keys(task, op, cache, batch);
+  args.next = {};
   args.block_stride = cache.block_bytes();
-  args.block_table = sequence.block_table.data();
-  const int first_seen = op.window > 0 ? std::max(0, first_position - op.window + 1) : 0;
-  args.begin = first_seen / kBlockTokens * kBlockTokens;
-  args.end = first_position + task.tile.count;
   args.head_dim = cache.head_dim();
   args.padded_dim = cache.padded_dim();
   args.is_q8 = cache.is_q8();
@@ -238,8 +244,8 @@ void AttentionPlan::fold_rows(int index, const Operation& op, const Kernels& ker
   set_results(total, partial(index, 0, num_parts));
   for (int part = 1; part < num_parts; ++part) {
     AttentionArgs next = total;
-    take_part(next, part);
-    if (next.begin == next.end) break;
+    take_part(next.keys, part);
+    if (next.keys.begin == next.keys.end) break;
     set_results(next, partial(index, part, num_parts));
     for (int row = 0; row < total.num_rows; ++row) {
       const int at = row * cache.padded_dim();
@@ -256,14 +262,19 @@ void AttentionPlan::run(const Operation& op, const Kernels& kernels, const KvCac
       reinterpret_cast<float*>(scratch_.data()) + static_cast<size_t>(member) * scratch_floats_;
   float* own_results = scratch + attention_scratch_floats(cache.padded_dim());
   const int tasks = num_tasks(), num_parts = parts_of(op);
-  for (int i = team.take_chunk(); i < tasks * num_parts; i = team.take_chunk()) {
+  const int count = tasks * num_parts;
+  for (int i = team.take_near(member, count); i >= 0; i = team.take_near(member, count)) {
     const int index = i / num_parts, part = i % num_parts;
     AttentionArgs args = arguments(task(index), op, cache, batch);
     args.scratch = scratch;
     set_results(args, own_results);
     if (num_parts > 1) {
       set_results(args, partial(index, part, num_parts));
-      take_part(args, part);
+      take_part(args.keys, part);
+    }
+    if (i + 1 < count) {
+      args.next = keys(task((i + 1) / num_parts), op, cache, batch);
+      if (num_parts > 1) take_part(args.next, (i + 1) % num_parts);
     }
     kernels.attend(args);
     if (num_parts == 1) write_rows(args, op, cache);

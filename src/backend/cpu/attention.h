@@ -101,6 +101,8 @@ class AttentionPlan {
   int num_tasks() const { return static_cast<int>(tiles_.size()) * num_kv_heads_ * head_parts_; }
   Task task(int index) const;
   int parts_of(const Operation& op) const;
+  CacheRange keys(const Task& task, const Operation& op, const KvCache& cache,
+                  const Batch& batch) const;
   AttentionArgs arguments(const Task& task, const Operation& op, const KvCache& cache,
                           const Batch& batch) const;
   void write_rows(const AttentionArgs& args, const Operation& op, const KvCache& cache) const;

@@ -18,6 +18,8 @@
 //          values  i8 [16 tokens][P], then for every 32 dimensions a record as above
 // (A middle besides the scale takes 2 bytes of 36 and most of the loss: min and max of 32 numbers
 // seldom lie alike on both sides of zero.)
+//
+// Loops over rows and vectors are unrolled by force: otherwise GCC 12 keeps sums in memory.
 namespace sluice::backend::cpu {
 
 inline constexpr int kCacheBlock = 16;
@@ -50,23 +52,33 @@ struct AttentionKernel {
           acc(scores + kAttentionRows * kAttentionChunk) {}
   };
 
+  static const uint8_t* block_of(const AttentionArgs& a, const CacheRange& range, int key) {
+    return reinterpret_cast<const uint8_t*>(range.cache) +
+           static_cast<size_t>(range.block_table[key / kCacheBlock]) * a.block_stride;
+  }
   static const uint8_t* block_of(const AttentionArgs& a, int key) {
-    return reinterpret_cast<const uint8_t*>(a.cache) +
-           static_cast<size_t>(a.block_table[key / kCacheBlock]) * a.block_stride;
+    return block_of(a, a.keys, key);
   }
 
   // scores[r][0..15] = q[r] . keys for kRows rows. Even and odd dimensions go into sums of their
   // own to hide latency; as many for any number of rows, so that it does not change the result.
+  // Line by line, asks for the block's values and for the keys of `ahead`.
   template <int kRows>
-  static void score_f16(const float* q, int padded_dim, const uint8_t* block, float* scores) {
+  static void score_f16(const float* q, int padded_dim, const uint8_t* block, const uint8_t* ahead,
+                        float* scores) {
     const auto* keys = reinterpret_cast<const uint16_t*>(block);
-    constexpr int kSums = 2;
+    constexpr int kSums = 2, kKeyBytes = kCacheBlock * 2;  // of a dimension
+    static_assert(kSums * kKeyBytes == 64);                // a line
     for (int lane = 0; lane < kCacheBlock; lane += V::kLanes) {
       F acc[kSums][kRows];
       for (auto& sums : acc) {
         for (F& sum : sums) sum = V::zero();
       }
       for (int d = 0; d < padded_dim; d += kSums) {
+        if (lane == 0) {
+          V::prefetch_far(block + (padded_dim + d) * kKeyBytes);
+          V::prefetch_far(ahead + d * kKeyBytes);
+        }
         for (int k = 0; k < kSums; ++k) {
           const F key = V::load_f16(keys + (d + k) * kCacheBlock + lane);
 #pragma GCC unroll 16
@@ -99,31 +111,48 @@ struct AttentionKernel {
     }
   }
 
+  // The keys that come next after a pass over [first, end), at the same place as `key`.
+  static const uint8_t* keys_after(const AttentionArgs& a, int first, int end, int key) {
+    const int after = end + key - first;
+    if (after < a.keys.end) return block_of(a, after);
+    const int next = a.next.begin + after - a.keys.end;
+    return next < a.next.end ? block_of(a, a.next, next) : block_of(a, key);
+  }
+
   // acc[r][dim .. dim + kVectors * lanes) = sum over tokens of p[r][token] * values[token].
   template <int kRows, int kVectors>
   static void add_values_f16(const AttentionArgs& a, int first_key, int end_key, int dim,
                              const float* p, float* acc) {
     F sums[kRows][kVectors];
+#pragma GCC unroll 8
     for (auto& row : sums) {
+#pragma GCC unroll 4
       for (F& sum : row) sum = V::zero();
     }
     for (int key = first_key; key < end_key; key += kCacheBlock) {
       const auto* values = reinterpret_cast<const uint16_t*>(block_of(a, key)) +
                            static_cast<ptrdiff_t>(a.padded_dim) * kCacheBlock + dim;
       const int count = end_key - key < kCacheBlock ? end_key - key : kCacheBlock;
+      const uint8_t* after = keys_after(a, first_key, end_key, key) + dim * 2;
       for (int t = 0; t < count; ++t) {
         F value[kVectors];
+#pragma GCC unroll 4
         for (int v = 0; v < kVectors; ++v) {
-          value[v] = V::load_f16(values + t * a.padded_dim + v * V::kLanes);
+          const int at = t * a.padded_dim + v * V::kLanes;
+          value[v] = V::load_f16(values + at);
+          if (v * V::kLanes % 32 == 0) V::prefetch_far(after + at * 2);
         }
 #pragma GCC unroll 8
         for (int r = 0; r < kRows; ++r) {
           const F weight = V::set1(p[r * kAttentionChunk + key - first_key + t]);
+#pragma GCC unroll 4
           for (int v = 0; v < kVectors; ++v) sums[r][v] = V::fma(value[v], weight, sums[r][v]);
         }
       }
     }
+#pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v) {
         V::store(acc + r * a.padded_dim + dim + v * V::kLanes, sums[r][v]);
       }
@@ -136,7 +165,9 @@ struct AttentionKernel {
                             const float* p, float* acc) {
     constexpr int kVectors = kBlockColumns / V::kLanes;
     F sums[kRows][kVectors], middles[kRows];
+#pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
       for (F& sum : sums[r]) sum = V::zero();
       middles[r] = V::zero();
     }
@@ -150,6 +181,7 @@ struct AttentionKernel {
       for (int lane = 0; lane < kCacheBlock; lane += V::kLanes) {
         const F scale = V::load_f16(scales + lane);
         const F middle = V::load_f16(scales + kCacheBlock + lane);
+#pragma GCC unroll 8
         for (int r = 0; r < kRows; ++r) {
           const F weight = V::load(p + r * kAttentionChunk + key - first_key + lane);
           middles[r] = V::fma(weight, middle, middles[r]);
@@ -157,20 +189,27 @@ struct AttentionKernel {
         }
       }
       const int count = end_key - key < kCacheBlock ? end_key - key : kCacheBlock;
+      const uint8_t* after = keys_after(a, first_key, end_key, key);
+      V::prefetch_far(after + record_at);
       for (int t = 0; t < count; ++t) {
         F value[kVectors];
+        V::prefetch_far(after + t * a.padded_dim + dim);
+#pragma GCC unroll 4
         for (int v = 0; v < kVectors; ++v) {
           value[v] = V::load_i8(values + t * a.padded_dim + dim + v * V::kLanes);
         }
 #pragma GCC unroll 8
         for (int r = 0; r < kRows; ++r) {
           const F weight = V::set1(weights[r][t]);
+#pragma GCC unroll 4
           for (int v = 0; v < kVectors; ++v) sums[r][v] = V::fma(value[v], weight, sums[r][v]);
         }
       }
     }
+#pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
       const F middle = V::set1(V::sum(middles[r]));
+#pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v) {
         V::store(acc + r * a.padded_dim + dim + v * V::kLanes, V::add(sums[r][v], middle));
       }
@@ -207,11 +246,14 @@ struct AttentionKernel {
         r += 4;
       }
     }
-    if (r + 2 <= num_rows) {
-      f.template operator()<2>(r);
-      r += 2;
+    switch (num_rows - r) {
+      case 3:
+        return f.template operator()<3>(r);
+      case 2:
+        return f.template operator()<2>(r);
+      case 1:
+        return f.template operator()<1>(r);
     }
-    if (r < num_rows) f.template operator()<1>(r);
   }
 
   // Turns one row's scores of keys [first, end) into exponentials, masking what the row does not
@@ -281,26 +323,29 @@ struct AttentionKernel {
     });
   }
 
-  // One chunk of keys [first, end): its results go to `acc`, `largest` and `sum`.
+  // One chunk of keys [first, end): its results go to `acc`, `largest` and `sum`. Blocks lie
+  // anywhere, and the processor's prefetchers stop at the end of a page. So that memory is never
+  // idle, the first pass, over keys, asks for the values, and the second for the keys that come
+  // next; line by line, as many lines at once would make the pass wait (keys in q8_0 go through the
+  // kernel of matrix products, which asks for nothing beside them).
   static void attend_chunk(const AttentionArgs& a, const Scratch& scratch, int first, int end,
                            float* acc, float* largest, float* sum) {
+    constexpr int kAhead = 2 * kCacheBlock;
     const size_t half = cache_half_bytes(a.padded_dim, a.is_q8);
     for (int key = first; key < end; key += kCacheBlock) {
       const uint8_t* block = block_of(a, key);
-      // Blocks lie anywhere, and the processor's prefetchers stop at the end of a page: ask for
-      // what comes next, and for the values that the second pass will read.
-      constexpr int kAhead = 2 * kCacheBlock;
-      if (key + kAhead < a.end) {
-        prefetch<V, CacheLevel::kSecond>(block_of(a, key + kAhead), half);
+      const uint8_t* ahead = key + kAhead < a.keys.end ? block_of(a, key + kAhead) : block;
+      if (a.is_q8) {
+        prefetch<V, CacheLevel::kSecond>(ahead, half);
+        prefetch<V, CacheLevel::kSecond>(block + half, half);
       }
-      prefetch<V, CacheLevel::kSecond>(block + half, half);
       for_rows(a.num_rows, [&]<int kRows>(int r) {
         float* scores = scratch.scores + r * kAttentionChunk + key - first;
         if (a.is_q8) {
           score_q8<kRows>(scratch.tiles + r * tile_bytes<1>(a.padded_dim), a.padded_dim, block,
                           scores);
         } else {
-          score_f16<kRows>(scratch.q + r * a.padded_dim, a.padded_dim, block, scores);
+          score_f16<kRows>(scratch.q + r * a.padded_dim, a.padded_dim, block, ahead, scores);
         }
       });
     }
@@ -314,13 +359,13 @@ struct AttentionKernel {
   }
 
   static void attend(const AttentionArgs& a) {
-    if (a.begin == a.end) return;
+    if (a.keys.begin == a.keys.end) return;
     const Scratch scratch(a);
     prepare_queries(a, scratch);
-    for (int first = a.begin; first < a.end;) {
+    for (int first = a.keys.begin; first < a.keys.end;) {
       const int next = (first / kAttentionChunk + 1) * kAttentionChunk;
-      const int end = a.end < next ? a.end : next;
-      if (first == a.begin) {
+      const int end = a.keys.end < next ? a.keys.end : next;
+      if (first == a.keys.begin) {
         attend_chunk(a, scratch, first, end, a.acc, a.largest, a.sum);
       } else {
         float largest[kAttentionRows], sum[kAttentionRows];

@@ -94,15 +94,20 @@ inline constexpr int kAttentionRows = 16;
 // Keys of one softmax. Chunks start at multiples of this position, whoever asks: so a row's result
 // depends on its own keys alone, and not on its neighbours or on how the work is cut.
 inline constexpr int kAttentionChunk = 256;
+// Keys and values of a sequence's tokens [begin, end), for one layer and kv head.
+struct CacheRange {
+  const std::byte* cache;      // block 0
+  const int32_t* block_table;  // from token 0 on
+  int32_t begin, end;          // begin is a multiple of the block's tokens
+};
 struct AttentionArgs {
   int num_rows;
   const float* q[kAttentionRows];    // [head_dim]
   int32_t position[kAttentionRows];  // a row sees the keys up to its position,
   int32_t window;                    // and no more than that many of them (0: all)
-  const std::byte* cache;            // of the layer and kv head: block 0
-  size_t block_stride;               // bytes from one block to the next
-  const int32_t* block_table;
-  int32_t begin, end;  // keys; begin is a multiple of the block's tokens
+  CacheRange keys;
+  CacheRange next;      // what is likely to be asked for after this; empty: not known
+  size_t block_stride;  // bytes from one block to the next
   int head_dim;
   int padded_dim;  // as the cache stores it: a multiple of 16 (f16) or 32 (q8_0)
   bool is_q8;
