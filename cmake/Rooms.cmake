@@ -83,14 +83,16 @@ function(sluice_room name)
   set(SLUICE_ROOMS ${SLUICE_ROOMS} ${name} CACHE INTERNAL "")
 endfunction()
 
-# <name>_test from tests/<name>/*.cpp, linked with a room. Tests find data through SLUICE_TEST_DATA
-# (tests/).
+# <name>_test from tests/<name>/*.cpp, linked with a room. Those with golden data find it through
+# SLUICE_TEST_DATA (tests/); the others compile alike in every tree.
 function(sluice_room_tests name room)
   file(GLOB tests CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/${name}/*.cpp)
   if(tests)
     add_executable(${name}_test ${tests})
     target_compile_options(${name}_test PRIVATE ${SLUICE_WARNINGS} ${SLUICE_COLD_PROGRAM_OPTIONS})
-    target_compile_definitions(${name}_test PRIVATE SLUICE_TEST_DATA="${CMAKE_SOURCE_DIR}/tests")
+    if(EXISTS ${CMAKE_SOURCE_DIR}/tests/${name}/golden)
+      target_compile_definitions(${name}_test PRIVATE SLUICE_TEST_DATA="${CMAKE_SOURCE_DIR}/tests")
+    endif()
     target_include_directories(${name}_test PRIVATE ${CMAKE_SOURCE_DIR}/tests)
     target_link_libraries(${name}_test PRIVATE sluice_${room} GTest::gtest GTest::gmock
                                                GTest::gtest_main)
