@@ -3,6 +3,7 @@
 // (GB/s), for a prompt multiply-adds (GFLOPS).
 //
 //   attention [threads] [isa] [cache: f16, q8_0] [sequences x context, as 1x4096,64x512]
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <random>
