@@ -133,7 +133,7 @@ void Reply::finish(const Sequence& sequence, FinishReason reason, const std::str
   event.num_accepted_tokens = num_accepted_tokens_;
   if (reason == FinishReason::kEmbedded) embed(event);
   event.timings = timings(sequence, now);
-  deliver(event);
+  deliver(std::move(event));
 }
 
 void Reply::embed(Event& event) const {
@@ -148,7 +148,7 @@ void Reply::embed(Event& event) const {
 void Reply::tell_place(const QueuePlace& place) {
   Event event;
   event.queue_place = place;
-  deliver(event);
+  deliver(std::move(event));
 }
 
 void Reply::emit() {
@@ -159,15 +159,15 @@ void Reply::deliver_text() {
   Event event;
   event.text = std::exchange(generation_->text, {});
   event.tokens = std::exchange(generation_->tokens, {});
-  deliver(event);
+  deliver(std::move(event));
 }
 
-void Reply::deliver(const Event& event) {
+void Reply::deliver(Event event) {
   if (!request_.on_event) return;
   // After a failure only the final event is still owed.
   if (callback_error_ && !event.is_final) return;
   try {
-    request_.on_event(event);
+    request_.on_event(std::move(event));
   } catch (const std::exception& error) {
     callback_error_ = std::string("the event callback failed: ") + error.what();
   } catch (...) {

@@ -83,7 +83,7 @@ class Reply {
   bool push_text(const std::string& piece);
   void deliver_text();
   void embed(Event& event) const;
-  void deliver(const Event& event);
+  void deliver(Event event);
   Timings timings(const Sequence& sequence, Clock::time_point now) const;
 
   Request request_;

@@ -120,8 +120,8 @@ struct Request {
   std::optional<Clock::time_point> deadline;
   bool wants_queue_events = false;  // tell the place in the queue now and then while waiting
   // Called from the engine's thread; must not block and must not throw: a request whose callback
-  // throws ends with kError. It may submit and cancel.
-  std::function<void(const Event&)> on_event;
+  // throws ends with kError. It may submit and cancel, and take what is in the event.
+  std::function<void(Event&&)> on_event;
 };
 
 // Throws Error(kInvalidArgument) naming the first field that is out of range, sampling parameters
