@@ -127,8 +127,9 @@ class Generation : public std::enable_shared_from_this<Generation> {
     // Before the work: under overload most are refused.
     if (!asked.request.debug_render_only) model.engine->require_room();
     engine::Request request = make_request(model, asked);
+    Work work;
     PreparedPrompt prompt = prepare_prompt(model, *asked.record, asked.request,
-                                           {request.context_limit, request.num_keep});
+                                           {request.context_limit, request.num_keep}, work);
     num_dropped_tokens_ = prompt.num_dropped_tokens;
     if (num_dropped_tokens_ > 0) {
       exchange_->add_header("X-Dropped-Tokens", std::to_string(num_dropped_tokens_));

@@ -12,15 +12,16 @@
 namespace sluice::server {
 namespace {
 
-// A template that does not parse must not keep the model from completing plain prompts.
-std::unique_ptr<text::ChatTemplate> read_template(const gguf::File& file) {
+// A template that does not parse must not keep the model from completing raw prompts: who asks for
+// a chat is told of the fault.
+void read_template(const gguf::File& file, LoadedModel& model) {
   const auto source = file.get_string("tokenizer.chat_template");
-  if (!source || source->empty()) return nullptr;
+  if (!source || source->empty()) return;
   try {
-    return std::make_unique<text::ChatTemplate>(*source);
+    model.chat_template = std::make_unique<text::ChatTemplate>(*source);
   } catch (const Error& error) {
+    model.template_fault = error.what();
     spdlog::warn("chat template ignored: {}", error.what());
-    return nullptr;
   }
 }
 
@@ -60,7 +61,7 @@ std::unique_ptr<LoadedModel> load_model(const store::ModelRecord& record,
   loaded->model =
       std::make_unique<model::Model>(record.model_path, backend::make_cpu_backend(cpu), options);
   loaded->tokenizer = text::Tokenizer::from_gguf(loaded->model->file());
-  loaded->chat_template = read_template(loaded->model->file());
+  read_template(loaded->model->file(), *loaded);
   const std::string_view source =
       loaded->chat_template ? std::string_view(loaded->chat_template->source()) : "";
   loaded->capabilities = api::capabilities(loaded->model->file(), source);

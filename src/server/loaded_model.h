@@ -21,7 +21,8 @@ namespace sluice::server {
 struct LoadedModel {
   std::unique_ptr<model::Model> model;  // null in tests, which bring an engine of their own
   std::unique_ptr<text::Tokenizer> tokenizer;
-  std::unique_ptr<text::ChatTemplate> chat_template;  // null: the file has none
+  std::unique_ptr<text::ChatTemplate> chat_template;  // null: the file has none that can be used
+  std::string template_fault;                         // why the file's template cannot be; or ""
   std::vector<std::string> capabilities;              // "completion", "tools", "thinking", ...
   std::unique_ptr<engine::Engine> engine;
   int context_length = 0;  // the engine's limit, in tokens

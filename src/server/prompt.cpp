@@ -61,8 +61,14 @@ bool is_plain_go_template(std::string_view source) {
 }
 
 std::string render(const LoadedModel& model, const store::ModelRecord& record,
-                   const api::GenerationRequest& request,
-                   const std::vector<api::Message>& messages) {
+                   const api::GenerationRequest& request, const std::vector<api::Message>& messages,
+                   Work& work) {
+  if (!model.template_fault.empty()) {
+    throw Error(ErrorCode::kUnsupported, "the chat template of model " + quoted(request.model) +
+                                             " cannot be used (" + model.template_fault +
+                                             "); send a prompt with \"raw\": true, or use a model "
+                                             "with another template");
+  }
   if (!model.chat_template) {
     const std::string& go_template = record.texts.chat_template;
     if (!go_template.empty() && !is_plain_go_template(go_template)) {
@@ -80,7 +86,7 @@ std::string render(const LoadedModel& model, const store::ModelRecord& record,
   if (const auto eos = tokenizer.eos()) variables.eos_token = tokenizer.token_text(*eos);
   const auto render_with = [&] {
     return model.chat_template->render(
-        api::chat_context(messages, request.tools, request.think, variables));
+        api::chat_context(messages, request.tools, request.think, variables), {}, work);
   };
   const bool has_calls =
       std::any_of(messages.begin(), messages.end(),
@@ -89,19 +95,21 @@ std::string render(const LoadedModel& model, const store::ModelRecord& record,
   try {
     return render_with();
   } catch (const Error&) {  // older templates join the arguments to text
+    work.check();
     variables.arguments_as_text = true;
     return render_with();
   }
 }
 
 // Adds what the model wants around a prompt, but never a second BOS.
-std::vector<text::TokenId> encode(const text::Tokenizer& tokenizer, const std::string& text) {
+std::vector<text::TokenId> encode(const text::Tokenizer& tokenizer, const std::string& text,
+                                  Work& work) {
   text::EncodeOptions options;
   options.parse_special = true;
   const auto bos = tokenizer.bos();
   const bool has_bos = bos && !text.empty() && text.starts_with(tokenizer.token_text(*bos));
   options.add_special = !has_bos;
-  return tokenizer.encode(text, options);
+  return tokenizer.encode(text, options, work);
 }
 
 [[noreturn]] void throw_too_long(size_t num_tokens, int context_limit) {
@@ -137,7 +145,7 @@ size_t count_droppable(const std::vector<api::Message>& messages) {
 // for every message in them.
 PreparedPrompt fit_messages(
     const std::vector<api::Message>& messages, int context_limit, bool truncate,
-    const std::function<PreparedPrompt(const std::vector<api::Message>&)>& prepare) {
+    const std::function<PreparedPrompt(const std::vector<api::Message>&)>& prepare, Work& work) {
   PreparedPrompt whole = prepare(messages);
   const auto room = static_cast<size_t>(context_limit - 1);
   const size_t whole_size = whole.tokens.size();
@@ -153,6 +161,7 @@ PreparedPrompt fit_messages(
       candidate = prepare(without_oldest(messages, middle));
     } catch (const Error&) {
       // Some templates refuse a conversation that begins with a reply: try one message less.
+      work.check();
     }
     if (candidate && candidate->tokens.size() <= room) {
       best = std::move(candidate);
@@ -207,13 +216,14 @@ void drop_middle(const text::Tokenizer& tokenizer, const api::GenerationRequest&
 }  // namespace
 
 PreparedPrompt prepare_prompt(const LoadedModel& model, const store::ModelRecord& record,
-                              const api::GenerationRequest& request, const PromptLimits& limits) {
+                              const api::GenerationRequest& request, const PromptLimits& limits,
+                              Work& work) {
   check_supported(model, record, request);
   const text::Tokenizer& tokenizer = *model.tokenizer;
   PreparedPrompt prompt;
   if (request.is_raw) {
     prompt.text = request.prompt;
-    prompt.tokens = encode(tokenizer, request.prompt);
+    prompt.tokens = encode(tokenizer, request.prompt, work);
     drop_middle(tokenizer, request, limits, prompt);
     return prompt;
   }
@@ -225,11 +235,12 @@ PreparedPrompt prepare_prompt(const LoadedModel& model, const store::ModelRecord
   const std::vector<api::Message> messages = api::compose_messages(request, layers);
   const auto prepare = [&](const std::vector<api::Message>& kept) {
     PreparedPrompt candidate;
-    candidate.text = render(model, record, request, kept);
-    candidate.tokens = encode(tokenizer, candidate.text);
+    candidate.text = render(model, record, request, kept, work);
+    candidate.tokens = encode(tokenizer, candidate.text, work);
     return candidate;
   };
-  if (request.is_chat) return fit_messages(messages, limits.context, request.truncate, prepare);
+  if (request.is_chat)
+    return fit_messages(messages, limits.context, request.truncate, prepare, work);
   prompt = prepare(messages);
   if (request.context) prepend_context(tokenizer, *request.context, prompt);
   drop_middle(tokenizer, request, limits, prompt);

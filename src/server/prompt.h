@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "api/request.h"
+#include "base/work.h"
 #include "server/loaded_model.h"
 #include "store/store.h"
 
@@ -27,8 +28,10 @@ struct PromptLimits {
 // the room behind them, so that the reply has the other half; only if `shift` is on.
 // Throws Error: kContextOverflow with the limit and what was needed when that is not enough or
 // `truncate` is off; kUnsupported for what the model cannot do (tools, thinking, images, insert) or
-// we cannot (Go templates, constrained output); kInvalidArgument from the template.
+// we cannot (Go templates, constrained output); kInvalidArgument from the template; what `work`
+// throws, to which all of it is charged.
 PreparedPrompt prepare_prompt(const LoadedModel& model, const store::ModelRecord& record,
-                              const api::GenerationRequest& request, const PromptLimits& limits);
+                              const api::GenerationRequest& request, const PromptLimits& limits,
+                              Work& work);
 
 }  // namespace sluice::server

@@ -46,9 +46,10 @@ ChatTemplate::~ChatTemplate() = default;
 ChatTemplate::ChatTemplate(ChatTemplate&&) noexcept = default;
 ChatTemplate& ChatTemplate::operator=(ChatTemplate&&) noexcept = default;
 
-std::string ChatTemplate::render(const Value& context, const RenderLimits& limits) const {
+std::string ChatTemplate::render(const Value& context, const RenderLimits& limits,
+                                 Work& work) const {
   constexpr int kEvaluationsPerLevel = 10;  // a nested call takes a few nested evaluations
-  jinja::Heap heap(limits.max_steps, limits.max_memory_bytes, limits.max_depth);
+  jinja::Heap heap(limits.max_steps, limits.max_memory_bytes, limits.max_depth, work);
   jinja::Interpreter::Options options{limits.max_output_bytes,
                                       limits.max_depth * kEvaluationsPerLevel,
                                       limits.now ? &*limits.now : nullptr, 0};

@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/work.h"
 #include "text/value.h"
 
 namespace sluice::text {
@@ -33,8 +34,13 @@ class ChatTemplate {
 
   // `context` is a mapping with messages, tools, add_generation_prompt, bos_token, eos_token and
   // whatever else the template may read. Throws Error(kInvalidArgument) with the line: an error of
-  // the template, its own raise_exception text, or a limit that was passed.
-  std::string render(const Value& context, const RenderLimits& limits = {}) const;
+  // the template, its own raise_exception text, or a limit that was passed; and what `work` throws,
+  // to which the bytes that are touched are charged.
+  std::string render(const Value& context, const RenderLimits& limits, Work& work) const;
+  std::string render(const Value& context, const RenderLimits& limits = {}) const {
+    Work work;
+    return render(context, limits, work);
+  }
 
   const std::string& source() const;
 

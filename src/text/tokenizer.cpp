@@ -45,7 +45,8 @@ std::unique_ptr<Tokenizer> Tokenizer::from_gguf(const gguf::File& file) {
   return make_byte_tokenizer(file, *pretokenizer);
 }
 
-std::vector<TokenId> Tokenizer::encode(std::string_view text, const EncodeOptions& options) const {
+std::vector<TokenId> Tokenizer::encode(std::string_view text, const EncodeOptions& options,
+                                       Work& work) const {
   if (text.size() >= kMaxTextBytes) {
     throw Error(ErrorCode::kInvalidArgument, "the text is 1 GiB or more; split it");
   }
@@ -57,6 +58,7 @@ std::vector<TokenId> Tokenizer::encode(std::string_view text, const EncodeOption
   bool after_special = true;
   for (size_t position = 0; position < text.size();) {
     const SpecialMatcher::Match match = matcher.find(text, position);
+    work.charge(match.begin + match.size - position);
     if (match.begin > position) {
       encode_text(text.substr(position, match.begin - position), after_special, ids);
     }

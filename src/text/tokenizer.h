@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/work.h"
 #include "gguf/file.h"
 
 namespace sluice::text {
@@ -39,8 +40,14 @@ class Tokenizer {
   // Any bytes are accepted. Invalid UTF-8 is encoded as the reference does: for byte-level BPE each
   // byte that starts no character as U+FFFD, for SentencePiece-style vocabularies as byte tokens.
   // Linear in the length (up to the logarithm of the longest piece). Throws Error(kInvalidArgument)
-  // for a text of 1 GiB or more.
-  std::vector<TokenId> encode(std::string_view text, const EncodeOptions& options = {}) const;
+  // for a text of 1 GiB or more, and what `work` throws, to which the bytes of the text are
+  // charged.
+  std::vector<TokenId> encode(std::string_view text, const EncodeOptions& options,
+                              Work& work) const;
+  std::vector<TokenId> encode(std::string_view text, const EncodeOptions& options = {}) const {
+    Work work;
+    return encode(text, options, work);
+  }
 
   // The bytes a token stands for (may be part of a character). Control tokens give their text only
   // with `with_special`, else "". An id out of range gives "". The view lives as long as the

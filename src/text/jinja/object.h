@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/work.h"
+
 // Values while a template runs. A Val is 16 bytes: a tag and a number or a counted pointer. One
 // rendering runs in one thread, so counts are plain integers; nothing here is shared between
 // threads.
@@ -25,8 +27,8 @@ class Object;
 // made (and so could form cycles) stay on a list and are emptied at the end.
 class Heap {
  public:
-  Heap(uint64_t max_steps, size_t max_bytes, int max_depth)
-      : steps_left_(max_steps), max_bytes_(max_bytes), max_depth_(max_depth) {}
+  Heap(uint64_t max_steps, size_t max_bytes, int max_depth, Work& work)
+      : steps_left_(max_steps), max_bytes_(max_bytes), max_depth_(max_depth), work_(work) {}
   ~Heap();
   Heap(const Heap&) = delete;
   Heap& operator=(const Heap&) = delete;
@@ -35,9 +37,10 @@ class Heap {
   void charge(uint64_t count) {
     if (count > steps_left_) throw TemplateError("the template runs too long: step limit passed");
     steps_left_ -= count;
+    work_.charge(count * kBytesPerStep);
   }
   // Steps for touching `size_bytes` of text.
-  void charge_bytes(size_t size_bytes) { charge(size_bytes / 64); }
+  void charge_bytes(size_t size_bytes) { charge(size_bytes / kBytesPerStep); }
   // Throws when `size_bytes` more would not fit; takes nothing. Call before building something big.
   void check_bytes(size_t size_bytes) const {
     if (size_bytes > max_bytes_ - live_bytes_) throw_memory();
@@ -57,6 +60,8 @@ class Heap {
   void bury(Object* object) { dead_.push_back(object); }
 
  private:
+  static constexpr size_t kBytesPerStep = 64;
+
   [[noreturn]] static void throw_memory();
   void sweep_dead();
 
@@ -64,6 +69,7 @@ class Heap {
   size_t max_bytes_;
   size_t live_bytes_ = 0;
   int max_depth_;
+  Work& work_;
   std::vector<Object*> dead_;
   Object* tracked_ = nullptr;  // head of the list of changeable objects
   friend class Object;
