@@ -4,6 +4,7 @@
 #   ./test.sh            everything; suites whose programs and data did not change are not run again
 #   ./test.sh --fresh    everything, run again
 #   ./test.sh --fast     release build only: no sanitizers, no fuzzing
+#   ./test.sh --bare     also runs ./run.sh in a bare Debian 12 (needs root)
 #
 # Environment: SLUICE_FUZZ_SECONDS (default 60 a target).
 set -euo pipefail
@@ -15,9 +16,9 @@ arguments=()
 fast=
 for argument in "$@"; do
   case $argument in
-    -h | --help) sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 0 ;;
     --fast) fast=1; arguments+=(--fast) ;;
-    --fresh) arguments+=(--fresh) ;;
+    --bare | --fresh) arguments+=("$argument") ;;
     *) die "unknown argument $argument (see ./test.sh --help)" ;;
   esac
 done
@@ -29,7 +30,10 @@ fetch_test_data || say "Some test material could not be fetched; tests that need
 python_env test-venv -r tests/clients/requirements.txt ||
   say "The official clients could not be installed; their tests are skipped"
 
-configure release  # again: run.sh may have done it without the test libraries
+# Again: run.sh configures without the tests.
+configure release -DSLUICE_TESTS=ON -DSLUICE_BENCH=ON
+left_out=$(sed -n 's/^-- Left out: //p' build/release.configure.log)
+[[ -z $left_out ]] || die "$left_out"
 build release
 if [[ -z $fast ]]; then
   build asan --target tests

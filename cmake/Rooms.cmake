@@ -102,6 +102,25 @@ function(sluice_room_tests name room)
   endif()
 endfunction()
 
+# Every room's tests; target tests is all of them, tsan_tests those with threads in them.
+function(sluice_tests)
+  add_custom_target(tests)
+  add_custom_target(tsan_tests)
+  foreach(room IN LISTS SLUICE_ROOMS)
+    sluice_room_tests(${room} ${room})
+  endforeach()
+  if(SLUICE_OUTER_ROOMS)
+    sluice_room_tests(fidelity measure)
+  endif()
+  # The published regular expressions of the pre-tokenizers, as an oracle for our splitters.
+  target_link_libraries(text_test PRIVATE PkgConfig::PCRE2)
+  foreach(room backend engine http server)
+    if(TARGET ${room}_test)
+      add_dependencies(tsan_tests ${room}_test)
+    endif()
+  endforeach()
+endfunction()
+
 # fuzz_<name> from tests/fuzz/<name>_fuzz.cpp; corpus in tests/fuzz/corpus/<name>/.
 function(sluice_fuzz_targets)
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/fuzz/*_fuzz.cpp)

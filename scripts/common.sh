@@ -4,10 +4,11 @@
 say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }
 die() { printf 'Error: %s\n' "$*" >&2; exit 1; }
 
-RUN_PACKAGES=(g++ cmake ninja-build ccache pkg-config libboost1.81-dev nlohmann-json3-dev
-  libcli11-dev libspdlog-dev libssl-dev libedit-dev libncurses-dev python3
-  python3-venv ca-certificates)
-TEST_PACKAGES=(libpcre2-dev libgtest-dev libgmock-dev libbenchmark-dev clang clang-format libclang-rt-14-dev)
+RUN_PACKAGES=(g++ cmake ninja-build ccache pkg-config libboost1.81-dev libboost-url1.81-dev
+  nlohmann-json3-dev libcli11-dev libspdlog-dev libssl-dev libedit-dev libncurses-dev
+  libutf8proc-dev python3 python3-venv ca-certificates)
+TEST_PACKAGES=(libpcre2-dev libgtest-dev libgmock-dev libbenchmark-dev clang clang-format
+  libclang-rt-14-dev debootstrap)
 
 # install_packages NAME...: Debian packages that are not there yet. Needs root or sudo only for those.
 install_packages() {
@@ -29,9 +30,10 @@ install_packages() {
     die "apt-get could not install: ${missing[*]}"
 }
 
+# configure PRESET [cmake argument...]
 configure() {
   say "Configuring ($1)"
-  cmake --preset "$1" >"build/$1.configure.log" 2>&1 ||
+  cmake --preset "$@" >"build/$1.configure.log" 2>&1 ||
     { tail -n 20 "build/$1.configure.log" >&2; die "cmake could not configure $1"; }
 }
 

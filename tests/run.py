@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Runs every test suite that is built and prints the sum: "N passed, N failed, N skipped".
 
-    tests/run.py [--fresh] [--fast]
+    tests/run.py [--fresh] [--fast] [--bare]
 
 A suite that passed is not run again while its program, its data and what it reads stay the same
-(as `go test` does it); --fresh runs it anyway. --fast leaves out sanitizer builds and fuzzing.
+(as `go test` does it); --fresh runs it anyway. --fast leaves out sanitizer builds and fuzzing; --bare also runs
+`./run.sh "hi"` in a bare Debian 12, each time.
 """
 import argparse
 import concurrent.futures
@@ -38,7 +39,7 @@ class Result:
 class Suite:
     name: str
     run: callable  # () -> Result
-    inputs: list  # files and folders that decide the result
+    inputs: list  # files and folders that decide the result; none: run each time
 
 
 def environment(**extra):
@@ -128,6 +129,13 @@ def run_fuzz(program, corpus):
         return Result(failed=1, output=output)
 
 
+def run_bare_machine():
+    status, output = execute(["scripts/bare_machine.sh", "./run.sh", "hi"], environment(), 1500)
+    if status == 77:
+        return Result(skipped=1, reasons=output.splitlines()[-1:])
+    return Result(passed=int(status == 0), failed=int(status != 0), output=output)
+
+
 def run_format_check():
     files = [f for folder in ("src", "tests", "bench")
              for f in glob.glob(f"{folder}/**/*.[ch]*", recursive=True)
@@ -143,7 +151,9 @@ def gtest_suites(preset, env):
                     [program, f"tests/{room}", "build/models", "build/test-data"])
 
 
-def all_suites(fast):
+def all_suites(fast, bare):
+    if bare:
+        yield Suite("bare machine", run_bare_machine, [])
     yield Suite("format", run_format_check, ["src", "tests", "bench", ".clang-format"])
     yield from gtest_suites("release", environment())
     if os.path.exists("build/test-venv/.installed"):
@@ -185,7 +195,7 @@ def fingerprint(suite):
 def run_suite(suite, fresh):
     stamp = os.path.join(CACHE, suite.name.replace("/", "-") + ".json")
     key = fingerprint(suite)
-    if not fresh and os.path.exists(stamp):
+    if suite.inputs and not fresh and os.path.exists(stamp):
         with open(stamp, encoding="utf-8") as file:
             saved = json.load(file)
         if saved["key"] == key:
@@ -214,11 +224,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--fresh", action="store_true", help="run again what passed before")
     parser.add_argument("--fast", action="store_true", help="no sanitizer builds, no fuzzing")
+    parser.add_argument("--bare", action="store_true", help="run.sh in a bare Debian 12, too")
     options = parser.parse_args()
     os.chdir(ROOT)
     os.makedirs(CACHE, exist_ok=True)
     total = Result()
-    suites = list(all_suites(options.fast))
+    suites = list(all_suites(options.fast, options.bare))
     with concurrent.futures.ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         pending = {pool.submit(run_suite, suite, options.fresh): suite for suite in suites}
         for future in concurrent.futures.as_completed(pending):
