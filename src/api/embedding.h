@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -10,8 +11,7 @@
 #include "api/options.h"
 #include "api/request.h"
 
-// Texts to vectors, in the dialects of Ollama (/api/embed, and /api/embeddings of old) and OpenAI
-// (/v1/embeddings). Parsers throw Error(kInvalidArgument).
+// Texts to vectors.
 namespace sluice::api {
 
 // More are refused: what one request may ask for is bounded.
@@ -20,16 +20,14 @@ inline constexpr size_t kMaxEmbeddingInputs = 2048;
 struct EmbeddingRequest {
   std::string model;  // as the client wrote it; replies repeat it
   std::vector<std::string> inputs;
-  bool truncate = true;    // cut what is longer than the context; otherwise that is an error
-  int dimensions = 0;      // keep so many and scale to length 1 again; 0: all
-  bool is_base64 = false;  // OpenAI's encoding_format
+  bool truncate = true;  // cut what is longer than the context; otherwise that is an error
+  int dimensions = 0;    // keep so many and scale to length 1 again; 0: all
   ModelOptions options;
   std::optional<KeepAlive> keep_alive;
   Extensions extensions;
 };
 
 struct EmbeddingReply {
-  std::string model;
   std::vector<std::vector<float>> embeddings;  // in the order of the inputs, each of length 1
   int num_prompt_tokens = 0;                   // of all inputs, as are the next two
   int num_cached_tokens = 0;
@@ -42,26 +40,35 @@ struct EmbeddingReply {
 // length 1. Throws Error(kInvalidArgument) for a vector that holds what is no finite number.
 void shorten_embedding(std::vector<float>& embedding, int dimensions);
 
+// How embeddings are asked for and answered on the wire. One object serves one request: parse()
+// comes first and remembers what the reply repeats. The reply is a JSON object.
+class EmbeddingDialect {
+ public:
+  virtual ~EmbeddingDialect() = default;
+
+  // Throws Error(kInvalidArgument), and what Work::charge() throws.
+  virtual EmbeddingRequest parse(std::string_view body, Work& work) = 0;
+  virtual std::string whole(const EmbeddingReply& reply) const = 0;
+  virtual std::string error_body(int status, std::string_view message) const = 0;
+};
+
+using MakeEmbeddingDialect = std::unique_ptr<EmbeddingDialect> (*)();
+
 namespace ollama {
 
-// No input at all ("", [], null) is a request for loading: `inputs` is empty.
-EmbeddingRequest parse_embed(std::string_view body, const JsonLimits& limits = {});
-// The old endpoint: one `prompt`.
-EmbeddingRequest parse_embeddings(std::string_view body, const JsonLimits& limits = {});
-
-std::string encode_embed(const EmbeddingReply& reply);
-// The old endpoint's reply: {"embedding":[..]}, [] without an input. Unlike Ollama's it is scaled
-// to length 1 as everywhere else.
-std::string encode_embeddings(const EmbeddingReply& reply);
+// /api/embed. No input at all ("", [], null) is a request for loading: `inputs` is empty.
+std::unique_ptr<EmbeddingDialect> make_embed();
+// /api/embeddings, of old: one `prompt`; {"embedding":[..]}, [] without one. Unlike Ollama's it is
+// scaled to length 1 as everywhere else.
+std::unique_ptr<EmbeddingDialect> make_embeddings();
 
 }  // namespace ollama
 
 namespace openai {
 
-// "invalid input" without any; "" is an input like others. Lists of token ids are refused.
-EmbeddingRequest parse_embeddings(std::string_view body, const JsonLimits& limits = {});
-// `is_base64`: each vector as base64 of its little-endian 32-bit floats.
-std::string encode_embeddings(const EmbeddingReply& reply, bool is_base64);
+// /v1/embeddings. "invalid input" without any; "" is an input like others. Lists of token ids are
+// refused. As base64 if asked for: of little-endian 32-bit floats.
+std::unique_ptr<EmbeddingDialect> make_embeddings();
 
 }  // namespace openai
 }  // namespace sluice::api

@@ -1,7 +1,5 @@
 #include "api/error.h"
 
-#include "api/json.h"
-
 namespace sluice::api {
 
 int http_status(ErrorCode code) {
@@ -29,25 +27,6 @@ int http_status(ErrorCode code) {
       return 500;
   }
   return 500;
-}
-
-std::string encode_ollama_error(std::string_view message) {
-  Json json;
-  json["error"] = message;
-  return dump_json(json);
-}
-
-std::string encode_openai_error(int status, std::string_view message) {
-  Json error;
-  error["message"] = message;
-  error["type"] = status == 400   ? "invalid_request_error"
-                  : status == 404 ? "not_found_error"
-                                  : "api_error";
-  error["param"] = nullptr;
-  error["code"] = nullptr;
-  Json json;
-  json["error"] = std::move(error);
-  return dump_json(json);
 }
 
 }  // namespace sluice::api

@@ -18,7 +18,7 @@ namespace {
 // builder looks every new member up in a list: quadratic for objects with many members.)
 class Builder : public nlohmann::json_sax<Json> {
  public:
-  explicit Builder(const JsonLimits& limits) : limits_(limits) {}
+  Builder(const JsonLimits& limits, Work& work) : limits_(limits), work_(work) {}
 
   Json take() { return std::move(root_); }
 
@@ -66,6 +66,7 @@ class Builder : public nlohmann::json_sax<Json> {
   };
 
   void count_value() {
+    work_.charge(sizeof(Json));
     if (++num_values_ > limits_.max_values) {
       fail("JSON has more than " + std::to_string(limits_.max_values) + " values");
     }
@@ -106,6 +107,7 @@ class Builder : public nlohmann::json_sax<Json> {
   }
 
   const JsonLimits& limits_;
+  Work& work_;
   Json root_;
   std::vector<Frame> stack_;
   size_t num_values_ = 0;
@@ -125,6 +127,11 @@ bool equal_ignoring_case(std::string_view left, std::string_view right) {
 }  // namespace
 
 Json parse_json(std::string_view text, const JsonLimits& limits) {
+  Work work;
+  return parse_json(text, work, limits);
+}
+
+Json parse_json(std::string_view text, Work& work, const JsonLimits& limits) {
   if (text.size() > limits.max_bytes) {
     fail("JSON of " + std::to_string(text.size()) + " bytes is larger than the limit of " +
          std::to_string(limits.max_bytes));
@@ -133,16 +140,17 @@ Json parse_json(std::string_view text, const JsonLimits& limits) {
   if (const size_t zero = text.find('\0'); zero != std::string_view::npos) {
     fail("invalid JSON at byte " + std::to_string(zero + 1) + ": zero byte");
   }
-  Builder builder(limits);
+  work.charge(text.size());
+  Builder builder(limits, work);
   const std::optional<std::string> repaired = repair_unicode(text);
   if (repaired) text = *repaired;
   Json::sax_parse(text.begin(), text.end(), &builder);
   return builder.take();
 }
 
-Json parse_body(std::string_view body, const JsonLimits& limits) {
+Json parse_body(std::string_view body, Work& work, const JsonLimits& limits) {
   if (body.find_first_not_of(" \t\r\n") == std::string_view::npos) fail("missing request body");
-  Json json = parse_json(body, limits);
+  Json json = parse_json(body, work, limits);
   if (!json.is_object()) fail("the request body must be a JSON object");
   return json;
 }

@@ -8,6 +8,8 @@
 #include <string>
 #include <string_view>
 
+#include "base/work.h"
+
 namespace sluice::api {
 
 // Objects keep the order of their members.
@@ -23,11 +25,12 @@ struct JsonLimits {
 
 // Reads one JSON value. Takes what Go's decoder takes: of equal keys the last counts, and invalid
 // UTF-8 and lone surrogates become U+FFFD. Linear in the length of the text.
-// Throws Error(kInvalidArgument) with the place and the reason.
-Json parse_json(std::string_view text, const JsonLimits& limits = {});
+// Throws Error(kInvalidArgument) with the place and the reason, and what Work::charge() does.
+Json parse_json(std::string_view text, Work& work, const JsonLimits& limits = {});
+Json parse_json(std::string_view text, const JsonLimits& limits = {});  // of our own or a file's
 
 // The body of a request: must be an object. An empty body: Error "missing request body".
-Json parse_body(std::string_view body, const JsonLimits& limits = {});
+Json parse_body(std::string_view body, Work& work, const JsonLimits& limits = {});
 
 // Compact text; invalid UTF-8 in strings becomes U+FFFD, never an exception.
 std::string dump_json(const Json& value);

@@ -1,64 +1,30 @@
 #pragma once
 
-#include <chrono>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "api/reply.h"
-#include "api/request.h"
+#include "api/dialect.h"
 
-// Ollama's dialect: /api/*. Parsers take a request's body and throw Error(kInvalidArgument); fields
-// they do not know are ignored, names of fields match without regard to case. Encoders give one
-// JSON object without a newline; in a stream each is one line (application/x-ndjson). Field order
-// and presence are Ollama's: `response`, `content` and `done` always, metrics of zero never.
+// Ollama's dialects (/api/*) and what it tells of models. Parsers throw Error(kInvalidArgument);
+// fields that they do not know are ignored, names of fields match without regard to case.
 namespace sluice::api::ollama {
 
-// /api/chat. "model is required" for an empty name.
-GenerationRequest parse_chat(std::string_view body, const JsonLimits& limits = {});
-// /api/generate. An empty model name is left to the look-up (404).
-GenerationRequest parse_generate(std::string_view body, const JsonLimits& limits = {});
+std::unique_ptr<Dialect> make_chat(const Stamp& stamp);      // /api/chat
+std::unique_ptr<Dialect> make_generate(const Stamp& stamp);  // /api/generate
+
+// {"error":"message"}
+std::string error_body(int status, std::string_view message);
 
 struct ShowRequest {
   std::string model;
   bool verbose = false;
 };
-ShowRequest parse_show(std::string_view body, const JsonLimits& limits = {});
+ShowRequest parse_show(std::string_view body, Work& work);
 // {model|name}; also for /api/delete. "model is required" for an empty one.
-std::string parse_model(std::string_view body, const JsonLimits& limits = {});
-struct CopyRequest {
-  std::string source;
-  std::string destination;
-};
-CopyRequest parse_copy(std::string_view body, const JsonLimits& limits = {});
-
-using TimePoint = std::chrono::system_clock::time_point;
-
-std::string encode_chat_chunk(const std::string& model, TimePoint now, const ReplyPiece& piece);
-std::string encode_generate_chunk(const std::string& model, TimePoint now, const ReplyPiece& piece);
-
-// A line of a stream that has no text yet: an empty piece with "status":"queued","queue_position",
-// "estimated_wait" (seconds), or "status":"loading","progress" (0 to 1). Clients that do not know
-// these members see an empty piece.
-std::string encode_chat_waiting(const std::string& model, TimePoint now, const Waiting& waiting);
-std::string encode_generate_waiting(const std::string& model, TimePoint now,
-                                    const Waiting& waiting);
-
-// The last line of a stream (an empty piece, as a rule) or the whole reply when not streaming.
-// load_duration includes the time in the queue and is never 0, as clients expect.
-std::string encode_chat_final(const std::string& model, TimePoint now, const ReplyPiece& piece,
-                              const ReplyEnd& end);
-std::string encode_generate_final(const std::string& model, TimePoint now, const ReplyPiece& piece,
-                                  const ReplyEnd& end);
-
-// Answers to requests without anything to say. `reason` is "load" or "unload".
-std::string encode_chat_load(const std::string& model, TimePoint now, std::string_view reason);
-std::string encode_generate_load(const std::string& model, TimePoint now, std::string_view reason);
-
-// _debug_render_only.
-std::string encode_rendered_prompt(const std::string& model, TimePoint now, bool is_chat,
-                                   const std::string& prompt);
+std::string parse_model(std::string_view body, Work& work);
 
 struct ModelDetails {
   std::string parent_model;

@@ -19,11 +19,27 @@ Json details_json(const ModelDetails& details) {
   return json;
 }
 
+std::string model_or_name(const Json& body) {
+  std::string model = string_field(body, "model").value_or("");
+  if (model.empty()) model = string_field(body, "name").value_or("");
+  if (model.empty()) throw Error(ErrorCode::kInvalidArgument, "model is required");
+  return model;
+}
+
 void set_text(Json& json, const char* name, const std::string& text) {
   if (!text.empty()) json[name] = text;
 }
 
 }  // namespace
+
+ShowRequest parse_show(std::string_view body_text, Work& work) {
+  const Json body = parse_body(body_text, work);
+  return {model_or_name(body), bool_field(body, "verbose").value_or(false)};
+}
+
+std::string parse_model(std::string_view body_text, Work& work) {
+  return model_or_name(parse_body(body_text, work));
+}
 
 std::string encode_tags(const std::vector<TagsEntry>& models) {
   Json json;

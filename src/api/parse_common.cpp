@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <cmath>
+#include <limits>
 
 #include "base/error.h"
 
@@ -85,6 +87,15 @@ int parse_top_logprobs(const Json& body) {
   const int64_t top = int_field(body, "top_logprobs", -kAny, kAny).value_or(0);
   if (top < 0 || top > 20) fail("top_logprobs must be between 0 and 20");
   return bool_field(body, "logprobs").value_or(false) ? static_cast<int>(top) : -1;
+}
+
+std::optional<float> float_field(const Json& body, std::string_view name) {
+  const auto number = number_field(body, name);
+  if (!number) return std::nullopt;
+  if (!(std::abs(*number) <= double{std::numeric_limits<float>::max()})) {
+    fail("field \"" + std::string(name) + "\" is out of range");
+  }
+  return static_cast<float>(*number);
 }
 
 Extensions parse_extensions(const Json& body) {

@@ -21,6 +21,9 @@ Json parse_tools(const Json& list);
 // num_top_logprobs from `logprobs` (boolean) and `top_logprobs`.
 int parse_top_logprobs(const Json& body);
 
+// A member that fits a float.
+std::optional<float> float_field(const Json& body, std::string_view name);
+
 // timeout, speculate, queue_events and ignore_eos.
 Extensions parse_extensions(const Json& body);
 

@@ -29,10 +29,12 @@ struct ReplyPiece {
   std::string thinking;
   std::vector<ToolCall> tool_calls;
   std::vector<TokenLogprob> logprobs;
+  int index = 0;  // of the prompt that it answers
 };
 
 // How a reply ended and what it cost.
 struct ReplyEnd {
+  int index = 0;  // of the prompt that was answered
   engine::FinishReason reason = engine::FinishReason::kEndOfSequence;
   std::string stop_string;  // for kStopString
   int num_prompt_tokens = 0;

@@ -96,13 +96,11 @@ struct GenerationRequest {
   std::optional<KeepAlive> keep_alive;
   bool truncate = true;
   bool shift = true;
-  int num_top_logprobs = -1;  // as engine::Request: -1 none, 0 the token's own, to 20
-  bool debug_render_only = false;
-  bool include_usage = false;  // OpenAI's stream_options
+  int num_top_logprobs = -1;       // as engine::Request: -1 none, 0 the token's own, to 20
+  bool wants_context = false;      // the reply's end tells the tokens of prompt and reply
+  bool is_load_only = false;       // load the model (or unload it: keep_alive 0), nothing else
+  bool debug_render_only = false;  // give the rendered prompt back, nothing else
   Extensions extensions;
-
-  // Ollama's request for loading (or with keep_alive 0 unloading): nothing to answer.
-  bool is_load_only() const { return is_chat ? messages.empty() : prompt.empty(); }
 };
 
 }  // namespace sluice::api

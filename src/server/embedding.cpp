@@ -25,10 +25,11 @@ constexpr size_t kMaxInFlight = 64;
 class Embedding : public std::enable_shared_from_this<Embedding> {
  public:
   Embedding(const GenerationContext& context, std::shared_ptr<Exchange> exchange,
-            EmbeddingDialect dialect, api::EmbeddingRequest request, SharedRecord record)
+            std::unique_ptr<api::EmbeddingDialect> dialect, api::EmbeddingRequest request,
+            SharedRecord record)
       : context_(context),
         exchange_(std::move(exchange)),
-        dialect_(dialect),
+        dialect_(std::move(dialect)),
         request_(std::move(request)),
         record_(std::move(record)),
         time_(request_time(context, *exchange_, request_.extensions)) {}
@@ -53,7 +54,6 @@ class Embedding : public std::enable_shared_from_this<Embedding> {
 
   // On a preparer's thread.
   void prepare(Lease lease) {
-    reply_.model = request_.model;
     reply_.load = Clock::now() - time_.arrival;
     lease_ = std::move(lease);
     try {
@@ -216,7 +216,8 @@ class Embedding : public std::enable_shared_from_this<Embedding> {
         api::shorten_embedding(embedding, request_.dimensions);
       }
       reply_.total = Clock::now() - time_.arrival;
-      exchange_->respond(Reply{200, "application/json; charset=utf-8", encode_reply(), {}});
+      exchange_->respond(
+          Reply{200, "application/json; charset=utf-8", dialect_->whole(reply_), {}});
       spdlog::info("{}: {} embeddings of {} tokens, {}", request_.model, reply_.embeddings.size(),
                    reply_.num_prompt_tokens, format_go_duration(reply_.total));
     } catch (const Error& error) {
@@ -232,18 +233,6 @@ class Embedding : public std::enable_shared_from_this<Embedding> {
     lease_.release();
   }
 
-  std::string encode_reply() const {
-    switch (dialect_) {
-      case EmbeddingDialect::kOllamaEmbed:
-        return api::ollama::encode_embed(reply_);
-      case EmbeddingDialect::kOllamaEmbeddings:
-        return api::ollama::encode_embeddings(reply_);
-      case EmbeddingDialect::kOpenAi:
-        return api::openai::encode_embeddings(reply_, request_.is_base64);
-    }
-    return "";
-  }
-
   // On any thread; the first failure counts.
   void fail(const Error& error, int retry_after_seconds = 1) {
     if (!take_end()) return;
@@ -253,8 +242,10 @@ class Embedding : public std::enable_shared_from_this<Embedding> {
 
   void respond_error(const Error& error, int retry_after_seconds) {
     spdlog::info("{}: {}", request_.model, error.what());
-    exchange_->respond(
-        error_reply_for(error, dialect_ == EmbeddingDialect::kOpenAi, retry_after_seconds));
+    const auto error_body = [this](int status, std::string_view message) {
+      return dialect_->error_body(status, message);
+    };
+    exchange_->respond(error_reply_for(error, error_body, retry_after_seconds));
   }
 
   // True for the one who may answer, and release the model then: nothing is computed any longer.
@@ -272,7 +263,7 @@ class Embedding : public std::enable_shared_from_this<Embedding> {
 
   const GenerationContext context_;
   const std::shared_ptr<Exchange> exchange_;
-  const EmbeddingDialect dialect_;
+  const std::unique_ptr<api::EmbeddingDialect> dialect_;
   const api::EmbeddingRequest request_;
   const SharedRecord record_;
   const RequestTime time_;
@@ -292,7 +283,8 @@ class Embedding : public std::enable_shared_from_this<Embedding> {
 }  // namespace
 
 void start_embedding(const GenerationContext& context, std::shared_ptr<Exchange> exchange,
-                     EmbeddingDialect dialect, api::EmbeddingRequest request) {
+                     std::unique_ptr<api::EmbeddingDialect> dialect,
+                     api::EmbeddingRequest request) {
   SharedRecord record;
   try {
     record = context.catalog.get(request.model);
@@ -301,7 +293,7 @@ void start_embedding(const GenerationContext& context, std::shared_ptr<Exchange>
     throw Error(ErrorCode::kNotFound,
                 "model \"" + request.model + "\" not found, try pulling it first");
   }
-  std::make_shared<Embedding>(context, std::move(exchange), dialect, std::move(request),
+  std::make_shared<Embedding>(context, std::move(exchange), std::move(dialect), std::move(request),
                               std::move(record))
       ->start();
 }

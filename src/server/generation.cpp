@@ -7,7 +7,6 @@
 #include <utility>
 #include <vector>
 
-#include "api/ollama.h"
 #include "base/units.h"
 #include "server/prompt.h"
 
@@ -28,16 +27,16 @@ class Generation : public std::enable_shared_from_this<Generation> {
   };
 
  public:
-  Generation(const GenerationContext& context, std::shared_ptr<Exchange> exchange, Dialect dialect,
-             api::GenerationRequest request, SharedRecord record)
+  Generation(const GenerationContext& context, std::shared_ptr<Exchange> exchange,
+             std::unique_ptr<api::Dialect> dialect, api::GenerationRequest request,
+             SharedRecord record)
       : context_(context),
         exchange_(std::move(exchange)),
-        dialect_(dialect),
         model_name_(request.model),
-        is_raw_(request.is_raw),
+        wants_context_(request.wants_context),
         num_top_logprobs_(request.num_top_logprobs),
         time_(request_time(context, *exchange_, request.extensions)),
-        writer_(exchange_, dialect, request),
+        writer_(exchange_, std::move(dialect), request),
         asked_(std::make_unique<Asked>(Asked{std::move(request), std::move(record)})) {}
 
   void start() {
@@ -66,10 +65,8 @@ class Generation : public std::enable_shared_from_this<Generation> {
     lease_ = std::move(lease);
     try {
       const std::unique_ptr<Asked> asked = std::move(asked_);
-      if (asked->request.is_load_only()) {
-        answer(asked->request.is_chat
-                   ? api::ollama::encode_chat_load(model_name_, wall_now(), "load")
-                   : api::ollama::encode_generate_load(model_name_, wall_now(), "load"));
+      if (asked->request.is_load_only) {
+        answer(writer_.dialect().loaded("load", load_));
         return;
       }
       submit(*asked);
@@ -85,10 +82,6 @@ class Generation : public std::enable_shared_from_this<Generation> {
     } catch (const std::exception& exception) {
       fail(Error(ErrorCode::kInternal, exception.what()));
     }
-  }
-
-  static std::chrono::system_clock::time_point wall_now() {
-    return std::chrono::system_clock::now();
   }
 
   // One object and no generation.
@@ -137,14 +130,14 @@ class Generation : public std::enable_shared_from_this<Generation> {
                    num_dropped_tokens_, request.context_limit);
     }
     if (asked.request.debug_render_only) {
-      answer(api::ollama::encode_rendered_prompt(model_name_, wall_now(), asked.request.is_chat,
-                                                 prompt.text));
+      answer(writer_.dialect().rendered(prompt.text));
       return;
     }
     const auto bos = model.tokenizer->bos();
     const bool has_bos = bos && !prompt.tokens.empty() && prompt.tokens.front() == *bos;
     if (has_bos && request.num_keep >= 0) ++request.num_keep;
-    if (dialect_ == Dialect::kOllamaGenerate && !is_raw_) context_ids_ = prompt.tokens;
+    if (wants_context_) context_ids_ = prompt.tokens;
+    writer_.set_num_prompt_tokens(static_cast<int>(prompt.tokens.size()));
     request.prompt = std::move(prompt.tokens);
     request.prompt.shrink_to_fit();  // it may wait for long
     request.on_event = [self = shared_from_this()](const engine::Event& event) {
@@ -220,9 +213,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
       return;
     }
     for (const engine::OutputToken& output : event.tokens) {
-      if (dialect_ == Dialect::kOllamaGenerate && !is_raw_) {
-        context_ids_.push_back(output.token);
-      }
+      if (wants_context_) context_ids_.push_back(output.token);
     }
     api::ReplyPiece piece;
     piece.content = event.text;
@@ -291,9 +282,8 @@ class Generation : public std::enable_shared_from_this<Generation> {
 
   const GenerationContext context_;
   const std::shared_ptr<Exchange> exchange_;
-  const Dialect dialect_;
   const std::string model_name_;
-  const bool is_raw_;
+  const bool wants_context_;
   const int num_top_logprobs_;
   const RequestTime time_;
   ReplyWriter writer_;
@@ -315,24 +305,16 @@ class Generation : public std::enable_shared_from_this<Generation> {
 }  // namespace
 
 void start_generation(const GenerationContext& context, std::shared_ptr<Exchange> exchange,
-                      Dialect dialect, api::GenerationRequest request) {
+                      std::unique_ptr<api::Dialect> dialect, api::GenerationRequest request) {
   SharedRecord record = context.catalog.get(request.model);
-  const bool is_openai = dialect == Dialect::kOpenAiChat || dialect == Dialect::kOpenAiCompletion;
-  if (request.is_load_only() && is_openai && request.is_chat) {
-    throw Error(ErrorCode::kInvalidArgument, "[] is too short - 'messages'");
-  }
-  const bool is_unload = request.is_load_only() && !is_openai && request.keep_alive &&
-                         *request.keep_alive == api::KeepAlive::zero();
+  const bool is_unload = request.is_load_only && request.keep_alive == api::KeepAlive::zero();
   if (is_unload) {
     context.models.unload(*record);
-    const auto now = std::chrono::system_clock::now();
-    std::string body = request.is_chat
-                           ? api::ollama::encode_chat_load(request.model, now, "unload")
-                           : api::ollama::encode_generate_load(request.model, now, "unload");
-    exchange->respond(Reply{200, "application/json; charset=utf-8", std::move(body), {}});
+    exchange->respond(
+        Reply{200, "application/json; charset=utf-8", dialect->loaded("unload", {}), {}});
     return;
   }
-  std::make_shared<Generation>(context, std::move(exchange), dialect, std::move(request),
+  std::make_shared<Generation>(context, std::move(exchange), std::move(dialect), std::move(request),
                                std::move(record))
       ->start();
 }

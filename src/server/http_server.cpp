@@ -92,11 +92,12 @@ void HttpServer::Impl::close_acceptor() {
   });
 }
 
-HttpServer::HttpServer(const TransportOptions& options, Gate gate, Handler handler)
+HttpServer::HttpServer(const TransportOptions& options, Gate gate, Handler handler, Refusal refusal)
     : impl_(std::make_shared<Impl>()) {
   impl_->host->options = options;
   impl_->host->gate = std::move(gate);
   impl_->host->handler = std::move(handler);
+  if (refusal) impl_->host->refusal = std::move(refusal);
   impl_->listen();
 }
 

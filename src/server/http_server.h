@@ -101,10 +101,13 @@ class HttpServer {
   using Handler = std::function<void(std::shared_ptr<Exchange>)>;
   // Looks at the header before the body is read; a reply refuses the request and closes.
   using Gate = std::function<std::optional<Reply>(const HttpRequest&)>;
+  // Makes the reply to a request that the transport itself refuses, once its path is known. Empty:
+  // {"error":"message"}.
+  using Refusal = std::function<Reply(const HttpRequest&, int status, std::string_view message)>;
 
   // Binds and listens. Throws Error: kAlreadyExists for a port in use, kInvalidArgument for an
   // address that is none of this machine's, each saying what to do.
-  HttpServer(const TransportOptions& options, Gate gate, Handler handler);
+  HttpServer(const TransportOptions& options, Gate gate, Handler handler, Refusal refusal = {});
   ~HttpServer();  // stop()
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;

@@ -100,7 +100,8 @@ void list_running(const RouteContext& context, const std::shared_ptr<Exchange>& 
 }
 
 void show_model(const RouteContext& context, const std::shared_ptr<Exchange>& exchange) {
-  const api::ollama::ShowRequest request = api::ollama::parse_show(exchange->take_body());
+  Work work;
+  const api::ollama::ShowRequest request = api::ollama::parse_show(exchange->take_body(), work);
   const SharedRecord shared = context.generation.catalog.get(request.model);
   const store::ModelRecord& record = *shared;
   api::ollama::ShowReply reply;
@@ -137,7 +138,8 @@ void show_model(const RouteContext& context, const std::shared_ptr<Exchange>& ex
 }
 
 void delete_model(const RouteContext& context, const std::shared_ptr<Exchange>& exchange) {
-  const std::string name = api::ollama::parse_model(exchange->take_body());
+  Work work;
+  const std::string name = api::ollama::parse_model(exchange->take_body(), work);
   context.generation.models.unload(*context.generation.catalog.get(name));
   context.generation.catalog.remove(name);
   exchange->respond(Reply{200, "", "", {}});

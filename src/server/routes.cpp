@@ -2,8 +2,10 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <array>
 #include <utility>
+#include <variant>
 
 #include "api/embedding.h"
 #include "api/ollama.h"
@@ -52,55 +54,25 @@ api::Extensions with_headers(api::Extensions extensions, const HttpRequest& requ
 }
 
 void generate(const RouteContext& context, const std::shared_ptr<Exchange>& exchange,
-              Dialect dialect, api::GenerationRequest request) {
+              std::unique_ptr<api::Dialect> dialect) {
+  Work work;
+  api::GenerationRequest request = dialect->parse(exchange->take_body(), work);
   request.extensions = with_headers(request.extensions, exchange->request());
-  start_generation(context.generation, exchange, dialect, std::move(request));
+  start_generation(context.generation, exchange, std::move(dialect), std::move(request));
 }
 
 void embed(const RouteContext& context, const std::shared_ptr<Exchange>& exchange,
-           EmbeddingDialect dialect, api::EmbeddingRequest request) {
+           std::unique_ptr<api::EmbeddingDialect> dialect) {
+  Work work;
+  api::EmbeddingRequest request = dialect->parse(exchange->take_body(), work);
   request.extensions = with_headers(request.extensions, exchange->request());
-  start_embedding(context.generation, exchange, dialect, std::move(request));
-}
-
-void ollama_chat(const RouteContext& context, const std::shared_ptr<Exchange>& exchange) {
-  generate(context, exchange, Dialect::kOllamaChat, api::ollama::parse_chat(exchange->take_body()));
-}
-
-void ollama_generate(const RouteContext& context, const std::shared_ptr<Exchange>& exchange) {
-  generate(context, exchange, Dialect::kOllamaGenerate,
-           api::ollama::parse_generate(exchange->take_body()));
-}
-
-void openai_chat(const RouteContext& context, const std::shared_ptr<Exchange>& exchange) {
-  generate(context, exchange, Dialect::kOpenAiChat,
-           api::openai::parse_chat_completion(exchange->take_body()));
-}
-
-void openai_completion(const RouteContext& context, const std::shared_ptr<Exchange>& exchange) {
-  generate(context, exchange, Dialect::kOpenAiCompletion,
-           api::openai::parse_completion(exchange->take_body()));
-}
-
-void ollama_embed(const RouteContext& context, const std::shared_ptr<Exchange>& exchange) {
-  embed(context, exchange, EmbeddingDialect::kOllamaEmbed,
-        api::ollama::parse_embed(exchange->take_body()));
-}
-
-void ollama_embeddings(const RouteContext& context, const std::shared_ptr<Exchange>& exchange) {
-  embed(context, exchange, EmbeddingDialect::kOllamaEmbeddings,
-        api::ollama::parse_embeddings(exchange->take_body()));
-}
-
-void openai_embeddings(const RouteContext& context, const std::shared_ptr<Exchange>& exchange) {
-  embed(context, exchange, EmbeddingDialect::kOpenAi,
-        api::openai::parse_embeddings(exchange->take_body()));
+  start_embedding(context.generation, exchange, std::move(dialect), std::move(request));
 }
 
 struct Route {
   std::string_view method;
   std::string_view path;  // ends with "/*" where one more segment follows
-  Answer answer;
+  std::variant<Answer, api::MakeDialect, api::MakeEmbeddingDialect> answer;
   bool is_light = false;  // neither disk nor much input: answered on the connection's thread
 };
 
@@ -112,14 +84,14 @@ constexpr std::array kRoutes = {
     Route{"GET", "/api/tags", list_tags},
     Route{"GET", "/api/ps", list_running, true},
     Route{"POST", "/api/show", show_model},
-    Route{"POST", "/api/chat", ollama_chat},
-    Route{"POST", "/api/generate", ollama_generate},
-    Route{"POST", "/api/embed", ollama_embed},
-    Route{"POST", "/api/embeddings", ollama_embeddings},
+    Route{"POST", "/api/chat", api::ollama::make_chat},
+    Route{"POST", "/api/generate", api::ollama::make_generate},
+    Route{"POST", "/api/embed", api::ollama::make_embed},
+    Route{"POST", "/api/embeddings", api::ollama::make_embeddings},
     Route{"DELETE", "/api/delete", delete_model},
-    Route{"POST", "/v1/chat/completions", openai_chat},
-    Route{"POST", "/v1/completions", openai_completion},
-    Route{"POST", "/v1/embeddings", openai_embeddings},
+    Route{"POST", "/v1/chat/completions", api::openai::make_chat_completion},
+    Route{"POST", "/v1/completions", api::openai::make_completion},
+    Route{"POST", "/v1/embeddings", api::openai::make_embeddings},
     Route{"GET", "/v1/models", list_openai_models},
     Route{"GET", "/v1/models/*", show_openai_model},
 };
@@ -131,22 +103,49 @@ bool matches_path(std::string_view pattern, std::string_view path) {
          path.find('/', stem.size()) == std::string_view::npos;
 }
 
+// Whose errors are told under a path: the first whose prefix fits.
+struct ErrorShape {
+  std::string_view path_prefix;
+  api::ErrorBody body;
+};
+constexpr std::array kErrorShapes = {
+    ErrorShape{"/v1/", api::openai::error_body},
+    ErrorShape{"", api::ollama::error_body},
+};
+
+api::ErrorBody error_body_for(std::string_view path) {
+  return std::find_if(kErrorShapes.begin(), kErrorShapes.end(),
+                      [&](const ErrorShape& shape) { return path.starts_with(shape.path_prefix); })
+      ->body;
+}
+
+void start(const Route& route, const RouteContext& context,
+           const std::shared_ptr<Exchange>& exchange) {
+  if (const auto* make = std::get_if<api::MakeDialect>(&route.answer)) {
+    generate(context, exchange, (*make)(api::fresh_stamp()));
+  } else if (const auto* make_embedding = std::get_if<api::MakeEmbeddingDialect>(&route.answer)) {
+    embed(context, exchange, (*make_embedding)());
+  } else {
+    std::get<Answer>(route.answer)(context, exchange);
+  }
+}
+
 // The whole reply is lost to the client only if the exchange was answered before the error.
 void answer(const Route& route, const RouteContext& context,
             const std::shared_ptr<Exchange>& exchange) {
-  const bool is_openai = route.path.starts_with("/v1/");
+  const api::ErrorBody error_body = error_body_for(route.path);
   try {
-    route.answer(context, exchange);
+    start(route, context, exchange);
   } catch (const Error& error) {
     spdlog::info("{} {}: {}", route.method, route.path, error.what());
-    exchange->respond(error_reply_for(error, is_openai));
+    exchange->respond(error_reply_for(error, error_body));
   } catch (const std::bad_alloc&) {
     exchange->respond(error_reply_for(
-        Error(ErrorCode::kOutOfMemory, "not enough memory for this request"), is_openai));
+        Error(ErrorCode::kOutOfMemory, "not enough memory for this request"), error_body));
   } catch (const std::exception& exception) {
     spdlog::error("{} {}: {}", route.method, route.path, exception.what());
     exchange->respond(error_reply_for(
-        Error(ErrorCode::kInternal, "internal error; the server's log has more"), is_openai));
+        Error(ErrorCode::kInternal, "internal error; the server's log has more"), error_body));
   }
 }
 
@@ -178,17 +177,32 @@ void dispatch(const RouteContext& context, std::shared_ptr<Exchange> exchange) {
     }
     return;
   }
-  Reply reply = is_path_known ? Reply{405, "text/plain", "405 method not allowed", {}}
-                              : Reply{404, "text/plain", "404 page not found", {}};
-  exchange->respond(std::move(reply));
+  exchange->respond(is_path_known ? refusal(request, 405, "method not allowed")
+                                  : refusal(request, 404, "page not found"));
+}
+
+Reply refusal(const HttpRequest& request, int status, std::string_view message) {
+  const api::ErrorBody error_body = error_body_for(request.path);
+  // These three are no JSON with Ollama.
+  if (error_body == api::ollama::error_body) {
+    if (status == 403) return Reply{403, "", "", {}};
+    if (status == 404 || status == 405) {
+      return Reply{status, "text/plain", std::to_string(status) + " " + std::string(message), {}};
+    }
+  }
+  return Reply{status, "application/json; charset=utf-8", error_body(status, message), {}};
 }
 
 std::optional<Reply> check_access(const AccessRules& rules, const HttpRequest& request) {
   const std::string* host = request.header("host");
-  if (rules.checks_host && host && !is_local_host(*host)) return Reply{403, "", "", {}};
+  if (rules.checks_host && host && !is_local_host(*host)) {
+    return refusal(request, 403, "the Host header names another machine");
+  }
   const std::string* origin = request.header("origin");
   if (!origin) return std::nullopt;
-  if (!is_allowed_origin(*origin, rules.origins)) return Reply{403, "", "", {}};
+  if (!is_allowed_origin(*origin, rules.origins)) {
+    return refusal(request, 403, "the Origin header names a page that is not allowed");
+  }
   if (request.method == "OPTIONS") return Reply{204, "", "", cors_headers(*origin, true)};
   return std::nullopt;
 }

@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "server/generation.h"
@@ -24,6 +25,9 @@ struct RouteContext {
 // preparers' threads, the others at once. Whatever goes wrong becomes an error in the route's
 // dialect; nothing is thrown.
 void dispatch(const RouteContext& context, std::shared_ptr<Exchange> exchange);
+
+// Refuses a request before it comes to a route, as the dialect under its path does.
+Reply refusal(const HttpRequest& request, int status, std::string_view message);
 
 struct AccessRules {
   bool checks_host = true;           // when only this machine can reach us

@@ -90,9 +90,8 @@ struct Server::Parts {
         http(
             options.transport,
             [this](const HttpRequest& request) { return check_access(rules, request); },
-            [this](std::shared_ptr<Exchange> exchange) {
-              dispatch(context, std::move(exchange));
-            }) {}
+            [this](std::shared_ptr<Exchange> exchange) { dispatch(context, std::move(exchange)); },
+            refusal) {}
 
   std::atomic<bool> is_draining = false;
   std::atomic<bool> is_stopped = false;

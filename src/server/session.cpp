@@ -117,7 +117,8 @@ class Session : public std::enable_shared_from_this<Session> {
     stream_.expires_after(options.header_timeout);
     co_await http::async_read_header(stream_, buffer_, parser, into(ec));
     if (ec) {
-      co_await refuse_parse_error(ec);
+      const HttpRequest unknown;
+      co_await refuse_parse_error(ec, unknown);
       co_return nullptr;
     }
     auto state = std::make_shared<Exchange::State>(host_->core, strand_);
@@ -165,14 +166,15 @@ class Session : public std::enable_shared_from_this<Session> {
     request.query = std::move(target->query);
     if (const auto length = parser.content_length();
         length && *length > host_->options.max_body_bytes) {
-      return too_large();
+      return too_large(request);
     }
     return std::nullopt;
   }
 
-  Reply too_large() const {
-    return error_reply(413, "request body too large: the limit is " +
-                                std::to_string(host_->options.max_body_bytes) + " bytes");
+  Reply too_large(const HttpRequest& request) const {
+    return host_->refusal(request, 413,
+                          "request body too large: the limit is " +
+                              std::to_string(host_->options.max_body_bytes) + " bytes");
   }
 
   net::awaitable<bool> read_body(Parser& parser, Exchange::State& state) {
@@ -188,7 +190,7 @@ class Session : public std::enable_shared_from_this<Session> {
       co_await http::async_read_some(stream_, buffer_, parser, into(ec));
       if (ec) {
         release_body(parser, state);
-        co_await refuse_parse_error(ec);
+        co_await refuse_parse_error(ec, state.request);
         co_return false;
       }
       const size_t size = parser.get().body().size();
@@ -196,7 +198,8 @@ class Session : public std::enable_shared_from_this<Session> {
       state.charged_bytes = size;
       if (total > host_->options.max_bodies_bytes) {
         release_body(parser, state);
-        co_await refuse(error_reply(503, "server busy: too many large requests at once"));
+        co_await refuse(
+            host_->refusal(state.request, 503, "server busy: too many large requests at once"));
         co_return false;
       }
     }
@@ -211,16 +214,16 @@ class Session : public std::enable_shared_from_this<Session> {
   }
 
   // Errors of the connection itself end it silently; broken messages get an answer.
-  net::awaitable<void> refuse_parse_error(error_code ec) {
+  net::awaitable<void> refuse_parse_error(error_code ec, const HttpRequest& request) {
     static const auto& http_category = http::make_error_code(http::error::bad_method).category();
     if (ec.category() != http_category || ec == http::error::end_of_stream ||
         ec == http::error::partial_message) {
       co_return;
     }
     const int status = parse_error_status(ec);
-    Reply reply = status == 413 ? too_large()
-                                : error_reply(status, "malformed HTTP request: " + ec.message());
-    co_await refuse(std::move(reply));
+    co_await refuse(
+        status == 413 ? too_large(request)
+                      : host_->refusal(request, status, "malformed HTTP request: " + ec.message()));
   }
 
   net::awaitable<void> refuse(Reply reply) {

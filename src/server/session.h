@@ -3,6 +3,7 @@
 #include <memory>
 #include <unordered_set>
 
+#include "server/http_message.h"
 #include "server/transport.h"
 
 namespace sluice::server {
@@ -14,6 +15,9 @@ struct SessionHost {
   TransportOptions options;
   HttpServer::Gate gate;
   HttpServer::Handler handler;
+  HttpServer::Refusal refusal = [](const HttpRequest&, int status, std::string_view message) {
+    return error_reply(status, message);
+  };
   std::shared_ptr<Core> core = std::make_shared<Core>();
   std::atomic<int> num_connections = 0;
   std::mutex mutex;  // guards what follows

@@ -10,10 +10,25 @@
 namespace sluice::api {
 namespace {
 
-template <typename Parse>
-std::string error_of(Parse parse, std::string_view body) {
+EmbeddingRequest parse(MakeEmbeddingDialect make, std::string_view body) {
+  Work work;
+  return make()->parse(body, work);
+}
+
+// As the one to a request for model m".
+std::string whole(MakeEmbeddingDialect make, const EmbeddingReply& reply,
+                  const std::string& format = "") {
+  const auto dialect = make();
+  Work work;
+  dialect->parse(
+      dump_json({{"model", "m\""}, {"input", "a"}, {"prompt", "a"}, {"encoding_format", format}}),
+      work);
+  return dialect->whole(reply);
+}
+
+std::string error_of(MakeEmbeddingDialect make, std::string_view body) {
   try {
-    parse(body, JsonLimits{});
+    parse(make, body);
   } catch (const Error& error) {
     return error.what();
   }
@@ -23,13 +38,14 @@ std::string error_of(Parse parse, std::string_view body) {
 using Strings = std::vector<std::string>;
 
 TEST(EmbedRequest, TakesOneTextOrAList) {
-  const EmbeddingRequest one = ollama::parse_embed(R"({"model":"m","input":"a"})");
+  const EmbeddingRequest one = parse(ollama::make_embed, R"({"model":"m","input":"a"})");
   EXPECT_EQ(one.model, "m");
   EXPECT_EQ(one.inputs, Strings{"a"});
   EXPECT_TRUE(one.truncate);
   EXPECT_EQ(one.dimensions, 0);
-  const EmbeddingRequest many = ollama::parse_embed(
-      R"({"model":"m","input":["a","","b"],"truncate":false,"dimensions":8,"timeout":2,
+  const EmbeddingRequest many =
+      parse(ollama::make_embed,
+            R"({"model":"m","input":["a","","b"],"truncate":false,"dimensions":8,"timeout":2,
           "keep_alive":0,"options":{"num_ctx":64}})");
   EXPECT_EQ(many.inputs, (Strings{"a", "", "b"}));
   EXPECT_FALSE(many.truncate);
@@ -42,39 +58,37 @@ TEST(EmbedRequest, TakesOneTextOrAList) {
 TEST(EmbedRequest, NoInputIsARequestForLoading) {
   for (const char* body : {R"({"model":"m"})", R"({"model":"m","input":null})",
                            R"({"model":"m","input":""})", R"({"model":"m","input":[]})"}) {
-    EXPECT_TRUE(ollama::parse_embed(body).inputs.empty()) << body;
+    EXPECT_TRUE(parse(ollama::make_embed, body).inputs.empty()) << body;
   }
 }
 
 TEST(EmbedRequest, WrongInputsAreRefused) {
-  EXPECT_EQ(error_of(ollama::parse_embed, R"({"model":"m","input":5})"), "invalid input type");
-  EXPECT_EQ(error_of(ollama::parse_embed, R"({"model":"m","input":["a",1]})"),
-            "invalid input type");
-  EXPECT_EQ(error_of(ollama::parse_embed, R"({"model":"m","input":{"a":1}})"),
-            "invalid input type");
+  EXPECT_EQ(error_of(ollama::make_embed, R"({"model":"m","input":5})"), "invalid input type");
+  EXPECT_EQ(error_of(ollama::make_embed, R"({"model":"m","input":["a",1]})"), "invalid input type");
+  EXPECT_EQ(error_of(ollama::make_embed, R"({"model":"m","input":{"a":1}})"), "invalid input type");
   std::string many = R"({"model":"m","input":["a")";
   for (size_t i = 0; i < kMaxEmbeddingInputs; ++i) many += R"(,"a")";
-  EXPECT_NE(error_of(ollama::parse_embed, many + "]}").find("at most 2048"), std::string::npos);
+  EXPECT_NE(error_of(ollama::make_embed, many + "]}").find("at most 2048"), std::string::npos);
 }
 
 TEST(EmbedRequest, OfOldHasAPrompt) {
-  EXPECT_EQ(ollama::parse_embeddings(R"({"model":"m","prompt":"a"})").inputs, Strings{"a"});
-  EXPECT_TRUE(ollama::parse_embeddings(R"({"model":"m","prompt":""})").inputs.empty());
-  EXPECT_EQ(error_of(ollama::parse_embeddings, R"({"prompt":"a"})"), "model is required");
+  EXPECT_EQ(parse(ollama::make_embeddings, R"({"model":"m","prompt":"a"})").inputs, Strings{"a"});
+  EXPECT_TRUE(parse(ollama::make_embeddings, R"({"model":"m","prompt":""})").inputs.empty());
+  EXPECT_EQ(error_of(ollama::make_embeddings, R"({"prompt":"a"})"), "model is required");
 }
 
 TEST(EmbedRequest, OpenAisHasAnEncoding) {
-  const EmbeddingRequest request = openai::parse_embeddings(
-      R"({"model":"m","input":["a"],"encoding_format":"base64","dimensions":3})");
-  EXPECT_TRUE(request.is_base64);
+  const EmbeddingRequest request =
+      parse(openai::make_embeddings,
+            R"({"model":"m","input":["a"],"encoding_format":"base64","dimensions":3})");
   EXPECT_EQ(request.dimensions, 3);
-  EXPECT_EQ(openai::parse_embeddings(R"({"model":"m","input":""})").inputs, Strings{""});
-  EXPECT_EQ(error_of(openai::parse_embeddings, R"({"model":"m","input":[]})"), "invalid input");
-  EXPECT_EQ(error_of(openai::parse_embeddings, R"({"model":"m"})"), "invalid input");
-  EXPECT_EQ(error_of(openai::parse_embeddings, R"({"model":"m","input":[[1,2]]})"),
+  EXPECT_EQ(parse(openai::make_embeddings, R"({"model":"m","input":""})").inputs, Strings{""});
+  EXPECT_EQ(error_of(openai::make_embeddings, R"({"model":"m","input":[]})"), "invalid input");
+  EXPECT_EQ(error_of(openai::make_embeddings, R"({"model":"m"})"), "invalid input");
+  EXPECT_EQ(error_of(openai::make_embeddings, R"({"model":"m","input":[[1,2]]})"),
             "invalid input type");
   EXPECT_NE(
-      error_of(openai::parse_embeddings, R"({"model":"m","input":"a","encoding_format":"hex"})")
+      error_of(openai::make_embeddings, R"({"model":"m","input":"a","encoding_format":"hex"})")
           .find("encoding_format"),
       std::string::npos);
 }
@@ -98,7 +112,6 @@ TEST(EmbeddingLength, IsOneAgainAfterCutting) {
 
 EmbeddingReply sample_reply() {
   EmbeddingReply reply;
-  reply.model = "m\"";
   reply.embeddings = {{1.0f, -0.5f}, {0.1f, 1e-20f}};
   reply.num_prompt_tokens = 7;
   reply.num_dropped_tokens = 2;
@@ -107,28 +120,27 @@ EmbeddingReply sample_reply() {
 }
 
 TEST(EmbedReply, IsOllamas) {
-  EXPECT_EQ(ollama::encode_embed(sample_reply()),
+  EXPECT_EQ(whole(ollama::make_embed, sample_reply()),
             R"({"model":"m\"","embeddings":[[1,-0.5],[0.1,1e-20]],"total_duration":9,)"
             R"("load_duration":1,"prompt_eval_count":7,)"
             R"("sluice":{"cached_tokens":0,"dropped_tokens":2}})");
-  EXPECT_EQ(ollama::encode_embeddings(sample_reply()), R"({"embedding":[1,-0.5]})");
+  EXPECT_EQ(whole(ollama::make_embeddings, sample_reply()), R"({"embedding":[1,-0.5]})");
   EmbeddingReply empty;
-  empty.model = "m";
-  EXPECT_EQ(ollama::encode_embed(empty), R"({"model":"m","embeddings":[]})");
-  EXPECT_EQ(ollama::encode_embeddings(empty), R"({"embedding":[]})");
+  EXPECT_EQ(whole(ollama::make_embed, empty), R"({"model":"m\"","embeddings":[]})");
+  EXPECT_EQ(whole(ollama::make_embeddings, empty), R"({"embedding":[]})");
 }
 
 TEST(EmbedReply, IsOpenAis) {
   const std::string tail = R"("model":"m\"","usage":{"prompt_tokens":7,"total_tokens":7},)"
                            R"("sluice":{"cached_tokens":0,"dropped_tokens":2}})";
-  EXPECT_EQ(openai::encode_embeddings(sample_reply(), false),
+  EXPECT_EQ(whole(openai::make_embeddings, sample_reply()),
             R"({"object":"list","data":[{"object":"embedding","embedding":[1,-0.5],"index":0},)"
             R"({"object":"embedding","embedding":[0.1,1e-20],"index":1}],)" +
                 tail);
   // Little-endian floats: 00 00 80 3f 00 00 00 bf, and one number alone: 00 00 80 3f.
   EmbeddingReply reply = sample_reply();
   reply.embeddings = {{1.0f, -0.5f}, {1.0f}, {1.0f, 1.0f, 1.0f}};
-  EXPECT_EQ(openai::encode_embeddings(reply, true),
+  EXPECT_EQ(whole(openai::make_embeddings, reply, "base64"),
             R"({"object":"list","data":[)"
             R"({"object":"embedding","embedding":"AACAPwAAAL8=","index":0},)"
             R"({"object":"embedding","embedding":"AACAPw==","index":1},)"
@@ -138,10 +150,9 @@ TEST(EmbedReply, IsOpenAis) {
 
 TEST(EmbedReply, NumbersAreReadBackExactly) {
   EmbeddingReply reply;
-  reply.model = "m";
   const std::vector<float> values = {0.1f, 1.0f / 3, 1e-40f, 3.4028235e38f, -0.0f};
   reply.embeddings = {values};
-  const Json json = parse_json(ollama::encode_embed(reply));
+  const Json json = parse_json(whole(ollama::make_embed, reply));
   for (size_t i = 0; i < values.size(); ++i) {
     EXPECT_EQ(json["embeddings"][0][i].get<float>(), values[i]);
   }

@@ -12,6 +12,11 @@
 namespace sluice::api {
 namespace {
 
+Json parse_body(std::string_view text, const JsonLimits& limits = {}) {
+  Work work;
+  return api::parse_body(text, work, limits);
+}
+
 std::string error_of(std::string_view text, const JsonLimits& limits = {}) {
   try {
     parse_body(text, limits);

@@ -4,6 +4,7 @@
 
 #include "api/error.h"
 #include "api/ollama.h"
+#include "api/openai.h"
 
 // The samples are those of Ollama's wire format, field for field; `sluice` is our addition.
 namespace sluice::api::ollama {
@@ -15,6 +16,20 @@ using namespace std::chrono_literals;
 TimePoint sample_time() {
   return TimePoint(std::chrono::duration_cast<TimePoint::duration>(
       std::chrono::nanoseconds(1'787'306'400'123'456'789)));
+}
+
+std::unique_ptr<Dialect> chat(const std::string& model = "m") {
+  auto dialect = make_chat({"", sample_time});
+  Work work;
+  dialect->parse(dump_json({{"model", model}}), work);
+  return dialect;
+}
+
+std::unique_ptr<Dialect> generate() {
+  auto dialect = make_generate({"", sample_time});
+  Work work;
+  dialect->parse(R"({"model":"m"})", work);
+  return dialect;
 }
 
 ReplyEnd sample_end() {
@@ -39,14 +54,14 @@ TEST(OllamaEncode, LinesThatTellOfTheWaitAreEmptyPiecesToOthers) {
   Waiting waiting;
   waiting.is_loading = true;
   waiting.load_progress = 0.4249;
-  const Json loading = parse_json(encode_chat_waiting("m", sample_time(), waiting));
+  const Json loading = parse_json(chat()->waiting(waiting));
   EXPECT_EQ(loading["message"]["content"], "");
   EXPECT_EQ(loading["done"], false);
   EXPECT_EQ(loading["status"], "loading");
   EXPECT_EQ(loading["progress"], 0.42);
   waiting = {};
   waiting.place = {3, 1249ms};
-  const Json queued = parse_json(encode_generate_waiting("m", sample_time(), waiting));
+  const Json queued = parse_json(generate()->waiting(waiting));
   EXPECT_EQ(queued["response"], "");
   EXPECT_EQ(queued["done"], false);
   EXPECT_EQ(queued["status"], "queued");
@@ -58,26 +73,43 @@ TEST(OllamaEncode, GenerateChunkAndFinal) {
   ReplyPiece piece;
   piece.content = "Hi";
   EXPECT_EQ(
-      encode_generate_chunk("m", sample_time(), piece),
-      R"({"model":"m","created_at":"2026-08-21T10:00:00.123456789Z","response":"Hi","done":false})");
+      generate()->piece(piece),
+      R"({"model":"m","created_at":"2026-08-21T10:00:00.123456789Z","response":"Hi","done":false})"
+      "\n");
   ReplyEnd end = sample_end();
   end.context = {1, 2};
-  EXPECT_EQ(encode_generate_final("m", sample_time(), {}, end),
+  EXPECT_EQ(generate()->end(end),
             R"({"model":"m","created_at":"2026-08-21T10:00:00.123456789Z","response":"",)"
             R"("done":true,"done_reason":"stop","context":[1,2],)" +
-                kMetrics);
+                kMetrics + "\n");
 }
 
 TEST(OllamaEncode, ChatChunkAndFinal) {
   ReplyPiece piece;
   piece.content = "Hi";
-  EXPECT_EQ(encode_chat_chunk("m", sample_time(), piece),
-            R"({"model":"m","created_at":"2026-08-21T10:00:00.123456789Z",)"
-            R"("message":{"role":"assistant","content":"Hi"},"done":false})");
-  EXPECT_EQ(encode_chat_final("m", sample_time(), {}, sample_end()),
+  EXPECT_EQ(chat()->piece(piece), R"({"model":"m","created_at":"2026-08-21T10:00:00.123456789Z",)"
+                                  R"("message":{"role":"assistant","content":"Hi"},"done":false})"
+                                  "\n");
+  EXPECT_EQ(chat()->end(sample_end()),
             R"({"model":"m","created_at":"2026-08-21T10:00:00.123456789Z",)"
             R"("message":{"role":"assistant","content":""},"done":true,"done_reason":"stop",)" +
+                kMetrics + "\n");
+}
+
+TEST(OllamaEncode, AWholeReplyIsOneObject) {
+  Choice choice;
+  choice.piece.content = "Hi";
+  choice.end = sample_end();
+  EXPECT_EQ(generate()->whole({&choice, 1}),
+            R"({"model":"m","created_at":"2026-08-21T10:00:00.123456789Z","response":"Hi",)"
+            R"("done":true,"done_reason":"stop",)" +
                 kMetrics);
+}
+
+TEST(OllamaEncode, AReplyOfOneTokenTookTimeToo) {
+  ReplyEnd end;
+  end.num_output_tokens = 1;
+  EXPECT_EQ(parse_json(chat()->end(end))["eval_duration"], 1);
 }
 
 TEST(OllamaEncode, ToolCallsAndThinking) {
@@ -88,7 +120,7 @@ TEST(OllamaEncode, ToolCallsAndThinking) {
   call.name = "get_weather";
   call.arguments = parse_json(R"({"city":"Paris"})");
   piece.tool_calls = {call};
-  const Json json = parse_json(encode_chat_chunk("m", sample_time(), piece));
+  const Json json = parse_json(chat()->piece(piece));
   EXPECT_EQ(
       dump_json(json["message"]),
       R"({"role":"assistant","content":"","thinking":"hm","tool_calls":[{"id":"call_a1b2c3d4",)"
@@ -100,7 +132,7 @@ TEST(OllamaEncode, Logprobs) {
   piece.content = " sky";
   piece.logprobs = {{" sky", -0.01, {{" sky", -0.01, {}}, {"\xFF", -2.5, {}}}},
                     {"x", -std::numeric_limits<double>::infinity(), {}}};
-  const Json json = parse_json(encode_chat_chunk("m", sample_time(), piece));
+  const Json json = parse_json(chat()->piece(piece));
   EXPECT_EQ(dump_json(json["logprobs"]),
             R"([{"token":" sky","logprob":-0.01,"bytes":[32,115,107,121],"top_logprobs":[)"
             R"({"token":" sky","logprob":-0.01,"bytes":[32,115,107,121]},)"
@@ -109,7 +141,7 @@ TEST(OllamaEncode, Logprobs) {
 }
 
 TEST(OllamaEncode, MetricsOfZeroAreLeftOutButLoadAndPrefill) {
-  const Json json = parse_json(encode_chat_final("m", sample_time(), {}, {}));
+  const Json json = parse_json(chat()->end({}));
   EXPECT_FALSE(json.contains("total_duration"));
   EXPECT_FALSE(json.contains("prompt_eval_count"));
   EXPECT_FALSE(json.contains("eval_count"));
@@ -129,7 +161,7 @@ TEST(OllamaEncode, SaysExactlyWhyItEnded) {
   for (const auto& [reason, text] : reasons) {
     ReplyEnd end;
     end.reason = reason;
-    const Json json = parse_json(encode_generate_final("m", sample_time(), {}, end));
+    const Json json = parse_json(generate()->end(end));
     EXPECT_EQ(json["done_reason"].get<std::string>(), text);
     EXPECT_EQ(json["sluice"]["finish_reason"], engine::finish_reason_name(reason));
   }
@@ -144,7 +176,7 @@ TEST(OllamaEncode, SaysExactlyWhyItEnded) {
   end.queue_position = 3;
   end.timings.queued = 7ns;
   end.load = 1ns;
-  const Json json = parse_json(encode_generate_final("m", sample_time(), {}, end));
+  const Json json = parse_json(generate()->end(end));
   EXPECT_EQ(dump_json(json["sluice"]),
             R"({"finish_reason":"stop_string","stop":"\n\n","cached_tokens":5,"dropped_tokens":6,)"
             R"("shifted_tokens":9,"draft_tokens":12,"accepted_tokens":11,"queue_position":3,)"
@@ -153,16 +185,16 @@ TEST(OllamaEncode, SaysExactlyWhyItEnded) {
 }
 
 TEST(OllamaEncode, LoadAndUnload) {
-  EXPECT_EQ(encode_generate_load("m", sample_time(), "load"),
+  EXPECT_EQ(generate()->loaded("load", 5ns),
             R"({"model":"m","created_at":"2026-08-21T10:00:00.123456789Z","response":"",)"
-            R"("done":true,"done_reason":"load"})");
-  EXPECT_EQ(encode_chat_load("m", sample_time(), "unload"),
+            R"("done":true,"done_reason":"load","load_duration":5})");
+  EXPECT_EQ(chat()->loaded("unload", 0ns),
             R"({"model":"m","created_at":"2026-08-21T10:00:00.123456789Z",)"
             R"("message":{"role":"assistant","content":""},"done":true,"done_reason":"unload"})");
 }
 
 TEST(OllamaEncode, RenderedPrompt) {
-  EXPECT_EQ(encode_rendered_prompt("m", sample_time(), false, "<s>x"),
+  EXPECT_EQ(generate()->rendered("<s>x"),
             R"({"model":"m","created_at":"2026-08-21T10:00:00.123456789Z","response":"",)"
             R"("done":false,"_debug_info":{"rendered_template":"<s>x"}})");
 }
@@ -170,7 +202,8 @@ TEST(OllamaEncode, RenderedPrompt) {
 TEST(OllamaEncode, OneObjectIsOneLine) {
   ReplyPiece piece;
   piece.content = "a\nb\r\xE2\x80\xA8\"\\\x01";
-  EXPECT_EQ(encode_chat_chunk("m\n", sample_time(), piece).find('\n'), std::string::npos);
+  const std::string line = chat("m\n")->piece(piece);
+  EXPECT_EQ(line.find('\n'), line.size() - 1);
 }
 
 ModelDetails sample_details() {
@@ -246,8 +279,8 @@ TEST(OllamaEncode, Show) {
 
 TEST(OllamaEncode, VersionAndErrors) {
   EXPECT_EQ(encode_version("0.17.6"), R"({"version":"0.17.6"})");
-  EXPECT_EQ(encode_ollama_error("model 'x' not found"), R"({"error":"model 'x' not found"})");
-  EXPECT_EQ(encode_openai_error(404, "gone"),
+  EXPECT_EQ(error_body(404, "model 'x' not found"), R"({"error":"model 'x' not found"})");
+  EXPECT_EQ(openai::error_body(404, "gone"),
             R"({"error":{"message":"gone","type":"not_found_error","param":null,"code":null}})");
   EXPECT_EQ(http_status(ErrorCode::kInvalidArgument), 400);
   EXPECT_EQ(http_status(ErrorCode::kNotFound), 404);

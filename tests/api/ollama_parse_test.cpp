@@ -9,10 +9,30 @@ namespace {
 using std::chrono::nanoseconds;
 using namespace std::chrono_literals;
 
+GenerationRequest parse_chat(std::string_view body) {
+  Work work;
+  return make_chat({})->parse(body, work);
+}
+
+GenerationRequest parse_generate(std::string_view body) {
+  Work work;
+  return make_generate({})->parse(body, work);
+}
+
+std::string model_of(std::string_view body) {
+  Work work;
+  return parse_model(body, work);
+}
+
+ShowRequest show_of(std::string_view body) {
+  Work work;
+  return parse_show(body, work);
+}
+
 template <typename Parse>
 std::string error_of(Parse parse, std::string_view body) {
   try {
-    parse(body, JsonLimits{});
+    parse(body);
   } catch (const Error& error) {
     EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos);
     return error.what();
@@ -55,7 +75,7 @@ TEST(OllamaChat, ReadsAWholeRequest) {
   EXPECT_EQ(request.messages[3].tool_call_id, "call_1");
   EXPECT_EQ(dump_json(request.tools[0]["function"]["parameters"]["properties"]),
             R"({"b":{"type":"string"},"a":{"type":["string","null"]}})");
-  EXPECT_FALSE(request.is_load_only());
+  EXPECT_FALSE(request.is_load_only);
 }
 
 TEST(OllamaChat, HasOllamasDefaults) {
@@ -66,7 +86,7 @@ TEST(OllamaChat, HasOllamasDefaults) {
   EXPECT_EQ(request.think, std::nullopt);
   EXPECT_EQ(request.keep_alive, std::nullopt);
   EXPECT_EQ(request.num_top_logprobs, -1);
-  EXPECT_TRUE(request.is_load_only());
+  EXPECT_TRUE(request.is_load_only);
 }
 
 TEST(OllamaChat, NullIsAbsent) {
@@ -166,7 +186,7 @@ TEST(OllamaGenerate, AnEmptyContextCountsAsGiven) {
   const GenerationRequest request = parse_generate(R"({"model":"m","context":[]})");
   ASSERT_TRUE(request.context);
   EXPECT_TRUE(request.context->empty());
-  EXPECT_TRUE(request.is_load_only());
+  EXPECT_TRUE(request.is_load_only);
 }
 
 TEST(OllamaGenerate, LeavesAnEmptyModelToTheLookUp) { EXPECT_EQ(parse_generate("{}").model, ""); }
@@ -193,14 +213,12 @@ TEST(OllamaGenerate, RefusesBadInputClearly) {
 }
 
 TEST(OllamaModelRequests, TakeModelOrName) {
-  EXPECT_EQ(parse_model(R"({"model":"a"})"), "a");
-  EXPECT_EQ(parse_model(R"({"name":"b"})"), "b");
-  EXPECT_EQ(parse_model(R"({"model":"","name":"b"})"), "b");
-  EXPECT_TRUE(parse_show(R"({"name":"b","verbose":true})").verbose);
-  EXPECT_EQ(error_of(parse_model, "{}"), "model is required");
-  EXPECT_EQ(error_of(parse_show, "{}"), "model is required");
-  const CopyRequest copy = parse_copy(R"({"source":"a","destination":"b"})");
-  EXPECT_EQ(copy.source + copy.destination, "ab");
+  EXPECT_EQ(model_of(R"({"model":"a"})"), "a");
+  EXPECT_EQ(model_of(R"({"name":"b"})"), "b");
+  EXPECT_EQ(model_of(R"({"model":"","name":"b"})"), "b");
+  EXPECT_TRUE(show_of(R"({"name":"b","verbose":true})").verbose);
+  EXPECT_EQ(error_of(model_of, "{}"), "model is required");
+  EXPECT_EQ(error_of(show_of, "{}"), "model is required");
 }
 
 TEST(KeepAlive, ReadsNumbersAndDurations) {

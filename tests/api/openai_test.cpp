@@ -7,6 +7,22 @@
 namespace sluice::api::openai {
 namespace {
 
+// 1970-01-01T00:00:01Z
+const Stamp kStamp = {"7", [] { return TimePoint(std::chrono::seconds(1)); }};
+
+GenerationRequest parse(Dialect& dialect, std::string_view body) {
+  Work work;
+  return dialect.parse(body, work);
+}
+
+GenerationRequest parse_chat_completion(std::string_view body) {
+  return parse(*make_chat_completion(kStamp), body);
+}
+
+GenerationRequest parse_completion(std::string_view body) {
+  return parse(*make_completion(kStamp), body);
+}
+
 std::string chat_error(std::string_view body) {
   try {
     parse_chat_completion(body);
@@ -35,7 +51,6 @@ TEST(OpenAiChat, ReadsAWholeRequest) {
       {"role": "tool", "tool_call_id": "call_1", "content": "42"}]})");
   EXPECT_TRUE(request.is_chat);
   EXPECT_TRUE(request.stream);
-  EXPECT_TRUE(request.include_usage);
   EXPECT_EQ(request.options.num_predict, 9);
   EXPECT_EQ(request.options.seed, 7);
   EXPECT_EQ(request.options.stop, std::vector<std::string>{"x"});
@@ -59,7 +74,6 @@ TEST(OpenAiChat, HasOpenAisDefaults) {
   const GenerationRequest request =
       parse_chat_completion(R"({"model":"m","messages":[{"role":"user","content":"hi"}]})");
   EXPECT_FALSE(request.stream);
-  EXPECT_FALSE(request.include_usage);
   EXPECT_EQ(request.options.temperature, 1.0f);
   EXPECT_EQ(request.options.top_p, 1.0f);
   EXPECT_EQ(request.options.num_predict, std::nullopt);
@@ -155,7 +169,25 @@ TEST(OpenAiCompletion, ReadsARequest) {
   EXPECT_THROW(parse_completion(R"({"model":"m","prompt":"x","echo":true})"), Error);
 }
 
-ReplyHead sample_head(bool include_usage) { return {"chatcmpl-7", 1, "m", include_usage}; }
+std::unique_ptr<Dialect> sample_chat(bool include_usage = false) {
+  auto dialect = make_chat_completion(kStamp);
+  parse(*dialect, with_messages(std::string(R"("stream_options":{"include_usage":)") +
+                                (include_usage ? "true" : "false") + "}"));
+  return dialect;
+}
+
+std::unique_ptr<Dialect> sample_completion() {
+  auto dialect = make_completion(kStamp);
+  parse(*dialect, R"({"model":"m","prompt":"x"})");
+  return dialect;
+}
+
+// As the last piece of several.
+std::unique_ptr<Dialect> sample_chat_under_way(bool include_usage = false) {
+  auto dialect = sample_chat(include_usage);
+  dialect->piece({});
+  return dialect;
+}
 
 const std::string kHead =
     R"({"id":"chatcmpl-7","object":"chat.completion.chunk","created":1,"model":"m",)"
@@ -169,6 +201,23 @@ ReplyEnd sample_end() {
   return end;
 }
 
+std::string whole(Dialect& dialect, const ReplyPiece& piece, const ReplyEnd& end = sample_end()) {
+  const Choice choice = {piece, end};
+  return dialect.whole({&choice, 1});
+}
+
+// As a stream and as a whole.
+std::string reason_of(engine::FinishReason reason, const ReplyPiece& piece) {
+  ReplyEnd end;
+  end.reason = reason;
+  const Json json = parse_json(whole(*sample_chat(), piece, end));
+  const auto text = json["choices"][0]["finish_reason"].get<std::string>();
+  const auto dialect = sample_chat();
+  dialect->piece(piece);
+  EXPECT_NE(dialect->end(end).find(R"("finish_reason":")" + text + "\""), std::string::npos);
+  return text;
+}
+
 const std::string kExplained =
     R"("sluice":{"finish_reason":"end_of_sequence","cached_tokens":2,"dropped_tokens":0,)"
     R"("shifted_tokens":0,"draft_tokens":0,"accepted_tokens":0,"queue_position":0,)"
@@ -180,17 +229,17 @@ TEST(OpenAiEncode, Stream) {
   ReplyPiece piece;
   piece.content = "Hi";
   EXPECT_EQ(
-      encode_chat_chunk(sample_head(false), piece, true),
+      sample_chat()->piece(piece),
       "data: " + kHead +
           R"({"index":0,"delta":{"role":"assistant","content":"Hi"},"finish_reason":null}]})" +
           "\n\n");
   EXPECT_EQ(
-      encode_chat_chunk(sample_head(false), {}, false),
+      sample_chat_under_way()->piece({}),
       "data: " + kHead + R"({"index":0,"delta":{"content":""},"finish_reason":null}]})" + "\n\n");
   const std::string end = "data: " + kHead + R"({"index":0,"delta":{},"finish_reason":"stop"}],)" +
                           kExplained + "}\n\n";
-  EXPECT_EQ(encode_chat_end(sample_head(false), sample_end(), false), end + "data: [DONE]\n\n");
-  EXPECT_EQ(encode_chat_end(sample_head(true), sample_end(), false),
+  EXPECT_EQ(sample_chat_under_way()->end(sample_end()), end + "data: [DONE]\n\n");
+  EXPECT_EQ(sample_chat_under_way(true)->end(sample_end()),
             end + "data: " + kHead + "]," + kUsage + "}\n\ndata: [DONE]\n\n");
 }
 
@@ -199,7 +248,7 @@ TEST(OpenAiEncode, ThinkingHasAnEventOfItsOwn) {
   piece.thinking = "hm";
   piece.content = "Hi";
   EXPECT_EQ(
-      encode_chat_chunk(sample_head(false), piece, true),
+      sample_chat()->piece(piece),
       "data: " + kHead +
           R"({"index":0,"delta":{"role":"assistant","content":"","reasoning":"hm"},"finish_reason":null}]})"
           "\n\ndata: " +
@@ -213,21 +262,21 @@ TEST(OpenAiEncode, ToolCalls) {
   call.name = "f";
   call.arguments = parse_json(R"({"a":1})");
   piece.tool_calls = {call};
-  EXPECT_EQ(encode_chat_chunk(sample_head(false), piece, false),
+  EXPECT_EQ(sample_chat_under_way()->piece(piece),
             "data: " + kHead +
                 R"({"index":0,"delta":{"content":"","tool_calls":[{"id":"call_x","index":0,)"
                 R"("type":"function","function":{"name":"f","arguments":"{\"a\":1}"}}]},)"
                 R"("finish_reason":null}]})"
                 "\n\n");
-  EXPECT_EQ(finish_reason(engine::FinishReason::kEndOfSequence, true), "tool_calls");
-  EXPECT_EQ(finish_reason(engine::FinishReason::kMaxTokens, true), "length");
+  EXPECT_EQ(reason_of(engine::FinishReason::kEndOfSequence, piece), "tool_calls");
+  EXPECT_EQ(reason_of(engine::FinishReason::kMaxTokens, piece), "length");
 }
 
 TEST(OpenAiEncode, WholeReply) {
   ReplyPiece piece;
   piece.content = "Hi";
   piece.logprobs = {{"Hi", -0.5, {}}};
-  EXPECT_EQ(encode_chat_reply(sample_head(false), piece, sample_end()),
+  EXPECT_EQ(whole(*sample_chat(), piece),
             R"({"id":"chatcmpl-7","object":"chat.completion","created":1,"model":"m",)"
             R"("system_fingerprint":"fp_sluice","choices":[{"index":0,)"
             R"("message":{"role":"assistant","content":"Hi"},"finish_reason":"stop",)"
@@ -239,15 +288,13 @@ TEST(OpenAiEncode, WholeReply) {
 TEST(OpenAiEncode, Completions) {
   ReplyPiece piece;
   piece.content = "Hi";
-  const ReplyHead head = {"cmpl-7", 1, "m", false};
-  EXPECT_EQ(encode_completion_reply(head, piece, sample_end()),
+  EXPECT_EQ(whole(*sample_completion(), piece),
             R"({"id":"cmpl-7","object":"text_completion","created":1,"model":"m",)"
             R"("system_fingerprint":"fp_sluice",)"
             R"("choices":[{"text":"Hi","index":0,"finish_reason":"stop"}],)" +
                 kUsage + "," + kExplained + "}");
-  EXPECT_NE(encode_completion_chunk(head, piece).find(R"("finish_reason":null)"),
-            std::string::npos);
-  EXPECT_TRUE(encode_completion_end(head, sample_end()).ends_with("data: [DONE]\n\n"));
+  EXPECT_NE(sample_completion()->piece(piece).find(R"("finish_reason":null)"), std::string::npos);
+  EXPECT_TRUE(sample_completion()->end(sample_end()).ends_with("data: [DONE]\n\n"));
 }
 
 TEST(OpenAiEncode, ModelsAndErrors) {
@@ -256,7 +303,7 @@ TEST(OpenAiEncode, ModelsAndErrors) {
             R"({"object":"list","data":[)"
             R"({"id":"m:latest","object":"model","created":5,"owned_by":"library"},)"
             R"({"id":"n:1","object":"model","created":6,"owned_by":"me"}]})");
-  EXPECT_EQ(encode_stream_error(500, "x\ny"),
+  EXPECT_EQ(sample_chat()->stream_error(500, "x\ny"),
             "data: "
             R"({"error":{"message":"x\ny","type":"api_error","param":null,"code":null}})"
             "\n\n");
@@ -266,16 +313,18 @@ TEST(OpenAiEncode, TheWaitIsAComment) {
   Waiting waiting;
   waiting.is_loading = true;
   waiting.load_progress = 0.42;
-  EXPECT_EQ(encode_waiting(waiting), ": loading 42%\n\n");
+  EXPECT_EQ(sample_chat()->waiting(waiting), ": loading 42%\n\n");
   waiting = {};
   waiting.place = {3, std::chrono::milliseconds(1200)};
-  EXPECT_EQ(encode_waiting(waiting), ": queue position 3, about 1.2 s\n\n");
+  EXPECT_EQ(sample_chat()->waiting(waiting), ": queue position 3, about 1.2 s\n\n");
 }
 
 TEST(OpenAiEncode, WhateverCutsAReplyIsLength) {
   using engine::FinishReason;
-  EXPECT_EQ(finish_reason(FinishReason::kDeadline, false), "length");
-  EXPECT_EQ(finish_reason(FinishReason::kContextFull, true), "length");
+  ReplyPiece piece;
+  EXPECT_EQ(reason_of(FinishReason::kDeadline, piece), "length");
+  piece.tool_calls.emplace_back();
+  EXPECT_EQ(reason_of(FinishReason::kContextFull, piece), "length");
 }
 
 TEST(OpenAiParse, RepliesDoNotShiftTheirContextAndMayCarryOurFields) {

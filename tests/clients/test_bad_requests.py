@@ -153,6 +153,31 @@ def test_paths_and_methods(server):
     assert ask("GET /v1/models/a/b") == 404
 
 
+def error_under_v1(reply):
+    head, body = reply.split(b"\r\n\r\n", 1)
+    assert b"content-type: application/json" in head.lower(), head
+    error = json.loads(body)["error"]
+    assert set(error) == {"message", "type", "param", "code"} and error["message"]
+    return status_of(reply), error["type"]
+
+
+def test_errors_before_any_route_have_the_form_of_the_path(server):
+    def ask(line, *headers):
+        return exchange(server, "\r\n".join(
+            [f"{line} HTTP/1.1", *(headers or ["Host: localhost"]), "Connection: close"]
+        ).encode() + b"\r\n\r\n")
+
+    assert error_under_v1(ask("GET /v1/nothing")) == (404, "not_found_error")
+    assert error_under_v1(ask("GET /v1/chat/completions")) == (405, "invalid_request_error")
+    assert error_under_v1(ask("GET /v1/models", "Host: evil.example"))[0] == 403
+    assert error_under_v1(ask("GET /v1/models", "Host: localhost", "Origin: null"))[0] == 403
+    large = ["Host: localhost", "Content-Length: 1073741824"]
+    assert error_under_v1(ask("POST /v1/chat/completions", *large))[0] == 413
+    native = ask("POST /api/chat", *large)
+    assert status_of(native) == 413
+    assert "too large" in json.loads(native.split(b"\r\n\r\n", 1)[1])["error"]
+
+
 def test_foreign_hosts_and_origins_are_403(server):
     def ask(*headers):
         head = "\r\n".join(["GET /api/tags HTTP/1.1", *headers, "Connection: close"])

@@ -14,7 +14,9 @@ namespace {
 
 using namespace sluice;
 
-void use(const api::GenerationRequest& request) {
+void use(std::unique_ptr<api::Dialect> dialect, std::string_view body) {
+  Work work;
+  const api::GenerationRequest request = dialect->parse(body, work);
   engine::Request engine_request;
   api::apply_options(api::merge_options({}, request.options), engine_request);
   const auto messages = api::compose_messages(request, {"system", {}});
@@ -25,18 +27,19 @@ void use(const api::GenerationRequest& request) {
     piece.content += message.content;
     piece.tool_calls = message.tool_calls;
   }
-  const std::string line = api::ollama::encode_chat_chunk(request.model, {}, piece);
-  if (line.find('\n') != std::string::npos) __builtin_trap();
-  api::parse_body(line, {.max_depth = 300});
+  const std::string line = dialect->piece(piece);
+  if (line.find('\n') != line.size() - 1) __builtin_trap();
+  api::parse_json(line, {.max_depth = 300});
 }
 
-void use(const api::EmbeddingRequest& request) {
+void use(std::unique_ptr<api::EmbeddingDialect> dialect, std::string_view body) {
+  Work work;
+  const api::EmbeddingRequest request = dialect->parse(body, work);
   if (request.inputs.size() > api::kMaxEmbeddingInputs) __builtin_trap();
   api::EmbeddingReply reply;
-  reply.model = request.model;
   reply.embeddings = {{0.6f, 0.8f}};
   api::shorten_embedding(reply.embeddings.front(), request.dimensions);
-  api::parse_body(api::ollama::encode_embed(reply));
+  api::parse_json(dialect->whole(reply));
 }
 
 template <typename Parse>
@@ -51,13 +54,13 @@ void try_parse(Parse parse) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  Work work;
   const std::string_view body(reinterpret_cast<const char*>(data), size);
-  try_parse([&] { use(api::ollama::parse_chat(body)); });
-  try_parse([&] { use(api::ollama::parse_generate(body)); });
-  try_parse([&] { use(api::ollama::parse_embed(body)); });
-  try_parse([&] { use(api::ollama::parse_embeddings(body)); });
-  try_parse([&] { api::ollama::parse_show(body); });
-  try_parse([&] { api::ollama::parse_copy(body); });
+  try_parse([&] { use(api::ollama::make_chat({}), body); });
+  try_parse([&] { use(api::ollama::make_generate({}), body); });
+  try_parse([&] { use(api::ollama::make_embed(), body); });
+  try_parse([&] { use(api::ollama::make_embeddings(), body); });
+  try_parse([&] { api::ollama::parse_show(body, work); });
   try_parse([&] { api::format_parameters(api::parse_json(body)); });
   try_parse([&] { api::parse_messages_layer(body); });
   return 0;

@@ -14,32 +14,34 @@ namespace {
 
 using namespace sluice;
 
-void use(const api::GenerationRequest& request) {
+void use(std::unique_ptr<api::Dialect> dialect, std::string_view body) {
+  Work work;
+  const api::GenerationRequest request = dialect->parse(body, work);
   engine::Request engine_request;
   api::apply_options(request.options, engine_request);
   const auto messages = api::compose_messages(request, {});
   api::chat_context(messages, request.tools, request.think, {});
-  const api::openai::ReplyHead head = {"id", 1, request.model, request.include_usage};
   for (const api::Message& message : messages) {
-    api::ReplyPiece piece = {message.content, message.thinking, message.tool_calls, {}};
-    api::openai::encode_chat_chunk(head, piece, true);
-    api::parse_body(api::openai::encode_chat_reply(head, piece, {}));
+    const api::Choice choice = {{message.content, message.thinking, message.tool_calls, {}, 0}, {}};
+    dialect->piece(choice.piece);
+    api::parse_json(dialect->whole({&choice, 1}));
   }
 }
 
-void use(const api::EmbeddingRequest& request) {
+void use(std::unique_ptr<api::EmbeddingDialect> dialect, std::string_view body) {
+  Work work;
+  const api::EmbeddingRequest request = dialect->parse(body, work);
   if (request.inputs.empty() || request.inputs.size() > api::kMaxEmbeddingInputs) __builtin_trap();
   api::EmbeddingReply reply;
-  reply.model = request.model;
   reply.embeddings = {{0.6f, 0.8f}};
   api::shorten_embedding(reply.embeddings.front(), request.dimensions);
-  api::parse_body(api::openai::encode_embeddings(reply, request.is_base64));
+  api::parse_json(dialect->whole(reply));
 }
 
 template <typename Parse>
 void try_parse(Parse parse) {
   try {
-    use(parse());
+    parse();
   } catch (const Error& error) {
     if (std::string_view(error.what()).find('\n') != std::string_view::npos) __builtin_trap();
   }
@@ -49,8 +51,8 @@ void try_parse(Parse parse) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view body(reinterpret_cast<const char*>(data), size);
-  try_parse([&] { return api::openai::parse_chat_completion(body); });
-  try_parse([&] { return api::openai::parse_completion(body); });
-  try_parse([&] { return api::openai::parse_embeddings(body); });
+  try_parse([&] { use(api::openai::make_chat_completion({}), body); });
+  try_parse([&] { use(api::openai::make_completion({}), body); });
+  try_parse([&] { use(api::openai::make_embeddings(), body); });
   return 0;
 }

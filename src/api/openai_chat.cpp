@@ -1,11 +1,11 @@
-#include <algorithm>
-#include <cmath>
-#include <limits>
+#include <utility>
 
+#include "api/encode_common.h"
 #include "api/openai.h"
+#include "api/openai_dialect.h"
 #include "api/parse_common.h"
-#include "base/error.h"
 
+// POST /v1/chat/completions.
 namespace sluice::api::openai {
 namespace {
 
@@ -116,46 +116,6 @@ Message parse_message(const Json& json, const std::vector<Message>& earlier) {
   return message;
 }
 
-std::vector<std::string> parse_stop(const Json& value) {
-  if (value.is_string()) return {value.get<std::string>()};
-  std::vector<std::string> stops;
-  if (!value.is_array()) fail("field \"stop\" must be a string or a list of strings");
-  for (const Json& item : value) {
-    if (!item.is_string()) fail("field \"stop\" must be a string or a list of strings");
-    stops.push_back(item.get<std::string>());
-  }
-  return stops;
-}
-
-std::optional<float> float_field(const Json& body, std::string_view name) {
-  const auto number = number_field(body, name);
-  if (!number) return std::nullopt;
-  if (!(std::abs(*number) <= double{std::numeric_limits<float>::max()})) {
-    fail("field \"" + std::string(name) + "\" is out of range");
-  }
-  return static_cast<float>(*number);
-}
-
-std::optional<int> limit_field(const Json& body, std::string_view name) {
-  constexpr int64_t kMax = std::numeric_limits<int>::max();
-  const auto limit = int_field(body, name, std::numeric_limits<int64_t>::min(),
-                               std::numeric_limits<int64_t>::max());
-  if (!limit) return std::nullopt;
-  return static_cast<int>(std::clamp<int64_t>(*limit, -1, kMax));
-}
-
-void parse_options(const Json& body, ModelOptions& options) {
-  options.temperature = float_field(body, "temperature").value_or(1.0f);
-  options.top_p = float_field(body, "top_p").value_or(1.0f);
-  options.presence_penalty = float_field(body, "presence_penalty");
-  options.frequency_penalty = float_field(body, "frequency_penalty");
-  options.seed = int_field(body, "seed", std::numeric_limits<int64_t>::min(),
-                           std::numeric_limits<int64_t>::max());
-  options.num_predict = limit_field(body, "max_completion_tokens");
-  if (!options.num_predict) options.num_predict = limit_field(body, "max_tokens");
-  if (const Json* stop = find_field(body, "stop")) options.stop = parse_stop(*stop);
-}
-
 std::optional<Think> parse_effort(const Json& body) {
   std::optional<std::string> effort = string_field(body, "reasoning_effort");
   if (const Json* reasoning = object_field(body, "reasoning"); reasoning != nullptr && !effort) {
@@ -172,26 +132,6 @@ std::optional<Think> parse_effort(const Json& body) {
        ": must be \"none\", \"minimal\", \"low\", \"medium\", \"high\", \"xhigh\" or \"max\"");
 }
 
-// Fields of both kinds of completion.
-void parse_shared_fields(const Json& body, GenerationRequest& request) {
-  request.model = string_field(body, "model").value_or("");
-  if (request.model.empty()) fail("model is required");
-  request.stream = bool_field(body, "stream").value_or(false);
-  if (const Json* options = object_field(body, "stream_options")) {
-    request.include_usage = bool_field(*options, "include_usage").value_or(false);
-  }
-  parse_options(body, request.options);
-  request.shift = false;  // a reply of OpenAI's ends when the context is full
-  request.extensions = parse_extensions(body);
-  constexpr int64_t kMaxChoices = std::numeric_limits<int>::max();
-  if (int_field(body, "n", 1, kMaxChoices).value_or(1) > 1) {
-    refuse("n above 1 is not supported; send several requests");
-  }
-  if (const Json* bias = object_field(body, "logit_bias"); bias != nullptr && !bias->empty()) {
-    refuse("logit_bias is not supported");
-  }
-}
-
 void check_response_format(const Json& body) {
   const Json* format = object_field(body, "response_format");
   if (format == nullptr) return;
@@ -201,43 +141,131 @@ void check_response_format(const Json& body) {
   refuse("response_format \"" + type + "\" is not supported yet; use \"text\"");
 }
 
-}  // namespace
-
-GenerationRequest parse_chat_completion(std::string_view body_text, const JsonLimits& limits) {
-  const Json body = parse_body(body_text, limits);
-  GenerationRequest request;
-  request.is_chat = true;
-  parse_shared_fields(body, request);
-  const Json* messages = array_field(body, "messages");
-  if (messages == nullptr || messages->empty()) fail("[] is too short - 'messages'");
-  for (const Json& message : *messages) {
-    request.messages.push_back(parse_message(message, request.messages));
+Json tool_calls_json(const std::vector<ToolCall>& calls) {
+  Json list = Json::array();
+  for (const ToolCall& call : calls) {
+    Json item;
+    item["id"] = call.id;
+    item["index"] = call.index;
+    item["type"] = "function";
+    item["function"]["name"] = call.name;
+    item["function"]["arguments"] = dump_json(call.arguments);
+    list.push_back(std::move(item));
   }
-  const Json* choice = find_field(body, "tool_choice");
-  const bool wants_no_tools = choice != nullptr && *choice == "none";
-  if (const Json* tools = array_field(body, "tools"); tools != nullptr && !wants_no_tools) {
-    request.tools = parse_tools(*tools);
-  }
-  check_response_format(body);
-  request.think = parse_effort(body);
-  request.num_top_logprobs = parse_top_logprobs(body);
-  check_supported(request);
-  return request;
+  return list;
 }
 
-GenerationRequest parse_completion(std::string_view body_text, const JsonLimits& limits) {
-  const Json body = parse_body(body_text, limits);
-  GenerationRequest request;
-  request.is_chat = false;
-  parse_shared_fields(body, request);
-  request.prompt = string_field(body, "prompt").value_or("");
-  request.suffix = string_field(body, "suffix").value_or("");
-  if (const auto top = int_field(body, "logprobs", 0, 20)) {
-    request.num_top_logprobs = static_cast<int>(*top);
+Json logprobs_json(const ReplyPiece& piece) {
+  Json json;
+  json["content"] = encode_logprobs(piece.logprobs, true);
+  return json;
+}
+
+// A part of a message's content must be text (or an image as a data: URL); text parts are joined by
+// a newline. Role developer becomes system. tool_choice "none" hides the tools; its other values
+// mean "auto", as with Ollama. response_format other than text is refused, as are n above 1 and
+// logit_bias.
+class ChatCompletion : public OpenAiDialect {
+ public:
+  explicit ChatCompletion(const Stamp& stamp)
+      : OpenAiDialect(stamp, "chatcmpl-", "chat.completion", "chat.completion.chunk") {}
+
+  GenerationRequest parse(std::string_view body_text, Work& work) override {
+    const Json body = parse_body(body_text, work);
+    GenerationRequest request = parse_shared(body);
+    request.is_chat = true;
+    const Json* messages = array_field(body, "messages");
+    if (messages == nullptr || messages->empty()) fail("[] is too short - 'messages'");
+    for (const Json& message : *messages) {
+      request.messages.push_back(parse_message(message, request.messages));
+    }
+    const Json* choice = find_field(body, "tool_choice");
+    const bool wants_no_tools = choice != nullptr && *choice == "none";
+    if (const Json* tools = array_field(body, "tools"); tools != nullptr && !wants_no_tools) {
+      request.tools = parse_tools(*tools);
+    }
+    check_response_format(body);
+    request.think = parse_effort(body);
+    request.num_top_logprobs = parse_top_logprobs(body);
+    check_supported(request);
+    return request;
   }
-  if (bool_field(body, "echo").value_or(false)) refuse("echo is not supported");
-  check_supported(request);
-  return request;
+
+  // Thinking has an event of its own; the first one of all has the role.
+  std::string piece(const ReplyPiece& piece) override {
+    std::string events;
+    if (!piece.thinking.empty()) {
+      Json delta = take_delta();
+      delta["content"] = "";
+      delta["reasoning"] = piece.thinking;
+      events += event(chunk_choice(std::move(delta)));
+      const bool is_all =
+          piece.content.empty() && piece.tool_calls.empty() && piece.logprobs.empty();
+      if (is_all) return events;
+    }
+    Json delta = take_delta();
+    delta["content"] = piece.content;
+    if (!piece.tool_calls.empty()) {
+      delta["tool_calls"] = tool_calls_json(piece.tool_calls);
+      has_tool_calls_ = true;
+    }
+    Json choice = chunk_choice(std::move(delta));
+    if (!piece.logprobs.empty()) choice["logprobs"] = logprobs_json(piece);
+    return events + event(std::move(choice));
+  }
+
+  // Clients want a first delta, with the role, also of an empty reply.
+  std::string end(const ReplyEnd& end) override {
+    std::string events;
+    if (!has_role_) events = piece({});
+    return events + OpenAiDialect::end(end);
+  }
+
+ protected:
+  Json choice_json(const Choice& choice) const override {
+    const ReplyPiece& piece = choice.piece;
+    Json message;
+    message["role"] = "assistant";
+    message["content"] = piece.content;
+    if (!piece.thinking.empty()) message["reasoning"] = piece.thinking;
+    if (!piece.tool_calls.empty()) message["tool_calls"] = tool_calls_json(piece.tool_calls);
+    Json json;
+    json["index"] = 0;
+    json["message"] = std::move(message);
+    json["finish_reason"] = finish_reason(choice.end.reason, !piece.tool_calls.empty());
+    if (!piece.logprobs.empty()) json["logprobs"] = logprobs_json(piece);
+    return json;
+  }
+
+  Json last_choice_json(const ReplyEnd& end) const override {
+    Json choice = chunk_choice(Json::object());
+    choice["finish_reason"] = finish_reason(end.reason, has_tool_calls_);
+    return choice;
+  }
+
+ private:
+  Json take_delta() {
+    Json delta = Json::object();
+    if (!std::exchange(has_role_, true)) delta["role"] = "assistant";
+    return delta;
+  }
+
+  static Json chunk_choice(Json delta) {
+    Json choice;
+    choice["index"] = 0;
+    choice["delta"] = std::move(delta);
+    choice["finish_reason"] = nullptr;
+    return choice;
+  }
+
+  bool has_role_ = false;
+  bool has_tool_calls_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<Dialect> make_chat_completion(const Stamp& stamp) {
+  return std::make_unique<ChatCompletion>(stamp);
 }
 
 }  // namespace sluice::api::openai

@@ -1,0 +1,82 @@
+#include <algorithm>
+#include <cctype>
+#include <limits>
+
+#include "api/ollama.h"
+#include "api/ollama_dialect.h"
+#include "api/parse_common.h"
+
+// POST /api/chat.
+namespace sluice::api::ollama {
+namespace {
+
+[[noreturn]] void fail(const std::string& what) { throw Error(ErrorCode::kInvalidArgument, what); }
+
+std::vector<ToolCall> parse_tool_calls(const Json& message) {
+  std::vector<ToolCall> calls;
+  const Json* list = array_field(message, "tool_calls");
+  if (list == nullptr) return calls;
+  for (const Json& item : *list) {
+    const Json* function = item.is_object() ? object_field(item, "function") : nullptr;
+    if (function == nullptr) fail("every one of \"tool_calls\" needs a \"function\"");
+    ToolCall& call = calls.emplace_back();
+    call.id = string_field(item, "id").value_or("");
+    call.name = string_field(*function, "name").value_or("");
+    call.index = static_cast<int>(
+        int_field(*function, "index", 0, std::numeric_limits<int>::max()).value_or(0));
+    if (const Json* arguments = object_field(*function, "arguments")) call.arguments = *arguments;
+  }
+  return calls;
+}
+
+Message parse_message(const Json& json) {
+  if (!json.is_object()) fail("field \"messages\" must be a list of objects");
+  Message message;
+  message.role = string_field(json, "role").value_or("");
+  if (message.role.empty()) fail("every message needs a \"role\"");
+  std::transform(message.role.begin(), message.role.end(), message.role.begin(),
+                 [](char character) {
+                   return static_cast<char>(std::tolower(static_cast<unsigned char>(character)));
+                 });
+  message.content = string_field(json, "content").value_or("");
+  message.thinking = string_field(json, "thinking").value_or("");
+  message.images = parse_images(json);
+  message.tool_calls = parse_tool_calls(json);
+  message.tool_name = string_field(json, "tool_name").value_or("");
+  message.tool_call_id = string_field(json, "tool_call_id").value_or("");
+  return message;
+}
+
+class Chat : public OllamaDialect {
+ public:
+  using OllamaDialect::OllamaDialect;
+
+  GenerationRequest parse(std::string_view body_text, Work& work) override {
+    const Json body = parse_body(body_text, work);
+    GenerationRequest request = parse_shared(body);
+    request.is_chat = true;
+    if (request.model.empty()) fail("model is required");
+    if (const Json* messages = array_field(body, "messages")) {
+      for (const Json& message : *messages) request.messages.push_back(parse_message(message));
+    }
+    if (const Json* tools = array_field(body, "tools")) request.tools = parse_tools(*tools);
+    request.is_load_only = request.messages.empty();
+    check_supported(request);
+    return request;
+  }
+
+ protected:
+  void put_piece(Json& json, const ReplyPiece& piece) const override {
+    Json& message = json["message"];
+    message["role"] = "assistant";
+    message["content"] = piece.content;
+    if (!piece.thinking.empty()) message["thinking"] = piece.thinking;
+    if (!piece.tool_calls.empty()) message["tool_calls"] = tool_calls_json(piece.tool_calls);
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<Dialect> make_chat(const Stamp& stamp) { return std::make_unique<Chat>(stamp); }
+
+}  // namespace sluice::api::ollama
