@@ -6,6 +6,8 @@
 #include <optional>
 #include <string>
 
+#include "base/cgroup.h"
+
 namespace sluice {
 namespace {
 
@@ -21,25 +23,11 @@ std::optional<uint64_t> read_field(const char* path, const std::string& key) {
   return std::nullopt;
 }
 
-std::optional<uint64_t> read_number(const char* path) {
-  std::ifstream file(path);
-  uint64_t value = 0;
-  if (file >> value) return value;  // "max" is no number
-  return std::nullopt;
-}
-
 }  // namespace
 
 uint64_t available_memory_bytes() {
   uint64_t available = read_field("/proc/meminfo", "MemAvailable:").value_or(0) * 1024;
-  const auto limit = read_number("/sys/fs/cgroup/memory.max");
-  const auto used = read_number("/sys/fs/cgroup/memory.current");
-  if (limit && used) {
-    // What the cgroup holds as file cache can be dropped.
-    const uint64_t cached = read_field("/sys/fs/cgroup/memory.stat", "inactive_file").value_or(0);
-    const uint64_t held = *used > cached ? *used - cached : 0;
-    available = std::min(available, *limit > held ? *limit - held : 0);
-  }
+  if (const auto left = read_cgroup_limits().memory_bytes) available = std::min(available, *left);
   return available;
 }
 

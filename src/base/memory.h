@@ -4,8 +4,8 @@
 
 namespace sluice {
 
-// Bytes that can be taken without swapping: what the kernel calls available, or what is left below
-// a cgroup's limit where that is less.
+// Bytes that can be taken without swapping: what the kernel calls available, or what the control
+// groups leave (cgroup.h) where that is less.
 uint64_t available_memory_bytes();
 
 // Resident bytes and threads of this process.

@@ -5,26 +5,38 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
+#include <memory>
+
+#include "base/cgroup.h"
 
 namespace sluice {
+namespace {
+
+// The affinity mask; cgroups' cpusets narrow it.
+int allowed_processors() {
+  for (int most = CPU_SETSIZE; most <= 1 << 20; most *= 2) {
+    struct Free {
+      void operator()(cpu_set_t* set) const { CPU_FREE(set); }
+    };
+    const std::unique_ptr<cpu_set_t, Free> set(CPU_ALLOC(most));
+    const size_t bytes = CPU_ALLOC_SIZE(most);
+    // It fails while the mask is shorter than the kernel's.
+    if (set && ::sched_getaffinity(0, bytes, set.get()) == 0) return CPU_COUNT_S(bytes, set.get());
+  }
+  return 1;
+}
+
+}  // namespace
 
 void set_thread_name(const std::string& name) {
   pthread_setname_np(pthread_self(), name.substr(0, 15).c_str());
 }
 
-int usable_cores() {
-  int cores = 1;
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof(set), &set) == 0) cores = std::max(1, CPU_COUNT(&set));
-  // cgroup v2: "QUOTA PERIOD" in microseconds, or "max PERIOD".
-  std::ifstream file("/sys/fs/cgroup/cpu.max");
-  double quota = 0, period = 0;
-  if (file >> quota >> period && period > 0) {
-    cores = std::min(cores, std::max(1, static_cast<int>(std::ceil(quota / period))));
-  }
-  return cores;
+int usable_cores() { return usable_cores(allowed_processors(), read_cgroup_limits().cores); }
+
+int usable_cores(int num_allowed, std::optional<double> quota) {
+  const double cores = std::round(std::min<double>(num_allowed, quota.value_or(num_allowed)));
+  return std::max(1, static_cast<int>(cores));
 }
 
 }  // namespace sluice

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 
 namespace sluice {
@@ -7,8 +8,12 @@ namespace sluice {
 // Names the calling thread (at most 15 bytes are kept); monitors show it.
 void set_thread_name(const std::string& name);
 
-// Cores this process may run on: the smaller of its affinity mask and its cgroup CPU quota,
-// at least 1.
+// How many threads of this process can compute at a time, at least 1: the smaller of its affinity
+// mask and the quota of its control groups.
 int usable_cores();
+
+// The same of given facts. A quota is rounded: two threads with one and a half cores are stopped a
+// quarter of the time, which is better than a core unused, and three with two and a bit are not.
+int usable_cores(int num_allowed, std::optional<double> quota);
 
 }  // namespace sluice
