@@ -75,8 +75,8 @@ struct StepOutput {
 };
 
 // kQ8_0: bytes with a scale for every 32 of a head's dimensions; about half of kF16.
-enum class CacheType { kF16, kQ8_0, kF32 };
-// "f16", "q8_0" or "f32".
+enum class CacheType { kF16, kQ8_0 };
+// "f16" or "q8_0".
 std::string_view cache_type_name(CacheType type);
 // Throws Error(kInvalidArgument) for another name.
 CacheType parse_cache_type(std::string_view name);

@@ -90,14 +90,12 @@ std::string_view cache_type_name(CacheType type) {
       return "f16";
     case CacheType::kQ8_0:
       return "q8_0";
-    case CacheType::kF32:
-      return "f32";
   }
   return "";
 }
 
 CacheType parse_cache_type(std::string_view name) {
-  for (const CacheType type : {CacheType::kF16, CacheType::kQ8_0, CacheType::kF32}) {
+  for (const CacheType type : {CacheType::kF16, CacheType::kQ8_0}) {
     if (name == cache_type_name(type)) return type;
   }
   throw Error(ErrorCode::kInvalidArgument,

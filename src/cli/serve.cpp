@@ -151,7 +151,7 @@ void add_serve(CLI::App& app) {
   command
       ->add_option("--kv-cache-type", flags->kv_cache_type,
                    "How the cache holds keys and values: f16, or q8_0 in half the memory")
-      ->check(CLI::IsMember({"f16", "q8_0", "f32"}));
+      ->check(CLI::IsMember({"f16", "q8_0"}));
   command->add_option("--request-timeout", flags->request_timeout,
                       "How long a request may take that does not say: 5m (default: no limit)");
   command->add_flag("--speculate", flags->speculate,

@@ -35,6 +35,12 @@ std::string check(const Batch& batch) {
   }
 }
 
+TEST(CacheType, NamesOfThoseThatBackendsHave) {
+  for (const char* name : {"f16", "q8_0"}) EXPECT_EQ(cache_type_name(parse_cache_type(name)), name);
+  EXPECT_THROW(parse_cache_type("f32"), Error);
+  EXPECT_THROW(parse_cache_type(""), Error);
+}
+
 TEST(CheckBatch, AcceptsARaggedBatch) { EXPECT_EQ(check(good_batch()), ""); }
 
 TEST(CheckBatch, NamesWhatIsWrong) {

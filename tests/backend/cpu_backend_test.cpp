@@ -251,9 +251,6 @@ TEST(CpuBackend, PassesOnWhatProgressThrows) {
 TEST(CpuBackend, RefusesWhatItCannotRun) {
   const TinyModel model(TinyShape{}, 3);
   auto backend = make_cpu_backend({1, ""});
-  LoadOptions options;
-  options.cache_type = CacheType::kF32;
-  EXPECT_THROW(backend->load(model.program(), options), Error);
   Program program = model.program();
   program.weights[1].data = program.weights[1].data.subspan(4);
   EXPECT_THROW(backend->load(program, {}), Error);

@@ -127,9 +127,6 @@ void check_program(const Program& program, const LoadOptions& options) {
     throw Error(ErrorCode::kInvalidArgument,
                 "max_batch_tokens and max_logit_rows must be positive");
   }
-  if (options.cache_type != CacheType::kF16 && options.cache_type != CacheType::kQ8_0) {
-    throw Error(ErrorCode::kUnsupported, "the CPU backend keeps its cache in f16 or q8_0 only");
-  }
   check_heads(program);
   for (const Weight& weight : program.weights) {
     const int64_t block = quant::type_info(weight.type).block_elements;
