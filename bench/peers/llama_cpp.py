@@ -45,10 +45,10 @@ def keep_tile_configuration(path):
             file.write(text.replace(call, barrier + call))
 
 
-def build_peer():
-    """The folder with llama.cpp's programs."""
+def build_peer(tools=tuple(TOOLS)):
+    """The folder with these programs of llama.cpp."""
     binaries = os.environ.get("LLAMA_CPP_BIN", os.path.join(PEERS, "llama.cpp/bin"))
-    if all(os.path.exists(os.path.join(binaries, tool)) for tool in TOOLS):
+    if all(os.path.exists(os.path.join(binaries, tool)) for tool in tools):
         return binaries
     os.makedirs(PEERS, exist_ok=True)
     archives = glob.glob(f"{PEERS}/llama_cpp_python-*.tar.gz")
@@ -69,7 +69,7 @@ def build_peer():
     run(["cmake", "-G", "Ninja", "-S", f"{sources}/vendor/llama.cpp", "-B", f"{PEERS}/llama.cpp",
          "-DCMAKE_BUILD_TYPE=Release", "-DGGML_NATIVE=ON", "-DLLAMA_BUILD_TESTS=OFF",
          "-DLLAMA_BUILD_EXAMPLES=OFF", "-DLLAMA_USE_PREBUILT_UI=OFF"], stdout=sys.stderr)
-    run(["ninja", "-C", f"{PEERS}/llama.cpp", *TOOLS], stdout=sys.stderr)
+    run(["ninja", "-C", f"{PEERS}/llama.cpp", *tools], stdout=sys.stderr)
     return binaries
 
 
