@@ -76,13 +76,17 @@ class Bench {
   }
 
   void step() {
-    plan_.begin(batch_);
-    team_.run([&](int member) {
-      for (int layer = 0; layer < shape_.layers; ++layer) {
-        plan_.run({q_.data(), out_.data(), stride_, layer, 0.1f, 0}, kernels_, cache_, batch_,
-                  team_, member);
-      }
-    });
+    plan_.begin(batch_, team_.size());
+    phases_.clear();
+    for (int layer = 0; layer < shape_.layers; ++layer) {
+      const AttentionPlan::Operation op{q_.data(), out_.data(), stride_, layer, 0.1f, 0};
+      phases_.add(plan_.num_attend_pieces(op), [this, op](Pieces& pieces) {
+        plan_.attend(op, kernels_, cache_, batch_, pieces);
+      });
+      phases_.add(plan_.num_fold_pieces(op),
+                  [this, op](Pieces& pieces) { plan_.fold(op, kernels_, cache_, batch_, pieces); });
+    }
+    team_.run(team_.size(), phases_.phases());
   }
 
   // Keys that are seen, of all layers, tokens and query heads.
@@ -120,6 +124,7 @@ class Bench {
   std::vector<float> out_;
   std::vector<std::vector<int32_t>> tables_;
   backend::Batch batch_;
+  PhaseList phases_;
 };
 
 void measure(const Shape& shape, const Case& c, const Kernels& kernels, Team& team, bool is_q8,

@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <random>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -44,7 +45,11 @@ __attribute__((target("avx512f,avx512vnni"))) void spin_vnni() {
 }
 
 double vnni_peak(Team& team) {
-  const double time = best_time(0.5, [&] { team.run([](int) { spin_vnni(); }); });
+  const double time = best_time(0.5, [&] {
+    team.run(team.size(), [](Pieces& pieces) {
+      for ([[maybe_unused]] const int piece : pieces) spin_vnni();
+    });
+  });
   return 2.0 * 64 * 12 * kPeakRounds * team.size() / time;
 }
 
@@ -92,25 +97,26 @@ void measure(const Kernels& kernels, Team& team, Bench& bench, int tokens) {
   // As many copies a round as take a few milliseconds.
   const size_t per_round =
       std::clamp<size_t>(static_cast<size_t>(4e9 / flops), 1, bench.copies.size());
+  std::vector<LinearTarget> targets(
+      per_round, {nullptr, &in, nullptr, out, static_cast<size_t>(first.rows), false});
+  PhaseList phases;
   size_t next = 0;
   const double time =
       best_time(0.4,
                 [&] {
                   const size_t start = next;
                   next = (next + per_round) % bench.copies.size();
-                  team.run([&](int member) {
-                    for (size_t i = 0; i < per_round; ++i) {
-                      const LinearTarget target{&bench.copies[(start + i) % bench.copies.size()],
-                                                &in,
-                                                nullptr,
-                                                out,
-                                                static_cast<size_t>(first.rows),
-                                                false};
-                      run_linear(kernels, team, member, {&target, 1},
-                                 scratch.data() + static_cast<size_t>(member) * scratch_bytes);
-                      team.barrier();
-                    }
-                  });
+                  phases.clear();
+                  for (size_t i = 0; i < per_round; ++i) {
+                    targets[i].matrix = &bench.copies[(start + i) % bench.copies.size()];
+                    const std::span target(&targets[i], 1);
+                    phases.add(cut_linear(target, team.size()), [&, target](Pieces& pieces) {
+                      run_linear(
+                          kernels, target, pieces,
+                          scratch.data() + static_cast<size_t>(pieces.member()) * scratch_bytes);
+                    });
+                  }
+                  team.run(team.size(), phases.phases());
                 }) /
       static_cast<double>(per_round);
   std::printf("  %4d tokens: %8.3f ms  %6.1f GB/s  %7.1f GOPS\n", tokens, time * 1e3,

@@ -92,10 +92,11 @@ class LinearOn : public testing::TestWithParam<std::string> {
     std::vector<float> out(stride * static_cast<size_t>(tokens), 0.25f);
     Team team(2);
     std::vector<std::byte> scratch(2 * linear_scratch_bytes(kernels));
-    const LinearTarget target{&packed.matrix, &in, bias.data(), out.data(), stride, true};
-    team.run([&](int member) {
-      run_linear(kernels, team, member, {&target, 1},
-                 scratch.data() + static_cast<size_t>(member) * linear_scratch_bytes(kernels));
+    LinearTarget target{&packed.matrix, &in, bias.data(), out.data(), stride, true};
+    team.run(cut_linear({&target, 1}, team.size()), [&](Pieces& pieces) {
+      run_linear(
+          kernels, {&target, 1}, pieces,
+          scratch.data() + static_cast<size_t>(pieces.member()) * linear_scratch_bytes(kernels));
     });
 
     for (int t = 0; t < tokens; ++t) {

@@ -10,6 +10,9 @@ static_assert(kCacheBlock == kBlockTokens);
 
 namespace {
 
+// With fewer tasks a member, steps are cut by keys too.
+constexpr int kSplitTasksAMember = 4;
+
 // Where an attend() call's results lie.
 void set_results(AttentionArgs& args, float* results) {
   args.acc = results;
@@ -127,8 +130,6 @@ AttentionPlan::AttentionPlan(int num_heads, int num_kv_heads, int team_size, int
       break;
     }
   }
-  // Only steps with few tasks are cut by keys.
-  max_split_tasks_ = 4 * team_size;
   result_floats_ = result_floats(kAttentionRows, padded_dim);
   scratch_floats_ = attention_scratch_floats(padded_dim) + result_floats_ + 64;
   scratch_ = HugeBuffer(scratch_floats_ * sizeof(float) * static_cast<size_t>(team_size),
@@ -141,7 +142,8 @@ void AttentionPlan::reserve(int64_t num_tokens) {
   const auto parts = static_cast<size_t>(num_tokens / kAttentionChunk + 2);
   const auto tasks = static_cast<size_t>(num_kv_heads_ * head_parts_);
   const size_t one = parts * tasks * result_floats(heads_per_task_, padded_dim_);
-  const size_t most = size_t{16} * static_cast<size_t>(max_split_tasks_) * result_floats_;
+  const size_t most =
+      size_t{16} * static_cast<size_t>(kSplitTasksAMember * team_size_) * result_floats_;
   partials_ = HugeBuffer();
   if (team_size_ > 1) {
     partials_ = HugeBuffer(std::max(one, most) * sizeof(float), "attention's workspace");
@@ -150,7 +152,7 @@ void AttentionPlan::reserve(int64_t num_tokens) {
 
 size_t AttentionPlan::workspace_bytes() const { return scratch_.size() + partials_.size(); }
 
-void AttentionPlan::begin(const Batch& batch) {
+void AttentionPlan::begin(const Batch& batch, int num_members) {
   tiles_.clear();
   int longest = 0, most_tokens = 0;
   for (size_t s = 0; s < batch.sequences.size(); ++s) {
@@ -163,7 +165,7 @@ void AttentionPlan::begin(const Batch& batch) {
     }
   }
   num_parts_ = 1;
-  if (num_tasks() >= max_split_tasks_) return;
+  if (num_members == 1 || num_tasks() >= kSplitTasksAMember * num_members) return;
   const int parts = (longest + kAttentionChunk - 1) / kAttentionChunk;
   partial_floats_ = result_floats(most_tokens * heads_per_task_, padded_dim_);
   const size_t needed = static_cast<size_t>(num_tasks()) * static_cast<size_t>(parts) *
@@ -256,14 +258,13 @@ void AttentionPlan::fold_rows(int index, const Operation& op, const Kernels& ker
   write_rows(total, op, cache);
 }
 
-void AttentionPlan::run(const Operation& op, const Kernels& kernels, const KvCache& cache,
-                        const Batch& batch, Team& team, int member) {
-  float* scratch =
-      reinterpret_cast<float*>(scratch_.data()) + static_cast<size_t>(member) * scratch_floats_;
+void AttentionPlan::attend(const Operation& op, const Kernels& kernels, const KvCache& cache,
+                           const Batch& batch, Pieces& pieces) const {
+  float* scratch = reinterpret_cast<float*>(scratch_.data()) +
+                   static_cast<size_t>(pieces.member()) * scratch_floats_;
   float* own_results = scratch + attention_scratch_floats(cache.padded_dim());
-  const int tasks = num_tasks(), num_parts = parts_of(op);
-  const int count = tasks * num_parts;
-  for (int i = team.take_near(member, count); i >= 0; i = team.take_near(member, count)) {
+  const int num_parts = parts_of(op), count = num_tasks() * num_parts;
+  for (const int i : pieces) {
     const int index = i / num_parts, part = i % num_parts;
     AttentionArgs args = arguments(task(index), op, cache, batch);
     args.scratch = scratch;
@@ -279,12 +280,11 @@ void AttentionPlan::run(const Operation& op, const Kernels& kernels, const KvCac
     kernels.attend(args);
     if (num_parts == 1) write_rows(args, op, cache);
   }
-  team.barrier();
-  if (num_parts == 1) return;
-  for (int i = team.take_chunk(); i < tasks; i = team.take_chunk()) {
-    fold_rows(i, op, kernels, cache, batch);
-  }
-  team.barrier();
+}
+
+void AttentionPlan::fold(const Operation& op, const Kernels& kernels, const KvCache& cache,
+                         const Batch& batch, Pieces& pieces) const {
+  for (const int i : pieces) fold_rows(i, op, kernels, cache, batch);
 }
 
 }  // namespace sluice::backend::cpu

@@ -68,8 +68,8 @@ class AttentionPlan {
   // Makes room to cut sequences of up to `num_tokens` tokens. Throws Error(kOutOfMemory).
   void reserve(int64_t num_tokens);
 
-  // Before a step, by one thread.
-  void begin(const Batch& batch);
+  // Before a step of so many members, by one thread.
+  void begin(const Batch& batch, int num_members);
 
   struct Operation {
     const float* q;
@@ -79,9 +79,14 @@ class AttentionPlan {
     float scale;
     int window;
   };
-  // Called by every member; ends with a barrier.
-  void run(const Operation& op, const Kernels& kernels, const KvCache& cache, const Batch& batch,
-           Team& team, int member);
+  // Two phases: attend() does num_attend_pieces(), then fold() num_fold_pieces(), which may be
+  // none.
+  int num_attend_pieces(const Operation& op) const { return num_tasks() * parts_of(op); }
+  int num_fold_pieces(const Operation& op) const { return parts_of(op) > 1 ? num_tasks() : 0; }
+  void attend(const Operation& op, const Kernels& kernels, const KvCache& cache, const Batch& batch,
+              Pieces& pieces) const;
+  void fold(const Operation& op, const Kernels& kernels, const KvCache& cache, const Batch& batch,
+            Pieces& pieces) const;
 
   size_t workspace_bytes() const;
 
@@ -116,7 +121,6 @@ class AttentionPlan {
   int head_parts_ = 1;
   int tokens_per_tile_ = 1;
   int team_size_ = 1;
-  int max_split_tasks_ = 0;
   int padded_dim_ = 0;
   int num_parts_ = 1;  // chunks of the longest sequence if this step is cut by keys, else 1
   std::vector<Tile> tiles_;

@@ -42,10 +42,9 @@ double measure_read_bandwidth(Team& team) {
   const auto end = Clock::now() + kTime;
   do {
     const auto start = Clock::now();
-    team.run([&](int member) {
+    team.run(kNumChunks, [&](Pieces& pieces) {
       uint64_t sum = 0;
-      for (int chunk = team.take_near(member, kNumChunks); chunk >= 0;
-           chunk = team.take_near(member, kNumChunks)) {
+      for (const int chunk : pieces) {
         const std::byte* bytes = buffer.data() + static_cast<size_t>(chunk) * kChunkBytes;
         sum += sum_words(reinterpret_cast<const uint64_t*>(bytes), kChunkBytes / sizeof(uint64_t));
       }

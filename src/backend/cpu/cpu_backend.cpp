@@ -12,6 +12,7 @@
 #include "backend/cpu/linear.h"
 #include "backend/cpu/memory.h"
 #include "backend/cpu/program_check.h"
+#include "backend/cpu/staffing.h"
 #include "backend/cpu/team.h"
 #include "backend/cpu/weights.h"
 #include "base/error.h"
@@ -31,10 +32,10 @@ size_t round_up_64(size_t bytes) { return (bytes + 63) / 64 * 64; }
 struct Slices {
   int rows, width, per_row;
 
-  // Parts, to be taken with take_near: the first slice of all rows, then the second, ...
-  int count() const { return rows * per_row; }
-  int row(int part) const { return part % rows; }
-  int slice(int part) const { return part / rows; }
+  // Pieces of a phase: the first slice of all rows, then the second, ...
+  int num_pieces() const { return rows * per_row; }
+  int row(int piece) const { return piece % rows; }
+  int slice(int piece) const { return piece / rows; }
   int first_column(int slice) const {
     // Whole blocks, so that a slice can be rounded for the product that reads it.
     const int blocks = (width + kBlockColumns - 1) / kBlockColumns;
@@ -46,7 +47,8 @@ class CpuBackend final : public Backend {
  public:
   explicit CpuBackend(const CpuOptions& options)
       : kernels_(choose_kernels(options.force_isa)),
-        team_(options.num_threads > 0 ? options.num_threads : usable_cores()) {}
+        team_(options.num_threads > 0 ? options.num_threads : usable_cores()),
+        staffing_(team_.size()) {}
 
   std::string description() const override {
     const std::string threads = std::to_string(team_.size());
@@ -78,18 +80,19 @@ class CpuBackend final : public Backend {
 
   void plan_workspace();
   void prepare(const Batch& batch);
-  void fill_rope_tables(int member);
-  void walk(int member);
+  void plan_step();
 
-  // Operations; each is called by every member and ends with a barrier.
-  void run(const Embed& op, const Linear* reader, int member);
-  void run(const RmsNorm& op, const Linear* reader, int member);
-  void run(const Linear& op, const Linear* reader, int member);
-  void run(const RopeStore& op, const Linear* reader, int member);
-  void run(const Attention& op, const Linear* reader, int member);
-  void run(const GatedActivation& op, const Linear* reader, int member);
-  void run(const GatherRows& op, const Linear* reader, int member);
-  void run(const SoftCap& op, const Linear* reader, int member);
+  // Each adds an operation's phases to the step. `reader` is the Linear, if any, whose input the
+  // operation rounds on the way.
+  void plan_rope_tables();
+  void plan(const Embed& op);
+  void plan(const RmsNorm& op, const Linear* reader);
+  void plan(const Linear& op, bool is_fed);
+  void plan(const RopeStore& op);
+  void plan(const Attention& op);
+  void plan(const GatedActivation& op, const Linear* reader);
+  void plan(const GatherRows& op);
+  void plan(const SoftCap& op);
 
   int num_rows(BufferId id) const {
     return static_cast<int>(count_rows(program_.buffers[static_cast<size_t>(id)].rows, *batch_));
@@ -106,25 +109,26 @@ class CpuBackend final : public Backend {
     return static_cast<size_t>(width(id)) + (is_result ? 0 : 64 / sizeof(float));
   }
   Slices slices(BufferId id, bool may_cut = true) const {
-    return {num_rows(id), width(id), may_cut ? team_.size() : 1};
+    return {num_rows(id), width(id), may_cut ? num_members_ : 1};
   }
-  // The next part for a member, -1 when all are taken.
-  int take(const Slices& slices, int member) { return team_.take_near(member, slices.count()); }
   LinearInput input_of(const Linear& op) const;
   void quantize(const LinearInput& input, BufferId in, int index, int first_column,
                 int end_column) const;
+  void fill_rope_table(const Rope& rope, int token, float* table) const;
   void rotate_token(const RopeStore& op, int token, int kv_head) const;
+  void store_tokens(const RopeStore& op, int first, int end, int kv_head) const;
   void take_maxima(int logit_row, int first_column, int end_column) const;
 
   const Kernels& kernels_;
   Team team_;
+  Staffing staffing_;
   Program program_;
   LoadOptions options_;
   Weights weights_;
   KvCache cache_;
   AttentionPlan attention_;
-  std::vector<const Linear*> readers_;  // of ops: the Linear behind one that reads what it writes
-  std::vector<bool> is_fed_;            // of ops: a Linear whose input comes rounded
+  // Of ops: the Linear behind one, if that can round what it writes. It need not do so itself.
+  std::vector<const Linear*> readers_;
 
   HugeBuffer workspace_;
   std::vector<float*> buffers_;  // of program_.buffers
@@ -136,10 +140,14 @@ class CpuBackend final : public Backend {
 
   // This step.
   const Batch* batch_ = nullptr;
+  int num_members_ = 1;             // of the team, that work on it
   bool is_prefill_ = false;         // the step computes prompts and nothing else
   int wide_tokens_ = kWideTokens;   // rows of a product that get 16-bit activations
   std::vector<int32_t> positions_;  // of tokens
   std::vector<int32_t> slots_;      // of tokens: place in the cache, block * kBlockTokens + offset
+  PhaseList phases_;
+  std::vector<LinearInput> linear_inputs_;    // of the phases, which point here
+  std::vector<LinearTarget> linear_targets_;  // likewise
 };
 
 void CpuBackend::load(Program program, const LoadOptions& options) {
@@ -153,18 +161,21 @@ void CpuBackend::load(Program program, const LoadOptions& options) {
   attention_ = AttentionPlan(program_.num_heads, program_.num_kv_heads, team_.size(),
                              options.max_batch_tokens, cache_.padded_dim());
   plan_workspace();
+  size_t num_linears = 0, num_parts = 0;
   readers_.assign(program_.ops.size(), nullptr);
-  is_fed_.assign(program_.ops.size(), false);
-  for (size_t i = 0; i + 1 < program_.ops.size(); ++i) {
-    const auto* linear = std::get_if<Linear>(&program_.ops[i + 1]);
-    const auto* norm = std::get_if<RmsNorm>(&program_.ops[i]);
-    const auto* gated = std::get_if<GatedActivation>(&program_.ops[i]);
-    const bool feeds =
-        linear && ((norm && norm->out == linear->in) || (gated && gated->out == linear->in));
-    if (!feeds) continue;
-    readers_[i] = linear;
-    is_fed_[i + 1] = true;
+  for (size_t i = 0; i < program_.ops.size(); ++i) {
+    const auto* linear = std::get_if<Linear>(&program_.ops[i]);
+    if (!linear) continue;
+    ++num_linears;
+    num_parts += linear->parts.size();
+    const auto* norm = i > 0 ? std::get_if<RmsNorm>(&program_.ops[i - 1]) : nullptr;
+    const auto* gated = i > 0 ? std::get_if<GatedActivation>(&program_.ops[i - 1]) : nullptr;
+    if ((norm && norm->out == linear->in) || (gated && gated->out == linear->in)) {
+      readers_[i - 1] = linear;
+    }
   }
+  linear_inputs_.reserve(num_linears);
+  linear_targets_.reserve(num_parts);
 }
 
 void CpuBackend::plan_workspace() {
@@ -209,16 +220,26 @@ void CpuBackend::plan_workspace() {
   floats_ = reinterpret_cast<uint8_t*>(at(floats));
   linear_scratch_ = at(scratch);
   // Fault the pages in now and not in the first prompt.
-  team_.run([this](int member) {
-    const size_t share = workspace_.size() / static_cast<size_t>(team_.size());
-    std::memset(workspace_.data() + share * static_cast<size_t>(member), 0, share);
+  constexpr size_t kPieceBytes = size_t{2} << 20;
+  const size_t size = workspace_.size();
+  team_.run(static_cast<int>((size + kPieceBytes - 1) / kPieceBytes), [&](Pieces& pieces) {
+    for (const int piece : pieces) {
+      const size_t first = static_cast<size_t>(piece) * kPieceBytes;
+      std::memset(workspace_.data() + first, 0, std::min(kPieceBytes, size - first));
+    }
   });
 }
 
 StepOutput CpuBackend::forward(const Batch& batch) {
   check_batch(batch, program_, options_, cache_.num_blocks());
+  const auto start = Staffing::Clock::now();
+  const auto num_tokens = static_cast<int>(batch.tokens.size());
+  num_members_ = staffing_.num_members(num_tokens);
   prepare(batch);
-  team_.run([this](int member) { walk(member); });
+  plan_step();
+  const auto waited = team_.run(num_members_, phases_.phases());
+  const auto now = Staffing::Clock::now();
+  staffing_.record(num_tokens, now - start, waited, now);
   const auto floats = [this](size_t rows, BufferId id) {
     return rows * static_cast<size_t>(width(id));
   };
@@ -251,68 +272,87 @@ void CpuBackend::prepare(const Batch& batch) {
       slots_.push_back(block * kBlockTokens + position % kBlockTokens);
     }
   }
-  attention_.begin(batch);
+  attention_.begin(batch, num_members_);
 }
 
-void CpuBackend::walk(int member) {
-  fill_rope_tables(member);  // read behind the next barrier, at the earliest
+void CpuBackend::plan_step() {
+  phases_.clear();
+  linear_inputs_.clear();
+  linear_targets_.clear();
+  plan_rope_tables();
+  const Linear* fed = nullptr;
   for (size_t i = 0; i < program_.ops.size(); ++i) {
+    const Linear* reader = readers_[i];
     std::visit(
         [&](const auto& op) {
-          if constexpr (std::is_same_v<std::decay_t<decltype(op)>, Linear>) {
-            run(op, is_fed_[i] ? &op : nullptr, member);
+          using Kind = std::decay_t<decltype(op)>;
+          if constexpr (std::is_same_v<Kind, Linear>) {
+            plan(op, fed == &op);
+          } else if constexpr (std::is_same_v<Kind, RmsNorm> ||
+                               std::is_same_v<Kind, GatedActivation>) {
+            plan(op, reader);
           } else {
-            run(op, readers_[i], member);
+            plan(op);
           }
         },
         program_.ops[i]);
+    fed = reader;
   }
 }
 
-void CpuBackend::fill_rope_tables(int member) {
-  for (size_t r = 0; r < program_.ropes.size(); ++r) {
-    const std::vector<float>& frequencies = program_.ropes[r].inverse_frequency;
-    for (size_t t = static_cast<size_t>(member); t < positions_.size();
-         t += static_cast<size_t>(team_.size())) {
-      float* cosines = rope_tables_[r] + t * frequencies.size() * 2;
-      float* sines = cosines + frequencies.size();
-      for (size_t i = 0; i < frequencies.size(); ++i) {
-        // In f64: a position of 100,000 in f32 would leave the angle two digits.
-        const double angle = static_cast<double>(positions_[t]) * double{frequencies[i]};
-        cosines[i] = static_cast<float>(std::cos(angle));
-        sines[i] = static_cast<float>(std::sin(angle));
+void CpuBackend::plan_rope_tables() {
+  const auto num_tokens = static_cast<int>(positions_.size());
+  phases_.add(num_tokens, [this](Pieces& pieces) {
+    for (const int token : pieces) {
+      for (size_t r = 0; r < program_.ropes.size(); ++r) {
+        fill_rope_table(program_.ropes[r], token, rope_tables_[r]);
       }
     }
+  });
+}
+
+void CpuBackend::fill_rope_table(const Rope& rope, int token, float* table) const {
+  const size_t pairs = rope.inverse_frequency.size();
+  float* cosines = table + static_cast<size_t>(token) * pairs * 2;
+  float* sines = cosines + pairs;
+  const auto position = static_cast<double>(positions_[static_cast<size_t>(token)]);
+  for (size_t i = 0; i < pairs; ++i) {
+    // In f64: a position of 100,000 in f32 would leave the angle two digits.
+    const double angle = position * double{rope.inverse_frequency[i]};
+    cosines[i] = static_cast<float>(std::cos(angle));
+    sines[i] = static_cast<float>(std::sin(angle));
   }
 }
 
-void CpuBackend::run(const Embed& op, const Linear*, int) {
-  const Weight& table = program_.weights[static_cast<size_t>(op.table)];
-  const size_t row_bytes = quant::size_bytes(table.type, table.columns);
-  for (int t = team_.take_chunk(); t < num_rows(op.out); t = team_.take_chunk()) {
-    float* out = row(op.out, t);
-    const auto token = static_cast<size_t>(batch_->tokens[static_cast<size_t>(t)]);
-    quant::dequantize(table.type, table.data.data() + token * row_bytes, out, table.columns);
-    for (int i = 0; i < width(op.out); ++i) out[i] *= op.scale;
-  }
-  team_.barrier();
+void CpuBackend::plan(const Embed& op) {
+  phases_.add(num_rows(op.out), [this, &op](Pieces& pieces) {
+    const Weight& table = program_.weights[static_cast<size_t>(op.table)];
+    const size_t row_bytes = quant::size_bytes(table.type, table.columns);
+    for (const int t : pieces) {
+      float* out = row(op.out, t);
+      const auto token = static_cast<size_t>(batch_->tokens[static_cast<size_t>(t)]);
+      quant::dequantize(table.type, table.data.data() + token * row_bytes, out, table.columns);
+      for (int i = 0; i < width(op.out); ++i) out[i] *= op.scale;
+    }
+  });
 }
 
-void CpuBackend::run(const RmsNorm& op, const Linear* reader, int member) {
+void CpuBackend::plan(const RmsNorm& op, const Linear* reader) {
   const LinearInput input = reader ? input_of(*reader) : LinearInput{};
-  const float* weight = weights_.vector(op.weight);
   const Slices s = slices(op.in, op.in != op.out);
-  for (int i = take(s, member); i >= 0; i = take(s, member)) {
-    const int index = s.row(i), slice = s.slice(i);
-    const int first = s.first_column(slice), end = s.first_column(slice + 1);
-    const float* in = row(op.in, index);
-    // Every slice sums the whole row: cheaper than to meet in between.
-    const float mean = kernels_.sum_of_squares(in, s.width) / static_cast<float>(s.width);
-    kernels_.scale_by(in + first, 1.0f / std::sqrt(mean + op.eps), weight + first,
-                      row(op.out, index) + first, end - first, op.accumulate);
-    if (reader) quantize(input, op.out, index, first, end);
-  }
-  team_.barrier();
+  phases_.add(s.num_pieces(), [this, &op, input, s](Pieces& pieces) {
+    const float* weight = weights_.vector(op.weight);
+    for (const int piece : pieces) {
+      const int index = s.row(piece), slice = s.slice(piece);
+      const int first = s.first_column(slice), end = s.first_column(slice + 1);
+      const float* in = row(op.in, index);
+      // Every slice sums the whole row: cheaper than to meet in between.
+      const float mean = kernels_.sum_of_squares(in, s.width) / static_cast<float>(s.width);
+      kernels_.scale_by(in + first, 1.0f / std::sqrt(mean + op.eps), weight + first,
+                        row(op.out, index) + first, end - first, op.accumulate);
+      quantize(input, op.out, index, first, end);
+    }
+  });
 }
 
 CpuBackend::LinearInput CpuBackend::input_of(const Linear& op) const {
@@ -336,6 +376,7 @@ CpuBackend::LinearInput CpuBackend::input_of(const Linear& op) const {
   return input;
 }
 
+// Nothing where no Linear wants it.
 void CpuBackend::quantize(const LinearInput& input, BufferId in, int index, int first_column,
                           int end_column) const {
   if (index >= input.rows) return;
@@ -344,36 +385,31 @@ void CpuBackend::quantize(const LinearInput& input, BufferId in, int index, int 
   if (input.needs_floats) quantize_row(kernels_, input.floats, index, row(in, index), first, end);
 }
 
-// `fed` is not null when the operation before has rounded the input already.
-void CpuBackend::run(const Linear& op, const Linear* fed, int member) {
-  const LinearInput input = input_of(op);
-  if (!fed) {
+// `is_fed`: the operation before has rounded the input already.
+void CpuBackend::plan(const Linear& op, bool is_fed) {
+  const LinearInput& input = linear_inputs_.emplace_back(input_of(op));
+  if (!is_fed) {
     const Slices s = slices(op.in);
-    for (int i = take(s, member); i >= 0; i = take(s, member)) {
-      const int slice = s.slice(i);
-      quantize(input, op.in, s.row(i), s.first_column(slice), s.first_column(slice + 1));
-    }
-    team_.barrier();
+    phases_.add(s.num_pieces(), [this, &op, &input, s](Pieces& pieces) {
+      for (const int piece : pieces) {
+        const int slice = s.slice(piece);
+        quantize(input, op.in, s.row(piece), s.first_column(slice), s.first_column(slice + 1));
+      }
+    });
   }
-  constexpr size_t kMostParts = 8;
-  LinearTarget targets[kMostParts];
-  for (size_t done = 0; done < op.parts.size(); done += kMostParts) {
-    const size_t count = std::min(kMostParts, op.parts.size() - done);
-    for (size_t i = 0; i < count; ++i) {
-      const LinearPart& part = op.parts[done + i];
-      const PackedMatrix& matrix = weights_.matrix(part.weight);
-      targets[i] = {&matrix,
-                    matrix.is_float() ? &input.floats : &input.codes,
-                    weights_.vector(part.bias),
-                    row(part.out, 0),
-                    stride(part.out),
-                    part.accumulate,
-                    part.out == program_.logits ? maxima_ : nullptr};
-    }
-    run_linear(kernels_, team_, member, {targets, count},
-               linear_scratch_ + static_cast<size_t>(member) * linear_scratch_bytes(kernels_));
-    team_.barrier();
+  const size_t first = linear_targets_.size();
+  for (const LinearPart& part : op.parts) {
+    const PackedMatrix& matrix = weights_.matrix(part.weight);
+    linear_targets_.push_back({&matrix, matrix.is_float() ? &input.floats : &input.codes,
+                               weights_.vector(part.bias), row(part.out, 0), stride(part.out),
+                               part.accumulate, part.out == program_.logits ? maxima_ : nullptr});
   }
+  const std::span targets(linear_targets_.data() + first, op.parts.size());
+  phases_.add(cut_linear(targets, num_members_), [this, targets](Pieces& pieces) {
+    const size_t scratch_bytes = linear_scratch_bytes(kernels_);
+    run_linear(kernels_, targets, pieces,
+               linear_scratch_ + static_cast<size_t>(pieces.member()) * scratch_bytes);
+  });
 }
 
 // Normalises and rotates the query heads of one kv head and its key.
@@ -398,71 +434,85 @@ void CpuBackend::rotate_token(const RopeStore& op, int token, int kv_head) const
   turn(key, weights_.vector(op.k_norm));
 }
 
-void CpuBackend::run(const RopeStore& op, const Linear*, int) {
-  // Neighbouring tokens share the cache lines of keys: a member takes several.
+// Stores the keys and values of tokens of one kv head.
+void CpuBackend::store_tokens(const RopeStore& op, int first, int end, int kv_head) const {
+  for (int t = first; t < end;) {
+    // Tokens that lie one behind the other in one block go together.
+    const int slot = slots_[static_cast<size_t>(t)];
+    int count = 1;
+    while (t + count < end && slots_[static_cast<size_t>(t + count)] == slot + count &&
+           (slot + count) % kBlockTokens != 0) {
+      ++count;
+    }
+    cache_.store(kernels_, op.layer, kv_head, slot, count,
+                 row(op.k, t) + kv_head * program_.head_dim,
+                 row(op.v, t) + kv_head * program_.head_dim, stride(op.k));
+    t += count;
+  }
+}
+
+void CpuBackend::plan(const RopeStore& op) {
+  // Neighbouring tokens share the cache lines of keys: a piece has several.
   constexpr int kMostTokens = 16;
   const int tokens = num_rows(op.q);
-  const int per_chunk = std::clamp(tokens / (4 * team_.size()), 1, kMostTokens);
-  const int chunks = (tokens + per_chunk - 1) / per_chunk * program_.num_kv_heads;
-  for (int i = team_.take_chunk(); i < chunks; i = team_.take_chunk()) {
-    const int first = i / program_.num_kv_heads * per_chunk;
-    const int end = std::min(first + per_chunk, tokens), kv_head = i % program_.num_kv_heads;
-    for (int t = first; t < end; ++t) rotate_token(op, t, kv_head);
-    for (int t = first; t < end;) {
-      // Tokens that lie one behind the other in one block go together.
-      const int slot = slots_[static_cast<size_t>(t)];
-      int count = 1;
-      while (t + count < end && slots_[static_cast<size_t>(t + count)] == slot + count &&
-             (slot + count) % kBlockTokens != 0) {
-        ++count;
-      }
-      cache_.store(kernels_, op.layer, kv_head, slot, count,
-                   row(op.k, t) + kv_head * program_.head_dim,
-                   row(op.v, t) + kv_head * program_.head_dim, stride(op.k));
-      t += count;
+  const int per_piece = std::clamp(tokens / (4 * num_members_), 1, kMostTokens);
+  const int num_pieces = (tokens + per_piece - 1) / per_piece * program_.num_kv_heads;
+  phases_.add(num_pieces, [this, &op, tokens, per_piece](Pieces& pieces) {
+    for (const int piece : pieces) {
+      const int first = piece / program_.num_kv_heads * per_piece;
+      const int end = std::min(first + per_piece, tokens), kv_head = piece % program_.num_kv_heads;
+      for (int t = first; t < end; ++t) rotate_token(op, t, kv_head);
+      store_tokens(op, first, end, kv_head);
     }
-  }
-  team_.barrier();
+  });
 }
 
-void CpuBackend::run(const Attention& op, const Linear*, int member) {
+void CpuBackend::plan(const Attention& op) {
   const AttentionPlan::Operation operation{row(op.q, 0), row(op.out, 0), stride(op.q),
                                            op.layer,     op.scale,       op.window};
-  attention_.run(operation, kernels_, cache_, *batch_, team_, member);
+  phases_.add(attention_.num_attend_pieces(operation), [this, operation](Pieces& pieces) {
+    attention_.attend(operation, kernels_, cache_, *batch_, pieces);
+  });
+  phases_.add(attention_.num_fold_pieces(operation), [this, operation](Pieces& pieces) {
+    attention_.fold(operation, kernels_, cache_, *batch_, pieces);
+  });
 }
 
-void CpuBackend::run(const GatedActivation& op, const Linear* reader, int member) {
+void CpuBackend::plan(const GatedActivation& op, const Linear* reader) {
   const LinearInput input = reader ? input_of(*reader) : LinearInput{};
-  const auto activate =
-      op.activation == Activation::kSilu ? kernels_.silu_times : kernels_.gelu_times;
   const Slices s = slices(op.gate);
-  for (int i = take(s, member); i >= 0; i = take(s, member)) {
-    const int index = s.row(i), slice = s.slice(i);
-    const int first = s.first_column(slice), end = s.first_column(slice + 1);
-    activate(row(op.gate, index) + first, row(op.up, index) + first, row(op.out, index) + first,
-             end - first);
-    if (reader) quantize(input, op.out, index, first, end);
-  }
-  team_.barrier();
+  phases_.add(s.num_pieces(), [this, &op, input, s](Pieces& pieces) {
+    const auto activate =
+        op.activation == Activation::kSilu ? kernels_.silu_times : kernels_.gelu_times;
+    for (const int piece : pieces) {
+      const int index = s.row(piece), slice = s.slice(piece);
+      const int first = s.first_column(slice), end = s.first_column(slice + 1);
+      activate(row(op.gate, index) + first, row(op.up, index) + first, row(op.out, index) + first,
+               end - first);
+      quantize(input, op.out, index, first, end);
+    }
+  });
 }
 
-void CpuBackend::run(const GatherRows& op, const Linear*, int) {
-  for (int i = team_.take_chunk(); i < num_rows(op.out); i = team_.take_chunk()) {
-    const float* from = row(op.in, batch_->output_row(static_cast<size_t>(i)));
-    std::copy(from, from + width(op.in), row(op.out, i));
-  }
-  team_.barrier();
+void CpuBackend::plan(const GatherRows& op) {
+  phases_.add(num_rows(op.out), [this, &op](Pieces& pieces) {
+    for (const int i : pieces) {
+      const float* from = row(op.in, batch_->output_row(static_cast<size_t>(i)));
+      std::copy(from, from + width(op.in), row(op.out, i));
+    }
+  });
 }
 
-void CpuBackend::run(const SoftCap& op, const Linear*, int member) {
+void CpuBackend::plan(const SoftCap& op) {
   const Slices s = slices(op.buffer);
-  for (int i = take(s, member); i >= 0; i = take(s, member)) {
-    const int slice = s.slice(i);
-    const int first = s.first_column(slice), end = s.first_column(slice + 1);
-    kernels_.soft_cap(row(op.buffer, s.row(i)) + first, op.cap, end - first);
-    if (op.buffer == program_.logits) take_maxima(s.row(i), first, end);
-  }
-  team_.barrier();
+  phases_.add(s.num_pieces(), [this, &op, s](Pieces& pieces) {
+    for (const int piece : pieces) {
+      const int index = s.row(piece), slice = s.slice(piece);
+      const int first = s.first_column(slice), end = s.first_column(slice + 1);
+      kernels_.soft_cap(row(op.buffer, index) + first, op.cap, end - first);
+      if (op.buffer == program_.logits) take_maxima(index, first, end);
+    }
+  });
 }
 
 void CpuBackend::take_maxima(int logit_row, int first_column, int end_column) const {

@@ -22,27 +22,19 @@ constexpr int kFewTokenTiles = 2, kGroupsForFew = 2;
 constexpr size_t kPanelBytes = size_t{kPanelGroups} * kPanelBlocks * kPanelTileBytes;
 constexpr size_t kPanelResultBytes = size_t{kPanelTokenTiles} * kPanelGroups * kPanelTileBytes;
 
-// How a target's groups are cut into chunks.
-struct Chunks {
-  int groups_per_chunk;
-  int count;
-};
-
-Chunks cut(const LinearTarget& target, int team_size) {
+int groups_per_piece(const LinearTarget& target, int num_members) {
   const int groups = target.matrix->num_groups();
   if (target.in->form == ActivationForm::kBf16) {
-    const int per_chunk = std::clamp(groups / (team_size * 4), 1, kPanelGroups);
-    return {per_chunk, (groups + per_chunk - 1) / per_chunk};
+    return std::clamp(groups / (num_members * 4), 1, kPanelGroups);
   }
-  // Many tokens: weights of a chunk stay in the second-level cache while all tiles pass over them.
-  // Few: long enough to keep the prefetchers streaming. Either way several chunks for each member,
+  // Many tokens: weights of a piece stay in the second-level cache while all tiles pass over them.
+  // Few: long enough to keep the prefetchers streaming. Either way several pieces for each member,
   // for balance.
   constexpr size_t kStreamed = 48 << 10, kCached = 512 << 10;
   const size_t bytes = target.in->num_tiles() > 1 ? kCached : kStreamed;
   const int by_size = static_cast<int>(bytes / target.matrix->group_bytes);
-  const int by_balance = groups / (team_size * 16);
-  const int per_chunk = std::max(1, std::min(by_size, by_balance));
-  return {per_chunk, (groups + per_chunk - 1) / per_chunk};
+  const int by_balance = groups / (num_members * 16);
+  return std::max(1, std::min(by_size, by_balance));
 }
 
 // Results of one token to their place.
@@ -88,7 +80,8 @@ inline __attribute__((always_inline)) void prefetch_results(const LinearTarget& 
   for (int t = 0; t < num_tokens; ++t, out += target.stride) __builtin_prefetch(out, 1);
 }
 
-void run_chunk(const Kernels& kernels, const LinearTarget& target, int first_group, int end_group) {
+void run_groups(const Kernels& kernels, const LinearTarget& target, int first_group,
+                int end_group) {
   const PackedMatrix& matrix = *target.matrix;
   const Activations& in = *target.in;
   alignas(64) float results[kTileTokens * kGroupRows];
@@ -195,26 +188,26 @@ size_t linear_scratch_bytes(const Kernels& kernels) {
   return kernels.multiply_panel ? kPanelBytes + kPanelResultBytes : 0;
 }
 
-void run_linear(const Kernels& kernels, Team& team, int member,
-                std::span<const LinearTarget> targets, std::byte* scratch) {
-  int num_chunks = 0;
-  for (const LinearTarget& target : targets) num_chunks += cut(target, team.size()).count;
-  for (int taken = team.take_near(member, num_chunks); taken >= 0;
-       taken = team.take_near(member, num_chunks)) {
-    int chunk = taken;
-    for (const LinearTarget& target : targets) {
-      const Chunks chunks = cut(target, team.size());
-      if (chunk < chunks.count) {
-        const int first = chunk * chunks.groups_per_chunk;
-        const int end = std::min(first + chunks.groups_per_chunk, target.matrix->num_groups());
-        if (target.in->form != ActivationForm::kBf16) {
-          run_chunk(kernels, target, first, end);
-        } else {
-          run_panels(kernels, target, first, end, scratch);
-        }
-        break;
-      }
-      chunk -= chunks.count;
+int cut_linear(std::span<LinearTarget> targets, int num_members) {
+  int num_pieces = 0;
+  for (LinearTarget& target : targets) {
+    target.groups_per_piece = groups_per_piece(target, num_members);
+    num_pieces += target.num_pieces();
+  }
+  return num_pieces;
+}
+
+void run_linear(const Kernels& kernels, std::span<const LinearTarget> targets, Pieces& pieces,
+                std::byte* scratch) {
+  for (int piece : pieces) {
+    const LinearTarget* target = targets.data();
+    for (; piece >= target->num_pieces(); ++target) piece -= target->num_pieces();
+    const int first = piece * target->groups_per_piece;
+    const int end = std::min(first + target->groups_per_piece, target->matrix->num_groups());
+    if (target->in->form != ActivationForm::kBf16) {
+      run_groups(kernels, *target, first, end);
+    } else {
+      run_panels(kernels, *target, first, end, scratch);
     }
   }
 }

@@ -8,7 +8,7 @@
 #include "backend/cpu/packing.h"
 #include "backend/cpu/team.h"
 
-// Matrix products over packed weights: activations in tiles, work shared by the team.
+// Matrix products over packed weights: activations in tiles, work cut into pieces for the team.
 namespace sluice::backend::cpu {
 
 // The input of a matrix product, in tiles (layout: kernels.h). A view over workspace memory.
@@ -63,14 +63,21 @@ struct LinearTarget {
   float* out;         // [tokens, stride]
   size_t stride;
   bool accumulate;
-  float* maxima = nullptr;  // null, or of every kGroupRows of `out`: [tokens, num_maxima(stride)]
+  float* maxima = nullptr;   // null, or of every kGroupRows of `out`: [tokens, num_maxima(stride)]
+  int groups_per_piece = 0;  // of the matrix's rows; set by cut_linear
+  int num_pieces() const {
+    return (matrix->num_groups() + groups_per_piece - 1) / groups_per_piece;
+  }
 };
+
+// Cuts products that are computed together into pieces for so many members; returns how many.
+int cut_linear(std::span<LinearTarget> targets, int num_members);
 
 // Bytes of scratch memory that run_linear wants of each member.
 size_t linear_scratch_bytes(const Kernels& kernels);
 
-// Called by every member: computes all targets, chunk by chunk. No barrier at the end.
-void run_linear(const Kernels& kernels, Team& team, int member,
-                std::span<const LinearTarget> targets, std::byte* scratch);
+// Computes pieces of targets that have been cut.
+void run_linear(const Kernels& kernels, std::span<const LinearTarget> targets, Pieces& pieces,
+                std::byte* scratch);
 
 }  // namespace sluice::backend::cpu

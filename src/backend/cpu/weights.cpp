@@ -1,7 +1,6 @@
 #include "backend/cpu/weights.h"
 
 #include <algorithm>
-#include <exception>
 #include <variant>
 
 #include "base/error.h"
@@ -72,35 +71,28 @@ void Weights::plan(const Program& program) {
 
 void Weights::pack(const Program& program, Team& team,
                    const std::function<void(double)>& on_progress) {
-  constexpr int kGroupsPerChunk = 8;
+  constexpr int kGroupsPerPiece = 8;
   size_t packed_bytes = 0;  // of matrices done
-  std::exception_ptr failure;
-  team.run([&](int member) {
-    for (size_t id = 0; id < matrices_.size(); ++id) {
-      const PackedMatrix& matrix = matrices_[id];
-      if (matrix.rows == 0) continue;
-      const std::span<const std::byte> source = program.weights[id].data;
-      const int groups = matrix.num_groups();
-      for (int first = team.take_chunk() * kGroupsPerChunk; first < groups;
-           first = team.take_chunk() * kGroupsPerChunk) {
-        for (int g = first; g < std::min(first + kGroupsPerChunk, groups); ++g) {
+  for (size_t id = 0; id < matrices_.size(); ++id) {
+    const PackedMatrix& matrix = matrices_[id];
+    if (matrix.rows == 0) continue;
+    const std::span<const std::byte> source = program.weights[id].data;
+    const int groups = matrix.num_groups();
+    team.run((groups + kGroupsPerPiece - 1) / kGroupsPerPiece, [&](Pieces& pieces) {
+      for (const int piece : pieces) {
+        const int first = piece * kGroupsPerPiece;
+        for (int g = first; g < std::min(first + kGroupsPerPiece, groups); ++g) {
           pack_group(matrix, source.data(), g);
         }
       }
-      team.barrier();
-      if (member != 0) continue;
-      // The bytes are in memory twice now; the file's can go.
-      drop_file_pages(source);
-      packed_bytes += matrix.size_bytes();
-      if (!on_progress || failure) continue;
-      try {
-        on_progress(static_cast<double>(packed_bytes) / static_cast<double>(size_bytes_));
-      } catch (...) {
-        failure = std::current_exception();  // members must not throw: they would miss barriers
-      }
+    });
+    // The bytes are in memory twice now; the file's can go.
+    drop_file_pages(source);
+    packed_bytes += matrix.size_bytes();
+    if (on_progress) {
+      on_progress(static_cast<double>(packed_bytes) / static_cast<double>(size_bytes_));
     }
-  });
-  if (failure) std::rethrow_exception(failure);
+  }
 }
 
 }  // namespace sluice::backend::cpu

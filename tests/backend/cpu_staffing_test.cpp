@@ -1,0 +1,122 @@
+#include "backend/cpu/staffing.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <map>
+#include <random>
+
+namespace sluice::backend::cpu {
+namespace {
+
+using std::chrono::duration_cast;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using Clock = Staffing::Clock;
+
+// A machine on a virtual clock: what steps of so many tokens take with so many members.
+class Machine {
+ public:
+  explicit Machine(int team_size) : staffing_(team_size) {}
+
+  // Milliseconds a token, and the share of the members' time that goes by in waiting.
+  std::function<double(int members)> cost = [](int members) { return 4.0 / members; };
+  std::function<double(int members)> waiting = [](int) { return 0.01; };
+  double noise = 0.15;  // standard deviation, of the cost
+
+  // Runs steps for so long; returns the share of the time by number of members.
+  std::map<int, double> run(Clock::duration time, int num_tokens = 1) {
+    std::map<int, double> shares;
+    const auto end = now_ + time;
+    while (now_ < end) {
+      const int members = staffing_.num_members(num_tokens);
+      const double factor = std::max(0.2, std::normal_distribution(1.0, noise)(random_));
+      const double took = cost(members) * num_tokens * factor;
+      const std::chrono::duration<double, std::milli> step(took),
+          waited(took * members * waiting(members));
+      now_ += duration_cast<Clock::duration>(step);
+      staffing_.record(num_tokens, duration_cast<Clock::duration>(step),
+                       duration_cast<Clock::duration>(waited), now_);
+      shares[members] +=
+          took / duration_cast<std::chrono::duration<double, std::milli>>(time).count();
+    }
+    return shares;
+  }
+  int members(int num_tokens = 1) const { return staffing_.num_members(num_tokens); }
+
+ private:
+  Staffing staffing_;
+  std::mt19937 random_{3};
+  Clock::time_point now_{};
+};
+
+TEST(Staffing, AQuietMachineAlwaysUsesAllMembers) {
+  for (const int size : {1, 2, 16}) {
+    Machine machine(size);
+    EXPECT_EQ(machine.run(seconds(20)).begin()->first, size);
+  }
+}
+
+TEST(Staffing, FewerMembersWhereTheyAreFaster) {
+  Machine machine(2);
+  machine.cost = [](int members) { return members == 1 ? 6.0 : 9.0; };
+  machine.waiting = [](int members) { return members == 1 ? 0.0 : 0.3; };
+  machine.run(milliseconds(200));
+  EXPECT_EQ(machine.members(), 1);
+  EXPECT_GT(machine.run(seconds(20))[1], 0.95);
+}
+
+TEST(Staffing, AllMembersWhereTheyAreFasterInSpiteOfWaiting) {
+  Machine machine(2);
+  machine.cost = [](int members) { return members == 1 ? 9.0 : 6.0; };
+  machine.waiting = [](int members) { return members == 1 ? 0.0 : 0.3; };
+  machine.run(seconds(1));
+  EXPECT_GT(machine.run(seconds(20))[2], 0.95);
+}
+
+TEST(Staffing, WhatChangesIsFoundWithinSeconds) {
+  Machine machine(2);
+  const auto quiet_cost = machine.cost;
+  const auto quiet_waiting = machine.waiting;
+  for (int round = 0; round < 3; ++round) {
+    machine.cost = [](int members) { return members == 1 ? 6.0 : 9.0; };
+    machine.waiting = [](int members) { return members == 1 ? 0.0 : 0.3; };
+    machine.run(seconds(10));
+    EXPECT_GT(machine.run(seconds(10))[1], 0.9);
+    machine.cost = quiet_cost;
+    machine.waiting = quiet_waiting;
+    machine.run(seconds(4));
+    EXPECT_EQ(machine.run(seconds(10)).begin()->first, 2);
+  }
+}
+
+// One busy process on 16 cores holds up the sixteenth member, and with it all others.
+TEST(Staffing, ABigTeamLosesOnlyTheMembersThatHaveNoCore) {
+  for (const int free_cores : {15, 12, 3}) {
+    SCOPED_TRACE(free_cores);
+    Machine machine(16);
+    machine.noise = 0.05;
+    machine.cost = [=](int members) {
+      return members <= free_cores ? 64.0 / members : 2 * 64.0 / members;
+    };
+    machine.waiting = [=](int members) { return members <= free_cores ? 0.01 : 0.45; };
+    machine.run(seconds(5));
+    double lost = 0;
+    for (const auto& [members, share] : machine.run(seconds(20))) {
+      lost += share * (1 - machine.cost(free_cores) / machine.cost(members));
+    }
+    EXPECT_LT(lost, 0.1);
+  }
+}
+
+TEST(Staffing, KindsOfStepsLearnOnTheirOwn) {
+  Machine machine(2);
+  machine.waiting = [](int members) { return members == 1 ? 0.0 : 0.3; };
+  machine.cost = [](int members) { return members == 1 ? 6.0 : 9.0; };
+  machine.run(seconds(1), 1);
+  EXPECT_EQ(machine.members(1), 1);
+  EXPECT_EQ(machine.members(16), 2);
+}
+
+}  // namespace
+}  // namespace sluice::backend::cpu
