@@ -11,7 +11,7 @@
 
 // The forward pass as data: a model is turned into one list of coarse operations when it is loaded
 // (model/decoder.cpp), and a backend walks that list for every step. Nothing is decided a token at
-// a time, so the CPU team needs one barrier between operations and CUDA can record a graph.
+// a time, so an operation is a phase or two of the CPU team's work, and CUDA can record a graph.
 namespace sluice::backend {
 
 using WeightId = int32_t;  // index into Program::weights
