@@ -79,7 +79,6 @@ ServerLink ServerLink::embed(const Settings& settings, const std::string& model_
   options.load.num_sequences = 1;
   options.load.num_threads = own.num_threads;
   options.load.longest_sequence = own.longest_sequence;
-  options.num_preparers = 1;
   if (!model_path.empty()) {
     options.extra_models.push_back({server::name_for_file(model_path), model_path});
     link.model_ = options.extra_models.front().name;

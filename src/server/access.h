@@ -4,7 +4,7 @@
 #include <string_view>
 #include <vector>
 
-#include "server/http_server.h"
+#include "server/http_message.h"
 
 // Who may talk to the server: rules for the Host and Origin headers, against web pages that reach
 // for a server on the visitor's own machine (DNS rebinding, cross-site requests).

@@ -3,12 +3,15 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <deque>
-#include <mutex>
+#include <limits>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "base/units.h"
+#include "server/event_stream.h"
+#include "server/model_request.h"
+#include "server/model_wait.h"
 #include "server/reply_writer.h"
 
 namespace sluice::server {
@@ -19,283 +22,207 @@ using engine::Clock;
 // Inputs of one request that are with the engine at a time: enough to fill its steps, and few
 // enough to leave others room in the queue.
 constexpr size_t kMaxInFlight = 64;
+constexpr size_t kNoBound = std::numeric_limits<size_t>::max();  // but that one
 
-// One request. A preparer tokenizes and submits the first inputs; the engine's thread takes the
-// vectors and submits the next ones; a preparer writes the reply. `mutex_` guards what they share.
-class Embedding : public std::enable_shared_from_this<Embedding> {
+struct Limits {
+  int context = 0;
+  bool truncate = true;
+};
+
+// The tokens of an input, at most the context's; the special ones around it are kept. Counts those
+// left out.
+std::vector<text::TokenId> encode(const text::Tokenizer& tokenizer, const std::string& text,
+                                  const Limits& limits, Work& work, int& num_dropped_tokens) {
+  text::EncodeOptions options;
+  options.add_special = true;
+  options.parse_special = false;  // the text is data
+  std::vector<text::TokenId> tokens = tokenizer.encode(text, options, work);
+  if (tokens.empty()) {
+    // An empty text of a model that puts nothing around it: its start or end is all there is.
+    const auto only = tokenizer.bos() ? tokenizer.bos() : tokenizer.eos();
+    if (!only) throw Error(ErrorCode::kInvalidArgument, "invalid input: a text is empty");
+    tokens.push_back(*only);
+  }
+  const auto limit = static_cast<size_t>(limits.context);
+  if (tokens.size() <= limit) return tokens;
+  if (!limits.truncate) {
+    throw Error(ErrorCode::kContextOverflow,
+                "the input length exceeds the context length: " + std::to_string(tokens.size()) +
+                    " tokens, and the context holds " + std::to_string(limit));
+  }
+  const text::TokenId last = tokens.back();
+  num_dropped_tokens += static_cast<int>(tokens.size() - limit);
+  tokens.resize(limit);
+  if (tokenizer.eos() == last) tokens.back() = last;
+  return tokens;
+}
+
+// One request for embeddings, on its way from the body to the last byte: answer() is the way.
+class Embedding {
  public:
-  Embedding(const GenerationContext& context, std::shared_ptr<Exchange> exchange,
-            std::unique_ptr<api::EmbeddingDialect> dialect, api::EmbeddingRequest request,
-            SharedRecord record)
-      : context_(context),
-        exchange_(std::move(exchange)),
-        dialect_(std::move(dialect)),
-        request_(std::move(request)),
-        record_(std::move(record)),
-        time_(request_time(context, *exchange_, request_.extensions)) {}
+  Embedding(const ServerContext& context, Exchange& exchange, api::EmbeddingDialect& dialect)
+      : context_(context), exchange_(exchange), dialect_(dialect) {}
 
-  void start() {
-    Admission admission;
-    admission.record = record_;
-    admission.keep_alive = request_.keep_alive;
-    admission.time = time_;
-    admission.on_ready = [self = shared_from_this()](Lease lease) {
-      self->prepare(std::move(lease));
+  Awaitable<void> answer() {
+    std::optional<Failure> failure;
+    try {
+      co_await prepare();
+      co_await run();
+      co_await finish();
+    } catch (...) {
+      failure = failure_of(std::current_exception());
+    }
+    if (!failure) co_return;
+    spdlog::info("{}: {}", request_.model, failure->message);
+    lease_.release();
+    auto error_body = [&](int status, const std::string& text) {
+      return dialect_.error_body(status, text);
     };
-    admission.on_failure = [self = shared_from_this()](const Error& error) { self->fail(error); };
-    admit(context_, exchange_, std::move(admission));
+    co_await exchange_.respond(error_reply_for(exchange_, *failure, error_body));
   }
 
  private:
-  struct Input {
-    std::vector<text::TokenId> tokens;
-    engine::RequestId id = 0;  // once submitted
-  };
+  Awaitable<void> prepare() {
+    const size_t body_bytes = exchange_.request().body.size();
+    auto parse = [&](std::string_view body, Work& work) { return dialect_.parse(body, work); };
+    request_ = co_await parse_body(context_, exchange_, parse);
+    take_headers(context_, exchange_, request_.extensions);
+    auto look_up = [&](Work&) { return find(request_.model); };
+    const SharedRecord record = co_await on_worker(context_.workers.disk, exchange_, look_up);
 
-  // On a preparer's thread.
-  void prepare(Lease lease) {
-    reply_.load = Clock::now() - time_.arrival;
-    lease_ = std::move(lease);
-    try {
-      const LoadedModel& model = lease_.model();
-      context_limit_ = limit_of(model);
-      for (const std::string& text : request_.inputs) {
-        inputs_.push_back({encode(*model.tokenizer, text), 0});
-      }
-    } catch (const Error& error) {
-      fail(error);
-      return;
-    } catch (const std::exception& exception) {
-      fail(Error(ErrorCode::kInternal, exception.what()));
-      return;
-    }
-    if (reply_.num_dropped_tokens > 0) {
-      exchange_->add_header("X-Dropped-Tokens", std::to_string(reply_.num_dropped_tokens));
-    }
-    reply_.embeddings.resize(inputs_.size());
-    num_left_ = inputs_.size() + 1;  // one for this function: no answer before it is through
-    for (size_t i = 0; i < inputs_.size(); ++i) unsent_.push_back(i);
-    exchange_->on_disconnect([weak = weak_from_this()] {
-      if (auto self = weak.lock()) self->fail(Error(ErrorCode::kCancelled, "request canceled"));
-    });
-    submit_more();
-    if (take_one()) answer();
-  }
-
-  // True for the last one.
-  bool take_one() {
-    std::lock_guard lock(mutex_);
-    return --num_left_ == 0;
-  }
-
-  int limit_of(const LoadedModel& model) const {
-    const int num_ctx =
-        options_over_model(*record_, request_.options).num_ctx.value_or(context_.default_context);
-    return std::min(num_ctx > 0 ? num_ctx : context_.default_context, model.context_length);
-  }
-
-  // The tokens of an input, at most the context's; the special ones around it are kept.
-  std::vector<text::TokenId> encode(const text::Tokenizer& tokenizer, const std::string& text) {
-    text::EncodeOptions options;
-    options.add_special = true;
-    options.parse_special = false;  // the text is data
-    std::vector<text::TokenId> tokens = tokenizer.encode(text, options);
-    if (tokens.empty()) {
-      // An empty text of a model that puts nothing around it: its start or end is all there is.
-      const auto only = tokenizer.bos() ? tokenizer.bos() : tokenizer.eos();
-      if (!only) throw Error(ErrorCode::kInvalidArgument, "invalid input: a text is empty");
-      tokens.push_back(*only);
-    }
-    const auto limit = static_cast<size_t>(context_limit_);
-    if (tokens.size() <= limit) return tokens;
-    if (!request_.truncate) {
-      throw Error(ErrorCode::kContextOverflow,
-                  "the input length exceeds the context length: " + std::to_string(tokens.size()) +
-                      " tokens, and the context holds " + std::to_string(limit));
-    }
-    const text::TokenId last = tokens.back();
-    reply_.num_dropped_tokens += static_cast<int>(tokens.size() - limit);
-    tokens.resize(limit);
-    if (tokenizer.eos() == last) tokens.back() = last;
-    return tokens;
-  }
-
-  // From any thread: keeps up to kMaxInFlight inputs with the engine.
-  void submit_more() {
+    ModelWait wait(context_.models, exchange_, *record, request_.keep_alive);
     while (true) {
-      size_t index = 0;
-      Lease lease;
-      {
-        std::lock_guard lock(mutex_);
-        if (is_over_ || unsent_.empty() || num_in_flight_ >= kMaxInFlight) return;
-        index = unsent_.front();
-        unsent_.pop_front();
-        ++num_in_flight_;
-        lease = lease_;
-      }
-      if (!submit(*lease.model().engine, index)) return;
+      const std::optional<double> progress = co_await wait.progress();
+      if (!progress) break;
+      const auto percent = std::to_string(std::lround(*progress * 100));
+      exchange_.set_stage("the model was still loading (" + percent + "%)");
     }
-  }
+    lease_ = wait.take();
+    reply_.load = Clock::now() - exchange_.request().arrival;
+    exchange_.set_stage("its inputs were about to be prepared");
 
-  // False when there is no room now, or it failed.
-  bool submit(engine::Engine& engine, size_t index) {
-    engine::Request request;
-    request.task = engine::Task::kEmbed;
-    request.prompt = inputs_[index].tokens;
-    request.context_limit = context_limit_;
-    request.deadline = time_.deadline();
-    request.on_event = [self = shared_from_this(), index](const engine::Event& event) {
-      self->on_event(index, event);
+    const LoadedModel& model = lease_.model();
+    const int num_ctx =
+        options_over_model(*record, request_.options).num_ctx.value_or(context_.default_context);
+    limits_.context =
+        std::min(num_ctx > 0 ? num_ctx : context_.default_context, model.context_length);
+    limits_.truncate = request_.truncate;
+    auto make_inputs = [&](Work& work) {
+      const std::vector<std::string> texts = std::move(request_.inputs);
+      for (const std::string& text : texts) {
+        inputs_.push_back(encode(*model.tokenizer, text, limits_, work, reply_.num_dropped_tokens));
+      }
+      return true;
     };
-    engine::Engine::Ticket ticket;
+    WorkerPool& preparer = context_.workers.preparer(body_bytes);
+    co_await on_worker(preparer, exchange_, make_inputs);
+    exchange_.charge_body(0);
+    if (reply_.num_dropped_tokens > 0) {
+      exchange_.add_header("X-Dropped-Tokens", std::to_string(reply_.num_dropped_tokens));
+    }
+  }
+
+  // With the words that this endpoint's clients know.
+  SharedRecord find(const std::string& name) const {
     try {
-      ticket = engine.submit(std::move(request));
+      return context_.catalog.get(name);
     } catch (const Error& error) {
-      {
-        std::lock_guard lock(mutex_);
-        --num_in_flight_;
-        if (error.code() == ErrorCode::kBusy && num_in_flight_ > 0) {
-          unsent_.push_front(index);  // its turn comes when one of the others is done
-          return false;
-        }
+      if (error.code() != ErrorCode::kNotFound || name.empty()) throw;
+      throw Error(ErrorCode::kNotFound, "model \"" + name + "\" not found, try pulling it first");
+    }
+  }
+
+  // Keeps up to kMaxInFlight inputs with the engine until all vectors are there.
+  Awaitable<void> run() {
+    deadline_ = exchange_.deadline();
+    exchange_.leave_deadline_to_engine();
+    exchange_.set_stage("the inputs were still being computed");
+    reply_.embeddings.resize(inputs_.size());
+    EventStream events(*lease_.model().engine, exchange_, kNoBound);
+    size_t num_submitted = 0;
+    size_t num_done = 0;
+    while (num_done < inputs_.size()) {
+      while (num_submitted < inputs_.size() && num_submitted - num_done < kMaxInFlight) {
+        if (!submit(events, num_submitted, num_submitted > num_done)) break;
+        ++num_submitted;
       }
-      if (error.code() == ErrorCode::kBusy) {
-        const Refusal refusal = make_refusal(error, engine.stats());
-        fail(refusal.error, refusal.retry_after_seconds);
-      } else {
-        fail(error);
-      }
-      return false;
+      EventStream::Tagged next = co_await events.next();
+      if (!next.event.is_final) continue;
+      take(next.tag, std::move(next.event));
+      ++num_done;
     }
-    std::lock_guard lock(mutex_);
-    inputs_[index].id = ticket.id;
-    if (!std::exchange(has_queue_headers_, true)) add_queue_headers(*exchange_, ticket.place);
-    if (is_over_) engine.cancel(ticket.id);
-    return true;
-  }
-
-  // On the engine's thread.
-  void on_event(size_t index, const engine::Event& event) {
-    if (!event.is_final) return;
-    if (event.reason != engine::FinishReason::kEmbedded) {
-      fail(error_of(event));
-      return;
-    }
-    {
-      std::lock_guard lock(mutex_);
-      if (is_over_) return;
-      reply_.embeddings[index] = event.embedding;
-      reply_.num_prompt_tokens += event.num_prompt_tokens;
-      reply_.num_cached_tokens += event.num_cached_tokens;
-      inputs_[index] = {};
-      --num_in_flight_;
-    }
-    if (take_one()) {
-      context_.preparers.post([self = shared_from_this()] { self->answer(); });
-    } else {
-      submit_more();
-    }
-  }
-
-  Error error_of(const engine::Event& event) const {
-    if (event.reason == engine::FinishReason::kDeadline) {
-      return time_.expired("the inputs were still being computed");
-    }
-    if (event.reason == engine::FinishReason::kError) {
-      return Error(ErrorCode::kInternal,
-                   "an error was encountered while running the model: " + event.error);
-    }
-    return Error(ErrorCode::kCancelled, "request canceled");
-  }
-
-  // On a preparer's thread, as there may be much to write.
-  void answer() {
-    if (!take_end()) return;
-    try {
-      for (auto& embedding : reply_.embeddings) {
-        api::shorten_embedding(embedding, request_.dimensions);
-      }
-      reply_.total = Clock::now() - time_.arrival;
-      exchange_->respond(
-          Reply{200, "application/json; charset=utf-8", dialect_->whole(reply_), {}});
-      spdlog::info("{}: {} embeddings of {} tokens, {}", request_.model, reply_.embeddings.size(),
-                   reply_.num_prompt_tokens, format_go_duration(reply_.total));
-    } catch (const Error& error) {
-      respond_error(error, 1);
-    } catch (const std::exception& exception) {
-      respond_error(Error(ErrorCode::kInternal, exception.what()), 1);
-    }
-    release();
-  }
-
-  void release() {
-    std::lock_guard lock(mutex_);
     lease_.release();
   }
 
-  // On any thread; the first failure counts.
-  void fail(const Error& error, int retry_after_seconds = 1) {
-    if (!take_end()) return;
-    respond_error(error, retry_after_seconds);
-    release();
-  }
-
-  void respond_error(const Error& error, int retry_after_seconds) {
-    spdlog::info("{}: {}", request_.model, error.what());
-    const auto error_body = [this](int status, std::string_view message) {
-      return dialect_->error_body(status, message);
-    };
-    exchange_->respond(error_reply_for(error, error_body, retry_after_seconds));
-  }
-
-  // True for the one who may answer, and release the model then: nothing is computed any longer.
-  bool take_end() {
-    {
-      std::lock_guard lock(mutex_);
-      if (std::exchange(is_over_, true)) return false;
-      for (const Input& input : inputs_) {
-        if (input.id != 0) lease_.model().engine->cancel(input.id);
-      }
+  // False when the queue is full, but others of this request are in it: its turn comes when one of
+  // them is done.
+  bool submit(EventStream& events, size_t index, bool others_run) {
+    engine::Engine& engine = *lease_.model().engine;
+    engine::Request request;
+    request.task = engine::Task::kEmbed;
+    request.context_limit = limits_.context;
+    request.deadline = deadline_;
+    request.prompt = inputs_[index];
+    try {
+      const engine::QueuePlace place = events.submit(std::move(request), index);
+      if (index == 0) add_queue_headers(exchange_, place);
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::kBusy) throw;
+      if (!others_run) refuse(exchange_, engine, error);
+      return false;
     }
-    exchange_->on_disconnect(nullptr);
+    inputs_[index] = {};
     return true;
   }
 
-  const GenerationContext context_;
-  const std::shared_ptr<Exchange> exchange_;
-  const std::unique_ptr<api::EmbeddingDialect> dialect_;
-  const api::EmbeddingRequest request_;
-  const SharedRecord record_;
-  const RequestTime time_;
-  int context_limit_ = 0;
+  void take(size_t index, engine::Event event) {
+    if (event.reason == engine::FinishReason::kDeadline) throw exchange_.expired();
+    if (event.reason == engine::FinishReason::kError) {
+      throw Error(ErrorCode::kInternal,
+                  "an error was encountered while running the model: " + event.error);
+    }
+    if (event.reason != engine::FinishReason::kEmbedded) {
+      throw Error(ErrorCode::kCancelled, "request canceled");
+    }
+    reply_.embeddings[index] = std::move(event.embedding);
+    reply_.num_prompt_tokens += event.num_prompt_tokens;
+    reply_.num_cached_tokens += event.num_cached_tokens;
+  }
 
-  std::mutex mutex_;  // guards what follows, once the first input is submitted
+  // On a worker, as there may be much to write.
+  Awaitable<void> finish() {
+    auto encode_reply = [&](Work&) {
+      for (auto& embedding : reply_.embeddings) {
+        api::shorten_embedding(embedding, request_.dimensions);
+      }
+      reply_.total = Clock::now() - exchange_.request().arrival;
+      return dialect_.whole(reply_);
+    };
+    std::string body = co_await on_worker(context_.workers.prepare, exchange_, encode_reply);
+    spdlog::info("{}: {} embeddings of {} tokens, {}", request_.model, reply_.embeddings.size(),
+                 reply_.num_prompt_tokens, format_go_duration(reply_.total));
+    reply_.embeddings = {};
+    co_await exchange_.respond(json_reply(std::move(body)));
+  }
+
+  const ServerContext& context_;
+  Exchange& exchange_;
+  api::EmbeddingDialect& dialect_;
+  api::EmbeddingRequest request_;
   Lease lease_;
+  Limits limits_;
+  std::optional<Clock::time_point> deadline_;
+  std::vector<std::vector<text::TokenId>> inputs_;  // empty once submitted
   api::EmbeddingReply reply_;
-  std::vector<Input> inputs_;
-  std::deque<size_t> unsent_;  // indices of inputs
-  size_t num_in_flight_ = 0;
-  size_t num_left_ = 0;
-  bool has_queue_headers_ = false;
-  bool is_over_ = false;
 };
 
 }  // namespace
 
-void start_embedding(const GenerationContext& context, std::shared_ptr<Exchange> exchange,
-                     std::unique_ptr<api::EmbeddingDialect> dialect,
-                     api::EmbeddingRequest request) {
-  SharedRecord record;
-  try {
-    record = context.catalog.get(request.model);
-  } catch (const Error& error) {
-    if (error.code() != ErrorCode::kNotFound || request.model.empty()) throw;
-    throw Error(ErrorCode::kNotFound,
-                "model \"" + request.model + "\" not found, try pulling it first");
-  }
-  std::make_shared<Embedding>(context, std::move(exchange), std::move(dialect), std::move(request),
-                              std::move(record))
-      ->start();
+Awaitable<void> answer_embedding(const ServerContext& context, Exchange& exchange,
+                                 api::MakeEmbeddingDialect make_dialect) {
+  const std::unique_ptr<api::EmbeddingDialect> dialect = make_dialect();
+  Embedding embedding(context, exchange, *dialect);
+  co_await embedding.answer();
 }
 
 }  // namespace sluice::server

@@ -1,141 +1,194 @@
-#include <boost/asio/bind_executor.hpp>
+#include "server/exchange.h"
+
+#include <algorithm>
+#include <atomic>
 #include <utility>
 
-#include "server/http_message.h"
-#include "server/transport.h"
+#include "base/units.h"
+#include "server/connection.h"
 
 namespace sluice::server {
+namespace {
 
-Exchange::Exchange(std::shared_ptr<State> state) : state_(std::move(state)) {}
+constexpr size_t kSmallBody = 16u << 10;  // goes out in one piece with the head
 
-Exchange::~Exchange() {
-  bool must_answer = false;
-  {
-    std::lock_guard lock(state_->mutex);
-    if (state_->is_finished) return;
-    must_answer = !state_->is_begun;
-    if (!must_answer) {
-      state_->is_broken = true;
-      state_->post_wake();
-    }
-  }
-  if (must_answer) respond(error_reply(500, "the request was dropped: a bug of the server"));
+}  // namespace
+
+struct Waker::State {
+  State(Connection& connection, Exchange& owner)
+      : core(connection.core),
+        strand(connection.strand),
+        exchange(&owner),
+        timer(&connection.timer) {}
+
+  const std::shared_ptr<Core> core;
+  const Strand strand;
+  std::atomic<bool> is_posted = false;
+  // Only touched on the strand; null when the exchange is over.
+  Exchange* exchange;
+  net::steady_timer* timer;
+};
+
+void Waker::wake() const noexcept {
+  if (!state_->is_posted.exchange(true)) post(false);
 }
 
-const HttpRequest& Exchange::request() const { return state_->request; }
-std::string Exchange::take_body() { return std::move(state_->request.body); }
+void Waker::cut() const noexcept { post(true); }
+
+void Waker::detach() const noexcept { state_->exchange = nullptr; }
+
+void Waker::post(bool is_cut) const noexcept {
+  try {
+    state_->core->post(state_->strand, [state = state_, is_cut] {
+      state->is_posted = false;
+      if (!state->exchange) return;
+      if (is_cut) state->exchange->leave(false);
+      state->timer->cancel();
+    });
+  } catch (...) {  // no memory: the coroutine looks by itself within a second
+    state_->is_posted = false;
+  }
+}
+
+Exchange::Exchange(Connection& connection, HttpRequest request)
+    : connection_(connection),
+      request_(std::move(request)),
+      body_charge_(connection.core->bodies),
+      keep_alive_(request_.keep_alive),
+      waker_(std::make_shared<Waker::State>(connection, *this)) {}
+
+Exchange::~Exchange() { waker_.detach(); }
+
+void Exchange::set_body(std::string body) {
+  request_.body = std::move(body);
+  request_.arrival = Clock::now();
+}
+
+void Exchange::charge_body(size_t size_bytes) {
+  if (body_charge_.resize(size_bytes)) return;
+  throw Error(ErrorCode::kBusy, "server busy: too many large requests at once");
+}
+
+void Exchange::set_timeout(std::chrono::nanoseconds timeout) {
+  timeout_ = timeout;
+  deadline_.reset();
+  // Nothing also for times that the clock cannot hold.
+  if (timeout < Clock::time_point::max() - request_.arrival) deadline_ = request_.arrival + timeout;
+}
+
+Error Exchange::expired() const {
+  return Error(ErrorCode::kDeadlineExceeded,
+               "the request's time of " + format_go_duration(timeout_) + " was over: " + stage_);
+}
+
+Awaitable<void> Exchange::pause() {
+  const Clock::time_point now = Clock::now();
+  Clock::time_point when = now + std::chrono::seconds(1);
+  if (deadline_ && *deadline_ > now) when = std::min(when, *deadline_);
+  co_await connection_.wait_until(when);
+}
+
+bool Exchange::is_over() const {
+  return has_left_ || is_ended_by_server_ || (deadline_ && Clock::now() >= *deadline_);
+}
+
+void Exchange::check() const {
+  if (has_left_) throw Error(ErrorCode::kCancelled, "request canceled");
+  if (is_ended_by_server_) throw Error(ErrorCode::kBusy, "server busy: it is shutting down");
+  if (is_over()) throw expired();
+}
 
 void Exchange::add_header(std::string name, std::string value) {
-  std::lock_guard lock(state_->mutex);
-  state_->headers.emplace_back(std::move(name), std::move(value));
+  headers_.emplace_back(std::move(name), std::move(value));
 }
 
-void Exchange::respond(Reply reply) {
-  std::lock_guard lock(state_->mutex);
-  if (state_->is_begun) return;
-  state_->is_begun = true;
-  state_->is_finished = true;
-  for (auto& header : reply.headers) state_->headers.push_back(std::move(header));
+bool Exchange::has_header(std::string_view name) const {
+  return std::any_of(headers_.begin(), headers_.end(),
+                     [name](const auto& header) { return header.first == name; });
+}
+
+Awaitable<void> Exchange::respond(Reply reply) {
+  if (is_begun_) co_return;
+  is_begun_ = true;
+  is_finished_ = true;
+  for (auto& header : reply.headers) headers_.push_back(std::move(header));
   ReplyHead head;
   head.status = reply.status;
   head.content_type = reply.content_type;
   if (reply.status != 204) head.content_length = reply.body.size();
-  head.keep_alive = state_->keep_alive;
-  head.headers = &state_->headers;
-  state_->unsent = format_head(head);
-  if (!state_->is_head) state_->unsent += reply.body;
-  state_->post_wake();
+  head.keep_alive = keep_alive_;
+  head.headers = &headers_;
+  unsent_ = format_head(head);
+  const bool has_body = request_.method != "HEAD";
+  if (has_body && reply.body.size() <= kSmallBody) unsent_ += reply.body;
+  bool is_sent = co_await send(unsent_);
+  if (is_sent && has_body && reply.body.size() > kSmallBody) co_await send(reply.body);
 }
 
-void Exchange::begin(int status, std::string_view content_type) {
-  std::lock_guard lock(state_->mutex);
-  if (state_->is_begun) return;
-  state_->is_begun = true;
-  state_->is_chunked = !state_->is_http10;
-  if (!state_->is_chunked) state_->keep_alive = false;
+void Exchange::begin(std::string_view content_type) {
+  if (is_begun_) return;
+  is_begun_ = true;
+  is_chunked_ = !request_.is_http10;
+  if (!is_chunked_) keep_alive_ = false;
+  // Asks proxies that would collect a stream to let it through.
+  headers_.emplace_back("X-Accel-Buffering", "no");
   ReplyHead head;
-  head.status = status;
   head.content_type = content_type;
-  head.is_chunked = state_->is_chunked;
-  head.keep_alive = state_->keep_alive;
-  head.headers = &state_->headers;
-  state_->unsent = format_head(head);
-  state_->post_wake();
+  head.is_chunked = is_chunked_;
+  head.keep_alive = keep_alive_;
+  head.headers = &headers_;
+  unsent_ = format_head(head);
 }
 
-bool Exchange::write(std::string_view data) {
-  {
-    std::lock_guard lock(state_->mutex);
-    if (state_->is_gone) return false;
-    if (data.empty() || state_->is_head) return true;
-    if (state_->unsent.size() + data.size() <= state_->max_unsent_bytes || state_->unsent.empty()) {
-      if (state_->is_chunked) {
-        append_chunk(state_->unsent, data);
-      } else {
-        state_->unsent += data;
-      }
-      state_->post_wake();
-      return true;
-    }
-    state_->is_broken = true;
-    state_->post_wake();
+void Exchange::write(std::string_view data) {
+  if (data.empty() || request_.method == "HEAD") return;
+  if (is_chunked_) {
+    append_chunk(unsent_, data);
+  } else {
+    unsent_ += data;
   }
-  post([state = state_] { state->leave(false); });
-  return false;
 }
 
-void Exchange::end() {
-  std::lock_guard lock(state_->mutex);
-  if (state_->is_finished) return;
-  state_->is_finished = true;
-  if (state_->is_chunked && !state_->is_head && !state_->is_gone) state_->unsent += "0\r\n\r\n";
-  state_->post_wake();
+Awaitable<void> Exchange::flush() {
+  const bool is_sent = co_await send(unsent_);
+  unsent_.clear();
+  if (!is_sent) throw Error(ErrorCode::kCancelled, "request canceled");
 }
 
-bool Exchange::is_disconnected() const {
-  std::lock_guard lock(state_->mutex);
-  return state_->is_gone || state_->is_input_closed;
+Awaitable<void> Exchange::end() {
+  if (is_finished_) co_return;
+  is_finished_ = true;
+  if (is_chunked_ && request_.method != "HEAD") unsent_ += "0\r\n\r\n";
+  co_await send(unsent_);
 }
 
-void Exchange::on_disconnect(std::function<void()> callback) {
-  {
-    std::lock_guard lock(state_->mutex);
-    if (!state_->is_gone && !state_->is_input_closed) {
-      state_->on_disconnect = std::move(callback);
-      return;
-    }
+Awaitable<bool> Exchange::send(std::string_view data) {
+  if (can_write_ && !data.empty()) {
+    const bool is_sent = co_await connection_.write(data);
+    if (!is_sent) leave(false);
   }
-  if (callback) post(std::move(callback));
+  co_return can_write_;
 }
 
-void Exchange::set_alarm(std::chrono::steady_clock::time_point when,
-                         std::function<void()> callback) {
-  const bool is_set = callback != nullptr;
-  {
-    std::lock_guard lock(state_->mutex);
-    state_->on_alarm = std::move(callback);
+ByteBudget& Exchange::reply_budget() const { return connection_.core->replies; }
+const TransportOptions& Exchange::options() const { return connection_.core->options; }
+
+void Exchange::leave(bool can_still_read) {
+  has_left_ = true;
+  keep_alive_ = false;
+  stop_.request_stop();
+  if (!can_still_read) {
+    can_write_ = false;
+    connection_.close();
   }
-  post([weak = std::weak_ptr(state_), when, is_set] {
-    const auto state = weak.lock();
-    if (!state) return;
-    state->alarm.reset();
-    if (!is_set) return;
-    state->alarm.emplace(state->core->io, when);
-    state->alarm->async_wait(net::bind_executor(state->strand, [weak](error_code ec) {
-      const auto own = weak.lock();
-      if (ec || !own) return;
-      std::function<void()> due;
-      {
-        std::lock_guard lock(own->mutex);
-        due = std::exchange(own->on_alarm, nullptr);
-      }
-      if (due) due();
-    }));
-  });
+  connection_.signal();
 }
 
-void Exchange::post(std::function<void()> task) {
-  state_->core->post(state_->strand, std::move(task));
+void Exchange::end_by_server() {
+  is_ended_by_server_ = true;
+  keep_alive_ = false;
+  stop_.request_stop();
+  connection_.signal();
 }
 
 }  // namespace sluice::server

@@ -3,98 +3,128 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <mutex>
+#include <cmath>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "base/units.h"
+#include "server/event_stream.h"
+#include "server/model_request.h"
+#include "server/model_wait.h"
+#include "server/on_worker.h"
 #include "server/prompt.h"
+#include "server/reply_writer.h"
 
 namespace sluice::server {
 namespace {
 
 using engine::Clock;
 
-// One generation. Three threads meet here, one after the other as a rule: a preparer starts it, the
-// engine's thread queues events, the connection's thread writes. `mutex_` guards what they share;
-// the writer belongs to the connection's thread. Lives as long as the engine, the exchange or a
-// task refers to it.
-class Generation : public std::enable_shared_from_this<Generation> {
-  // What the client said, dropped once it has become a prompt: thousands may wait behind that.
-  struct Asked {
-    api::GenerationRequest request;
-    SharedRecord record;
-  };
+// A stream goes out when nothing more is there now, or at so much.
+constexpr size_t kFlushBytes = 32u << 10;
+// A whole reply that takes so much is written on a worker.
+constexpr size_t kLargeReplyBytes = 256u << 10;
 
+bool is_unload(const api::GenerationRequest& request) {
+  return request.is_load_only && request.keep_alive &&
+         *request.keep_alive == api::KeepAlive::zero();
+}
+
+// One chat or completion, on its way from the body to the last byte: answer() is the way.
+class Generation {
  public:
-  Generation(const GenerationContext& context, std::shared_ptr<Exchange> exchange,
-             std::unique_ptr<api::Dialect> dialect, api::GenerationRequest request,
-             SharedRecord record)
-      : context_(context),
-        exchange_(std::move(exchange)),
-        model_name_(request.model),
-        wants_context_(request.wants_context),
-        num_top_logprobs_(request.num_top_logprobs),
-        time_(request_time(context, *exchange_, request.extensions)),
-        writer_(exchange_, std::move(dialect), request),
-        asked_(std::make_unique<Asked>(Asked{std::move(request), std::move(record)})) {}
+  Generation(const ServerContext& context, Exchange& exchange, api::Dialect& dialect)
+      : context_(context), exchange_(exchange), dialect_(dialect), reply_(exchange, dialect) {}
 
-  void start() {
-    Admission admission;
-    admission.record = asked_->record;
-    admission.keep_alive = asked_->request.keep_alive;
-    admission.time = time_;
-    admission.on_ready = [self = shared_from_this()](Lease lease) {
-      self->prepare(std::move(lease));
-    };
-    admission.on_failure = [self = shared_from_this()](const Error& error) { self->fail(error); };
-    if (asked_->request.stream && asked_->request.extensions.wants_queue_events) {
-      admission.on_progress = [self = shared_from_this()](double fraction) {
-        self->exchange_->post([self, fraction] {
-          self->writer_.write_waiting({.is_loading = true, .load_progress = fraction, .place = {}});
-        });
-      };
+  Awaitable<void> answer() {
+    std::optional<Failure> failure;
+    try {
+      std::optional<engine::Request> request = co_await prepare();
+      if (request) co_await run(std::move(*request));
+    } catch (...) {
+      failure = failure_of(std::current_exception());
     }
-    admit(context_, exchange_, std::move(admission));
+    if (!failure) co_return;
+    spdlog::info("{}: {}", model_name_, failure->message);
+    lease_.release();
+    co_await reply_.fail(*failure);
   }
 
  private:
-  // On a preparer's thread.
-  void prepare(Lease lease) {
-    load_ = Clock::now() - time_.arrival;
-    lease_ = std::move(lease);
-    try {
-      const std::unique_ptr<Asked> asked = std::move(asked_);
-      if (asked->request.is_load_only) {
-        answer(writer_.dialect().loaded("load", load_));
-        return;
-      }
-      submit(*asked);
-    } catch (const Error& error) {
-      if (error.code() == ErrorCode::kBusy) {
-        const Refusal refusal = make_refusal(error, lease_.model().engine->stats());
-        fail(refusal.error, refusal.retry_after_seconds);
-      } else {
-        fail(error);
-      }
-    } catch (const std::bad_alloc&) {
-      fail(Error(ErrorCode::kOutOfMemory, "not enough memory for this request"));
-    } catch (const std::exception& exception) {
-      fail(Error(ErrorCode::kInternal, exception.what()));
+  // What the client says becomes what the engine takes. Nothing when it asked for less than a
+  // reply and has it.
+  Awaitable<std::optional<engine::Request>> prepare() {
+    const size_t body_bytes = exchange_.request().body.size();
+    auto parse = [&](std::string_view body, Work& work) { return dialect_.parse(body, work); };
+    api::GenerationRequest wanted = co_await parse_body(context_, exchange_, parse);
+    exchange_.charge_body(body_bytes + wanted.messages.size() * sizeof(api::Message));
+    take_headers(context_, exchange_, wanted.extensions);
+    model_name_ = wanted.model;
+    wants_context_ = wanted.wants_context;
+    reply_.set_stream(wanted.stream);
+
+    auto look_up = [&](Work&) { return context_.catalog.get(wanted.model); };
+    const SharedRecord record = co_await on_worker(context_.workers.disk, exchange_, look_up);
+    if (is_unload(wanted)) {
+      context_.models.unload(*record);
+      co_await reply_.finish_with(dialect_.loaded("unload", {}));
+      co_return std::nullopt;
     }
+    co_await acquire(*record, wanted);
+    if (wanted.is_load_only) {
+      co_await reply_.finish_with(dialect_.loaded("load", load_));
+      co_return std::nullopt;
+    }
+
+    LoadedModel& model = lease_.model();
+    if (!wanted.debug_render_only) {  // before the work: under overload most are refused
+      submit_or_refuse(exchange_, *model.engine, [&] { model.engine->require_room(); });
+    }
+    engine::Request request = engine_request(*record, wanted);
+    const PromptLimits limits{request.context_limit, request.num_keep};
+    const bool is_render_only = wanted.debug_render_only;
+    auto make_prompt = [&](Work& work) {
+      const api::GenerationRequest used = std::move(wanted);  // its memory goes on the worker
+      return prepare_prompt(model, *record, used, limits, work);
+    };
+    WorkerPool& preparer = context_.workers.preparer(body_bytes);
+    PreparedPrompt prompt = co_await on_worker(preparer, exchange_, make_prompt);
+    tell_dropped(prompt.num_dropped_tokens, limits.context);
+    if (is_render_only) {
+      co_await reply_.finish_with(dialect_.rendered(prompt.text));
+      co_return std::nullopt;
+    }
+    const auto bos = model.tokenizer->bos();
+    const bool has_bos = bos && !prompt.tokens.empty() && prompt.tokens.front() == *bos;
+    if (has_bos && request.num_keep >= 0) ++request.num_keep;
+    request.prompt = std::move(prompt.tokens);
+    request.prompt.shrink_to_fit();  // it may wait for long
+    exchange_.charge_body(0);
+    co_return request;
   }
 
-  // One object and no generation.
-  void answer(std::string object) {
-    exchange_->post([self = shared_from_this(), object = std::move(object)]() mutable {
-      self->writer_.finish_with(std::move(object));
-      self->close();
-    });
+  // Waits until the model is there, and tells who wants to know how far it is.
+  Awaitable<void> acquire(const store::ModelRecord& record, const api::GenerationRequest& wanted) {
+    ModelWait wait(context_.models, exchange_, record, wanted.keep_alive);
+    while (true) {
+      const std::optional<double> progress = co_await wait.progress();
+      if (!progress) break;
+      const auto percent = std::to_string(std::lround(*progress * 100));
+      exchange_.set_stage("the model was still loading (" + percent + "%)");
+      if (!wanted.extensions.wants_queue_events) continue;
+      reply_.write_waiting({.is_loading = true, .load_progress = *progress, .place = {}});
+      co_await exchange_.flush();
+    }
+    lease_ = wait.take();
+    load_ = Clock::now() - exchange_.request().arrival;
+    exchange_.set_stage("its prompt was about to be prepared");
   }
 
-  engine::Request make_request(const LoadedModel& model, const Asked& asked) const {
-    const api::GenerationRequest& wanted = asked.request;
-    const api::ModelOptions options = options_over_model(*asked.record, wanted.options);
+  engine::Request engine_request(const store::ModelRecord& record,
+                                 const api::GenerationRequest& wanted) const {
+    const LoadedModel& model = lease_.model();
+    const api::ModelOptions options = options_over_model(record, wanted.options);
     engine::Request request;
     api::apply_options(options, request);
     if (request.context_limit <= 0) request.context_limit = context_.default_context;
@@ -108,215 +138,154 @@ class Generation : public std::enable_shared_from_this<Generation> {
     request.num_keep = std::min(request.num_keep, request.context_limit);
     request.shift = wanted.shift;
     if (wanted.extensions.speculate) request.speculate = wanted.extensions.speculate;
-    request.deadline = time_.deadline();
     request.wants_queue_events = wanted.stream && wanted.extensions.wants_queue_events;
     request.ignore_end_of_sequence = wanted.extensions.ignore_end;
-    request.num_top_logprobs = num_top_logprobs_;
+    request.num_top_logprobs = wanted.num_top_logprobs;
     return request;
   }
 
-  void submit(const Asked& asked) {
-    LoadedModel& model = lease_.model();
-    // Before the work: under overload most are refused.
-    if (!asked.request.debug_render_only) model.engine->require_room();
-    engine::Request request = make_request(model, asked);
-    Work work;
-    PreparedPrompt prompt = prepare_prompt(model, *asked.record, asked.request,
-                                           {request.context_limit, request.num_keep}, work);
-    num_dropped_tokens_ = prompt.num_dropped_tokens;
-    if (num_dropped_tokens_ > 0) {
-      exchange_->add_header("X-Dropped-Tokens", std::to_string(num_dropped_tokens_));
-      spdlog::warn("{}: {} tokens of the prompt dropped, it is longer than {}", model_name_,
-                   num_dropped_tokens_, request.context_limit);
-    }
-    if (asked.request.debug_render_only) {
-      answer(writer_.dialect().rendered(prompt.text));
-      return;
-    }
-    const auto bos = model.tokenizer->bos();
-    const bool has_bos = bos && !prompt.tokens.empty() && prompt.tokens.front() == *bos;
-    if (has_bos && request.num_keep >= 0) ++request.num_keep;
-    if (wants_context_) context_ids_ = prompt.tokens;
-    writer_.set_num_prompt_tokens(static_cast<int>(prompt.tokens.size()));
-    request.prompt = std::move(prompt.tokens);
-    request.prompt.shrink_to_fit();  // it may wait for long
-    request.on_event = [self = shared_from_this()](const engine::Event& event) {
-      self->on_event(event);
-    };
-    run(*model.engine, std::move(request));
+  void tell_dropped(int num_dropped_tokens, int context_limit) {
+    num_dropped_tokens_ = num_dropped_tokens;
+    if (num_dropped_tokens == 0) return;
+    exchange_.add_header("X-Dropped-Tokens", std::to_string(num_dropped_tokens));
+    spdlog::warn("{}: {} tokens of the prompt dropped, it is longer than {}", model_name_,
+                 num_dropped_tokens, context_limit);
   }
 
-  void run(engine::Engine& engine, engine::Request request) {
-    exchange_->on_disconnect([weak = weak_from_this()] {
-      if (auto self = weak.lock()) self->cancel();
-    });
-    if (exchange_->is_disconnected()) throw Error(ErrorCode::kCancelled, "request canceled");
-    const bool wants_queue_events = request.wants_queue_events;
-    const engine::Engine::Ticket ticket = engine.submit(std::move(request));
-    // Before any event is written, so that it is in the head of the reply.
-    add_queue_headers(*exchange_, ticket.place);
-    bool must_post = false;
-    {
-      std::lock_guard lock(mutex_);
-      id_ = ticket.id;
-      ticket_place_ = ticket.place;
-      last_place_ = ticket.place;
-      if (wants_queue_events && ticket.place.position > 0) {
-        engine::Event first;
-        first.queue_place = ticket.place;
-        events_.insert(events_.begin(), std::move(first));
+  // Submits the prompt, and writes what the engine makes of it.
+  Awaitable<void> run(engine::Request request) {
+    num_prompt_tokens_ = static_cast<int>(request.prompt.size());
+    if (wants_context_) context_ids_ = request.prompt;
+    const bool wants_logprobs = request.num_top_logprobs >= 0;
+    const bool wants_waiting = request.wants_queue_events;
+    request.deadline = exchange_.deadline();
+    exchange_.leave_deadline_to_engine();
+    EventStream events(*lease_.model().engine, exchange_, exchange_.options().max_unsent_bytes);
+    place_ = submit_or_refuse(exchange_, *lease_.model().engine,
+                              [&] { return events.submit(std::move(request)); });
+    last_place_ = place_;
+    add_queue_headers(exchange_, place_);
+    if (wants_waiting && place_.position > 0) tell_place(place_);
+    while (true) {
+      if (events.is_empty() || exchange_.num_unsent_bytes() > kFlushBytes) {
+        co_await exchange_.flush();
       }
-      must_post = !events_.empty();
+      const engine::Event event = co_await next(events);
+      if (event.queue_place) tell_place(*event.queue_place);
+      write(event, wants_logprobs);
+      if (!event.is_final) continue;
+      check_end(event);
+      lease_.release();  // a slow client does not hold the model
+      co_await finish(event);
+      co_return;
     }
-    if (must_post) post_events();
-    // Under the mutex, as the engine may be gone as soon as the reply is over.
-    std::lock_guard lock(mutex_);
-    if (is_cancelled_ && !is_over_) engine.cancel(ticket.id);
   }
 
-  // On the connection's thread.
-  void cancel() {
-    std::lock_guard lock(mutex_);
-    is_cancelled_ = true;
-    if (id_ != 0 && !is_over_) lease_.model().engine->cancel(id_);
-  }
-
-  // On the engine's thread: only queues.
-  void on_event(const engine::Event& event) {
-    bool must_post = false;
-    {
-      std::lock_guard lock(mutex_);
-      must_post = events_.empty() && id_ != 0;
-      events_.push_back(event);
+  // The next event. When the server ends, one that ends what has been begun.
+  Awaitable<engine::Event> next(EventStream& events) {
+    try {
+      EventStream::Tagged next = co_await events.next();
+      co_return std::move(next.event);
+    } catch (const Error&) {
+      if (!exchange_.is_ended_by_server() || num_output_tokens_ == 0) throw;
     }
-    if (must_post) post_events();
+    engine::Event event;
+    event.is_final = true;
+    event.reason = engine::FinishReason::kCancelled;
+    event.num_prompt_tokens = num_prompt_tokens_;
+    event.num_output_tokens = num_output_tokens_;
+    co_return event;
   }
 
-  void post_events() {
-    exchange_->post([self = shared_from_this()] { self->write_events(); });
+  void tell_place(const engine::QueuePlace& place) {
+    last_place_ = place;
+    reply_.write_waiting({.is_loading = false, .load_progress = 0, .place = place});
   }
 
-  // On the connection's thread.
-  void write_events() {
-    std::vector<engine::Event> events;
-    {
-      std::lock_guard lock(mutex_);
-      events.swap(events_);
-    }
-    for (const engine::Event& event : events) write_event(event);
-  }
-
-  void write_event(const engine::Event& event) {
-    if (event.queue_place) {
-      last_place_ = *event.queue_place;
-      writer_.write_waiting({.is_loading = false, .load_progress = 0, .place = last_place_});
-      return;
-    }
-    for (const engine::OutputToken& output : event.tokens) {
-      if (wants_context_) context_ids_.push_back(output.token);
+  void write(const engine::Event& event, bool wants_logprobs) {
+    num_output_tokens_ += static_cast<int>(event.tokens.size());
+    if (wants_context_) {
+      for (const engine::OutputToken& output : event.tokens) context_ids_.push_back(output.token);
     }
     api::ReplyPiece piece;
     piece.content = event.text;
-    if (num_top_logprobs_ >= 0) {
+    if (wants_logprobs) {
       piece.logprobs = api::to_logprobs(event.tokens, *lease_.model().tokenizer);
     }
-    if (!piece.content.empty() || !piece.logprobs.empty()) {
-      if (!writer_.write_piece(std::move(piece))) cancel();
-    }
-    if (event.is_final) finish(event);
+    if (piece.content.empty() && piece.logprobs.empty()) return;
+    begin();
+    reply_.write_piece(std::move(piece));
   }
 
-  // Where a request was that got nothing before its time was over.
-  Error expired(const engine::Event& event) const {
+  void begin() {
+    if (!std::exchange(is_begun_, true)) reply_.begin_prompt(num_prompt_tokens_);
+  }
+
+  // Throws Error for a final event that is not worth an end.
+  void check_end(const engine::Event& event) {
+    if (event.reason == engine::FinishReason::kError) {
+      throw Error(ErrorCode::kInternal,
+                  "an error was encountered while running the model: " + event.error);
+    }
+    if (event.reason != engine::FinishReason::kDeadline || event.num_output_tokens > 0) return;
     const std::string load = "after " + format_go_duration(load_) + " until the model was there";
     if (event.timings.prefill == std::chrono::nanoseconds::zero()) {
       const std::string place =
           last_place_.position > 0 ? " (place " + std::to_string(last_place_.position) + ")" : "";
-      return time_.expired("it was still in the queue" + place + ", " + load);
+      exchange_.set_stage("it was still in the queue" + place + ", " + load);
+    } else {
+      exchange_.set_stage("its prompt of " + std::to_string(event.num_prompt_tokens) +
+                          " tokens was being computed, " + load + " and " +
+                          format_go_duration(event.timings.queued) + " in the queue");
     }
-    return time_.expired("its prompt of " + std::to_string(event.num_prompt_tokens) +
-                         " tokens was being computed, " + load + " and " +
-                         format_go_duration(event.timings.queued) + " in the queue");
+    throw exchange_.expired();
   }
 
-  void finish(const engine::Event& event) {
-    if (event.reason == engine::FinishReason::kError) {
-      fail(Error(ErrorCode::kInternal,
-                 "an error was encountered while running the model: " + event.error));
-      return;
-    }
-    if (event.reason == engine::FinishReason::kDeadline && event.num_output_tokens == 0) {
-      fail(expired(event));
-      return;
-    }
+  Awaitable<void> finish(const engine::Event& event) {
+    begin();
     api::ReplyEnd end = api::reply_end(event);
-    end.total = Clock::now() - time_.arrival;
+    end.total = Clock::now() - exchange_.request().arrival;
     end.load = load_;
     end.num_dropped_tokens = num_dropped_tokens_;
-    end.queue_position = ticket_place_.position;
+    end.queue_position = place_.position;
     end.context = std::move(context_ids_);
-    writer_.finish(end);
+    reply_.end_prompt(end);
     spdlog::info("{}: {} prompt tokens ({} cached), {} reply tokens, {}, {}", model_name_,
                  event.num_prompt_tokens, event.num_cached_tokens, event.num_output_tokens,
                  engine::finish_reason_name(event.reason), format_go_duration(end.total));
-    close();
+    if (reply_.num_kept_bytes() < kLargeReplyBytes) {
+      co_await reply_.finish();
+      co_return;
+    }
+    auto encode = [&](Work&) { return reply_.whole(); };
+    std::string body = co_await on_worker(context_.workers.prepare_large, exchange_, encode);
+    co_await reply_.finish_with(std::move(body));
   }
 
-  // On any thread.
-  void fail(const Error& error, int retry_after_seconds = 1) {
-    spdlog::info("{}: {}", model_name_, error.what());
-    // Its parts, as threads that share an exception share a text that TSan cannot see through.
-    exchange_->post([self = shared_from_this(), code = error.code(),
-                     message = std::string(error.what()), retry_after_seconds] {
-      self->writer_.fail(Error(code, message), retry_after_seconds);
-      self->close();
-    });
-  }
-
-  void close() {
-    exchange_->on_disconnect(nullptr);
-    std::lock_guard lock(mutex_);
-    is_over_ = true;
-    lease_.release();
-  }
-
-  const GenerationContext context_;
-  const std::shared_ptr<Exchange> exchange_;
-  const std::string model_name_;
-  const bool wants_context_;
-  const int num_top_logprobs_;
-  const RequestTime time_;
-  ReplyWriter writer_;
-  std::unique_ptr<Asked> asked_;
+  const ServerContext& context_;
+  Exchange& exchange_;
+  api::Dialect& dialect_;
+  ReplyWriter reply_;
+  std::string model_name_;
+  bool wants_context_ = false;
   Lease lease_;
   Clock::duration load_{};
   int num_dropped_tokens_ = 0;
+  int num_prompt_tokens_ = 0;
+  int num_output_tokens_ = 0;  // so far
   std::vector<text::TokenId> context_ids_;
-  engine::QueuePlace ticket_place_;  // when it came
+  engine::QueuePlace place_;  // when it came
   engine::QueuePlace last_place_;
-
-  std::mutex mutex_;
-  engine::RequestId id_ = 0;
-  bool is_cancelled_ = false;
-  bool is_over_ = false;
-  std::vector<engine::Event> events_;
+  bool is_begun_ = false;
 };
 
 }  // namespace
 
-void start_generation(const GenerationContext& context, std::shared_ptr<Exchange> exchange,
-                      std::unique_ptr<api::Dialect> dialect, api::GenerationRequest request) {
-  SharedRecord record = context.catalog.get(request.model);
-  const bool is_unload = request.is_load_only && request.keep_alive == api::KeepAlive::zero();
-  if (is_unload) {
-    context.models.unload(*record);
-    exchange->respond(
-        Reply{200, "application/json; charset=utf-8", dialect->loaded("unload", {}), {}});
-    return;
-  }
-  std::make_shared<Generation>(context, std::move(exchange), std::move(dialect), std::move(request),
-                               std::move(record))
-      ->start();
+Awaitable<void> answer_generation(const ServerContext& context, Exchange& exchange,
+                                  api::MakeDialect make_dialect) {
+  const std::unique_ptr<api::Dialect> dialect = make_dialect(api::fresh_stamp());
+  Generation generation(context, exchange, *dialect);
+  co_await generation.answer();
 }
 
 }  // namespace sluice::server

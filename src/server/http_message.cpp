@@ -1,11 +1,14 @@
 #include "server/http_message.h"
 
+#include <boost/beast/http/status.hpp>
 #include <charconv>
 #include <ctime>
 #include <nlohmann/json.hpp>
 
 namespace sluice::server {
 namespace {
+
+namespace http = boost::beast::http;
 
 int hex_digit(char c) {
   if (c >= '0' && c <= '9') return c - '0';
@@ -69,58 +72,9 @@ std::optional<Target> parse_target(std::string_view target) {
   return result;
 }
 
-std::string_view reason_phrase(int status) {
-  switch (status) {
-    case 200:
-      return "OK";
-    case 201:
-      return "Created";
-    case 204:
-      return "No Content";
-    case 400:
-      return "Bad Request";
-    case 401:
-      return "Unauthorized";
-    case 403:
-      return "Forbidden";
-    case 404:
-      return "Not Found";
-    case 405:
-      return "Method Not Allowed";
-    case 408:
-      return "Request Timeout";
-    case 409:
-      return "Conflict";
-    case 413:
-      return "Content Too Large";
-    case 417:
-      return "Expectation Failed";
-    case 429:
-      return "Too Many Requests";
-    case 431:
-      return "Request Header Fields Too Large";
-    case 499:
-      return "Client Closed Request";
-    case 500:
-      return "Internal Server Error";
-    case 501:
-      return "Not Implemented";
-    case 503:
-      return "Service Unavailable";
-    case 504:
-      return "Gateway Timeout";
-    case 505:
-      return "HTTP Version Not Supported";
-    case 507:
-      return "Insufficient Storage";
-    default:
-      return "Status";
-  }
-}
-
 std::string format_head(const ReplyHead& head) {
   std::string out = "HTTP/1.1 " + std::to_string(head.status) + " ";
-  out += reason_phrase(head.status);
+  out += http::obsolete_reason(static_cast<http::status>(head.status));
   out += "\r\nDate: " + http_date();
   if (!head.content_type.empty()) {
     out += "\r\nContent-Type: ";
@@ -151,6 +105,10 @@ void append_chunk(std::string& out, std::string_view data) {
 std::string error_body(std::string_view message) {
   const nlohmann::ordered_json body = {{"error", message}};
   return body.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
+Reply json_reply(std::string body) {
+  return Reply{200, "application/json; charset=utf-8", std::move(body), {}};
 }
 
 Reply error_reply(int status, std::string_view message) {

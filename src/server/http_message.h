@@ -1,13 +1,44 @@
 #pragma once
 
+#include <chrono>
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
-#include "server/http_server.h"
-
-// Small pure pieces of HTTP/1.1 used by the transport.
+// A request and a reply as plain data, and small pure pieces of HTTP/1.1 used by the transport.
 namespace sluice::server {
+
+using Headers = std::vector<std::pair<std::string, std::string>>;
+
+// Who asks, as the gate has found.
+struct Client {
+  std::string name;  // "": whoever reaches us
+};
+
+struct HttpRequest {
+  std::string method;
+  std::string path;   // percent-decoded, without the query; starts with a slash
+  std::string query;  // as sent
+  Headers headers;    // names in lower case
+  std::string body;
+  bool is_http10 = false;
+  bool keep_alive = true;                         // the client's wish
+  std::chrono::steady_clock::time_point arrival;  // when all of it was there
+  Client client;
+
+  const std::string* header(std::string_view lower_case_name) const;  // null when absent
+};
+
+struct Reply {
+  int status = 200;
+  std::string content_type;
+  std::string body;
+  Headers headers;
+};
+Reply json_reply(std::string body);
 
 // Path and query of a request target in origin form ("/a?b") or absolute form ("http://h/a?b").
 // Nothing for any other form, a broken percent-escape, or an escape that hides a control character.
@@ -16,8 +47,6 @@ struct Target {
   std::string query;
 };
 std::optional<Target> parse_target(std::string_view target);
-
-std::string_view reason_phrase(int status);
 
 // The head of a reply, with the empty line behind it. `content_length` nothing: the body is framed
 // as `Transfer-Encoding: chunked` when `is_chunked`, else by closing the connection.

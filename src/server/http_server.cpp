@@ -1,6 +1,11 @@
 #include "server/http_server.h"
 
+#include <spdlog/spdlog.h>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
 #include <thread>
+#include <vector>
 
 #include "base/error.h"
 #include "base/threads.h"
@@ -10,7 +15,9 @@
 namespace sluice::server {
 
 struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
-  std::shared_ptr<SessionHost> host = std::make_shared<SessionHost>();
+  explicit Impl(const TransportOptions& options) : host(std::make_shared<SessionHost>(options)) {}
+
+  const std::shared_ptr<SessionHost> host;
   Strand strand{host->core->io.get_executor()};  // of the next two
   tcp::acceptor acceptor{strand};
   net::steady_timer accept_pause{strand};
@@ -21,10 +28,11 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
   net::awaitable<void> accept_loop();
   void adopt(tcp::socket socket, const Strand& session_strand);
   void close_acceptor();
+  void run();
 };
 
 void HttpServer::Impl::listen() {
-  const TransportOptions& options = host->options;
+  const TransportOptions& options = host->core->options;
   const std::string where = options.address + ":" + std::to_string(options.port);
   error_code ec;
   const auto address = net::ip::make_address(options.address, ec);
@@ -62,12 +70,16 @@ net::awaitable<void> HttpServer::Impl::accept_loop() {
       co_await accept_pause.async_wait(into(ec));
       continue;
     }
-    adopt(std::move(socket), session_strand);
+    try {
+      adopt(std::move(socket), session_strand);
+    } catch (const std::exception& error) {
+      spdlog::error("a connection was dropped: {}", error.what());
+    }
   }
 }
 
 void HttpServer::Impl::adopt(tcp::socket socket, const Strand& session_strand) {
-  const TransportOptions& options = host->options;
+  const TransportOptions& options = host->core->options;
   error_code ec;
   socket.set_option(tcp::no_delay(true), ec);
   // The kernel's share of a slow reader's backlog; ours is max_unsent_bytes.
@@ -84,17 +96,37 @@ void HttpServer::Impl::adopt(tcp::socket socket, const Strand& session_strand) {
   start_session(host, std::move(socket), session_strand);
 }
 
+// Who has come already is served: closing would reset them.
 void HttpServer::Impl::close_acceptor() {
   net::post(strand, [self = shared_from_this()] {
     error_code ec;
+    self->acceptor.non_blocking(true, ec);
+    while (!ec) {
+      Strand session_strand(self->host->core->io.get_executor());
+      tcp::socket socket(session_strand);
+      self->acceptor.accept(socket, ec);
+      if (!ec) self->adopt(std::move(socket), session_strand);
+    }
     self->acceptor.close(ec);
     self->accept_pause.cancel();
   });
 }
 
+// Whatever a task throws, the server lives on.
+void HttpServer::Impl::run() {
+  set_thread_name("http");
+  while (true) {
+    try {
+      host->core->io.run();
+      return;
+    } catch (const std::exception& error) {
+      spdlog::error("a task of the server failed: {}", error.what());
+    }
+  }
+}
+
 HttpServer::HttpServer(const TransportOptions& options, Gate gate, Handler handler, Refusal refusal)
-    : impl_(std::make_shared<Impl>()) {
-  impl_->host->options = options;
+    : impl_(std::make_shared<Impl>(options)) {
   impl_->host->gate = std::move(gate);
   impl_->host->handler = std::move(handler);
   if (refusal) impl_->host->refusal = std::move(refusal);
@@ -105,16 +137,15 @@ HttpServer::~HttpServer() { stop(); }
 
 void HttpServer::start() {
   net::co_spawn(impl_->strand, impl_->accept_loop(), net::detached);
-  for (int i = 0; i < impl_->host->options.num_threads; ++i) {
-    impl_->threads.emplace_back([impl = impl_.get()] {
-      set_thread_name("http");
-      impl->host->core->io.run();
-    });
+  for (int i = 0; i < impl_->host->core->options.num_threads; ++i) {
+    impl_->threads.emplace_back([impl = impl_.get()] { impl->run(); });
   }
 }
 
 uint16_t HttpServer::port() const { return impl_->bound_port; }
 int HttpServer::num_connections() const { return impl_->host->num_connections; }
+int HttpServer::num_requests() const { return impl_->host->num_requests; }
+void HttpServer::end_requests() { server::end_requests(*impl_->host); }
 void HttpServer::stop_accepting() { impl_->close_acceptor(); }
 
 void HttpServer::stop() {

@@ -11,10 +11,6 @@
 namespace sluice::server {
 namespace {
 
-void respond_json(const std::shared_ptr<Exchange>& exchange, std::string body) {
-  exchange->respond(Reply{200, "application/json; charset=utf-8", std::move(body), {}});
-}
-
 api::ollama::ModelDetails details_of(const store::ModelRecord& record) {
   api::ollama::ModelDetails details;
   details.format = record.config.format;
@@ -69,9 +65,9 @@ std::string joined(const std::vector<std::string>& texts) {
 
 }  // namespace
 
-void list_tags(const RouteContext& context, const std::shared_ptr<Exchange>& exchange) {
+Reply list_tags(const ServerContext& context, const HttpRequest&, Work&) {
   std::vector<api::ollama::TagsEntry> entries;
-  for (const store::ModelRecord& record : context.generation.catalog.list()) {
+  for (const store::ModelRecord& record : context.catalog.list()) {
     api::ollama::TagsEntry& entry = entries.emplace_back();
     entry.name = record.name.short_name();
     entry.modified_at = record.modified;
@@ -80,12 +76,12 @@ void list_tags(const RouteContext& context, const std::shared_ptr<Exchange>& exc
     entry.details = details_of(record);
     entry.capabilities = record.config.capabilities;
   }
-  respond_json(exchange, api::ollama::encode_tags(entries));
+  return json_reply(api::ollama::encode_tags(entries));
 }
 
-void list_running(const RouteContext& context, const std::shared_ptr<Exchange>& exchange) {
+Reply list_running(const ServerContext& context, const HttpRequest&, Work&) {
   std::vector<api::ollama::PsEntry> entries;
-  for (const ModelStatus& status : context.generation.models.status()) {
+  for (const ModelStatus& status : context.models.status()) {
     if (status.is_loading) continue;
     api::ollama::PsEntry& entry = entries.emplace_back();
     entry.name = status.record.name.short_name();
@@ -96,13 +92,12 @@ void list_running(const RouteContext& context, const std::shared_ptr<Exchange>& 
     entry.context_length = static_cast<uint64_t>(status.context_length);
     entry.extra = queue_json(status.engine);
   }
-  respond_json(exchange, api::ollama::encode_ps(std::move(entries)));
+  return json_reply(api::ollama::encode_ps(std::move(entries)));
 }
 
-void show_model(const RouteContext& context, const std::shared_ptr<Exchange>& exchange) {
-  Work work;
-  const api::ollama::ShowRequest request = api::ollama::parse_show(exchange->take_body(), work);
-  const SharedRecord shared = context.generation.catalog.get(request.model);
+Reply show_model(const ServerContext& context, const HttpRequest& request, Work& work) {
+  const api::ollama::ShowRequest wanted = api::ollama::parse_show(request.body, work);
+  const SharedRecord shared = context.catalog.get(wanted.model);
   const store::ModelRecord& record = *shared;
   api::ollama::ShowReply reply;
   reply.license = joined(record.texts.licenses);
@@ -122,7 +117,7 @@ void show_model(const RouteContext& context, const std::shared_ptr<Exchange>& ex
     const gguf::File file = gguf::File::open(record.model_path);
     const std::string jinja(file.get_string("tokenizer.chat_template").value_or(""));
     if (!jinja.empty()) reply.chat_template = jinja;
-    reply.model_info = api::model_info(file, request.verbose);
+    reply.model_info = api::model_info(file, wanted.verbose);
     reply.tensors = api::tensor_list(file);
     reply.capabilities = api::capabilities(file, jinja);
   }
@@ -134,31 +129,29 @@ void show_model(const RouteContext& context, const std::shared_ptr<Exchange>& ex
   parts.params = params;
   parts.licenses = record.texts.licenses;
   reply.modelfile = api::format_modelfile(parts);
-  respond_json(exchange, api::ollama::encode_show(reply));
+  return json_reply(api::ollama::encode_show(reply));
 }
 
-void delete_model(const RouteContext& context, const std::shared_ptr<Exchange>& exchange) {
-  Work work;
-  const std::string name = api::ollama::parse_model(exchange->take_body(), work);
-  context.generation.models.unload(*context.generation.catalog.get(name));
-  context.generation.catalog.remove(name);
-  exchange->respond(Reply{200, "", "", {}});
+Reply delete_model(const ServerContext& context, const HttpRequest& request, Work& work) {
+  const std::string name = api::ollama::parse_model(request.body, work);
+  context.models.unload(*context.catalog.get(name));
+  context.catalog.remove(name);
+  return Reply{200, "", "", {}};
 }
 
-void list_openai_models(const RouteContext& context, const std::shared_ptr<Exchange>& exchange) {
+Reply list_openai_models(const ServerContext& context, const HttpRequest&, Work&) {
   std::vector<api::openai::ModelEntry> entries;
-  for (const store::ModelRecord& record : context.generation.catalog.list()) {
+  for (const store::ModelRecord& record : context.catalog.list()) {
     entries.push_back(openai_entry(record));
   }
-  respond_json(exchange, api::openai::encode_models(entries));
+  return json_reply(api::openai::encode_models(entries));
 }
 
-void show_openai_model(const RouteContext& context, const std::shared_ptr<Exchange>& exchange) {
-  const std::string& path = exchange->request().path;
-  const std::string name = path.substr(path.find_last_of('/') + 1);
-  api::openai::ModelEntry entry = openai_entry(*context.generation.catalog.get(name));
+Reply show_openai_model(const ServerContext& context, const HttpRequest& request, Work&) {
+  const std::string name = request.path.substr(std::string_view("/v1/models/").size());
+  api::openai::ModelEntry entry = openai_entry(*context.catalog.get(name));
   entry.id = name;
-  respond_json(exchange, api::openai::encode_model(entry));
+  return json_reply(api::openai::encode_model(entry));
 }
 
 }  // namespace sluice::server

@@ -1,19 +1,17 @@
 #pragma once
 
-#include <memory>
-#include <string>
+#include "base/work.h"
+#include "server/http_message.h"
+#include "server/server_context.h"
 
-#include "server/http_server.h"
-#include "server/routes.h"
-
-// The routes that tell about models or manage them. Each answers the exchange or throws Error.
+// The routes that tell about models or manage them. They may throw Error.
 namespace sluice::server {
 
-void list_tags(const RouteContext& context, const std::shared_ptr<Exchange>& exchange);
-void list_running(const RouteContext& context, const std::shared_ptr<Exchange>& exchange);
-void show_model(const RouteContext& context, const std::shared_ptr<Exchange>& exchange);
-void delete_model(const RouteContext& context, const std::shared_ptr<Exchange>& exchange);
-void list_openai_models(const RouteContext& context, const std::shared_ptr<Exchange>& exchange);
-void show_openai_model(const RouteContext& context, const std::shared_ptr<Exchange>& exchange);
+Reply list_tags(const ServerContext& context, const HttpRequest& request, Work& work);
+Reply list_running(const ServerContext& context, const HttpRequest& request, Work& work);
+Reply show_model(const ServerContext& context, const HttpRequest& request, Work& work);
+Reply delete_model(const ServerContext& context, const HttpRequest& request, Work& work);
+Reply list_openai_models(const ServerContext& context, const HttpRequest& request, Work& work);
+Reply show_openai_model(const ServerContext& context, const HttpRequest& request, Work& work);
 
 }  // namespace sluice::server

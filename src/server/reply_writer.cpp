@@ -3,104 +3,107 @@
 #include <iterator>
 #include <utility>
 
+#include "base/units.h"
+
 namespace sluice::server {
 namespace {
 
-constexpr std::string_view kJsonType = "application/json; charset=utf-8";
+size_t size_of(const api::ReplyPiece& piece) {
+  size_t size = piece.content.size() + piece.thinking.size();
+  for (const api::TokenLogprob& logprob : piece.logprobs) {
+    size += sizeof logprob * (1 + logprob.top.size());
+  }
+  return size;
+}
 
 }  // namespace
 
-Reply error_reply_for(const Error& error,
-                      const std::function<std::string(int, std::string_view)>& error_body,
-                      int retry_after_seconds) {
-  Reply reply;
-  reply.status = api::http_status(error.code());
-  reply.content_type = kJsonType;
-  std::string message = error.what();
+std::string error_text(const Failure& failure) {
   // Clients look for this word to know that they may try again.
-  if (error.code() == ErrorCode::kBusy && message.find("busy") == std::string::npos) {
-    message = "server busy: " + message;
-  }
-  reply.body = error_body(reply.status, message);
-  if (error.code() == ErrorCode::kBusy) {
-    reply.headers.emplace_back("Retry-After", std::to_string(retry_after_seconds));
-  }
-  return reply;
+  const bool is_said = failure.message.find("busy") != std::string::npos;
+  return failure.code == ErrorCode::kBusy && !is_said ? "server busy: " + failure.message
+                                                      : failure.message;
 }
 
-ReplyWriter::ReplyWriter(std::shared_ptr<Exchange> exchange, std::unique_ptr<api::Dialect> dialect,
-                         const api::GenerationRequest& request)
-    : exchange_(std::move(exchange)),
-      dialect_(std::move(dialect)),
-      stream_(request.stream),
-      wants_queue_events_(request.extensions.wants_queue_events) {}
-
-bool ReplyWriter::write(const std::string& text) {
-  if (!std::exchange(is_begun_, true)) {
-    // Or proxies such as nginx collect the pieces.
-    exchange_->add_header("X-Accel-Buffering", "no");
-    exchange_->begin(200, dialect_->content_type());
-  }
-  return exchange_->write(text);
+void ReplyWriter::write(const std::string& text) {
+  if (text.empty()) return;
+  exchange_.begin(dialect_.content_type());
+  exchange_.write(text);
 }
 
-void ReplyWriter::write_first() {
-  if (std::exchange(has_first_, true)) return;
-  const std::string first = dialect_->first(num_prompt_tokens_);
-  if (!first.empty()) write(first);
+void ReplyWriter::write_waiting(const api::Waiting& waiting) {
+  if (stream_) write(dialect_.waiting(waiting));
 }
 
-bool ReplyWriter::write_piece(api::ReplyPiece piece) {
-  if (is_over_) return false;
+void ReplyWriter::begin_prompt(int num_prompt_tokens) {
+  if (stream_) write(dialect_.first(num_prompt_tokens));
+}
+
+void ReplyWriter::write_piece(api::ReplyPiece piece) {
   if (stream_) {
-    write_first();
-    return write(dialect_->piece(piece));
+    write(dialect_.piece(piece));
+  } else {
+    keep(std::move(piece));
+  }
+}
+
+void ReplyWriter::keep(api::ReplyPiece piece) {
+  const size_t limit = exchange_.options().max_whole_reply_bytes;
+  const size_t more = size_of(piece);
+  if (kept_.size() + more > limit || !kept_.grow(more)) {
+    throw Error(ErrorCode::kOutOfMemory,
+                "the reply is too large to be given as a whole (" + format_bytes(limit) +
+                    ", less when many are made at once); ask for a stream");
   }
   whole_.content += piece.content;
   whole_.thinking += piece.thinking;
   std::move(piece.tool_calls.begin(), piece.tool_calls.end(),
             std::back_inserter(whole_.tool_calls));
   std::move(piece.logprobs.begin(), piece.logprobs.end(), std::back_inserter(whole_.logprobs));
-  return !exchange_->is_disconnected();
 }
 
-void ReplyWriter::write_waiting(const api::Waiting& waiting) {
-  if (stream_ && wants_queue_events_ && !is_over_) write(dialect_->waiting(waiting));
-}
-
-void ReplyWriter::finish_with(std::string object) {
-  if (std::exchange(is_over_, true)) return;
-  if (!is_begun_) {
-    exchange_->respond(Reply{200, std::string(kJsonType), std::move(object), {}});
-    return;
+void ReplyWriter::end_prompt(const api::ReplyEnd& end) {
+  if (stream_) {
+    write(dialect_.end(end));
+  } else {
+    choices_.push_back({std::exchange(whole_, {}), end});
   }
-  write(object + "\n");
-  exchange_->end();
 }
 
-void ReplyWriter::finish(const api::ReplyEnd& end) {
-  if (std::exchange(is_over_, true)) return;
-  if (!stream_) {
-    const api::Choice choice = {std::move(whole_), end};
-    exchange_->respond(Reply{200, std::string(kJsonType), dialect_->whole({&choice, 1}), {}});
-    return;
-  }
-  write_first();
-  write(dialect_->end(end));
-  exchange_->end();
+std::string ReplyWriter::whole() {
+  const std::vector<api::Choice> choices = std::exchange(choices_, {});
+  return dialect_.whole(choices);
 }
 
-void ReplyWriter::fail(const Error& error, int retry_after_seconds) {
-  if (std::exchange(is_over_, true)) return;
-  if (!is_begun_) {
-    const auto error_body = [this](int status, std::string_view message) {
-      return dialect_->error_body(status, message);
-    };
-    exchange_->respond(error_reply_for(error, error_body, retry_after_seconds));
-    return;
+Awaitable<void> ReplyWriter::finish() {
+  if (stream_) {
+    co_await exchange_.end();
+    co_return;
   }
-  write(dialect_->stream_error(api::http_status(error.code()), error.what()));
-  exchange_->end();
+  co_await exchange_.respond(json_reply(whole()));
+}
+
+Awaitable<void> ReplyWriter::finish_with(std::string object) {
+  if (exchange_.is_begun()) {
+    exchange_.write(object + '\n');
+    co_await exchange_.end();
+  } else {
+    co_await exchange_.respond(json_reply(std::move(object)));
+  }
+}
+
+Awaitable<void> ReplyWriter::fail(const Failure& failure) {
+  choices_ = {};
+  whole_ = {};
+  if (exchange_.is_begun()) {
+    exchange_.write(dialect_.stream_error(api::http_status(failure.code), error_text(failure)));
+    co_await exchange_.end();
+    co_return;
+  }
+  auto error_body = [&](int status, const std::string& text) {
+    return dialect_.error_body(status, text);
+  };
+  co_await exchange_.respond(error_reply_for(exchange_, failure, error_body));
 }
 
 }  // namespace sluice::server

@@ -1,56 +1,67 @@
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <string>
-#include <string_view>
+#include <vector>
 
 #include "api/dialect.h"
-#include "base/error.h"
-#include "server/http_server.h"
+#include "api/error.h"
+#include "server/exchange.h"
+#include "server/failure.h"
 
 namespace sluice::server {
 
-// What is sent for an error: its status, a text that clients know, and Retry-After when trying
-// again helps. `error_body` makes the dialect's body of the status and the text.
-Reply error_reply_for(const Error& error,
-                      const std::function<std::string(int, std::string_view)>& error_body,
-                      int retry_after_seconds = 1);
+// The message as clients get it.
+std::string error_text(const Failure& failure);
+// A reply that tells of a failure; `error_body`, (int status, std::string_view message), is a
+// dialect's. Where trying again helps the exchange says when: in Retry-After, a second unless it
+// has one.
+template <typename ErrorBody>
+Reply error_reply_for(Exchange& exchange, const Failure& failure, const ErrorBody& error_body) {
+  if (failure.code == ErrorCode::kBusy && !exchange.has_header("Retry-After")) {
+    exchange.add_header("Retry-After", "1");
+  }
+  const int status = api::http_status(failure.code);
+  Reply reply = json_reply(error_body(status, error_text(failure)));
+  reply.status = status;
+  return reply;
+}
 
-// Puts what a dialect says on the wire, streaming or collected. The reply's head goes out with the
-// first piece, so an error before it has its true status. Used by one thread at a time.
+// Puts one generation on the wire in a dialect, streamed or whole. The head goes out with the first
+// piece, so an error before it has its true status. What is written into a stream waits for
+// Exchange::flush(); the functions that end the reply send it.
 class ReplyWriter {
  public:
-  ReplyWriter(std::shared_ptr<Exchange> exchange, std::unique_ptr<api::Dialect> dialect,
-              const api::GenerationRequest& request);
+  ReplyWriter(Exchange& exchange, api::Dialect& dialect) : exchange_(exchange), dialect_(dialect) {}
 
-  // False when the client is gone or too slow: the generation should be cancelled.
-  bool write_piece(api::ReplyPiece piece);
-  // What the client waits for; only into streams, and only if it asked for it: the status is then
-  // settled as 200.
+  void set_stream(bool stream) { stream_ = stream; }
+  // What the client waits for; in streams only: the status is then settled as 200.
   void write_waiting(const api::Waiting& waiting);
-  // Before the first piece.
-  void set_num_prompt_tokens(int num_tokens) { num_prompt_tokens_ = num_tokens; }
-  // One of these ends the reply; what is called after it does nothing.
-  void finish(const api::ReplyEnd& end);
-  void finish_with(std::string object);  // a reply without a generation
-  void fail(const Error& error, int retry_after_seconds = 1);
-  // For what finish_with() sends.
-  api::Dialect& dialect() { return *dialect_; }
+  // Before the first piece or end of a prompt.
+  void begin_prompt(int num_prompt_tokens);
+  // Throws Error(kOutOfMemory) when a whole reply becomes too large.
+  void write_piece(api::ReplyPiece piece);
+  void end_prompt(const api::ReplyEnd& end);
+
+  // Of a whole reply: what it takes until it is written, and its text when all prompts have ended.
+  size_t num_kept_bytes() const { return kept_.size(); }
+  std::string whole();
+
+  // One of these ends the reply.
+  Awaitable<void> finish();
+  Awaitable<void> finish_with(std::string object);  // a reply without a generation
+  Awaitable<void> fail(const Failure& failure);
 
  private:
-  bool write(const std::string& text);
-  void write_first();
+  void write(const std::string& text);
+  void keep(api::ReplyPiece piece);
 
-  std::shared_ptr<Exchange> exchange_;
-  std::unique_ptr<api::Dialect> dialect_;
-  bool stream_;
-  bool wants_queue_events_;
-  int num_prompt_tokens_ = 0;
-  bool is_begun_ = false;
-  bool has_first_ = false;
-  bool is_over_ = false;
-  api::ReplyPiece whole_;  // when not streaming
+  Exchange& exchange_;
+  api::Dialect& dialect_;
+  bool stream_ = false;
+  Charge kept_{exchange_.reply_budget()};
+  api::ReplyPiece whole_;  // when not streaming: of this prompt
+  std::vector<api::Choice> choices_;
 };
 
 }  // namespace sluice::server

@@ -5,73 +5,46 @@
 #include <algorithm>
 #include <array>
 #include <utility>
-#include <variant>
 
 #include "api/embedding.h"
+#include "api/error.h"
 #include "api/ollama.h"
 #include "api/openai.h"
 #include "server/access.h"
 #include "server/embedding.h"
-#include "server/http_message.h"
+#include "server/generation.h"
+#include "server/model_request.h"
 #include "server/model_routes.h"
+#include "server/reply_writer.h"
 #include "server/status.h"
 #include "server/version.h"
 
 namespace sluice::server {
 namespace {
 
-using Answer = void (*)(const RouteContext&, const std::shared_ptr<Exchange>&);
-
-void say_running(const RouteContext&, const std::shared_ptr<Exchange>& exchange) {
+Reply say_running(const ServerContext&, const HttpRequest&, Work&) {
   // Clients look for this very text to see that they found an Ollama server.
-  exchange->respond(Reply{200, "text/plain; charset=utf-8", "Ollama is running", {}});
+  return Reply{200, "text/plain; charset=utf-8", "Ollama is running", {}};
 }
 
-void say_version(const RouteContext&, const std::shared_ptr<Exchange>& exchange) {
-  exchange->respond(Reply{
-      200, "application/json; charset=utf-8", api::ollama::encode_version(kOllamaVersion), {}});
+Reply say_version(const ServerContext&, const HttpRequest&, Work&) {
+  return json_reply(api::ollama::encode_version(kOllamaVersion));
 }
 
-void say_status(const RouteContext& context, const std::shared_ptr<Exchange>& exchange) {
+Reply say_status(const ServerContext& context, const HttpRequest&, Work&) {
   ServerFacts facts;
   facts.uptime = std::chrono::steady_clock::now() - context.started;
   facts.num_connections = context.num_connections();
   facts.is_draining = context.is_draining;
-  facts.max_memory_bytes = context.generation.models.max_memory_bytes();
-  exchange->respond(Reply{200,
-                          "application/json; charset=utf-8",
-                          encode_status(facts, context.generation.models.status()),
-                          {}});
+  facts.max_memory_bytes = context.models.max_memory_bytes();
+  return json_reply(encode_status(facts, context.models.status()));
 }
 
-// What a client said in headers, where its body does not.
-api::Extensions with_headers(api::Extensions extensions, const HttpRequest& request) {
-  const std::string* timeout = request.header("x-request-timeout");
-  if (timeout && !extensions.timeout) extensions.timeout = api::parse_timeout_text(*timeout);
-  const std::string* events = request.header("x-queue-events");
-  if (events && (*events == "1" || *events == "true")) extensions.wants_queue_events = true;
-  return extensions;
-}
-
-void generate(const RouteContext& context, const std::shared_ptr<Exchange>& exchange,
-              std::unique_ptr<api::Dialect> dialect) {
-  Work work;
-  api::GenerationRequest request = dialect->parse(exchange->take_body(), work);
-  request.extensions = with_headers(request.extensions, exchange->request());
-  start_generation(context.generation, exchange, std::move(dialect), std::move(request));
-}
-
-void embed(const RouteContext& context, const std::shared_ptr<Exchange>& exchange,
-           std::unique_ptr<api::EmbeddingDialect> dialect) {
-  Work work;
-  api::EmbeddingRequest request = dialect->parse(exchange->take_body(), work);
-  request.extensions = with_headers(request.extensions, exchange->request());
-  start_embedding(context.generation, exchange, std::move(dialect), std::move(request));
-}
+using Answer = Reply (*)(const ServerContext&, const HttpRequest&, Work&);
 
 struct Route {
   std::string_view method;
-  std::string_view path;  // ends with "/*" where one more segment follows
+  std::string_view path;  // ends with "/*" where more follows
   std::variant<Answer, api::MakeDialect, api::MakeEmbeddingDialect> answer;
   bool is_light = false;  // neither disk nor much input: answered on the connection's thread
 };
@@ -99,8 +72,7 @@ constexpr std::array kRoutes = {
 bool matches_path(std::string_view pattern, std::string_view path) {
   if (!pattern.ends_with("/*")) return pattern == path;
   const std::string_view stem = pattern.substr(0, pattern.size() - 1);
-  return path.starts_with(stem) && path.size() > stem.size() &&
-         path.find('/', stem.size()) == std::string_view::npos;
+  return path.starts_with(stem) && path.size() > stem.size();
 }
 
 // Whose errors are told under a path: the first whose prefix fits.
@@ -119,34 +91,48 @@ api::ErrorBody error_body_for(std::string_view path) {
       ->body;
 }
 
-void start(const Route& route, const RouteContext& context,
-           const std::shared_ptr<Exchange>& exchange) {
-  if (const auto* make = std::get_if<api::MakeDialect>(&route.answer)) {
-    generate(context, exchange, (*make)(api::fresh_stamp()));
-  } else if (const auto* make_embedding = std::get_if<api::MakeEmbeddingDialect>(&route.answer)) {
-    embed(context, exchange, (*make_embedding)());
-  } else {
-    std::get<Answer>(route.answer)(context, exchange);
+// The route, or the reply for a request that has none.
+std::variant<const Route*, Reply> find_route(const HttpRequest& request) {
+  const std::string_view method =
+      request.method == "HEAD" ? std::string_view("GET") : std::string_view(request.method);
+  bool is_path_known = false;
+  for (const Route& route : kRoutes) {
+    if (!matches_path(route.path, request.path)) continue;
+    is_path_known = true;
+    if (route.method == method) return &route;
   }
+  return is_path_known ? refusal(request, 405, "method not allowed")
+                       : refusal(request, 404, "page not found");
 }
 
-// The whole reply is lost to the client only if the exchange was answered before the error.
-void answer(const Route& route, const RouteContext& context,
-            const std::shared_ptr<Exchange>& exchange) {
-  const api::ErrorBody error_body = error_body_for(route.path);
+// The headers for replies to pages of other origins; the request passed check_access().
+void add_cors_headers(Exchange& exchange) {
+  const std::string* origin = exchange.request().header("origin");
+  if (!origin) return;
+  for (auto& [name, value] : cors_headers(*origin, false)) exchange.add_header(name, value);
+}
+
+Awaitable<Reply> make_reply(const ServerContext& context, Exchange& exchange, const Route& route) {
+  const HttpRequest& request = exchange.request();
+  auto answer = [&](Work& work) { return std::get<Answer>(route.answer)(context, request, work); };
+  Work unlimited;
+  if (route.is_light) co_return answer(unlimited);
+  WorkerPool& reader = context.workers.reader(request.body.size());
+  co_return co_await on_worker(reader, exchange, answer);
+}
+
+Awaitable<void> answer_plainly(const ServerContext& context, Exchange& exchange,
+                               const Route& route) {
+  std::optional<Failure> failure;
   try {
-    start(route, context, exchange);
-  } catch (const Error& error) {
-    spdlog::info("{} {}: {}", route.method, route.path, error.what());
-    exchange->respond(error_reply_for(error, error_body));
-  } catch (const std::bad_alloc&) {
-    exchange->respond(error_reply_for(
-        Error(ErrorCode::kOutOfMemory, "not enough memory for this request"), error_body));
-  } catch (const std::exception& exception) {
-    spdlog::error("{} {}: {}", route.method, route.path, exception.what());
-    exchange->respond(error_reply_for(
-        Error(ErrorCode::kInternal, "internal error; the server's log has more"), error_body));
+    Reply reply = co_await make_reply(context, exchange, route);
+    co_await exchange.respond(std::move(reply));
+  } catch (...) {
+    failure = failure_of(std::current_exception());
   }
+  if (!failure) co_return;
+  spdlog::info("{} {}: {}", route.method, route.path, failure->message);
+  co_await exchange.respond(error_reply_for(exchange, *failure, error_body_for(route.path)));
 }
 
 }  // namespace
@@ -159,26 +145,21 @@ std::vector<std::string> route_names() {
   return names;
 }
 
-void dispatch(const RouteContext& context, std::shared_ptr<Exchange> exchange) {
-  const HttpRequest& request = exchange->request();
+Awaitable<void> dispatch(const ServerContext& context, Exchange& exchange) {
   add_cors_headers(exchange);
-  const std::string_view method =
-      request.method == "HEAD" ? std::string_view("GET") : std::string_view(request.method);
-  bool is_path_known = false;
-  for (const Route& route : kRoutes) {
-    if (!matches_path(route.path, request.path)) continue;
-    is_path_known = true;
-    if (route.method != method) continue;
-    if (route.is_light) {
-      answer(route, context, exchange);
-    } else {
-      context.generation.preparers.post(
-          [&route, &context, exchange] { answer(route, context, exchange); });
-    }
-    return;
+  std::variant<const Route*, Reply> found = find_route(exchange.request());
+  if (auto* reply = std::get_if<Reply>(&found)) {
+    co_await exchange.respond(std::move(*reply));
+    co_return;
   }
-  exchange->respond(is_path_known ? refusal(request, 405, "method not allowed")
-                                  : refusal(request, 404, "page not found"));
+  const Route& route = *std::get<const Route*>(found);
+  if (const auto* dialect = std::get_if<api::MakeDialect>(&route.answer)) {
+    co_await answer_generation(context, exchange, *dialect);
+  } else if (const auto* embedding = std::get_if<api::MakeEmbeddingDialect>(&route.answer)) {
+    co_await answer_embedding(context, exchange, *embedding);
+  } else {
+    co_await answer_plainly(context, exchange, route);
+  }
 }
 
 Reply refusal(const HttpRequest& request, int status, std::string_view message) {
@@ -190,27 +171,23 @@ Reply refusal(const HttpRequest& request, int status, std::string_view message) 
       return Reply{status, "text/plain", std::to_string(status) + " " + std::string(message), {}};
     }
   }
-  return Reply{status, "application/json; charset=utf-8", error_body(status, message), {}};
+  Reply reply = json_reply(error_body(status, message));
+  reply.status = status;
+  return reply;
 }
 
-std::optional<Reply> check_access(const AccessRules& rules, const HttpRequest& request) {
+std::variant<Client, Reply> check_access(const AccessRules& rules, const HttpRequest& request) {
   const std::string* host = request.header("host");
   if (rules.checks_host && host && !is_local_host(*host)) {
     return refusal(request, 403, "the Host header names another machine");
   }
   const std::string* origin = request.header("origin");
-  if (!origin) return std::nullopt;
+  if (!origin) return Client{};
   if (!is_allowed_origin(*origin, rules.origins)) {
     return refusal(request, 403, "the Origin header names a page that is not allowed");
   }
   if (request.method == "OPTIONS") return Reply{204, "", "", cors_headers(*origin, true)};
-  return std::nullopt;
-}
-
-void add_cors_headers(const std::shared_ptr<Exchange>& exchange) {
-  const std::string* origin = exchange->request().header("origin");
-  if (!origin) return;
-  for (auto& [name, value] : cors_headers(*origin, false)) exchange->add_header(name, value);
+  return Client{};
 }
 
 }  // namespace sluice::server

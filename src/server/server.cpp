@@ -9,11 +9,14 @@
 #include "base/error.h"
 #include "base/units.h"
 #include "server/access.h"
+#include "server/http_server.h"
 #include "server/routes.h"
-#include "server/worker_pool.h"
 
 namespace sluice::server {
 namespace {
+
+// For workers to notice that a request is over, and for its end to be written.
+constexpr std::chrono::milliseconds kLastWords{2000};
 
 sigset_t stop_signals() {
   sigset_t set;
@@ -81,8 +84,11 @@ struct Server::Parts {
   Parts(const ServerOptions& options, ModelManager::Load load)
       : catalog(options.store_root, options.extra_models),
         models(options.models, std::move(load)),
-        preparers("prep", options.num_preparers),
-        context{{catalog, models, preparers, options.load.default_context, options.request_timeout},
+        context{catalog,
+                models,
+                workers,
+                options.load.default_context,
+                options.request_timeout,
                 [this] { return http.num_connections(); },
                 std::chrono::steady_clock::now(),
                 is_draining},
@@ -90,15 +96,14 @@ struct Server::Parts {
         http(
             options.transport,
             [this](const HttpRequest& request) { return check_access(rules, request); },
-            [this](std::shared_ptr<Exchange> exchange) { dispatch(context, std::move(exchange)); },
-            refusal) {}
+            [this](Exchange& exchange) { return dispatch(context, exchange); }, refusal) {}
 
   std::atomic<bool> is_draining = false;
   std::atomic<bool> is_stopped = false;
   Catalog catalog;
   ModelManager models;
-  WorkerPool preparers;
-  RouteContext context;
+  Workers workers;
+  ServerContext context;
   AccessRules rules;
   HttpServer http;
 };
@@ -142,23 +147,24 @@ void Server::stop(std::chrono::milliseconds patience, const std::function<bool()
   if (parts_->is_stopped.exchange(true)) return;
   parts_->is_draining = true;
   parts_->models.drain();
+  parts_->http.stop_accepting();
   using Clock = std::chrono::steady_clock;
   constexpr std::chrono::milliseconds kPause{10};
-  const auto wait_for_leases = [&](std::chrono::milliseconds limit) {
+  const auto wait_for_requests = [&](std::chrono::milliseconds limit) {
     const auto deadline = Clock::now() + limit;
-    while (parts_->models.num_leases() > 0 && Clock::now() < deadline) {
+    while (parts_->http.num_requests() > 0 && Clock::now() < deadline) {
       if (is_impatient && is_impatient()) break;
       std::this_thread::sleep_for(kPause);
     }
   };
-  wait_for_leases(patience);
-  if (parts_->models.num_leases() > 0) {
-    parts_->models.cancel_all();
-    wait_for_leases(std::chrono::milliseconds(500));  // for the last lines to be written
+  wait_for_requests(patience);
+  if (parts_->http.num_requests() > 0) {
+    parts_->http.end_requests();
+    wait_for_requests(kLastWords);
   }
   // Connections first: from here on nobody touches a model but the engines.
   parts_->http.stop();
-  parts_->preparers.stop();
+  parts_->workers.stop();
   parts_->models.stop();
 }
 

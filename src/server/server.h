@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "server/catalog.h"
-#include "server/http_server.h"
 #include "server/loaded_model.h"
 #include "server/model_manager.h"
+#include "server/transport_options.h"
 
 namespace sluice::server {
 
@@ -23,7 +23,6 @@ struct ServerOptions {
   LoadSettings load;
   std::vector<std::string> origins;  // web pages allowed besides the local ones
   bool allow_anyone = false;         // listen beyond loopback without any check of who asks
-  int num_preparers = 2;             // threads that render and tokenize
   std::chrono::milliseconds drain_timeout{10'000};
   api::Timeout request_timeout = api::kNoTimeout;  // of requests that do not say
 };

@@ -2,18 +2,21 @@
 
 #include <sys/socket.h>
 
-#include <algorithm>
+#include <array>
 #include <boost/asio/bind_executor.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/read.hpp>
 #include <boost/beast/http/string_body.hpp>
 #include <cerrno>
+#include <optional>
 #include <vector>
 
 #include "server/http_message.h"
+#include "server/memory_reserve.h"
 
 namespace sluice::server {
 namespace beast = boost::beast;
@@ -22,9 +25,10 @@ using Parser = http::request_parser<http::string_body>;
 
 namespace {
 
-constexpr size_t kWritePiece = 64u << 10;
-// What a client may send ahead while its reply is still being written.
+// What a client may send ahead while its reply is still being made: so much is kept for the next
+// request; what is more is dropped, and then the connection.
 constexpr size_t kMaxPipelined = 64u << 10;
+constexpr size_t kMaxAhead = 1u << 20;
 
 int parse_error_status(error_code ec) {
   if (ec == http::error::header_limit || ec == http::error::buffer_overflow) return 431;
@@ -38,12 +42,11 @@ int parse_error_status(error_code ec) {
 // One connection, from accept to close. Everything runs on its strand.
 class Session : public std::enable_shared_from_this<Session> {
  public:
-  Session(std::shared_ptr<SessionHost> host, tcp::socket socket, Strand strand)
+  Session(std::shared_ptr<SessionHost> host, tcp::socket socket, const Strand& strand)
       : host_(std::move(host)),
-        strand_(std::move(strand)),
-        stream_(std::move(socket)),
-        buffer_(host_->options.max_header_bytes + (64u << 10)),
-        signal_(strand_) {
+        connection_(host_->core, std::move(socket), strand),
+        stream_(connection_.stream),
+        buffer_(options().max_header_bytes + (64u << 10)) {
     ++host_->num_connections;
   }
 
@@ -56,95 +59,103 @@ class Session : public std::enable_shared_from_this<Session> {
   }
 
   static net::awaitable<void> run(std::shared_ptr<Session> self) {
-    while (!self->is_closed_) {
-      if (self->buffer_.size() == 0) {
-        const bool has_input = co_await self->wait_for_input();
-        if (!has_input) break;
-      }
-      std::shared_ptr<Exchange::State> state = co_await self->read_request();
-      if (!state) break;
-      const bool is_whole = co_await self->serve(state);
-      if (!is_whole) break;
-      bool keep_alive = false;
-      {
-        std::lock_guard lock(state->mutex);
-        keep_alive = state->keep_alive;
-      }
-      if (!keep_alive) {
-        co_await self->linger();
-        break;
-      }
+    try {
+      bool goes_on = true;
+      while (goes_on && !self->connection_.is_closed) goes_on = co_await self->serve_next();
+    } catch (...) {
+      // No memory even for an error's reply: this connection ends, the others go on.
     }
-    self->close();
+    self->drop_exchange();
+    self->connection_.close();
   }
 
   // From any thread.
   void post_close() {
-    host_->core->post(strand_, [self = shared_from_this()] { self->close(); });
+    host_->core->post(connection_.strand, [self = shared_from_this()] {
+      if (self->exchange_) self->exchange_->leave(false);
+      self->connection_.close();
+    });
+  }
+  void post_end() {
+    host_->core->post(connection_.strand, [self = shared_from_this()] { self->end_request(); });
   }
 
  private:
-  void close() {
-    is_closed_ = true;
-    signal_.cancel();
-    error_code ec;
-    stream_.socket().shutdown(tcp::socket::shutdown_both, ec);
-    stream_.close();
+  const TransportOptions& options() const { return host_->core->options; }
+
+  // One request and its reply; false when the connection is to end.
+  net::awaitable<bool> serve_next() {
+    if (buffer_.size() == 0) {
+      const bool has_input = co_await wait_for_input();
+      if (!has_input) co_return false;
+    }
+    const bool has_request = co_await read_request();
+    if (!has_request) co_return false;
+    co_await answer();
+    const bool is_whole = exchange_->is_whole();
+    const bool keep_alive = exchange_->keep_alive();
+    drop_exchange();
+    if (is_whole && !keep_alive) co_await linger();
+    co_return is_whole&& keep_alive;
+  }
+
+  void drop_exchange() {
+    if (!exchange_) return;
+    exchange_.reset();
+    --host_->num_requests;
   }
 
   // Nothing is held for a connection that is idle: no parser, no buffer. False when it is to be
   // closed.
   net::awaitable<bool> wait_for_input() {
     error_code ec;
-    signal_.expires_after(host_->options.idle_timeout);
-    signal_.async_wait([weak = weak_from_this()](error_code timer_error) {
+    connection_.timer.expires_after(options().idle_timeout);
+    connection_.timer.async_wait([weak = weak_from_this()](error_code timer_error) {
       const auto self = weak.lock();
-      if (!timer_error && self) self->close();
+      if (!timer_error && self) self->connection_.close();
     });
     co_await stream_.socket().async_wait(tcp::socket::wait_read, into(ec));
-    signal_.cancel();
+    connection_.timer.cancel();
     co_return !ec;
   }
 
-  // The next request with its body, or null when the connection is done (an error was answered).
-  net::awaitable<std::shared_ptr<Exchange::State>> read_request() {
-    const TransportOptions& options = host_->options;
+  // Fills exchange_ with the next request and its body. False when the connection is done (an error
+  // was answered).
+  net::awaitable<bool> read_request() {
     error_code ec;
     buffer_.reserve(2048);
     Parser parser;
-    parser.header_limit(static_cast<uint32_t>(options.max_header_bytes));
-    parser.body_limit(options.max_body_bytes);
-    stream_.expires_after(options.header_timeout);
+    parser.header_limit(static_cast<uint32_t>(options().max_header_bytes));
+    parser.body_limit(options().max_body_bytes);
+    stream_.expires_after(options().header_timeout);
     co_await http::async_read_header(stream_, buffer_, parser, into(ec));
     if (ec) {
       const HttpRequest unknown;
       co_await refuse_parse_error(ec, unknown);
-      co_return nullptr;
+      co_return false;
     }
-    auto state = std::make_shared<Exchange::State>(host_->core, strand_);
-    std::optional<Reply> refusal = take_header(parser, *state);
-    if (!refusal) refusal = host_->gate(state->request);
+    HttpRequest request;
+    std::optional<Reply> refusal = take_header(parser, request);
+    if (!refusal) refusal = pass_gate(request);
     if (refusal) {
       co_await refuse(std::move(*refusal));
-      co_return nullptr;
+      co_return false;
     }
-    const bool has_body = co_await read_body(parser, *state);
-    if (!has_body) co_return nullptr;
-    state->request.body = std::move(parser.get().body());
-    state->request.arrival = std::chrono::steady_clock::now();
+    ++host_->num_requests;
+    exchange_.emplace(connection_, std::move(request));
+    const bool has_body = co_await read_body(parser);
+    if (!has_body) co_return false;
+    exchange_->set_body(std::move(parser.get().body()));
     stream_.expires_never();
-    co_return state;
+    co_return true;
   }
 
   // Fills the request's head; a reply when it is not acceptable.
-  std::optional<Reply> take_header(Parser& parser, Exchange::State& state) {
+  std::optional<Reply> take_header(Parser& parser, HttpRequest& request) {
     const auto& message = parser.get();
-    HttpRequest& request = state.request;
     request.method = std::string(message.method_string());
-    state.is_head = request.method == "HEAD";
-    state.is_http10 = message.version() < 11;
-    state.keep_alive = parser.keep_alive();
-    state.max_unsent_bytes = host_->options.max_unsent_bytes;
+    request.is_http10 = message.version() < 11;
+    request.keep_alive = parser.keep_alive();
     int num_hosts = 0;
     for (const auto& field : message) {
       std::string name(field.name_string());
@@ -164,53 +175,56 @@ class Session : public std::enable_shared_from_this<Session> {
     if (!target) return error_reply(400, "malformed request target");
     request.path = std::move(target->path);
     request.query = std::move(target->query);
-    if (const auto length = parser.content_length();
-        length && *length > host_->options.max_body_bytes) {
+    if (const auto length = parser.content_length(); length && *length > options().max_body_bytes) {
       return too_large(request);
     }
+    return std::nullopt;
+  }
+
+  std::optional<Reply> pass_gate(HttpRequest& request) {
+    std::variant<Client, Reply> verdict = host_->gate(request);
+    if (auto* refusal = std::get_if<Reply>(&verdict)) return std::move(*refusal);
+    request.client = std::get<Client>(std::move(verdict));
     return std::nullopt;
   }
 
   Reply too_large(const HttpRequest& request) const {
     return host_->refusal(request, 413,
                           "request body too large: the limit is " +
-                              std::to_string(host_->options.max_body_bytes) + " bytes");
+                              std::to_string(options().max_body_bytes) + " bytes");
   }
 
-  net::awaitable<bool> read_body(Parser& parser, Exchange::State& state) {
+  net::awaitable<bool> read_body(Parser& parser) {
     error_code ec;
-    const std::string* expect = state.request.header("expect");
+    const std::string* expect = exchange_->request().header("expect");
     if (expect && beast::iequals(*expect, "100-continue") && !parser.is_done()) {
       static constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
       co_await net::async_write(stream_, net::buffer(kContinue), into(ec));
       if (ec) co_return false;
     }
-    stream_.expires_after(host_->options.body_timeout);
-    while (!parser.is_done()) {
+    stream_.expires_after(options().body_timeout);
+    std::optional<Reply> refusal;
+    while (!parser.is_done() && !refusal) {
       co_await http::async_read_some(stream_, buffer_, parser, into(ec));
-      if (ec) {
-        release_body(parser, state);
-        co_await refuse_parse_error(ec, state.request);
-        co_return false;
+      try {
+        exchange_->charge_body(parser.get().body().size());
+        exchange_->check();
+      } catch (const Error& error) {
+        refusal = host_->refusal(exchange_->request(), 503, error.what());
       }
-      const size_t size = parser.get().body().size();
-      const size_t total = host_->core->body_bytes += size - state.charged_bytes;
-      state.charged_bytes = size;
-      if (total > host_->options.max_bodies_bytes) {
-        release_body(parser, state);
-        co_await refuse(
-            host_->refusal(state.request, 503, "server busy: too many large requests at once"));
-        co_return false;
-      }
+      if (ec && !refusal) break;
     }
-    co_return true;
-  }
-
-  // Before the time that closing takes.
-  void release_body(Parser& parser, Exchange::State& state) {
+    if (!ec && !refusal) co_return true;
+    // Before the time that closing takes.
     std::string().swap(parser.get().body());
-    host_->core->body_bytes -= state.charged_bytes;
-    state.charged_bytes = 0;
+    const HttpRequest request = exchange_->request();
+    drop_exchange();
+    if (refusal) {
+      co_await refuse(std::move(*refusal));
+    } else {
+      co_await refuse_parse_error(ec, request);
+    }
+    co_return false;
   }
 
   // Errors of the connection itself end it silently; broken messages get an answer.
@@ -221,9 +235,11 @@ class Session : public std::enable_shared_from_this<Session> {
       co_return;
     }
     const int status = parse_error_status(ec);
-    co_await refuse(
-        status == 413 ? too_large(request)
-                      : host_->refusal(request, status, "malformed HTTP request: " + ec.message()));
+    // By itself: GCC 12 destroys what a conditional makes inside of co_await twice.
+    Reply reply = status == 413
+                      ? too_large(request)
+                      : host_->refusal(request, status, "malformed HTTP request: " + ec.message());
+    co_await refuse(std::move(reply));
   }
 
   net::awaitable<void> refuse(Reply reply) {
@@ -234,10 +250,8 @@ class Session : public std::enable_shared_from_this<Session> {
     head.keep_alive = false;
     head.headers = &reply.headers;
     const std::string text = format_head(head) + reply.body;
-    error_code ec;
-    stream_.expires_after(host_->options.write_timeout);
-    co_await net::async_write(stream_, net::buffer(text), into(ec));
-    if (!ec) co_await linger();
+    const bool is_sent = co_await connection_.write(text);
+    if (is_sent) co_await linger();
   }
 
   // Closing with unread input would reset the connection and may destroy the reply on its way:
@@ -248,120 +262,81 @@ class Session : public std::enable_shared_from_this<Session> {
     stream_.expires_after(std::chrono::seconds(2));
     buffer_.clear();
     size_t total = 0;
-    while (!ec && !is_closed_ && total < (64u << 20)) {
+    while (!ec && !connection_.is_closed && total < (64u << 20)) {
       const size_t size = co_await stream_.async_read_some(buffer_.prepare(32u << 10), into(ec));
       total += size;
     }
   }
 
-  // Hands the request out and writes the reply as it comes. False when the connection must end.
-  net::awaitable<bool> serve(std::shared_ptr<Exchange::State> state) {
-    {
-      std::lock_guard lock(state->mutex);
-      state->wake = [weak = weak_from_this(), weak_state = std::weak_ptr(state)] {
-        const auto own_state = weak_state.lock();
-        const auto self = weak.lock();
-        if (!own_state || !self) return;
-        bool must_close = false;
-        {
-          std::lock_guard own_lock(own_state->mutex);
-          own_state->is_wake_posted = false;
-          must_close = own_state->is_broken || own_state->is_gone;
-        }
-        if (must_close) {
-          self->close();  // also when a write waits for a client that does not read
-        } else {
-          self->signal_.cancel();
-        }
-      };
-    }
+  // Hands the request out. Whatever becomes of it, the client gets an end.
+  net::awaitable<void> answer() {
     if (buffer_.size() == 0) buffer_.shrink_to_fit();  // it may wait for long
-    watch(state, ++watch_id_);
-    host_->handler(std::make_shared<Exchange>(state));
-    const bool is_whole = co_await write_out(state);
+    num_ahead_ = buffer_.size();
+    keep_memory_reserve();
+    watch(++watch_id_);
+    try {
+      co_await host_->handler(*exchange_);
+    } catch (const std::exception&) {
+      // The handler turns errors into replies: this is a bug of ours, or no memory for that.
+    }
     ++watch_id_;
     error_code ec;
+    if (!exchange_->is_begun()) {
+      co_await exchange_->respond(error_reply(500, "the request was dropped: a bug of the server"));
+    }
     stream_.socket().cancel(ec);
-    if (!is_whole) state->leave(false);
-    {
-      std::lock_guard lock(state->mutex);
-      state->on_disconnect = nullptr;
-    }
-    co_return is_whole;
   }
 
-  net::awaitable<bool> write_out(std::shared_ptr<Exchange::State> state) {
-    std::string text;
-    while (!is_closed_) {
-      bool is_finished = false;
-      text.clear();
-      {
-        std::lock_guard lock(state->mutex);
-        if (state->is_broken || state->is_gone) co_return false;
-        text.swap(state->unsent);
-        is_finished = state->is_finished;
-      }
-      if (!text.empty()) {
-        const bool is_written = co_await write_text(text);
-        if (!is_written) co_return false;
-        continue;
-      }
-      if (is_finished) co_return true;
-      error_code ec;
-      signal_.expires_at(net::steady_timer::time_point::max());
-      co_await signal_.async_wait(into(ec));
-    }
-    co_return false;
+  void end_request() {
+    if (!exchange_) return;
+    exchange_->end_by_server();
+    if (watch_id_ % 2 == 0) stream_.cancel();  // its body is still being read
   }
 
-  // In pieces, each with the time-out of its own.
-  net::awaitable<bool> write_text(const std::string& text) {
-    for (size_t done = 0; done < text.size() && !is_closed_; done += kWritePiece) {
-      error_code ec;
-      stream_.expires_after(host_->options.write_timeout);
-      const size_t size = std::min(kWritePiece, text.size() - done);
-      co_await net::async_write(stream_, net::buffer(text.data() + done, size), into(ec));
-      stream_.expires_never();
-      if (ec) co_return false;
-    }
-    co_return !is_closed_;
-  }
-
-  // Notices a client that closes while its request is worked on. What it sends ahead is kept for
-  // the next request, up to a bound.
-  void watch(std::shared_ptr<Exchange::State> state, uint64_t id) {
-    if (is_closed_) return;
+  // Notices a client that closes while its request is worked on, however much it sends ahead.
+  void watch(uint64_t id) {
+    if (connection_.is_closed) return;
     stream_.socket().async_wait(
         tcp::socket::wait_read,
-        net::bind_executor(strand_, [self = shared_from_this(), state, id](error_code ec) {
-          if (ec || id != self->watch_id_ || self->is_closed_) return;
-          self->look(state, id);
+        net::bind_executor(connection_.strand, [self = shared_from_this(), id](error_code ec) {
+          if (ec || id != self->watch_id_ || self->connection_.is_closed) return;
+          self->look(id);
         }));
   }
 
-  void look(const std::shared_ptr<Exchange::State>& state, uint64_t id) {
-    if (buffer_.size() >= kMaxPipelined) return;
-    const auto room = buffer_.prepare(2048);
+  void look(uint64_t id) {
+    std::array<char, 4096> piece;
     const ssize_t size =
-        ::recv(stream_.socket().native_handle(), room.data(), room.size(), MSG_DONTWAIT);
-    if (size > 0) {
-      buffer_.commit(static_cast<size_t>(size));
-      watch(state, id);
-    } else if (size < 0 && (errno == EAGAIN || errno == EINTR)) {
-      watch(state, id);
+        ::recv(stream_.socket().native_handle(), piece.data(), piece.size(), MSG_DONTWAIT);
+    if (size < 0 && (errno == EAGAIN || errno == EINTR)) {
+      watch(id);
+    } else if (size <= 0) {
+      exchange_->leave(size == 0);
+    } else if (keep(std::string_view(piece.data(), static_cast<size_t>(size)))) {
+      watch(id);
     } else {
-      state->leave(size == 0);
-      signal_.cancel();
+      exchange_->leave(false);
     }
   }
 
-  std::shared_ptr<SessionHost> host_;
-  Strand strand_;
-  beast::tcp_stream stream_;
+  // False when that is too much.
+  bool keep(std::string_view ahead) {
+    num_ahead_ += ahead.size();
+    if (num_ahead_ <= kMaxPipelined) {
+      buffer_.commit(net::buffer_copy(buffer_.prepare(ahead.size()), net::buffer(ahead)));
+    } else {
+      exchange_->forbid_keep_alive();
+    }
+    return num_ahead_ <= kMaxAhead;
+  }
+
+  const std::shared_ptr<SessionHost> host_;
+  Connection connection_;
+  beast::tcp_stream& stream_;
   beast::flat_buffer buffer_;
-  net::steady_timer signal_;  // between requests their time-out; then cancelled to wake write_out
-  uint64_t watch_id_ = 0;
-  bool is_closed_ = false;
+  std::optional<Exchange> exchange_;  // the request under way
+  size_t num_ahead_ = 0;              // bytes that came behind it
+  uint64_t watch_id_ = 0;             // odd while a handler has the exchange
 };
 
 void start_session(std::shared_ptr<SessionHost> host, tcp::socket socket, const Strand& strand) {
@@ -374,16 +349,26 @@ void start_session(std::shared_ptr<SessionHost> host, tcp::socket socket, const 
   net::co_spawn(strand, Session::run(std::move(session)), net::detached);
 }
 
-void close_sessions(SessionHost& host) {
-  // Held until the lock is released: the last owner of a session must not have the mutex.
+namespace {
+
+// Held until the lock is released: the last owner of a session must not have the mutex.
+std::vector<std::shared_ptr<Session>> all_sessions(SessionHost& host) {
   std::vector<std::shared_ptr<Session>> sessions;
-  {
-    std::lock_guard lock(host.mutex);
-    for (Session* session : host.sessions) {
-      if (auto self = session->weak_from_this().lock()) sessions.push_back(std::move(self));
-    }
+  std::lock_guard lock(host.mutex);
+  for (Session* session : host.sessions) {
+    if (auto self = session->weak_from_this().lock()) sessions.push_back(std::move(self));
   }
-  for (const auto& session : sessions) session->post_close();
+  return sessions;
+}
+
+}  // namespace
+
+void end_requests(SessionHost& host) {
+  for (const auto& session : all_sessions(host)) session->post_end();
+}
+
+void close_sessions(SessionHost& host) {
+  for (const auto& session : all_sessions(host)) session->post_close();
 }
 
 }  // namespace sluice::server

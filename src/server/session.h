@@ -3,8 +3,8 @@
 #include <memory>
 #include <unordered_set>
 
-#include "server/http_message.h"
-#include "server/transport.h"
+#include "server/connection.h"
+#include "server/http_server.h"
 
 namespace sluice::server {
 
@@ -12,14 +12,16 @@ class Session;
 
 // What sessions and their server share.
 struct SessionHost {
-  TransportOptions options;
+  explicit SessionHost(const TransportOptions& options) : core(std::make_shared<Core>(options)) {}
+
+  const std::shared_ptr<Core> core;
   HttpServer::Gate gate;
   HttpServer::Handler handler;
   HttpServer::Refusal refusal = [](const HttpRequest&, int status, std::string_view message) {
     return error_reply(status, message);
   };
-  std::shared_ptr<Core> core = std::make_shared<Core>();
   std::atomic<int> num_connections = 0;
+  std::atomic<int> num_requests = 0;
   std::mutex mutex;  // guards what follows
   std::unordered_set<Session*> sessions;
   bool is_stopping = false;
@@ -28,6 +30,8 @@ struct SessionHost {
 // Serves one connection until it ends. `socket` runs on `strand`.
 void start_session(std::shared_ptr<SessionHost> host, tcp::socket socket, const Strand& strand);
 
+// Ends what is being answered on every connection, each with a reply that says so.
+void end_requests(SessionHost& host);
 // Ends every connection, also one in the middle of a reply.
 void close_sessions(SessionHost& host);
 

@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
-#include <mutex>
+#include <optional>
 #include <thread>
 
 #include "base/error.h"
@@ -25,7 +25,7 @@ class Fixture {
  public:
   explicit Fixture(HttpServer::Handler handler, TransportOptions options = {})
       : server_(
-            options, [](const HttpRequest&) { return std::nullopt; }, std::move(handler)) {
+            options, [](const HttpRequest&) { return Client{}; }, std::move(handler)) {
     server_.start();
   }
   HttpServer& operator*() { return server_; }
@@ -36,10 +36,21 @@ class Fixture {
   HttpServer server_;
 };
 
-void echo(const std::shared_ptr<Exchange>& exchange) {
-  const HttpRequest& request = exchange->request();
-  exchange->respond(
-      Reply{200, "text/plain", request.method + " " + request.path + " " + request.body, {}});
+Awaitable<void> echo(Exchange& exchange) {
+  const HttpRequest& request = exchange.request();
+  Reply reply{200, "text/plain", request.method + " " + request.path + " " + request.body, {}};
+  co_await exchange.respond(std::move(reply));
+}
+
+// Until the exchange is over; gives why.
+Awaitable<ErrorCode> wait_for_end(Exchange& exchange) {
+  while (!exchange.is_over()) co_await exchange.pause();
+  try {
+    exchange.check();
+  } catch (const Error& error) {
+    co_return error.code();
+  }
+  co_return ErrorCode::kInternal;
 }
 
 TEST(HttpServer, AnswersManyRequestsOnOneConnection) {
@@ -53,12 +64,15 @@ TEST(HttpServer, AnswersManyRequestsOnOneConnection) {
 }
 
 TEST(HttpServer, AnswersPipelinedRequestsInOrder) {
-  Fixture server([](std::shared_ptr<Exchange> exchange) {
-    std::thread([exchange] {
-      // The first takes longest.
-      std::this_thread::sleep_for(exchange->request().path == "/a" ? 50ms : 0ms);
-      echo(exchange);
-    }).detach();
+  Fixture server([](Exchange& exchange) -> Awaitable<void> {
+    if (exchange.request().path == "/a") {  // the first takes longest
+      std::thread([waker = exchange.waker()] {
+        std::this_thread::sleep_for(50ms);
+        waker.wake();
+      }).detach();
+      co_await exchange.pause();
+    }
+    co_await echo(exchange);
   });
   RawClient client(server.port());
   client.send(get("/a") + get("/b") + get("/c"));
@@ -83,12 +97,13 @@ TEST(HttpServer, ReadsChunkedBodiesAndExpectations) {
 }
 
 TEST(HttpServer, StreamsInChunksAndEndsThem) {
-  Fixture server([](std::shared_ptr<Exchange> exchange) {
-    std::thread([exchange] {
-      exchange->begin(200, "text/event-stream");
-      for (int i = 0; i < 3; ++i) EXPECT_TRUE(exchange->write("piece" + std::to_string(i)));
-      exchange->end();
-    }).detach();
+  Fixture server([](Exchange& exchange) -> Awaitable<void> {
+    exchange.begin("text/event-stream");
+    for (int i = 0; i < 3; ++i) {
+      exchange.write("piece" + std::to_string(i));
+      co_await exchange.flush();
+    }
+    co_await exchange.end();
   });
   RawClient client(server.port());
   client.send(get("/"));
@@ -107,62 +122,100 @@ TEST(HttpServer, HeadHasNoBody) {
 }
 
 TEST(HttpServer, DroppedExchangeIsAnswered500) {
-  Fixture server([](const std::shared_ptr<Exchange>&) {});
+  Fixture server([](Exchange&) -> Awaitable<void> { co_return; });
   RawClient client(server.port());
   client.send(get("/"));
   EXPECT_EQ(status_of(client.receive("}")), 500);
 }
 
+TEST(HttpServer, WhatAHandlerThrowsIsA500AndTheServerLivesOn) {
+  Fixture server([](Exchange& exchange) -> Awaitable<void> {
+    if (exchange.request().path == "/a") throw std::bad_alloc();
+    co_await echo(exchange);
+  });
+  RawClient client(server.port());
+  client.send(get("/a") + get("/b"));
+  const std::string reply = client.receive("GET /b");
+  EXPECT_EQ(status_of(reply), 500);
+  EXPECT_NE(reply.find("GET /b"), std::string::npos);
+}
+
 TEST(HttpServer, DroppedStreamBreaksTheConnection) {
-  Fixture server([](std::shared_ptr<Exchange> exchange) {
-    exchange->begin(200, "text/plain");
-    exchange->write("half");
+  Fixture server([](Exchange& exchange) -> Awaitable<void> {
+    exchange.begin("text/plain");
+    exchange.write("half");
+    co_await exchange.flush();
   });
   RawClient client(server.port());
   client.send(get("/"));
   const std::string reply = client.receive();
   EXPECT_TRUE(client.is_closed());
+  EXPECT_NE(reply.find("half"), std::string::npos);
   EXPECT_EQ(reply.find("0\r\n\r\n"), std::string::npos);
 }
 
+// However much of a next request has been sent before.
 TEST(HttpServer, NoticesAClientThatLeavesBeforeTheReply) {
+  std::atomic<int> num_here = 0;
+  std::atomic<int> num_left = 0;
+  Fixture server([&](Exchange& exchange) -> Awaitable<void> {
+    ++num_here;
+    const ErrorCode code = co_await wait_for_end(exchange);
+    if (code == ErrorCode::kCancelled && exchange.stop_token().stop_requested()) ++num_left;
+    Reply reply{200, "text/plain", "too late", {}};
+    co_await exchange.respond(std::move(reply));
+  });
+  int count = 0;
+  for (const size_t num_ahead : {0, 1, 70'000, 900'000}) {
+    RawClient client(server.port());
+    client.send(get("/") + std::string(num_ahead, 'x'));
+    ++count;
+    ASSERT_TRUE(eventually([&] { return num_here == count; }));
+    client.close();
+    EXPECT_TRUE(eventually([&] { return num_left == count; }, 1000ms)) << num_ahead;
+    EXPECT_TRUE(eventually([&] { return server->num_connections() == 0; }));
+  }
+  EXPECT_EQ(server->num_requests(), 0);
+}
+
+TEST(HttpServer, WhoSendsTooMuchAheadIsCut) {
   std::atomic<bool> has_left = false;
-  std::shared_ptr<Exchange> held;
-  std::mutex mutex;
-  Fixture server([&](std::shared_ptr<Exchange> exchange) {
-    exchange->on_disconnect([&] { has_left = true; });
-    std::lock_guard lock(mutex);
-    held = std::move(exchange);
+  Fixture server([&](Exchange& exchange) -> Awaitable<void> {
+    co_await wait_for_end(exchange);
+    has_left = true;
   });
   RawClient client(server.port());
   client.send(get("/"));
-  ASSERT_TRUE(eventually([&] {
-    std::lock_guard lock(mutex);
-    return held != nullptr;
-  }));
-  client.close();
-  EXPECT_TRUE(eventually([&] { return has_left.load(); }, 1000ms));
-  EXPECT_TRUE(held->is_disconnected());
-  held->respond(Reply{200, "text/plain", "too late", {}});
-  EXPECT_TRUE(eventually([&] { return server->num_connections() == 0; }));
+  while (client.send(std::string(100'000, 'x'))) {
+  }
+  EXPECT_TRUE(eventually([&] { return has_left.load(); }));
 }
 
-TEST(HttpServer, ClientThatDoesNotReadIsCutAtTheBound) {
+TEST(HttpServer, ARequestSentAheadIsAnsweredNext) {
+  Fixture server(echo);
+  RawClient client(server.port());
+  client.send(post("/a", std::string(60'000, 'x')) + post("/b", std::string(60'000, 'y')));
+  EXPECT_NE(client.receive("POST /b yyy").find("POST /b yyy"), std::string::npos);
+}
+
+TEST(HttpServer, ClientThatDoesNotReadAStreamIsCutAfterTheWriteTimeout) {
   TransportOptions options;
-  options.max_unsent_bytes = 64 << 10;
+  options.write_timeout = 200ms;
   std::atomic<bool> has_left = false;
   std::atomic<size_t> num_written = 0;
   Fixture server(
-      [&](std::shared_ptr<Exchange> exchange) {
-        exchange->on_disconnect([&] { has_left = true; });
-        std::thread([exchange, &num_written] {
-          exchange->begin(200, "text/plain");
-          const std::string piece(4096, 'x');
-          while (exchange->write(piece)) {
+      [&](Exchange& exchange) -> Awaitable<void> {
+        exchange.begin("text/plain");
+        const std::string piece(4096, 'x');
+        try {
+          while (true) {
+            exchange.write(piece);
             num_written += piece.size();
-            std::this_thread::sleep_for(100us);
+            co_await exchange.flush();
           }
-        }).detach();
+        } catch (const Error& error) {
+          has_left = error.code() == ErrorCode::kCancelled;
+        }
       },
       options);
   RawClient client(server.port(), 4096);
@@ -172,12 +225,33 @@ TEST(HttpServer, ClientThatDoesNotReadIsCutAtTheBound) {
   EXPECT_TRUE(eventually([&] { return server->num_connections() == 0; }));
 }
 
+TEST(HttpServer, AClientThatIsCutDoesNotWaitForTheWriteTimeout) {
+  std::atomic<bool> has_left = false;
+  Fixture server([&](Exchange& exchange) -> Awaitable<void> {
+    exchange.begin("text/plain");
+    exchange.write(std::string(32 << 20, 'x'));
+    std::thread([waker = exchange.waker()] {
+      std::this_thread::sleep_for(50ms);
+      waker.cut();
+    }).detach();
+    try {
+      co_await exchange.flush();
+    } catch (const Error&) {
+      has_left = true;
+    }
+  });
+  RawClient client(server.port(), 4096);
+  client.send(get("/"));
+  EXPECT_TRUE(eventually([&] { return has_left.load(); }));
+}
+
 TEST(HttpServer, ReaderThatStallsIsDroppedAfterTheWriteTimeout) {
   TransportOptions options;
   options.write_timeout = 200ms;
   Fixture server(
-      [](std::shared_ptr<Exchange> exchange) {
-        exchange->respond(Reply{200, "text/plain", std::string(32 << 20, 'x'), {}});
+      [](Exchange& exchange) -> Awaitable<void> {
+        Reply reply{200, "text/plain", std::string(32 << 20, 'x'), {}};
+        co_await exchange.respond(std::move(reply));
       },
       options);
   RawClient client(server.port(), 4096);
@@ -226,37 +300,33 @@ TEST(HttpServer, BoundsHeadersBodiesAndTheirTime) {
 TEST(HttpServer, BoundsAllBodiesTogether) {
   TransportOptions options;
   options.max_bodies_bytes = 1000;
-  std::vector<std::shared_ptr<Exchange>> held;
-  std::mutex mutex;
-  {
-    Fixture server(
-        [&](std::shared_ptr<Exchange> exchange) {
-          std::lock_guard lock(mutex);
-          held.push_back(std::move(exchange));
-        },
-        options);
-    RawClient first(server.port());
-    first.send(post("/", std::string(800, 'a')));
-    ASSERT_TRUE(eventually([&] {
-      std::lock_guard lock(mutex);
-      return held.size() == 1;
-    }));
-    RawClient second(server.port());
-    second.send(post("/", std::string(800, 'a')));
-    EXPECT_EQ(status_of(second.receive()), 503);
-    {
-      std::lock_guard lock(mutex);
-      held.clear();
-    }
-    EXPECT_EQ(status_of(first.receive("}")), 500);
-    RawClient third(server.port());
-    third.send(post("/", std::string(800, 'a')));
-    EXPECT_TRUE(eventually([&] {
-      std::lock_guard lock(mutex);
-      return held.size() == 1;
-    }));
-  }
-  held.clear();  // after the server: must not touch what is gone
+  std::atomic<int> num_held = 0;
+  std::atomic<bool> is_held = true;
+  Fixture server(
+      [&](Exchange& exchange) -> Awaitable<void> {
+        ++num_held;
+        while (is_held) co_await exchange.pause();
+        if (exchange.request().path == "/grow") {
+          try {
+            exchange.charge_body(1001);
+          } catch (const Error& error) {
+            EXPECT_EQ(error.code(), ErrorCode::kBusy);
+          }
+        }
+        co_await echo(exchange);
+      },
+      options);
+  RawClient first(server.port());
+  first.send(post("/", std::string(800, 'a')));
+  ASSERT_TRUE(eventually([&] { return num_held == 1; }));
+  RawClient second(server.port());
+  second.send(post("/", std::string(800, 'a')));
+  EXPECT_EQ(status_of(second.receive()), 503);
+  is_held = false;
+  EXPECT_EQ(status_of(first.receive("aaa")), 200);
+  RawClient third(server.port());
+  third.send(post("/grow", std::string(800, 'a')));
+  EXPECT_EQ(status_of(third.receive("aaa")), 200);
 }
 
 TEST(HttpServer, RefusesConnectionsBeyondTheBound) {
@@ -276,14 +346,19 @@ TEST(HttpServer, StopsWhileRepliesAreStreamed) {
     TransportOptions options;
     options.num_threads = 2;
     Fixture server(
-        [&](std::shared_ptr<Exchange> exchange) {
+        [&](Exchange& exchange) -> Awaitable<void> {
           ++num_writers;
-          std::thread([exchange, &num_writers]() mutable {
-            exchange->begin(200, "text/plain");
-            while (exchange->write("x")) std::this_thread::sleep_for(200us);
-            exchange.reset();
-            --num_writers;
-          }).detach();
+          exchange.begin("text/plain");
+          try {
+            while (true) {
+              exchange.write("x");
+              co_await exchange.flush();
+              exchange.waker().wake();
+              co_await exchange.pause();
+            }
+          } catch (const Error&) {
+          }
+          --num_writers;
         },
         options);
     std::vector<std::unique_ptr<RawClient>> clients;
@@ -293,8 +368,29 @@ TEST(HttpServer, StopsWhileRepliesAreStreamed) {
     }
     ASSERT_TRUE(eventually([&] { return num_writers == 10; }));
     server->stop();
+    EXPECT_EQ(num_writers, 0);
   }
-  EXPECT_TRUE(eventually([&] { return num_writers == 0; }));
+}
+
+TEST(HttpServer, EveryRequestGetsItsEndWhenTheServerEnds) {
+  Fixture server([](Exchange& exchange) -> Awaitable<void> {
+    const ErrorCode code = co_await wait_for_end(exchange);
+    Reply reply{code == ErrorCode::kBusy ? 503 : 500, "", "bye", {}};
+    co_await exchange.respond(std::move(reply));
+  });
+  std::vector<std::unique_ptr<RawClient>> clients;
+  for (int i = 0; i < 20; ++i) {
+    clients.push_back(std::make_unique<RawClient>(server.port()));
+    // Of the last, half of the body is still to come.
+    clients.back()->send(i < 19 ? get("/")
+                                : post("/", "abc").substr(0, post("/", "abc").size() - 1));
+  }
+  ASSERT_TRUE(eventually([&] { return server->num_requests() == 20; }));
+  server->stop_accepting();
+  server->end_requests();
+  for (auto& client : clients) EXPECT_EQ(status_of(client->receive()), 503);
+  EXPECT_TRUE(eventually([&] { return server->num_requests() == 0; }));
+  EXPECT_THROW(RawClient(server.port()), std::runtime_error);
 }
 
 TEST(HttpServer, PortInUseIsAnErrorThatSaysSo) {
@@ -329,40 +425,39 @@ TEST(HttpServer, ManyConnectionsAtOnce) {
   EXPECT_EQ(num_good, 200);
 }
 
-TEST(HttpServer, AlarmsGoOffOnceUnlessCleared) {
-  std::atomic<int> num_alarms = 0;
-  Fixture server([&](std::shared_ptr<Exchange> exchange) {
-    const auto now = std::chrono::steady_clock::now();
-    exchange->set_alarm(now + 1h, [&] { num_alarms += 100; });
-    exchange->set_alarm(now + 5ms, [&num_alarms, exchange] {
-      ++num_alarms;
-      // One in the past comes at once, and a cleared one never.
-      exchange->set_alarm({}, [exchange, &num_alarms] {
-        ++num_alarms;
-        exchange->set_alarm({}, [&] { num_alarms += 100; });
-        exchange->set_alarm({}, nullptr);
-        exchange->post([exchange] { echo(exchange); });
-      });
-    });
+TEST(HttpServer, TheTimeOfARequestEnds) {
+  Fixture server([](Exchange& exchange) -> Awaitable<void> {
+    exchange.set_timeout(30ms);
+    exchange.set_stage("it was asleep");
+    const auto began = std::chrono::steady_clock::now();
+    const ErrorCode code = co_await wait_for_end(exchange);
+    const auto took = std::chrono::steady_clock::now() - began;
+    const bool is_good = code == ErrorCode::kDeadlineExceeded && took < 900ms;
+    Reply reply{is_good ? 504 : 500, "", exchange.expired().what(), {}};
+    co_await exchange.respond(std::move(reply));
   });
   RawClient client(server.port());
-  client.send(get("/a"));
-  EXPECT_EQ(status_of(client.receive_reply()), 200);
-  EXPECT_EQ(num_alarms, 2);
+  client.send(get("/"));
+  const std::string reply = client.receive_reply();
+  EXPECT_EQ(status_of(reply), 504);
+  EXPECT_NE(reply.find("30ms was over: it was asleep"), std::string::npos) << reply;
 }
 
-TEST(HttpServer, AnAlarmOfAnExchangeThatIsGoneIsForgotten) {
-  auto is_alive = std::make_shared<int>(1);
-  Fixture server([is_alive](const std::shared_ptr<Exchange>& exchange) {
-    exchange->set_alarm(std::chrono::steady_clock::now() + 1h, [is_alive] {});
-    echo(exchange);
-  });
+TEST(HttpServer, AWakerMayOutliveTheServer) {
+  std::optional<Waker> waker;
   {
+    Fixture server([&](Exchange& exchange) -> Awaitable<void> {
+      waker.emplace(exchange.waker());
+      co_await echo(exchange);
+    });
     RawClient client(server.port());
     client.send(get("/a"));
     EXPECT_EQ(status_of(client.receive_reply()), 200);
+    waker->cut();  // of an exchange that is over: nothing happens
+    client.send(get("/b"));
+    EXPECT_NE(client.receive("GET /b").find("GET /b"), std::string::npos);
   }
-  EXPECT_TRUE(eventually([&] { return is_alive.use_count() == 2; })) << "the handler's and ours";
+  waker->wake();
 }
 
 }  // namespace

@@ -27,8 +27,7 @@ class ServerTest : public testing::Test {
     behaviour_.is_load_held = false;
   }
 
-  void start(int max_queue = 512) {
-    ServerOptions options;
+  void start(int max_queue = 512, ServerOptions options = {}) {
     options.store_root = "/nonexistent/store";
     // Any file will do: the fake does not open it.
     options.extra_models.push_back({"fake:1", "/proc/self/exe"});
@@ -190,7 +189,12 @@ TEST_F(ServerTest, StopFinishesWhatRunsAndRefusesTheRest) {
   late.send(get("/api/version"));
   late.receive("version");
   std::thread stopper([&] { server_->stop(60s); });
-  EXPECT_TRUE(eventually([&] { return status()["is_draining"] == true; }));
+  const std::string draining = "\"is_draining\":true";
+  EXPECT_TRUE(eventually([&] {
+    late.send(get("/api/sluice/status"));
+    return late.receive(draining, 100ms).find(draining) != std::string::npos;
+  }));
+  EXPECT_THROW(RawClient(server_->port()), std::runtime_error) << "nobody new is taken";
   late.send(post("/api/generate", kWhole));
   EXPECT_NE(late.receive("shutting down").find("503"), std::string::npos);
   behaviour_.is_held = false;
@@ -207,6 +211,100 @@ TEST_F(ServerTest, ImpatientStopCancelsWhatRuns) {
   server_->stop(0ms);
   EXPECT_NE(running.receive().find("cancelled"), std::string::npos);
   EXPECT_EQ(behaviour_.num_alive, 0);
+}
+
+// A step under way (a prefill, say) holds up nobody's end.
+TEST_F(ServerTest, EveryClientGetsAnEndInItsDialect) {
+  behaviour_.max_sequences = 1;
+  start();
+  ask(post("/api/generate", R"({"model":"fake:1"})"));
+  behaviour_.is_held = true;
+  const std::string ollama_chat =
+      R"({"model":"fake:1","messages":[{"role":"user","content":"hi"}])";
+  const std::string openai_chat = ollama_chat;
+  const std::string prompt = R"({"model":"fake:1","prompt":"hi")";
+  const std::vector<std::string> requests = {
+      post("/api/chat", ollama_chat + "}"),
+      post("/api/chat", ollama_chat + R"(,"stream":false})"),
+      post("/api/generate", prompt + "}"),
+      post("/api/generate", prompt + R"(,"stream":false})"),
+      post("/api/embed", R"({"model":"fake:1","input":["a","b"]})"),
+      post("/v1/chat/completions", openai_chat + "}"),
+      post("/v1/chat/completions", openai_chat + R"(,"stream":true})"),
+      post("/v1/completions", prompt + "}"),
+      post("/v1/embeddings", R"({"model":"fake:1","input":"a"})"),
+  };
+  std::vector<std::unique_ptr<RawClient>> clients;
+  for (int i = 0; i < 200; ++i) {
+    clients.push_back(std::make_unique<RawClient>(server_->port()));
+    clients.back()->send(requests[static_cast<size_t>(i) % requests.size()]);
+  }
+  RawClient told(server_->port());
+  told.send(post("/api/chat", ollama_chat + R"(,"queue_events":true})"));
+  RawClient commented(server_->port());
+  commented.send(
+      post("/v1/chat/completions", openai_chat + R"(,"stream":true,"queue_events":true})"));
+  EXPECT_NE(told.receive("queued").find("queued"), std::string::npos);
+  EXPECT_NE(commented.receive("position").find("position"), std::string::npos);
+  ASSERT_TRUE(eventually([&] { return status()["num_waiting"] >= 200; }));
+  std::thread stopper([&] { server_->stop(0ms); });
+  for (size_t i = 0; i < clients.size(); ++i) {
+    const std::string reply = clients[i]->receive_reply();
+    EXPECT_EQ(status_of(reply), 503) << i;
+    EXPECT_NE(reply.find("Retry-After: "), std::string::npos) << i;
+    const json error = body_of(reply)["error"];
+    const bool is_openai = requests[i % requests.size()].starts_with("POST /v1/");
+    const json& message = is_openai ? error["message"] : error;
+    EXPECT_EQ(message, "server busy: it is shutting down") << i;
+  }
+  const std::string line = told.receive("\r\n0\r\n\r\n");
+  EXPECT_NE(line.find(R"({"error":"server busy: it is shutting down"})"), std::string::npos);
+  const std::string event = commented.receive("\r\n0\r\n\r\n");
+  EXPECT_NE(event.find(R"(data: {"error":{"message":"server busy)"), std::string::npos) << event;
+  behaviour_.is_held = false;
+  stopper.join();
+}
+
+// The engine makes far more than is taken.
+TEST_F(ServerTest, AStreamThatNobodyReadsIsCut) {
+  start();
+  RawClient client(server_->port(), 4096);
+  client.send(post("/api/generate", R"({"model":"fake:1","prompt":"hi","logprobs":true,
+      "top_logprobs":20,"ignore_eos":true,"options":{"num_predict":1000000}})"));
+  ASSERT_TRUE(eventually([&] { return status()["num_running"] == 1; }));
+  EXPECT_TRUE(eventually([&] {
+    const json now = status();
+    return now["num_running"] == 0 && now["num_connections"] == 1 &&
+           now["models"][0]["engine"]["num_requests_cancelled"] == 1;
+  }));
+}
+
+TEST_F(ServerTest, AWholeReplyIsBounded) {
+  ServerOptions options;
+  options.transport.max_whole_reply_bytes = 100'000;
+  start(512, options);
+  const std::string request = R"({"model":"fake:1","prompt":"hi","stream":false,"logprobs":true,
+      "top_logprobs":20,"ignore_eos":true,"options":{"num_predict":)";
+  EXPECT_EQ(status_of(ask(post("/api/generate", request + "10}}"))), 200);
+  const std::string reply = ask(post("/api/generate", request + "1000}}"));
+  EXPECT_EQ(status_of(reply), 500);
+  EXPECT_NE(reply.find("ask for a stream"), std::string::npos);
+  EXPECT_TRUE(eventually([&] { return status()["num_running"] == 0; }));
+}
+
+// 70 such clients once filled all places for good.
+TEST_F(ServerTest, WhoSendsAheadAndLeavesIsNoticed) {
+  behaviour_.step_ms = 100;
+  start();
+  for (int i = 0; i < 3; ++i) {
+    RawClient client(server_->port());
+    client.send(post("/api/generate", kWhole) + std::string(70'000, 'x'));
+    ASSERT_TRUE(eventually([&] { return status()["num_running"] == 1; }));
+    client.close();
+    EXPECT_TRUE(eventually([&] { return status()["num_running"] == 0; }));
+    EXPECT_TRUE(eventually([&] { return status()["models"][0]["num_leases"] == 0; }));
+  }
+  EXPECT_EQ(status()["models"][0]["engine"]["num_requests_cancelled"], 3);
 }
 
 TEST_F(ServerTest, EveryRouteAnswersItsMethodAndOnlyThat) {
