@@ -25,6 +25,11 @@ Json to_json(const text::Value& value) {
   return json;
 }
 
+GenerationRequest parse(MakeDialect make, std::string_view body) {
+  Work work;
+  return make({})->parse(body, work);
+}
+
 std::string roles(const std::vector<Message>& messages) {
   std::string text;
   for (const Message& message : messages) text += message.role + ":" + message.content + " ";
@@ -39,30 +44,31 @@ ModelPrompt sample_prompt() {
 
 TEST(ComposeMessages, ChatGetsTheModelsSystemAndHistory) {
   const auto request =
-      ollama::parse_chat(R"({"model":"m","messages":[{"role":"user","content":"hi"}]})");
+      parse(ollama::make_chat, R"({"model":"m","messages":[{"role":"user","content":"hi"}]})");
   EXPECT_EQ(roles(compose_messages(request, sample_prompt())),
             "system:model system user:q assistant:a user:hi ");
 }
 
 TEST(ComposeMessages, AChatsOwnSystemReplacesTheModels) {
-  const auto request = ollama::parse_chat(
+  const auto request = parse(
+      ollama::make_chat,
       R"({"model":"m","messages":[{"role":"system","content":"own"},{"role":"user","content":"hi"}]})");
   EXPECT_EQ(roles(compose_messages(request, sample_prompt())),
             "user:q assistant:a system:own user:hi ");
 }
 
 TEST(ComposeMessages, APromptIsAUserMessage) {
-  const auto plain = ollama::parse_generate(R"({"model":"m","prompt":"hi"})");
+  const auto plain = parse(ollama::make_generate, R"({"model":"m","prompt":"hi"})");
   EXPECT_EQ(roles(compose_messages(plain, sample_prompt())),
             "system:model system user:q assistant:a user:hi ");
   const auto own =
-      ollama::parse_generate(R"({"model":"m","prompt":"hi","system":"own","context":[]})");
+      parse(ollama::make_generate, R"({"model":"m","prompt":"hi","system":"own","context":[]})");
   EXPECT_EQ(roles(compose_messages(own, sample_prompt())), "system:own user:hi ");
   EXPECT_EQ(roles(compose_messages(plain, {})), "user:hi ");
 }
 
 TEST(ChatContext, IsWhatTemplatesRead) {
-  const auto request = ollama::parse_chat(R"({"model":"m","think":"low",
+  const auto request = parse(ollama::make_chat, R"({"model":"m","think":"low",
     "tools":[{"type":"function","function":{"name":"f","parameters":{"z":1,"a":2}}}],
     "messages":[{"role":"user","content":"hi"},
       {"role":"assistant","content":"","thinking":"hm",
