@@ -1,4 +1,8 @@
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <exception>
@@ -7,6 +11,7 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
+#include "cli/terminal.h"
 #include "server/version.h"
 
 namespace {
@@ -69,27 +74,45 @@ int run(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     const int status = error.get_exit_code();
     if (status == 0) return app.exit(error);  // --help and --version
-    std::fprintf(stderr, "Error: %s\nRun with --help for what there is.\n",
-                 parse_error_text(app, error, argc, argv).c_str());
+    print_error(parse_error_text(app, error, argc, argv));
+    std::fputs("Run with --help for what there is.\n", stderr);
     return 2;
   }
 }
 
 }  // namespace
 
+namespace {
+
+// A descriptor that is closed would be taken by the first file or socket that is opened, which then
+// gets what is printed. Input is empty in its place; output fails, as it should.
+void occupy_standard_descriptors() {
+  for (const int descriptor : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (fcntl(descriptor, F_GETFD) < 0 && errno == EBADF) open("/dev/null", O_RDONLY);
+  }
+}
+
+int status_of(const sluice::Error& error) {
+  return error.code() == sluice::ErrorCode::kCancelled ? 130 : 1;
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
+  using sluice::cli::print_error;
+  occupy_standard_descriptors();
   std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit is an error of write(), told like a full disk
   try {
-    return run(argc, argv);
+    const int status = run(argc, argv);
+    sluice::cli::flush_output();
+    return status;
   } catch (const sluice::Error& error) {
-    std::fflush(stdout);
-    std::fprintf(stderr, "Error: %s\n", error.what());
-    return error.code() == sluice::ErrorCode::kCancelled ? 130 : 1;
+    print_error(error.what());
+    return status_of(error);
   } catch (const std::bad_alloc&) {
     std::fputs("Error: not enough memory\n", stderr);
-    return 1;
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "Error: %s\n", error.what());
-    return 1;
+    print_error(error.what());
   }
+  return 1;
 }
