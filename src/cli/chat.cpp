@@ -23,7 +23,8 @@ constexpr const char* kHelp = R"(Available Commands:
   /?, /help       Help for a command
   /? shortcuts    Help for keyboard shortcuts
 
-Use """ to begin and end a multi-line message.
+Use """ to begin and end a multi-line message. What is pasted is one message, too; a ␊ in it
+stands for a line break.
 
 )";
 constexpr const char* kSetHelp = R"(Available Commands:
