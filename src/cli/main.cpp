@@ -75,15 +75,11 @@ int run(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     const int status = error.get_exit_code();
     if (status == 0) return app.exit(error);  // --help and --version
-    print_error(parse_error_text(app, error, argc, argv));
+    sluice::cli::print_error(parse_error_text(app, error, argc, argv));
     std::fputs("Run with --help for what there is.\n", stderr);
     return 2;
   }
 }
-
-}  // namespace
-
-namespace {
 
 // A descriptor that is closed would be taken by the first file or socket that is opened, which then
 // gets what is printed. Input is empty in its place; output fails, as it should.
@@ -100,7 +96,6 @@ int status_of(const sluice::Error& error) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  using sluice::cli::print_error;
   occupy_standard_descriptors();
   std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit is an error of write(), told like a full disk
   try {
@@ -108,12 +103,12 @@ int main(int argc, char** argv) {
     sluice::cli::flush_output();
     return status;
   } catch (const sluice::Error& error) {
-    print_error(error.what());
+    sluice::cli::print_error(error.what());
     return status_of(error);
   } catch (const std::bad_alloc&) {
     std::fputs("Error: not enough memory\n", stderr);
   } catch (const std::exception& error) {
-    print_error(error.what());
+    sluice::cli::print_error(error.what());
   }
   return 1;
 }
