@@ -170,8 +170,11 @@ LineEditor::LineEditor(const std::string& history_path) : state_(std::make_uniqu
   el_set(state_->editor, EL_BIND, "\\e[200~", "sluice-paste", nullptr);
   el_wset(state_->editor, EL_GETCFN, State::read_character);
   el_set(state_->editor, EL_BIND, "^R", "em-inc-search-prev", nullptr);
-  // While a line is edited Ctrl-C is a key, not a signal.
+  // While a line is edited Ctrl-C is a key, not a signal, and carriage returns and newlines are
+  // themselves: a line of a paste may end with either or with both.
   el_set(state_->editor, EL_SETTY, "-d", "-isig", nullptr);
+  el_set(state_->editor, EL_SETTY, "-d", "-icrnl", nullptr);
+  el_set(state_->editor, EL_SETTY, "-d", "-inlcr", nullptr);
   struct sigaction action = {};
   action.sa_handler = [](int) { g_was_resized = true; };
   sigaction(SIGWINCH, &action, nullptr);  // without SA_RESTART: a read that waits returns

@@ -34,7 +34,7 @@ Engine::Loop::Loop(Forward forward, const text::Tokenizer& tokenizer, const Engi
       pace_(options.max_sequences),
       num_free_places_(options.max_sequences) {
   published_.num_blocks_total = options.num_blocks;
-  thread_ = std::thread([this] { run(); });
+  thread_ = start_thread("engine", [this] { run(); });
 }
 
 Engine::Loop::~Loop() {
@@ -108,7 +108,6 @@ void Engine::Loop::cancel_all() {
 }
 
 void Engine::Loop::run() {
-  set_thread_name("engine");
   for (bool is_running = true; is_running;) {
     try {
       is_running = take_inbox();
