@@ -65,7 +65,11 @@ TerminalKeeper::TerminalKeeper() {
   struct sigaction action = {};
   action.sa_handler = restore_and_end;
   action.sa_flags = static_cast<int>(SA_RESETHAND | SA_NODEFER);
-  for (size_t i = 0; i < kSignals.size(); ++i) sigaction(kSignals[i], &action, &before_[i]);
+  for (size_t i = 0; i < kSignals.size(); ++i) {
+    sigaction(kSignals[i], nullptr, &before_[i]);
+    // What is ignored (nohup) stays so.
+    if (before_[i].sa_handler == SIG_DFL) sigaction(kSignals[i], &action, nullptr);
+  }
 }
 
 TerminalKeeper::~TerminalKeeper() {

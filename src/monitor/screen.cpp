@@ -35,7 +35,9 @@ class HeldSignals {
     struct sigaction action = {};
     action.sa_handler = [](int signal) { g_signal = signal; };
     for (size_t i = 0; i < kEndSignals.size(); ++i) {
-      sigaction(kEndSignals[i], &action, &before_[i]);
+      sigaction(kEndSignals[i], nullptr, &before_[i]);
+      // What is ignored (nohup) stays so.
+      if (before_[i].sa_handler == SIG_DFL) sigaction(kEndSignals[i], &action, nullptr);
     }
   }
   ~HeldSignals() {

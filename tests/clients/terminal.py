@@ -23,6 +23,8 @@ class Terminal:
         if self.pid == 0:
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             termios.tcsetwinsize(0, size)
+            for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):  # a background job's
+                signal.signal(number, signal.SIG_DFL)
             os.execve(program(), [program(), *arguments], env)
         self.screen = ""
         self.raw_output = ""
