@@ -1,5 +1,6 @@
 #include "api/chat_context.h"
 
+#include <algorithm>
 #include <limits>
 #include <utility>
 
@@ -65,17 +66,13 @@ text::Value tool_calls_value(const std::vector<ToolCall>& calls,
   return list;
 }
 
-text::Value message_value(const Message& message, const TemplateVariables& variables) {
-  text::Value::Dict dict;
-  dict.emplace_back("role", message.role);
-  dict.emplace_back("content", message.content);
-  if (!message.thinking.empty()) dict.emplace_back("reasoning_content", message.thinking);
-  if (!message.tool_calls.empty()) {
-    dict.emplace_back("tool_calls", tool_calls_value(message.tool_calls, variables));
-  }
-  if (!message.tool_call_id.empty()) dict.emplace_back("tool_call_id", message.tool_call_id);
-  if (!message.tool_name.empty()) dict.emplace_back("name", message.tool_name);
-  return dict;
+// Templates spell control tokens with the role ("<|user|>"), so the usual ones count as their own
+// text. Any other that a client makes up is as untrusted as its content.
+text::Value role_value(const std::string& role) {
+  constexpr std::string_view kRoles[] = {"system", "user",      "assistant",
+                                         "tool",   "developer", "function"};
+  const bool is_usual = std::find(std::begin(kRoles), std::end(kRoles), role) != std::end(kRoles);
+  return is_usual ? text::Value::trusted(role) : text::Value(role);
 }
 
 Message text_message(const std::string& role, const std::string& content) {
@@ -86,6 +83,19 @@ Message text_message(const std::string& role, const std::string& content) {
 }
 
 }  // namespace
+
+text::Value message_value(const Message& message, const TemplateVariables& variables) {
+  text::Value::Dict dict;
+  dict.emplace_back("role", role_value(message.role));
+  dict.emplace_back("content", message.content);
+  if (!message.thinking.empty()) dict.emplace_back("reasoning_content", message.thinking);
+  if (!message.tool_calls.empty()) {
+    dict.emplace_back("tool_calls", tool_calls_value(message.tool_calls, variables));
+  }
+  if (!message.tool_call_id.empty()) dict.emplace_back("tool_call_id", message.tool_call_id);
+  if (!message.tool_name.empty()) dict.emplace_back("name", message.tool_name);
+  return dict;
+}
 
 std::vector<Message> parse_messages_layer(std::string_view json_text) {
   try {
@@ -126,22 +136,27 @@ std::vector<Message> compose_messages(const GenerationRequest& request, const Mo
   return messages;
 }
 
-text::Value chat_context(const std::vector<Message>& messages, const Json& tools,
+text::Value chat_context(text::Value::List messages, const Json& tools,
                          const std::optional<Think>& think, const TemplateVariables& variables) {
-  text::Value::List list;
-  list.reserve(messages.size());
-  for (const Message& message : messages) list.push_back(message_value(message, variables));
   text::Value::Dict context;
-  context.emplace_back("messages", std::move(list));
+  context.emplace_back("messages", std::move(messages));
   if (!tools.empty()) context.emplace_back("tools", to_value(tools));
   context.emplace_back("add_generation_prompt", variables.add_generation_prompt);
-  context.emplace_back("bos_token", variables.bos_token);
-  context.emplace_back("eos_token", variables.eos_token);
+  context.emplace_back("bos_token", text::Value::trusted(variables.bos_token));
+  context.emplace_back("eos_token", text::Value::trusted(variables.eos_token));
   if (think) {
     context.emplace_back("enable_thinking", think->is_enabled);
     if (!think->level.empty()) context.emplace_back("reasoning_effort", think->level);
   }
   return context;
+}
+
+text::Value chat_context(const std::vector<Message>& messages, const Json& tools,
+                         const std::optional<Think>& think, const TemplateVariables& variables) {
+  text::Value::List list;
+  list.reserve(messages.size());
+  for (const Message& message : messages) list.push_back(message_value(message, variables));
+  return chat_context(std::move(list), tools, think, variables);
 }
 
 text::Value to_value(const Json& json) { return convert(json, 0); }

@@ -34,10 +34,15 @@ struct TemplateVariables {
   bool arguments_as_text = false;
 };
 
-// The mapping for text::ChatTemplate: messages with role, content, tool_calls (arguments as a
-// mapping: every current template reads it, and `tojson` gives back the client's order),
-// tool_call_id, name, thinking as reasoning_content; tools when there are any; enable_thinking and
-// reasoning_effort when `think` says something.
+// One message for a template: role, content, tool_calls (arguments as a mapping: every current
+// template reads it, and `tojson` gives back the client's order), tool_call_id, name, thinking as
+// reasoning_content. Only the role, when it is a usual one, may be part of a control token.
+text::Value message_value(const Message& message, const TemplateVariables& variables);
+
+// The mapping for text::ChatTemplate: messages; tools when there are any; the tokens of
+// `variables`, which are trusted; enable_thinking and reasoning_effort when `think` says something.
+text::Value chat_context(text::Value::List messages, const Json& tools,
+                         const std::optional<Think>& think, const TemplateVariables& variables);
 text::Value chat_context(const std::vector<Message>& messages, const Json& tools,
                          const std::optional<Think>& think, const TemplateVariables& variables);
 

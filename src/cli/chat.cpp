@@ -2,13 +2,10 @@
 
 #include <cstdio>
 #include <sstream>
-#include <utility>
 
 #include "base/error.h"
-#include "base/print.h"
 #include "cli/show_text.h"
 #include "cli/terminal.h"
-#include "cli/terminal_mode.h"
 
 namespace sluice::cli {
 namespace {
@@ -23,8 +20,7 @@ constexpr const char* kHelp = R"(Available Commands:
   /?, /help       Help for a command
   /? shortcuts    Help for keyboard shortcuts
 
-Use """ to begin and end a multi-line message. What is pasted is one message, too; a ␊ in it
-stands for a line break.
+Use """ to begin and end a multi-line message.
 
 )";
 constexpr const char* kSetHelp = R"(Available Commands:
@@ -116,29 +112,11 @@ void Chat::load() {
   link_.call("POST", "/api/generate", &body);
 }
 
-// Says at once what the server would refuse later: a request of one token with the same format and
-// thinking. Throws its refusal.
-void Chat::try_out(const ChatSettings& settings) {
-  if (settings.format.empty() && settings.think.is_null()) return;
-  api::Json body = {{"model", model_},
-                    {"prompt", " "},
-                    {"raw", true},
-                    {"stream", false},
-                    {"options", {{"num_predict", 1}}}};
-  if (!settings.format.empty()) body["format"] = settings.format;
-  if (!settings.think.is_null()) body["think"] = settings.think;
-  link_.call("POST", "/api/generate", &body);
-}
-
 void Chat::run() {
-  {
-    const QuietKeys quiet(&typed_);
-    load();
-    try_out(settings_);
-  }
+  load();
   std::printf("Send a message (/? for help)\n");
   while (true) {
-    LineEditor::Result input = editor_.read_line(">>> ", std::exchange(typed_, ""));
+    LineEditor::Result input = editor_.read_line(">>> ");
     if (input.end == LineEditor::End::kEndOfInput) {
       std::printf("\n");
       return;
@@ -150,11 +128,10 @@ void Chat::run() {
     const std::optional<std::string> text = read_block(std::move(input.line));
     if (!text || text->find_first_not_of(" \n") == std::string::npos) continue;
     try {
-      const QuietKeys quiet(&typed_);
       if (take_line(*text) == Next::kEnd) return;
-      flush_output();
     } catch (const Error& error) {
-      print_error(error.what());
+      std::fflush(stdout);
+      std::fprintf(stderr, "Error: %s\n", error.what());
     }
   }
 }
@@ -217,7 +194,7 @@ Chat::Next Chat::command(const std::string& line) {
                                                      : kHelp,
                stdout);
   } else {
-    std::printf("Unknown command '%s'. Type /? for help\n", printable(name).c_str());
+    std::printf("Unknown command '%s'. Type /? for help\n", name.c_str());
   }
   return Next::kGoOn;
 }
@@ -247,15 +224,13 @@ void Chat::set_parameter(const std::vector<std::string>& words) {
     return;
   }
   const std::string& key = words[2];
-  api::Json options = settings_.options;
-  if (key == "stop") options.erase("stop");
+  if (key == "stop") settings_.options.erase("stop");
   std::string values;
   for (size_t i = 3; i < words.size(); ++i) {
-    set_option(options, key, unquoted(words[i]));
+    set_option(settings_.options, key, unquoted(words[i]));
     values += (i == 3 ? "" : ", ") + words[i];
   }
-  settings_.options = std::move(options);
-  std::printf("Set parameter '%s' to '%s'\n", key.c_str(), printable(values).c_str());
+  std::printf("Set parameter '%s' to '%s'\n", key.c_str(), values.c_str());
 }
 
 void Chat::set(const std::vector<std::string>& words, const std::string& line) {
@@ -278,19 +253,13 @@ void Chat::set(const std::vector<std::string>& words, const std::string& line) {
       std::printf("Invalid or missing format. For 'json' mode use '/set format json'\n");
       return;
     }
-    ChatSettings wanted = settings_;
-    wanted.format = "json";
-    try_out(wanted);
-    settings_ = std::move(wanted);
+    settings_.format = "json";
     std::printf("Set format to 'json' mode.\n");
   } else if (what == "noformat") {
     settings_.format.clear();
     std::printf("Disabled format.\n");
   } else if (what == "think") {
-    ChatSettings wanted = settings_;
-    wanted.think = words.size() > 2 ? api::Json(words[2]) : api::Json(true);
-    try_out(wanted);
-    settings_ = std::move(wanted);
+    settings_.think = words.size() > 2 ? api::Json(words[2]) : api::Json(true);
     std::printf("Set 'think' mode.\n");
   } else if (what == "nothink") {
     settings_.think = false;
@@ -321,7 +290,7 @@ void Chat::show(const std::vector<std::string>& words) {
     }
   }
   if (text.empty()) text = "No " + what + " was specified for this model.";
-  std::printf("%s\n", printable_lines(text).c_str());
+  std::printf("%s\n", text.c_str());
 }
 
 void Chat::switch_model(const std::string& name) {

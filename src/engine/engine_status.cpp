@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <new>
 #include <utility>
 
 #include "engine/engine_loop.h"
@@ -22,13 +21,13 @@ EngineStats Engine::Loop::stats() const {
   stats.num_requests_rejected = num_rejected_;
   const int num_waiting = stats.num_waiting + static_cast<int>(inbox_.size());
   stats.estimated_wait = place_behind(num_waiting).estimated_wait;
-  for (const auto& [id, reply] : inbox_) {
+  for (const Arrival& arrival : inbox_) {
     RequestStatus status;
-    status.id = id;
+    status.id = arrival.id;
     status.estimated_wait = place_behind(stats.num_waiting).estimated_wait;
     status.queue_position = ++stats.num_waiting;
-    status.num_prompt_tokens = static_cast<int>(reply.request().prompt.size());
-    status.age = now - reply.submitted();
+    status.num_prompt_tokens = static_cast<int>(arrival.request.prompt.size());
+    status.age = now - arrival.submitted;
     if (stats.requests.size() < kMostListed) stats.requests.push_back(status);
   }
   return stats;
@@ -86,8 +85,7 @@ void Engine::Loop::tell_place(RequestId id, int position) {
   if (reply.callback_error()) broken_.push_back(id);
 }
 
-// Without memory for the table of requests monitors see the numbers alone.
-void Engine::Loop::publish_stats() noexcept {
+void Engine::Loop::publish_stats() {
   const Clock::time_point now = Clock::now();
   EngineStats stats = totals_;
   stats.num_running = scheduler_.num_running();
@@ -98,11 +96,7 @@ void Engine::Loop::publish_stats() noexcept {
   stats.num_prompt_tokens = scheduler_.counters().num_prefilled_tokens;
   stats.num_cached_tokens = scheduler_.counters().num_cached_tokens;
   stats.num_preemptions = scheduler_.counters().num_preemptions;
-  try {
-    stats.requests = list_requests(now);
-  } catch (const std::bad_alloc&) {
-    stats.requests.clear();
-  }
+  stats.requests = list_requests(now);
   std::lock_guard lock(mutex_);
   std::swap(published_, stats);
   num_waiting_ = published_.num_waiting;

@@ -2,7 +2,6 @@
 
 #include <limits>
 #include <nlohmann/json.hpp>
-#include <utility>
 
 #include "base/error.h"
 
@@ -139,8 +138,6 @@ int ReplyReader::feed(std::string_view bytes) {
   }
   return num_pieces;
 }
-
-int ReplyReader::finish() { return take_line(std::exchange(partial_line_, "")); }
 
 int ReplyReader::take_line(std::string_view line) {
   if (line.ends_with('\r')) line.remove_suffix(1);

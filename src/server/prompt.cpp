@@ -3,8 +3,8 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <functional>
 #include <optional>
+#include <utility>
 
 #include "api/chat_context.h"
 #include "base/error.h"
@@ -42,16 +42,6 @@ void check_supported(const LoadedModel& model, const store::ModelRecord& record,
   }
 }
 
-// Models without any template get the contents one behind the other.
-std::string concatenate(const std::vector<api::Message>& messages) {
-  std::string text;
-  for (const api::Message& message : messages) {
-    if (!text.empty()) text += "\n\n";
-    text += message.content;
-  }
-  return text;
-}
-
 bool is_plain_go_template(std::string_view source) {
   std::string compact;
   for (const char c : source) {
@@ -60,120 +50,264 @@ bool is_plain_go_template(std::string_view source) {
   return compact == "{{.Prompt}}";
 }
 
-std::string render(const LoadedModel& model, const store::ModelRecord& record,
-                   const api::GenerationRequest& request, const std::vector<api::Message>& messages,
-                   Work& work) {
-  if (!model.template_fault.empty()) {
-    throw Error(ErrorCode::kUnsupported, "the chat template of model " + quoted(request.model) +
-                                             " cannot be used (" + model.template_fault +
-                                             "); send a prompt with \"raw\": true, or use a model "
-                                             "with another template");
+// A conversation that may have to lose its oldest messages to fit.
+class Conversation {
+ public:
+  Conversation(const LoadedModel& model, const store::ModelRecord& record,
+               const api::GenerationRequest& request, const std::vector<api::Message>& messages,
+               Work& work)
+      : model_(model), record_(record), request_(request), messages_(messages), work_(work) {
+    const text::Tokenizer& tokenizer = *model.tokenizer;
+    if (const auto bos = tokenizer.bos()) variables_.bos_token = tokenizer.token_text(*bos);
+    if (const auto eos = tokenizer.eos()) variables_.eos_token = tokenizer.token_text(*eos);
+    for (const api::Message& message : messages) {
+      work.charge(kMessageBytes + message.content.size() + message.thinking.size());
+      values_.push_back(api::message_value(message, variables_));
+      has_calls_ = has_calls_ || !message.tool_calls.empty();
+    }
   }
-  if (!model.chat_template) {
-    const std::string& go_template = record.texts.chat_template;
+
+  // The prompt without the `num_dropped` oldest messages that may go.
+  text::PromptText render(size_t num_dropped) {
+    if (!model_.template_fault.empty()) throw_template_fault();
+    if (!model_.chat_template) return concatenate(num_dropped);
+    if (!has_calls_ || variables_.arguments_as_text) return render_values(num_dropped);
+    try {
+      return render_values(num_dropped);
+    } catch (const Error&) {  // older templates join the arguments to text
+      work_.check();
+    }
+    variables_.arguments_as_text = true;
+    const text::Value::List mappings = std::exchange(values_, {});
+    for (const api::Message& message : messages_) {
+      work_.charge(kMessageBytes + message.content.size() + message.thinking.size());
+      values_.push_back(api::message_value(message, variables_));
+    }
+    try {
+      return render_values(num_dropped);
+    } catch (const Error&) {
+      variables_.arguments_as_text = false;
+      values_ = mappings;
+      throw;
+    }
+  }
+
+  // Every message may go but system messages and the last one.
+  size_t num_droppable() const { return droppable().size(); }
+
+  // Bytes of the first n messages that may go, for each n.
+  std::vector<size_t> dropped_bytes() const {
+    std::vector<size_t> sums = {0};
+    for (const size_t i : droppable()) {
+      const api::Message& message = messages_[i];
+      sums.push_back(sums.back() + kMessageBytes + message.content.size() +
+                     message.thinking.size());
+    }
+    return sums;
+  }
+
+ private:
+  static constexpr size_t kMessageBytes = 64;  // about what a template writes around a message
+
+  std::vector<size_t> droppable() const {
+    std::vector<size_t> indices;
+    for (size_t i = 0; i + 1 < messages_.size(); ++i) {
+      if (messages_[i].role != "system") indices.push_back(i);
+    }
+    return indices;
+  }
+
+  // Indices of what is left.
+  std::vector<size_t> kept(size_t num_dropped) const {
+    work_.charge(messages_.size());
+    std::vector<size_t> indices;
+    for (size_t i = 0; i < messages_.size(); ++i) {
+      const bool may_go = messages_[i].role != "system" && i + 1 < messages_.size();
+      if (may_go && num_dropped > 0) {
+        --num_dropped;
+      } else {
+        indices.push_back(i);
+      }
+    }
+    return indices;
+  }
+
+  text::PromptText render_values(size_t num_dropped) {
+    text::Value::List list;
+    for (const size_t i : kept(num_dropped)) list.push_back(values_[i]);
+    return model_.chat_template->render(
+        api::chat_context(std::move(list), request_.tools, request_.think, variables_), {}, work_);
+  }
+
+  // Models without any template get the contents one behind the other.
+  text::PromptText concatenate(size_t num_dropped) const {
+    const std::string& go_template = record_.texts.chat_template;
     if (!go_template.empty() && !is_plain_go_template(go_template)) {
       throw Error(ErrorCode::kUnsupported,
-                  "model " + quoted(request.model) +
+                  "model " + quoted(request_.model) +
                       " has only a template in Ollama's Go form, which is not supported yet; send "
                       "a prompt with \"raw\": true, or use a model with a template of its own");
     }
-    spdlog::debug("{} has no chat template: messages are put one behind the other", request.model);
-    return concatenate(messages);
+    spdlog::debug("{} has no chat template: messages are put one behind the other", request_.model);
+    std::string text;
+    for (const size_t i : kept(num_dropped)) {
+      work_.charge(messages_[i].content.size());
+      if (!text.empty()) text += "\n\n";
+      text += messages_[i].content;
+    }
+    return {std::move(text), false};
   }
-  api::TemplateVariables variables;
-  const text::Tokenizer& tokenizer = *model.tokenizer;
-  if (const auto bos = tokenizer.bos()) variables.bos_token = tokenizer.token_text(*bos);
-  if (const auto eos = tokenizer.eos()) variables.eos_token = tokenizer.token_text(*eos);
-  const auto render_with = [&] {
-    return model.chat_template->render(
-        api::chat_context(messages, request.tools, request.think, variables), {}, work);
-  };
-  const bool has_calls =
-      std::any_of(messages.begin(), messages.end(),
-                  [](const api::Message& message) { return !message.tool_calls.empty(); });
-  if (!has_calls) return render_with();
-  try {
-    return render_with();
-  } catch (const Error&) {  // older templates join the arguments to text
-    work.check();
-    variables.arguments_as_text = true;
-    return render_with();
+
+  [[noreturn]] void throw_template_fault() const {
+    throw Error(ErrorCode::kUnsupported,
+                "the chat template of model " + quoted(request_.model) + " cannot be used (" +
+                    model_.template_fault +
+                    "); send a prompt with \"raw\": true, or use a model with another template");
   }
-}
+
+  const LoadedModel& model_;
+  const store::ModelRecord& record_;
+  const api::GenerationRequest& request_;
+  const std::vector<api::Message>& messages_;
+  Work& work_;
+  api::TemplateVariables variables_;
+  text::Value::List values_;  // the messages as templates see them
+  bool has_calls_ = false;
+};
 
 // Adds what the model wants around a prompt, but never a second BOS.
-std::vector<text::TokenId> encode(const text::Tokenizer& tokenizer, const std::string& text,
+std::vector<text::TokenId> encode(const text::Tokenizer& tokenizer, const text::PromptText& prompt,
                                   Work& work) {
   text::EncodeOptions options;
   options.parse_special = true;
   const auto bos = tokenizer.bos();
-  const bool has_bos = bos && !text.empty() && text.starts_with(tokenizer.token_text(*bos));
+  const std::string_view bos_text = bos ? tokenizer.token_text(*bos) : "";
+  const bool has_bos = !bos_text.empty() && prompt.text().starts_with(bos_text) &&
+                       prompt.trusted_end(0) >= bos_text.size();
   options.add_special = !has_bos;
-  return tokenizer.encode(text, options, work);
+  return tokenizer.encode(prompt, options, work);
 }
 
-[[noreturn]] void throw_too_long(size_t num_tokens, int context_limit) {
+[[noreturn]] void throw_too_long(const std::string& num_tokens, int context_limit) {
   throw Error(ErrorCode::kContextOverflow,
-              "the prompt is too long: it has " + std::to_string(num_tokens) +
-                  " tokens and the context of " + std::to_string(context_limit) +
-                  " leaves room for " + std::to_string(context_limit - 1) +
-                  "; shorten it or raise num_ctx");
+              "the prompt is too long: it has " + num_tokens + " tokens and the context of " +
+                  std::to_string(context_limit) + " leaves room for " +
+                  std::to_string(context_limit - 1) + "; shorten it or raise num_ctx");
 }
 
-// The conversation without its `num_dropped` oldest messages that may be left out.
-std::vector<api::Message> without_oldest(const std::vector<api::Message>& messages,
-                                         size_t num_dropped) {
-  std::vector<api::Message> kept;
-  for (size_t i = 0; i < messages.size(); ++i) {
-    const bool may_go = messages[i].role != "system" && i + 1 < messages.size();
-    if (may_go && num_dropped > 0) {
-      --num_dropped;
-    } else {
-      kept.push_back(messages[i]);
-    }
+// A text that cannot have so few tokens, however well it is tokenized, is not tokenized at all.
+void refuse_hopeless(const text::Tokenizer& tokenizer, const text::PromptText& prompt,
+                     int context_limit) {
+  const size_t least = tokenizer.least_num_tokens(prompt.size());
+  if (least >= static_cast<size_t>(context_limit)) {
+    throw_too_long("at least " + std::to_string(least), context_limit);
   }
-  return kept;
 }
 
-size_t count_droppable(const std::vector<api::Message>& messages) {
-  size_t count = 0;
-  for (size_t i = 0; i + 1 < messages.size(); ++i) count += messages[i].role != "system";
-  return count;
-}
+// Looks for the fewest messages to drop. What a number of messages leaves is guessed from the bytes
+// that go with them, between two numbers of which one leaves too much and the other little enough;
+// so a few prompts are made, most of about the context's size, however long the conversation is.
+class Fitting {
+ public:
+  Fitting(Conversation& conversation, const text::Tokenizer& tokenizer, int context_limit,
+          Work& work)
+      : conversation_(conversation),
+        tokenizer_(tokenizer),
+        context_limit_(context_limit),
+        room_(static_cast<size_t>(context_limit - 1)),
+        work_(work) {}
 
-// Drops as few messages as needed: by bisection, so that long conversations are not rendered once
-// for every message in them.
-PreparedPrompt fit_messages(
-    const std::vector<api::Message>& messages, int context_limit, bool truncate,
-    const std::function<PreparedPrompt(const std::vector<api::Message>&)>& prepare, Work& work) {
-  PreparedPrompt whole = prepare(messages);
-  const auto room = static_cast<size_t>(context_limit - 1);
-  const size_t whole_size = whole.tokens.size();
-  if (whole_size <= room) return whole;
-  const size_t num_droppable = truncate ? count_droppable(messages) : 0;
-  std::optional<PreparedPrompt> best;
-  size_t low = 1;
-  size_t high = num_droppable;
-  while (low <= high) {
-    const size_t middle = low + (high - low) / 2;
-    std::optional<PreparedPrompt> candidate;
+  PreparedPrompt run(bool truncate) {
+    text::PromptText whole = conversation_.render(0);
+    const size_t num_droppable = truncate ? conversation_.num_droppable() : 0;
+    if (num_droppable == 0) refuse_hopeless(tokenizer_, whole, context_limit_);
+    std::optional<size_t> whole_size;
+    if (tokenizer_.least_num_tokens(whole.size()) <= room_) {
+      std::vector<text::TokenId> tokens = encode(tokenizer_, whole, work_);
+      whole_size = tokens.size();
+      if (*whole_size <= room_) return {std::move(whole).take_text(), std::move(tokens), 0};
+      if (num_droppable == 0) throw_too_long(std::to_string(*whole_size), context_limit_);
+    }
+    // First what is left without all that may go: when that is too long, nothing helps.
+    const Outcome least = attempt(num_droppable);
+    if (least == Outcome::kTooLong) throw_too_long(whole_text(whole, whole_size), context_limit_);
+    if (!whole_size) whole_size = encode(tokenizer_, whole, work_).size();
+    search(*whole_size, num_droppable, least == Outcome::kFits);
+    if (!best_) throw_too_long(std::to_string(*whole_size), context_limit_);
+    best_->num_dropped_tokens = static_cast<int>(*whole_size - best_->tokens.size());
+    return std::move(*best_);
+  }
+
+ private:
+  enum class Outcome { kFits, kTooLong, kRefused };
+
+  std::string whole_text(const text::PromptText& whole, std::optional<size_t> size) const {
+    if (size) return std::to_string(*size);
+    return "at least " + std::to_string(tokenizer_.least_num_tokens(whole.size()));
+  }
+
+  // Makes the prompt without `num_dropped` messages; keeps it when it fits. num_tokens_ is its
+  // size, or a bound that is too much already.
+  Outcome attempt(size_t num_dropped) {
+    text::PromptText prompt;
     try {
-      candidate = prepare(without_oldest(messages, middle));
+      prompt = conversation_.render(num_dropped);
     } catch (const Error&) {
       // Some templates refuse a conversation that begins with a reply: try one message less.
-      work.check();
+      work_.check();
+      return Outcome::kRefused;
     }
-    if (candidate && candidate->tokens.size() <= room) {
-      best = std::move(candidate);
-      high = middle - 1;
-    } else {
-      low = middle + 1;
+    num_tokens_ = tokenizer_.least_num_tokens(prompt.size());
+    if (num_tokens_ > room_) return Outcome::kTooLong;
+    std::vector<text::TokenId> tokens = encode(tokenizer_, prompt, work_);
+    num_tokens_ = tokens.size();
+    if (num_tokens_ > room_) return Outcome::kTooLong;
+    best_ = PreparedPrompt{std::move(prompt).take_text(), std::move(tokens), 0};
+    return Outcome::kFits;
+  }
+
+  // `low` leaves too much; `high` fits, or is one more than may be dropped.
+  void search(size_t whole_size, size_t num_droppable, bool last_fits) {
+    const std::vector<size_t> bytes = conversation_.dropped_bytes();
+    size_t low = 0, low_tokens = whole_size;
+    size_t high = last_fits ? num_droppable : num_droppable + 1;
+    size_t high_tokens = last_fits ? num_tokens_ : 0;
+    for (int round = 0; high - low > 1; ++round) {
+      const size_t high_bytes = bytes[std::min(high, num_droppable)];
+      const double share =
+          static_cast<double>(low_tokens - room_) / static_cast<double>(low_tokens - high_tokens);
+      const double wanted =
+          static_cast<double>(bytes[low]) + share * static_cast<double>(high_bytes - bytes[low]);
+      const auto found = std::lower_bound(bytes.begin(), bytes.end(), static_cast<size_t>(wanted));
+      size_t guess = static_cast<size_t>(found - bytes.begin());
+      constexpr int kHalveEvery = 3;  // guesses that come no nearer must not go on
+      if (round % kHalveEvery == kHalveEvery - 1) guess = low + (high - low) / 2;
+      guess = std::clamp(guess, low + 1, high - 1);
+      switch (attempt(guess)) {
+        case Outcome::kFits:
+          high = guess;
+          high_tokens = num_tokens_;
+          break;
+        case Outcome::kTooLong:
+          low = guess;
+          low_tokens = num_tokens_;
+          break;
+        case Outcome::kRefused:
+          low = guess;
+          low_tokens = room_ + 1;
+          break;
+      }
     }
   }
-  if (!best) throw_too_long(whole_size, context_limit);
-  best->num_dropped_tokens = static_cast<int>(whole_size - best->tokens.size());
-  return std::move(*best);
-}
+
+  Conversation& conversation_;
+  const text::Tokenizer& tokenizer_;
+  const int context_limit_;
+  const size_t room_;
+  Work& work_;
+  size_t num_tokens_ = 0;
+  std::optional<PreparedPrompt> best_;
+};
 
 // Puts the tokens of an earlier reply in front of the prompt.
 void prepend_context(const text::Tokenizer& tokenizer, const std::vector<text::TokenId>& context,
@@ -193,15 +327,20 @@ void prepend_context(const text::Tokenizer& tokenizer, const std::vector<text::T
   prompt.tokens.insert(prompt.tokens.begin(), context.begin(), context.end());
 }
 
+constexpr int kLeastRoom = 8;  // tokens of a context in which cutting makes sense
+
+bool may_drop_middle(const api::GenerationRequest& request, const PromptLimits& limits) {
+  return request.truncate && request.shift && limits.context > kLeastRoom;
+}
+
 // Leaves the beginning and the end of a prompt that is too long.
 void drop_middle(const text::Tokenizer& tokenizer, const api::GenerationRequest& request,
                  const PromptLimits& limits, PreparedPrompt& prompt) {
-  constexpr size_t kLeastRoom = 8;
   const size_t size = prompt.tokens.size();
   const auto room = static_cast<size_t>(limits.context - 1);
   if (size <= room) return;
-  if (!request.truncate || !request.shift || room < kLeastRoom) {
-    throw_too_long(size, limits.context);
+  if (!may_drop_middle(request, limits)) {
+    throw_too_long(std::to_string(size), limits.context);
   }
   size_t num_first = limits.num_keep < 0 ? size : static_cast<size_t>(limits.num_keep);
   if (tokenizer.bos() && prompt.tokens.front() == *tokenizer.bos()) ++num_first;
@@ -220,28 +359,24 @@ PreparedPrompt prepare_prompt(const LoadedModel& model, const store::ModelRecord
                               Work& work) {
   check_supported(model, record, request);
   const text::Tokenizer& tokenizer = *model.tokenizer;
-  PreparedPrompt prompt;
-  if (request.is_raw) {
-    prompt.text = request.prompt;
-    prompt.tokens = encode(tokenizer, request.prompt, work);
-    drop_middle(tokenizer, request, limits, prompt);
-    return prompt;
-  }
   api::ModelPrompt layers;
   layers.system = record.texts.system;
   if (!record.texts.messages_json.empty()) {
     layers.messages = api::parse_messages_layer(record.texts.messages_json);
   }
-  const std::vector<api::Message> messages = api::compose_messages(request, layers);
-  const auto prepare = [&](const std::vector<api::Message>& kept) {
-    PreparedPrompt candidate;
-    candidate.text = render(model, record, request, kept, work);
-    candidate.tokens = encode(tokenizer, candidate.text, work);
-    return candidate;
-  };
-  if (request.is_chat)
-    return fit_messages(messages, limits.context, request.truncate, prepare, work);
-  prompt = prepare(messages);
+  const std::vector<api::Message> messages =
+      request.is_raw ? std::vector<api::Message>() : api::compose_messages(request, layers);
+  Conversation conversation(model, record, request, messages, work);
+  if (request.is_chat) {
+    return Fitting(conversation, tokenizer, limits.context, work).run(request.truncate);
+  }
+  // A raw prompt is the client's own: it may spell control tokens.
+  text::PromptText text =
+      request.is_raw ? text::PromptText(request.prompt, true) : conversation.render(0);
+  if (!may_drop_middle(request, limits)) refuse_hopeless(tokenizer, text, limits.context);
+  PreparedPrompt prompt;
+  prompt.tokens = encode(tokenizer, text, work);
+  prompt.text = std::move(text).take_text();
   if (request.context) prepend_context(tokenizer, *request.context, prompt);
   drop_middle(tokenizer, request, limits, prompt);
   return prompt;

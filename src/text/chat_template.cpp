@@ -5,7 +5,6 @@
 #include "base/error.h"
 #include "text/jinja/interpreter.h"
 #include "text/jinja/parser.h"
-#include "text/jinja/resolver.h"
 
 namespace sluice::text {
 
@@ -34,8 +33,7 @@ ChatTemplate::ChatTemplate(std::string_view source) {
   auto program = std::make_unique<Program>();
   program->source = source;
   try {
-    program->parsed.body = jinja::Parser(source).parse();
-    jinja::resolve(program->parsed);
+    program->parsed = jinja::Parser(source).parse();
   } catch (const jinja::SyntaxError& error) {
     fail(error.line, error.what());
   }
@@ -46,13 +44,13 @@ ChatTemplate::~ChatTemplate() = default;
 ChatTemplate::ChatTemplate(ChatTemplate&&) noexcept = default;
 ChatTemplate& ChatTemplate::operator=(ChatTemplate&&) noexcept = default;
 
-std::string ChatTemplate::render(const Value& context, const RenderLimits& limits,
-                                 Work& work) const {
+PromptText ChatTemplate::render(const Value& context, const RenderLimits& limits,
+                                Work& work) const {
   constexpr int kEvaluationsPerLevel = 10;  // a nested call takes a few nested evaluations
   jinja::Heap heap(limits.max_steps, limits.max_memory_bytes, limits.max_depth, work);
   jinja::Interpreter::Options options{limits.max_output_bytes,
                                       limits.max_depth * kEvaluationsPerLevel,
-                                      limits.now ? &*limits.now : nullptr, 0};
+                                      limits.now ? &*limits.now : nullptr};
   int line = 1;
   try {
     jinja::Interpreter interpreter(program_->parsed, heap, options);

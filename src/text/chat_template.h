@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "base/work.h"
+#include "text/prompt_text.h"
 #include "text/value.h"
 
 namespace sluice::text {
@@ -22,8 +23,9 @@ struct RenderLimits {
 };
 
 // A chat template in Jinja, as `transformers` renders it: jinja2's sandbox with trim_blocks and
-// lstrip_blocks, loop controls, and the functions raise_exception, strftime_now, namespace, range,
-// dict, cycler, joiner, and the {% generation %} tag. Immutable and safe to share between threads.
+// lstrip_blocks, loop controls, the {% generation %} tag, and the functions raise_exception,
+// strftime_now, namespace, range and dict. What makes HTML or needs other templates is refused.
+// Immutable and safe to share between threads.
 class ChatTemplate {
  public:
   // Throws Error(kInvalidArgument) with the line for text that does not parse.
@@ -33,11 +35,12 @@ class ChatTemplate {
   ChatTemplate& operator=(ChatTemplate&&) noexcept;
 
   // `context` is a mapping with messages, tools, add_generation_prompt, bos_token, eos_token and
-  // whatever else the template may read. Throws Error(kInvalidArgument) with the line: an error of
+  // whatever else the template may read. The result knows which of its bytes are the template's own
+  // (or of trusted values). Throws Error(kInvalidArgument) with the line: an error of
   // the template, its own raise_exception text, or a limit that was passed; and what `work` throws,
   // to which the bytes that are touched are charged.
-  std::string render(const Value& context, const RenderLimits& limits, Work& work) const;
-  std::string render(const Value& context, const RenderLimits& limits = {}) const {
+  PromptText render(const Value& context, const RenderLimits& limits, Work& work) const;
+  PromptText render(const Value& context, const RenderLimits& limits = {}) const {
     Work work;
     return render(context, limits, work);
   }

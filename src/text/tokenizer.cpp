@@ -45,23 +45,39 @@ std::unique_ptr<Tokenizer> Tokenizer::from_gguf(const gguf::File& file) {
   return make_byte_tokenizer(file, *pretokenizer);
 }
 
+std::vector<TokenId> Tokenizer::encode(const PromptText& text, const EncodeOptions& options,
+                                       Work& work) const {
+  return encode(
+      text.text(), options,
+      [&](size_t position) {
+        return options.parse_special ? text.trusted_end(position) : position;
+      },
+      work);
+}
+
 std::vector<TokenId> Tokenizer::encode(std::string_view text, const EncodeOptions& options,
                                        Work& work) const {
+  return encode(
+      text, options,
+      [&](size_t position) { return options.parse_special ? text.size() : position; }, work);
+}
+
+template <typename TrustedEnd>
+std::vector<TokenId> Tokenizer::encode(std::string_view text, const EncodeOptions& options,
+                                       TrustedEnd trusted_end, Work& work) const {
   if (text.size() >= kMaxTextBytes) {
     throw Error(ErrorCode::kInvalidArgument, "the text is 1 GiB or more; split it");
   }
   const Vocabulary& v = *vocabulary_;
   std::vector<TokenId> ids;
-  ids.reserve(text.size() / 4 + 4);
   if (options.add_special && v.adds_bos) ids.push_back(*v.bos);
-  const SpecialMatcher& matcher = options.parse_special ? v.specials : v.user_defined;
   bool after_special = true;
   for (size_t position = 0; position < text.size();) {
-    const SpecialMatcher::Match match = matcher.find(text, position);
-    work.charge(match.begin + match.size - position);
+    const SpecialMatcher::Match match = v.specials.find(text, position, trusted_end);
     if (match.begin > position) {
-      encode_text(text.substr(position, match.begin - position), after_special, ids);
+      encode_text(text.substr(position, match.begin - position), after_special, ids, work);
     }
+    work.charge(1 + match.size);
     after_special = true;
     position = match.begin + match.size;
     if (match.id < 0) break;
@@ -72,6 +88,12 @@ std::vector<TokenId> Tokenizer::encode(std::string_view text, const EncodeOption
   }
   if (options.add_special && v.adds_eos) ids.push_back(*v.eos);
   return ids;
+}
+
+size_t Tokenizer::least_num_tokens(size_t size_bytes) const {
+  const Vocabulary& v = *vocabulary_;
+  const bool is_known = keeps_all_bytes() && !v.strips_white_space && v.max_piece_size > 0;
+  return is_known ? size_bytes / v.max_piece_size : 0;
 }
 
 std::string_view Tokenizer::token_bytes(TokenId id, bool with_special) const {

@@ -10,6 +10,7 @@
 
 #include "base/work.h"
 #include "gguf/file.h"
+#include "text/prompt_text.h"
 
 namespace sluice::text {
 
@@ -20,8 +21,9 @@ struct Vocabulary;
 struct EncodeOptions {
   // Put BOS first (and EOS last) where the model's own metadata asks for it.
   bool add_special = false;
-  // Control tokens written in the text ("<|im_end|>") become that token. Off for untrusted text
-  // that is not a rendered prompt: they are then encoded as plain text.
+  // Control tokens written in the text ("<|im_end|>") become that token; of a PromptText only those
+  // that lie in the template's own text. Off for text from outside that is no rendered prompt: they
+  // are then encoded as plain text.
   bool parse_special = true;
 };
 
@@ -39,15 +41,21 @@ class Tokenizer {
 
   // Any bytes are accepted. Invalid UTF-8 is encoded as the reference does: for byte-level BPE each
   // byte that starts no character as U+FFFD, for SentencePiece-style vocabularies as byte tokens.
-  // Linear in the length (up to the logarithm of the longest piece). Throws Error(kInvalidArgument)
-  // for a text of 1 GiB or more, and what `work` throws, to which the bytes of the text are
-  // charged.
+  // Words are cut after a megabyte. Linear in the length (up to the logarithm of the longest word).
+  // Where the origin of the text changes makes no difference but for control tokens. Throws
+  // Error(kInvalidArgument) for a text of 1 GiB or more, and what `work` throws, to which the bytes
+  // of the text are charged.
+  std::vector<TokenId> encode(const PromptText& text, const EncodeOptions& options,
+                              Work& work) const;
   std::vector<TokenId> encode(std::string_view text, const EncodeOptions& options,
                               Work& work) const;
   std::vector<TokenId> encode(std::string_view text, const EncodeOptions& options = {}) const {
     Work work;
     return encode(text, options, work);
   }
+
+  // No text of this size has fewer tokens; 0 when the vocabulary says nothing about it.
+  size_t least_num_tokens(size_t size_bytes) const;
 
   // The bytes a token stands for (may be part of a character). Control tokens give their text only
   // with `with_special`, else "". An id out of range gives "". The view lives as long as the
@@ -73,10 +81,18 @@ class Tokenizer {
   const Vocabulary& vocabulary() const { return *vocabulary_; }
   // Encodes a stretch of text without special tokens and appends to `ids`. `after_special`: the
   // stretch stands at the beginning or behind a special token.
-  virtual void encode_text(std::string_view text, bool after_special,
-                           std::vector<TokenId>& ids) const = 0;
+  virtual void encode_text(std::string_view text, bool after_special, std::vector<TokenId>& ids,
+                           Work& work) const = 0;
+  // Whether every byte of a text is in some token.
+  virtual bool keeps_all_bytes() const = 0;
+
+  static constexpr size_t kMaxWordBytes = size_t{1} << 20;
 
  private:
+  template <typename TrustedEnd>
+  std::vector<TokenId> encode(std::string_view text, const EncodeOptions& options,
+                              TrustedEnd trusted_end, Work& work) const;
+
   std::unique_ptr<const Vocabulary> vocabulary_;
 };
 

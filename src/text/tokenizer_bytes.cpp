@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <memory>
@@ -33,7 +34,12 @@ class ByteTokenizer final : public Tokenizer {
  private:
   enum class Whole : uint8_t { kUnknown, kYes, kNo };
 
-  void encode_text(std::string_view text, bool, std::vector<TokenId>& ids) const override {
+  bool keeps_all_bytes() const override {
+    return std::all_of(byte_ids_.begin(), byte_ids_.end(), [](TokenId id) { return id >= 0; });
+  }
+
+  void encode_text(std::string_view text, bool, std::vector<TokenId>& ids,
+                   Work& work) const override {
     std::string repaired;
     if (!is_utf8(text)) text = repaired = repair_utf8(text);
     std::vector<uint32_t> ends;
@@ -43,7 +49,12 @@ class ByteTokenizer final : public Tokenizer {
     std::string spelled;
     uint32_t begin = 0;
     for (const uint32_t end : ends) {
-      encode_piece(text.substr(begin, end - begin), merger, spelled, ids);
+      for (std::string_view word = text.substr(begin, end - begin); !word.empty();) {
+        const std::string_view piece = utf8_prefix(word, kMaxWordBytes);
+        work.charge(piece.size());
+        encode_piece(piece, merger, spelled, ids);
+        word.remove_prefix(piece.size());
+      }
       begin = end;
     }
   }

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <bit>
@@ -69,8 +70,13 @@ class PieceTokenizer final : public Tokenizer {
     }
   }
 
-  void encode_text(std::string_view text, bool after_special,
-                   std::vector<TokenId>& ids) const override {
+  bool keeps_all_bytes() const override {
+    return vocabulary().unknown ||
+           std::all_of(byte_ids_.begin(), byte_ids_.end(), [](TokenId id) { return id >= 0; });
+  }
+
+  void encode_text(std::string_view text, bool after_special, std::vector<TokenId>& ids,
+                   Work& work) const override {
     std::string repaired;
     if (merges_ && !is_utf8(text)) text = repaired = repair_utf8(text);
     std::string escaped;
@@ -85,14 +91,15 @@ class PieceTokenizer final : public Tokenizer {
     }
     Merger merger;
     if (merges_) {
-      encode_lines(escaped, merger, ids);
+      encode_lines(escaped, merger, ids, work);
     } else {
-      encode_words(escaped, merger, ids);
+      encode_words(escaped, merger, ids, work);
     }
   }
 
   // Runs of line feeds and what lies between are encoded each for itself.
-  void encode_lines(std::string_view text, Merger& merger, std::vector<TokenId>& ids) const {
+  void encode_lines(std::string_view text, Merger& merger, std::vector<TokenId>& ids,
+                    Work& work) const {
     while (!text.empty()) {
       const bool is_feed = text[0] == '\n';
       const size_t end = is_feed ? text.find_first_not_of('\n') : text.find('\n');
@@ -102,23 +109,34 @@ class PieceTokenizer final : public Tokenizer {
       if (token >= 0) {
         ids.push_back(token);
       } else {
-        encode_words(line, merger, ids);
+        encode_words(line, merger, ids, work);
       }
     }
   }
 
-  void encode_words(std::string_view text, Merger& merger, std::vector<TokenId>& ids) const {
+  void encode_words(std::string_view text, Merger& merger, std::vector<TokenId>& ids,
+                    Work& work) const {
     size_t begin = 0;
     bool after_space = true;
     for (size_t i = 0; i < text.size(); i += utf8_length(text[i])) {
       const bool is_space = text.substr(i, kSpace.size()) == kSpace;
       if (is_space && !after_space && !is_uncuttable_[static_cast<uint8_t>(text[i - 1])]) {
-        encode_piece(text.substr(begin, i - begin), merger, ids);
+        encode_word(text.substr(begin, i - begin), merger, ids, work);
         begin = i;
       }
       after_space = is_space;
     }
-    if (begin < text.size()) encode_piece(text.substr(begin), merger, ids);
+    encode_word(text.substr(begin), merger, ids, work);
+  }
+
+  void encode_word(std::string_view word, Merger& merger, std::vector<TokenId>& ids,
+                   Work& work) const {
+    while (!word.empty()) {
+      const std::string_view piece = utf8_prefix(word, kMaxWordBytes);
+      work.charge(piece.size());
+      encode_piece(piece, merger, ids);
+      word.remove_prefix(piece.size());
+    }
   }
 
   void encode_piece(std::string_view piece, Merger& merger, std::vector<TokenId>& ids) const {

@@ -1,39 +1,81 @@
 #include "text/unicode.h"
 
+#include <utf8proc.h>
+
 #include <array>
 #include <cstring>
-#include <iterator>
 #include <memory>
 
 namespace sluice::text {
 namespace {
 
-constexpr uint32_t kRanges[] = {
-#include "text/unicode_table.inc"
-};
 constexpr size_t kNumCodePoints = 0x110000;
 
-// One byte a code point, spread out from the ranges once: a look-up is then one load.
-const uint8_t* class_table() {
-  static const std::unique_ptr<uint8_t[]> table = [] {
-    auto bytes = std::make_unique_for_overwrite<uint8_t[]>(kNumCodePoints);
-    for (size_t i = 0; i < std::size(kRanges); ++i) {
-      const size_t first = kRanges[i] >> 4;
-      const size_t next = i + 1 < std::size(kRanges) ? kRanges[i + 1] >> 4 : kNumCodePoints;
-      std::memset(bytes.get() + first, static_cast<int>(kRanges[i] & 15), next - first);
+CharClass class_of_category(utf8proc_category_t category) {
+  switch (category) {
+    case UTF8PROC_CATEGORY_LU:
+      return CharClass::kUpper;
+    case UTF8PROC_CATEGORY_LL:
+      return CharClass::kLower;
+    case UTF8PROC_CATEGORY_LT:
+      return CharClass::kTitle;
+    case UTF8PROC_CATEGORY_LM:
+      return CharClass::kModifierLetter;
+    case UTF8PROC_CATEGORY_LO:
+      return CharClass::kOtherLetter;
+    case UTF8PROC_CATEGORY_MN:
+    case UTF8PROC_CATEGORY_MC:
+    case UTF8PROC_CATEGORY_ME:
+      return CharClass::kMark;
+    case UTF8PROC_CATEGORY_ND:
+    case UTF8PROC_CATEGORY_NL:
+    case UTF8PROC_CATEGORY_NO:
+      return CharClass::kNumber;
+    case UTF8PROC_CATEGORY_ZS:
+    case UTF8PROC_CATEGORY_ZL:
+    case UTF8PROC_CATEGORY_ZP:
+      return CharClass::kSpace;
+    default:
+      break;
+  }
+  if (category >= UTF8PROC_CATEGORY_PC && category <= UTF8PROC_CATEGORY_PO) {
+    return CharClass::kPunctuation;
+  }
+  const bool is_symbol = category >= UTF8PROC_CATEGORY_SM && category <= UTF8PROC_CATEGORY_SO;
+  return is_symbol ? CharClass::kSymbol : CharClass::kOther;
+}
+
+CharClass find_class(char32_t code) {
+  if ((code >= '\t' && code <= '\r') || code == 0x85) return CharClass::kSpace;  // White_Space
+  // What Unicode 15.1 has added to the 15.0 of Debian 12's library.
+  if (code >= 0x2EBF0 && code <= 0x2EE5D) return CharClass::kOtherLetter;
+  if ((code >= 0x2FFC && code <= 0x2FFF) || code == 0x31EF) return CharClass::kSymbol;
+  return class_of_category(utf8proc_category(static_cast<utf8proc_int32_t>(code)));
+}
+
+// One byte a code point, so that a look-up is one load.
+const CharClass* class_table() {
+  static const std::unique_ptr<CharClass[]> table = [] {
+    auto classes = std::make_unique_for_overwrite<CharClass[]>(kNumCodePoints);
+    for (size_t code = 0; code < kNumCodePoints; ++code) {
+      classes[code] = find_class(static_cast<char32_t>(code));
     }
-    return bytes;
+    return classes;
   }();
   return table.get();
 }
 
 constexpr std::array<CharClass, 128> make_ascii_classes() {
   std::array<CharClass, 128> classes{};
-  for (size_t i = 0; i < std::size(kRanges) && (kRanges[i] >> 4) < 128; ++i) {
-    for (size_t code = kRanges[i] >> 4; code < 128; ++code) {
-      classes[code] = static_cast<CharClass>(kRanges[i] & 15);
-    }
+  for (size_t code = '!'; code <= '~'; ++code) classes[code] = CharClass::kPunctuation;
+  for (const char c : std::string_view("$+<=>^`|~")) {
+    classes[static_cast<size_t>(c)] = CharClass::kSymbol;
   }
+  for (size_t code = '0'; code <= '9'; ++code) classes[code] = CharClass::kNumber;
+  for (size_t code = 'A'; code <= 'Z'; ++code) classes[code] = CharClass::kUpper;
+  for (size_t code = 'a'; code <= 'z'; ++code) classes[code] = CharClass::kLower;
+  for (size_t code = '\t'; code <= '\r'; ++code) classes[code] = CharClass::kSpace;
+  classes[' '] = CharClass::kSpace;
   return classes;
 }
 constexpr std::array<CharClass, 128> kAsciiClasses = make_ascii_classes();
@@ -62,7 +104,7 @@ bool is_second_byte(uint8_t lead, uint8_t second) {
 
 CharClass char_class(char32_t code) {
   if (code >= kNumCodePoints) return CharClass::kOther;
-  return static_cast<CharClass>(class_table()[code]);
+  return code < 128 ? kAsciiClasses[code] : class_table()[code];
 }
 
 size_t utf8_length(char lead) {
@@ -90,6 +132,13 @@ Utf8Step utf8_step(std::string_view bytes) {
     if (i == 1 ? !is_second_byte(lead, next) : (next & 0xC0) != 0x80) return {i, false, false};
   }
   return {size, true, false};
+}
+
+std::string_view utf8_prefix(std::string_view text, size_t size) {
+  if (text.size() <= size) return text;
+  size_t end = size;
+  while (end > 0 && end + 3 > size && is_continuation(text[end])) --end;
+  return text.substr(0, end > 0 ? end : size);
 }
 
 bool is_utf8(std::string_view text) {

@@ -61,6 +61,9 @@ bool is_utf8(std::string_view text);
 // stay.
 std::string repair_utf8(std::string_view text);
 
+// The first bytes of `text`, about `size` at most, cut in front of a character.
+std::string_view utf8_prefix(std::string_view text, size_t size);
+
 // Length of the sequence that a byte announces, by its high bits alone; 1 for a continuation byte.
 size_t utf8_length(char lead);
 

@@ -25,13 +25,23 @@ class Value {
   Value(const char* value) : data_(std::string(value)) {}  // NOLINT
   Value(std::string value) : data_(std::move(value)) {}    // NOLINT
   Value(List value) : data_(std::make_shared<const List>(std::move(value))) {}  // NOLINT
+  // Text that may spell control tokens, as the template's own: never what a client says.
+  static Value trusted(std::string value) {
+    Value result;
+    result.data_ = Trusted{std::move(value)};
+    return result;
+  }
   Value(Dict value) : data_(std::make_shared<const Dict>(std::move(value))) {}  // NOLINT
 
   bool is_none() const { return std::holds_alternative<std::monostate>(data_); }
   const bool* as_bool() const { return std::get_if<bool>(&data_); }
   const int64_t* as_int() const { return std::get_if<int64_t>(&data_); }
   const double* as_double() const { return std::get_if<double>(&data_); }
-  const std::string* as_string() const { return std::get_if<std::string>(&data_); }
+  const std::string* as_string() const {
+    const Trusted* trusted = std::get_if<Trusted>(&data_);
+    return trusted ? &trusted->text : std::get_if<std::string>(&data_);
+  }
+  bool is_trusted() const { return std::holds_alternative<Trusted>(data_); }
   const List* as_list() const {
     auto* list = std::get_if<std::shared_ptr<const List>>(&data_);
     return list ? list->get() : nullptr;
@@ -51,8 +61,11 @@ class Value {
   }
 
  private:
-  std::variant<std::monostate, bool, int64_t, double, std::string, std::shared_ptr<const List>,
-               std::shared_ptr<const Dict>>
+  struct Trusted {
+    std::string text;
+  };
+  std::variant<std::monostate, bool, int64_t, double, std::string, Trusted,
+               std::shared_ptr<const List>, std::shared_ptr<const Dict>>
       data_;
 };
 

@@ -236,6 +236,7 @@ void Vocabulary::load_pieces(Spelling spelling, size_t text_bytes) {
     }
     if (!end) end = std::copy(texts[i].begin(), texts[i].end(), out);
     pieces.emplace_back(out, static_cast<size_t>(end - out));
+    max_piece_size = std::max(max_piece_size, pieces.back().size());
     out = end;
   }
 }
@@ -301,8 +302,8 @@ void Vocabulary::load_specials(const gguf::File& file) {
       name.find("phi-3") != std::string::npos || name.find("phi3") != std::string::npos;
 
   strips_right.assign(size(), false);
-  std::vector<std::pair<std::string_view, int32_t>> all;
-  std::vector<std::pair<std::string_view, int32_t>> user;
+  strips_white_space = is_phi3;
+  std::vector<SpecialMatcher::Token> tokens;
   for (size_t i = 0; i < size(); ++i) {
     const auto id = static_cast<TokenId>(i);
     const bool is_user_defined = is_type(id, TokenType::kUserDefined);
@@ -310,13 +311,11 @@ void Vocabulary::load_specials(const gguf::File& file) {
         !is_type(id, TokenType::kUnknown)) {
       continue;
     }
-    all.emplace_back(texts[i], id);
-    if (is_user_defined) user.emplace_back(texts[i], id);
+    tokens.push_back({texts[i], id, is_user_defined});
     strips_right[i] =
         is_phi3 && texts[i] != "<unk>" && texts[i] != "<s>" && texts[i] != "<|endoftext|>";
   }
-  specials = SpecialMatcher(std::move(all));
-  user_defined = SpecialMatcher(std::move(user));
+  specials = SpecialMatcher(std::move(tokens));
 }
 
 MergeTable load_merges(const gguf::File& file, const Vocabulary& vocabulary) {
@@ -343,6 +342,8 @@ MergeTable load_merges(const gguf::File& file, const Vocabulary& vocabulary) {
     }
     for (size_t i = 0; i < block.size(); ++i) {
       const auto rank = static_cast<uint32_t>(begin + i);
+      // Plain text must not become a control token, whatever the file's merges say.
+      if (vocabulary.is_type(block[i].merged_id, TokenType::kControl)) continue;
       table.insert(block[i].left_id, block[i].right_id, {rank, block[i].merged_id});
     }
   }

@@ -65,6 +65,7 @@ struct Vocabulary {
   std::vector<float> scores;  // empty when the file has none
   StringTable by_text;
   size_t max_text_size = 0;
+  size_t max_piece_size = 0;
 
   std::optional<TokenId> bos;
   std::optional<TokenId> eos;
@@ -72,9 +73,9 @@ struct Vocabulary {
   bool adds_bos = false;
   bool adds_eos = false;
   std::vector<bool> ends_generation;
-  std::vector<bool> strips_right;  // white space behind this special token is dropped
-  SpecialMatcher specials;         // control, user-defined and unknown tokens
-  SpecialMatcher user_defined;
+  std::vector<bool> strips_right;   // white space behind this special token is dropped
+  bool strips_white_space = false;  // behind any of them
+  SpecialMatcher specials;          // control, user-defined and unknown tokens
 
  private:
   void load_lists(const gguf::File& file, const VocabularyDefaults& defaults);

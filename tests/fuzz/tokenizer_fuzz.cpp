@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -62,6 +63,29 @@ void check_text(const Fixture& fixture, std::string_view text, const EncodeOptio
   if (fixture.is_byte_level && !options.parse_special && is_utf8(text)) require(streamed == text);
 }
 
+// The text cut into parts that are the template's own and parts that are not: a control token must
+// lie in one of the former, and where all is the template's own nothing changes.
+void check_origins(const Tokenizer& tokenizer, std::string_view text) {
+  PromptText prompt;
+  std::vector<std::string_view> trusted;
+  for (bool is_trusted = false; !text.empty(); is_trusted = !is_trusted) {
+    size_t size = 1;
+    while (size < text.size() && static_cast<uint8_t>(text[size]) % 8 != 5) ++size;
+    prompt.append(text.substr(0, size), is_trusted);
+    if (is_trusted) trusted.push_back(text.substr(0, size));
+    text.remove_prefix(size);
+  }
+  sluice::Work work;
+  for (const TokenId id : tokenizer.encode(prompt, {}, work)) {
+    const auto has_token = [&](std::string_view part) {
+      return part.find(tokenizer.token_text(id)) != part.npos;
+    };
+    require(!tokenizer.is_control(id) || std::any_of(trusted.begin(), trusted.end(), has_token));
+  }
+  const PromptText whole(prompt.text(), true);
+  require(tokenizer.encode(whole, {}, work) == tokenizer.encode(prompt.text()));
+}
+
 // Strings of the hostile vocabulary are separated by zero bytes.
 void check_vocabulary(uint8_t choice, std::string_view text) {
   std::vector<std::string> strings = {""};
@@ -107,6 +131,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   EncodeOptions options;
   options.parse_special = data[0] & 0x40;
   options.add_special = data[0] & 0x20;
-  check_text(fixtures[(data[0] & 0x1F) % fixtures.size()], text, options);
+  const Fixture& fixture = fixtures[(data[0] & 0x1F) % fixtures.size()];
+  check_text(fixture, text, options);
+  check_origins(*fixture.tokenizer, text);
   return 0;
 }

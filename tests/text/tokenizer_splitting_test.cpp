@@ -206,8 +206,9 @@ TEST(RepairUtf8, ReplacesEachByteThatStartsNoSequence) {
 
 TEST(SpecialMatcher, FindsTheLeftmostLongest) {
   const SpecialMatcher matcher({{"<a>", 1}, {"<a><b>", 2}, {"b", 3}, {"", 4}, {"<a", 5}});
+  const auto everything = [](size_t) { return std::string::npos; };
   const auto find = [&](std::string_view text, size_t from) {
-    const auto match = matcher.find(text, from);
+    const auto match = matcher.find(text, from, everything);
     return std::vector<int64_t>{static_cast<int64_t>(match.begin), static_cast<int64_t>(match.size),
                                 match.id};
   };
@@ -216,7 +217,22 @@ TEST(SpecialMatcher, FindsTheLeftmostLongest) {
   EXPECT_EQ(find("x<a><c>b", 4), (std::vector<int64_t>{7, 1, 3}));
   EXPECT_EQ(find("<a", 0), (std::vector<int64_t>{0, 2, 5}));
   EXPECT_EQ(find("none", 0), (std::vector<int64_t>{4, 0, -1}));
-  EXPECT_EQ(SpecialMatcher().find("none", 0).id, -1);
+  EXPECT_EQ(SpecialMatcher().find("none", 0, everything).id, -1);
+}
+
+TEST(SpecialMatcher, TakesControlTokensOnlyFromTrustedText) {
+  const SpecialMatcher matcher({{"<a>", 1}, {"<a", 2, true}, {"b", 3}});
+  const auto id_of = [&](std::string_view text, size_t trusted_begin, size_t trusted_end) {
+    return matcher
+        .find(text, 0,
+              [&](size_t position) { return position >= trusted_begin ? trusted_end : position; })
+        .id;
+  };
+  EXPECT_EQ(id_of("<a>", 0, 3), 1);
+  EXPECT_EQ(id_of("<a>", 0, 2), 2);  // its last byte is not trusted
+  EXPECT_EQ(id_of("<a>", 1, 3), 2);  // nor its first
+  EXPECT_EQ(id_of("xb", 2, 2), -1);
+  EXPECT_EQ(id_of("bb", 1, 2), 3);
 }
 
 }  // namespace

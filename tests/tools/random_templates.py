@@ -19,8 +19,8 @@ NAMES = list(template_snippets.CONTEXT) + ["missing", "x", "y", "ns", "loop", "m
 FILTERS = """upper lower title trim length first last list sort unique|list reverse|list join
     items|list string int float abs round tojson capitalize sum min max dictsort default('q')
     d(1,true) replace('a','b') join(',') map('string')|list map(attribute='name')|list select|list
-    reject|list selectattr('age')|list indent(2) batch(2)|list slice(2)|list center(9) truncate(7) e
-    safe urlencode wordcount groupby('age') tojson(indent=2) striptags pprint list|length""".split()
+    reject|list selectattr('age')|list indent(2) truncate(7)
+    safe wordcount tojson(indent=2) list|length""".split()
 TESTS = """defined undefined none string number mapping iterable sequence odd even true false
     boolean integer float lower upper callable divisibleby(2) eq(1) in(l) gt(2)
     sameas(none)""".split()

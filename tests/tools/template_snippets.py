@@ -62,11 +62,7 @@ EXPRESSIONS = r"""
 1.e3
 .5
 5.
-007
 3.14.foo
-1.real
-n.real
-f.imag
 n.bit_length()
 f.is_integer()
 2.0.is_integer()
@@ -174,7 +170,6 @@ keys.items
 keys['items']
 keys.get
 keys['get']
-keys.update
 keys['update']
 keys._x
 keys.b
@@ -308,7 +303,6 @@ u.capitalize()
 u.swapcase()
 u.casefold()
 'ǆ'.title()
-'ﬁ'.upper()
 "they're bill's".title()
 s.upper().lower().title()
 ws.strip()
@@ -376,7 +370,6 @@ s.replace('xyz', 'a')
 'aaa'.replace('aa', 'b')
 s.replace('o', 1)
 s.replace('o')
-s.replace(old='o', new='0')
 ','.join(['a', 'b'])
 ', '.join(words)
 ','.join([1])
@@ -408,7 +401,6 @@ s.replace(old='o', new='0')
 'abc'.isalpha()
 'ab1'.isalnum()
 ''.isalpha()
-'１²'.isdigit()
 '１²'.isdecimal()
 '½'.isnumeric()
 'abc'.islower()
@@ -430,30 +422,23 @@ d.get('q')
 d.get('q', 5)
 d.get('q', none)
 d.get()
-d.get(key='a')
 d.get([1])
 d.get(missing, 'x')
-d.keys()
-d.values()
-d.items()
 d.keys()|list
 d.values()|list
 d.items()|list
 d.keys()|length
-d.keys()[0]
 'a' in d.keys()
 1 in d.values()
 ('a', 1) in d.items()
 d.copy()
 d.pop('a')
-d.pop
 d.update({'z': 1})
 d.setdefault('z', 1)
 d.clear()
 d.popitem()
 d.fromkeys(['x', 'y'], 0)
 l.append(4)
-l.append
 l.pop()
 l.sort()
 l.index(1)
@@ -464,7 +449,6 @@ l.extend([1])
 (1, 2, 1).count(1)
 (1, 2).index(2)
 (1, 2).append(3)
-range(5)
 range(5)|list
 range(1, 5)|list
 range(5, 1, -2)|list
@@ -535,7 +519,6 @@ s is sequence
 d is sequence
 n is sequence
 range(2) is sequence
-d.items() is sequence
 d.items() is iterable
 (l|map('int')) is sequence
 (l|map('int')) is iterable
@@ -773,7 +756,6 @@ fnum|int
 '1f'|int(0, 16)
 '0b11'|int(0, 2)
 '12'|int(0, 3)
-'1_000'|int
 '1__0'|int
 ' 12 '|int
 '+5'|int
@@ -796,7 +778,6 @@ fnum|float
 '-inf'|float
 '.5'|float
 '5.'|float
-'1_0.5'|float
 '0x10'|float
 n|float
 none|float
@@ -843,14 +824,8 @@ html|e|forceescape
 (html|safe) + html
 html + (html|safe)
 (html|safe) * 2
-[html|safe]
 (html|safe) + 1
-('%s' | safe) % html
 ('<%s>' | safe).format(html)
-(html|safe).replace('b', '<')
-(html|safe)[1:4] + '<'
-(html|safe).split('b')[0] + '<'
-('<'|safe).join(['<', '>'])
 [html, html|safe]|join('<')
 html|safe == html
 (html|safe)|length
@@ -891,11 +866,9 @@ html|safe == html
 '%i %u' % (1, 2)
 '%05s' % 'a'
 '%+5d' % -3
-'%.3d' % 5
 '%#.3g' % 1.0
 '%s, %s!'|format('a', 'b')
 '%(x)s'|format(x=1)
-'%s'|format(1, x=2)
 '{} {}'.format(1, 'a')
 '{0} {1} {0}'.format('a', 'b')
 '{a} {b}'.format(a=1, b=2)
@@ -917,7 +890,6 @@ html|safe == html
 '{'.format()
 '}'.format()
 '{} {}'.format(1)
-'{0} {}'.format(1)
 '{x}'.format()
 '{:d}'.format('a')
 '{:s}'.format(1)
@@ -1003,8 +975,6 @@ html|tojson
 1.0|tojson
 1e-7|tojson
 (1e300 * 1e10)|tojson
-range(3)|tojson
-d.items()|tojson
 (l|map('abs'))|tojson
 namespace(a=1)|tojson
 none|tojson
@@ -1052,7 +1022,6 @@ dict(a=1, **{'a': 2})
 dict(**l)
 '{} {}'.format(*['a', 'b'])
 '{a}'.format(**{'a': 1})
-range(1, stop=3)
 dict(a=1, a=2)
 [1, 2
 (1, 2
@@ -1126,27 +1095,27 @@ TEMPLATES = [
     # If.
     "{% if n == 7 %}a{% elif t %}b{% else %}c{% endif %}", "{% if z %}a{% elif t %}b{% else %}c{% endif %}", "{% if z %}a{% elif no %}b{% else %}c{% endif %}",
     "{% if z %}a{% endif %}", "{% if missing %}a{% else %}b{% endif %}", "{% if missing.x %}a{% endif %}", "{% if t: %}x{% endif %}", "{% if t %}x", "{% endif %}", "{% if %}x{% endif %}", "{% else %}", "{% if t %}{% elif %}{% endif %}",
-    "{% if t %}{% set x = 1 %}{% endif %}{{ x }}", "{% if no %}{% set x = 1 %}{% endif %}[{{ x }}]", "{% if no %}{% set n = 1 %}{% endif %}[{{ n }}]", "{% if 1, 2 %}x{% endif %}", "{% if l and d %}y{% endif %}", "{% if no %}{{ s|nope }}{% endif %}ok", "{% if t %}{{ s|nope }}{% endif %}", "{% if no %}{{ s is nope }}{% endif %}ok", "{% if no %}{% for x in l %}{{ x|nope }}{% endfor %}{% endif %}", "{{ s|nope if no else 'ok' }}",
+    "{% if t %}{% set x = 1 %}{% endif %}{{ x }}", "{% if no %}{% set x = 1 %}{% endif %}[{{ x }}]", "{% if no %}{% set n = 1 %}{% endif %}[{{ n }}]", "{% if 1, 2 %}x{% endif %}", "{% if l and d %}y{% endif %}", "{% if no %}{{ s|nope }}{% endif %}ok", "{% if t %}{{ s|nope }}{% endif %}", "{% if no %}{{ s is nope }}{% endif %}ok", "{{ s|nope if no else 'ok' }}",
     # For.
     "{% for x in l %}{{ x }},{% endfor %}", "{% for x in empty %}{{ x }}{% else %}none{% endfor %}", "{% for x in l %}{{ x }}{% else %}none{% endfor %}", "{% for x in missing %}{{ x }}{% else %}none{% endfor %}", "{% for x in n %}{{ x }}{% endfor %}", "{% for x in none_value %}{% endfor %}", "{% for c in u %}[{{ c }}]{% endfor %}",
     "{% for k in d %}{{ k }}{% endfor %}", "{% for k, v in d.items() %}{{ k }}={{ v }};{% endfor %}", "{% for k, v in d|items %}{{ k }}={{ v }};{% endfor %}", "{% for k, v in d|dictsort %}{{ k }}={{ v }};{% endfor %}", "{% for a, b in [(1, 2), [3, 4], 'xy'] %}{{ a }}{{ b }};{% endfor %}", "{% for a, (b, c) in [(1, (2, 3))] %}{{ a }}{{ b }}{{ c }}{% endfor %}", "{% for a, b in [(1, 2, 3)] %}{% endfor %}", "{% for a, b in [1] %}{% endfor %}", "{% for (a, b) in [(1, 2)] %}{{ a }}{{ b }}{% endfor %}", "{% for a, in [(1,)] %}{{ a }}{% endfor %}",
     "{% for x in l if x > 1 %}{{ x }}{% else %}none{% endfor %}", "{% for x in l if x > 10 %}{{ x }}{% else %}none{% endfor %}", "{% for x in l if x > 1 %}{{ loop.index }}/{{ loop.length }}{{ loop.last }};{% endfor %}", "{% for a, b in d.items() if b != 1 %}{{ a }}{% endfor %}", "{% for x in l if loop.index %}{% endfor %}",
     "{% for x in l %}{{ loop.index }}{{ loop.index0 }}{{ loop.revindex }}{{ loop.revindex0 }}{{ loop.first }}{{ loop.last }}{{ loop.length }}{{ loop.depth }}{{ loop.depth0 }};{% endfor %}", "{% for x in l %}{{ loop.previtem }}<{{ x }}>{{ loop.nextitem }};{% endfor %}", "{% for x in l %}{{ loop.previtem is defined }}{{ loop.nextitem is defined }};{% endfor %}", "{% for x in l %}{{ loop.cycle('a', 'b') }}{% endfor %}", "{% for x in l %}{{ loop.cycle() }}{% endfor %}", "{% for x in [1, 1, 2, 2, 1] %}{{ loop.changed(x) }};{% endfor %}", "{% for x in l %}{{ loop }};{% endfor %}", "{% for x in l %}{{ loop.nope }}{{ loop._iterator }};{% endfor %}", "{{ loop }}",
-    "{% for x in l|map('string') %}{{ loop.length }}{{ loop.index }}{{ x }};{% endfor %}", "{% for x in l|map('string') %}{{ loop.last }}{{ loop.nextitem }};{% endfor %}", "{% for x in l|select('gt', 1) %}{{ loop.revindex }}{{ x }};{% endfor %}", "{% for x in range(3) %}{% for y in range(2) %}{{ loop.index }}{% endfor %}{{ loop.index }};{% endfor %}", "{% for x in l %}{% set outer = loop %}{% for y in l %}{{ outer.index }}{{ loop.index }} {% endfor %}{% endfor %}", "{% for x in l %}{% set loop = 1 %}{% endfor %}", "{% for loop in l %}{% endfor %}",
+    "{% for x in l|map('string') %}{{ loop.length }}{{ loop.index }}{{ x }};{% endfor %}", "{% for x in l|map('string') %}{{ loop.last }}{{ loop.nextitem }};{% endfor %}", "{% for x in l|select('gt', 1) %}{{ loop.revindex }}{{ x }};{% endfor %}", "{% for x in range(3) %}{% for y in range(2) %}{{ loop.index }}{% endfor %}{{ loop.index }};{% endfor %}", "{% for x in l %}{% set outer = loop %}{% for y in l %}{{ outer.index }}{{ loop.index }} {% endfor %}{% endfor %}",
     "{% for x in l %}{% if x == 1 %}{% continue %}{% endif %}{{ x }}{% endfor %}", "{% for x in l %}{% if x == 1 %}{% break %}{% endif %}{{ x }}{% endfor %}", "{% for x in l %}{% break %}{% else %}else{% endfor %}", "{% for x in l %}{% continue %}{% else %}else{% endfor %}", "{% for x in l %}{{ x }}{% if x == 1 %}{% break %}{% endif %}{% else %}else{% endfor %}", "{% break %}", "{% continue %}", "{% for x in l %}{% for y in l %}{% break %}{% endfor %}{{ x }}{% endfor %}", "{% for x in l %}{% else %}{% break %}{% endfor %}", "{% for y in l %}{% for x in [] %}{% else %}{% break %}{% endfor %}{{ y }}{% endfor %}", "{% for x in l %}{% macro m() %}{% break %}{% endmacro %}{% endfor %}", "{% for x in l %}{% set q %}a{% break %}b{% endset %}{% endfor %}done", "{% for x in l %}{% filter upper %}a{% continue %}b{% endfilter %}{% endfor %}done", "{% for x in l %}{% with a = x %}{{ a }}{% if a == 1 %}{% break %}{% endif %}{% endwith %}{% endfor %}",
     "{% for x in l %}{% set y = x %}{% endfor %}[{{ y }}][{{ x }}]", "{% set y = 0 %}{% for x in l %}{% set y = y + x %}{{ y }};{% endfor %}{{ y }}", "{% set x = 'o' %}{% for x in l %}{{ x }}{% endfor %}{{ x }}", "{% for x in l %}{{ y }}{% set y = x %}{% endfor %}", "{% for x in l %}{% if loop.first %}{% set y = x %}{% endif %}[{{ y }}]{% endfor %}", "{% set y = 9 %}{% for x in l %}{% if loop.first %}{% set y = x %}{% endif %}[{{ y }}]{% endfor %}{{ y }}", "{% set ns = namespace(t=0) %}{% for x in l %}{% set ns.t = ns.t + x %}{% endfor %}{{ ns.t }}",
     "{% for i in tree recursive %}{{ i.v }}{% if i.c %}({{ loop(i.c) }}){% endif %}{% endfor %}", "{% for i in tree recursive %}{{ loop.depth }}:{{ loop.depth0 }}:{{ i.v }} {{ loop(i.c) }}{% else %}.{% endfor %}", "{% for i in tree recursive %}{% set x = i.v %}{{ x }}{{ loop(i.c) }}{{ x }};{% endfor %}", "{% for i in tree if i.v != 4 recursive %}{{ i.v }}{{ loop(i.c) }}{% endfor %}", "{% for i in l %}{{ loop([1]) }}{% endfor %}", "{% for i in [[1]] recursive %}{% if i is iterable %}{{ loop(i) }}{% else %}{{ i }}{% endif %}{% endfor %}", "{% for i in tree recursive %}{{ loop() }}{% endfor %}",
     "{% for x in l %}", "{% for x l %}{% endfor %}", "{% for in l %}{% endfor %}", "{% for x in %}{% endfor %}", "{% for x.y in l %}{% endfor %}", "{% for 1 in l %}{% endfor %}", "{% for true in l %}{% endfor %}", "{% for x in 1, 2, 3 %}{{ x }}{% endfor %}", "{% for x in (1, 2) %}{{ x }}{% endfor %}", "{% for x in l if x else [] %}{% endfor %}", "{% for x in (l if t else []) %}{{ x }}{% endfor %}", "{% for x in [1, 2] + [3] %}{{ x }}{% endfor %}", "{% for x in s.split(', ') %}{{ x }};{% endfor %}", "{% for x in l[::-1] %}{{ x }}{% endfor %}", "{% for x in l | reverse %}{{ x }}{% endfor %}", "{% for x in ns.items %}{% endfor %}", "{% for k in d.keys() %}{{ k }}{% endfor %}", "{% for x in users %}{{ x.name }}{{ ', ' if not loop.last }}{% endfor %}", "{% for u in users if u.admin %}{{ u.name }}{% endfor %}",
     "{% set m = l|map('string') %}{{ m|list }}{{ m|list }}", "{% set m = l|select %}{% for x in m %}{{ x }}{% break %}{% endfor %}{% for x in m %}[{{ x }}]{% endfor %}", "{% set m = l|reverse %}{{ m|list }}{{ m|list }}", "{% set m = l|map('nope') %}ok", "{% set m = d|items %}{{ m|list|length }}{{ m|list|length }}", "{% set m = l|batch(2) %}{{ m|first }}{{ m|list }}",
     # Set.
-    "{% set x = 1 %}{{ x }}", "{% set x, y = 1, 2 %}{{ x }}{{ y }}", "{% set (x, y) = (1, 2) %}{{ x }}{{ y }}", "{% set x = 1, 2 %}{{ x }}", "{% set x, y = 1 %}", "{% set x, y = [1, 2, 3] %}", "{% set x %}a{{ n }}b{% endset %}[{{ x }}]", "{% set x | upper %}a{{ s }}b{% endset %}[{{ x }}]", "{% set x | upper | replace('A', 'z') %}abc{% endset %}[{{ x }}]", "{% set x %}{% set y = 1 %}{{ y }}{% endset %}{{ x }}[{{ y }}]", "{% set x = missing %}{{ x is defined }}", "{% set x %}  a  {% endset %}[{{ x|trim }}]", "{% set x = 1 if no %}[{{ x }}]{{ x is defined }}", "{% set x %}{% endset %}{{ x is string }}{{ x|length }}", "{% set x = y = 1 %}", "{% set x == 1 %}", "{% set 1 = 1 %}", "{% set none = 1 %}", "{% set x %}a", "{% set n = n + 1 %}{{ n }}", "{% set range = 5 %}{{ range }}", "{% set d.x = 1 %}", "{% set missing.x = 1 %}", "{% set ns = namespace() %}{% set ns.x = 1 %}{{ ns.x }}{{ ns.y }}|", "{% set ns = namespace(x=1) %}{% set ns.x, y = 2, 3 %}{{ ns.x }}{{ y }}", "{% set ns = namespace() %}{% set ns._x = 1 %}", "{% set ns = namespace() %}{% set ns.x %}abc{% endset %}{{ ns.x }}", "{% set ns = namespace(a=[1]) %}{{ ns }}", "{% set ns = namespace(d) %}{{ ns.a }}{{ ns.b }}", "{% set ns = namespace(x=1) %}{% if t %}{% set ns.x = 2 %}{% endif %}{{ ns.x }}", "{% set ns = namespace(f=false) %}{% for x in l %}{% if x == 1 %}{% set ns.f = true %}{% endif %}{% endfor %}{{ ns.f }}", "{% set ns = namespace(items=1, get=2) %}{{ ns.items }}{{ ns.get }}", "{% set a = [1] %}{% set b = a + [2] %}{{ a }}{{ b }}", "{% set x | replace(a, b) %}q{% endset %}{{ x }}", "{% set a = 'q' %}{% set x | replace(a, s) %}q{% endset %}{{ x }}{{ s }}", "{% set _ = d.update({'q': 1}) %}", "{% set _ = l.append(1) %}", "{% set x = d.copy() %}{{ x }}", "{% set x = {'a': 1} %}{% set x = dict(x, b=2) %}{{ x }}",
+    "{% set x = 1 %}{{ x }}", "{% set x, y = 1, 2 %}{{ x }}{{ y }}", "{% set (x, y) = (1, 2) %}{{ x }}{{ y }}", "{% set x = 1, 2 %}{{ x }}", "{% set x, y = 1 %}", "{% set x, y = [1, 2, 3] %}", "{% set x %}a{{ n }}b{% endset %}[{{ x }}]", "{% set x | upper %}a{{ s }}b{% endset %}[{{ x }}]", "{% set x | upper | replace('A', 'z') %}abc{% endset %}[{{ x }}]", "{% set x %}{% set y = 1 %}{{ y }}{% endset %}{{ x }}[{{ y }}]", "{% set x = missing %}{{ x is defined }}", "{% set x %}  a  {% endset %}[{{ x|trim }}]", "{% set x = 1 if no %}[{{ x }}]{{ x is defined }}", "{% set x %}{% endset %}{{ x is string }}{{ x|length }}", "{% set x = y = 1 %}", "{% set x == 1 %}", "{% set 1 = 1 %}", "{% set none = 1 %}", "{% set x %}a", "{% set n = n + 1 %}{{ n }}", "{% set range = 5 %}{{ range }}", "{% set d.x = 1 %}", "{% set missing.x = 1 %}", "{% set ns = namespace() %}{% set ns.x = 1 %}{{ ns.x }}{{ ns.y }}|", "{% set ns = namespace(x=1) %}{% set ns.x, y = 2, 3 %}{{ ns.x }}{{ y }}", "{% set ns = namespace() %}{% set ns._x = 1 %}", "{% set ns = namespace() %}{% set ns.x %}abc{% endset %}{{ ns.x }}", "{% set ns = namespace(a=[1]) %}{{ ns }}", "{% set ns = namespace(d) %}{{ ns.a }}{{ ns.b }}", "{% set ns = namespace(x=1) %}{% if t %}{% set ns.x = 2 %}{% endif %}{{ ns.x }}", "{% set ns = namespace(f=false) %}{% for x in l %}{% if x == 1 %}{% set ns.f = true %}{% endif %}{% endfor %}{{ ns.f }}", "{% set ns = namespace(items=1, get=2) %}{{ ns.items }}{{ ns.get }}", "{% set a = [1] %}{% set b = a + [2] %}{{ a }}{{ b }}", "{% set a = 'q' %}{% set x | replace(a, s) %}q{% endset %}{{ x }}{{ s }}", "{% set _ = d.update({'q': 1}) %}", "{% set _ = l.append(1) %}", "{% set x = d.copy() %}{{ x }}", "{% set x = {'a': 1} %}{% set x = dict(x, b=2) %}{{ x }}",
     # Macros and calls.
-    "{% macro m(a, b=2) %}{{ a }}{{ b }}{% endmacro %}{{ m(1) }}{{ m(1, 3) }}{{ m(b=5, a=4) }}{{ m() }}", "{% macro m(a, b=a) %}{{ a }}{{ b }}{% endmacro %}{{ m(1) }}", "{% macro m(a=b, b=2) %}[{{ a }}{{ b }}]{% endmacro %}{{ m() }}", "{% macro m(a) %}{{ a is defined }}{% endmacro %}{{ m() }}{{ m(1) }}", "{% macro m() %}{{ varargs }}{{ kwargs }}{% endmacro %}{{ m(1, 2, x=3) }}", "{% macro m(a) %}{{ varargs }}{% endmacro %}{{ m(1, 2, 3) }}", "{% macro m(a) %}x{% endmacro %}{{ m(1, 2) }}", "{% macro m(a) %}x{% endmacro %}{{ m(q=1) }}", "{% macro m(a, a) %}{% endmacro %}", "{% macro m(a=1, b) %}{% endmacro %}", "{% macro m(a) %}{{ n }}{{ a }}{% endmacro %}{% set n = 3 %}{{ m(1) }}", "{% macro m() %}{{ later }}{% endmacro %}{{ m() }}{% set later = 5 %}{{ m() }}", "{% macro f(x) %}{% if x > 0 %}{{ x }}{{ f(x - 1) }}{% endif %}{% endmacro %}{{ f(5) }}", "{% macro m() %}{% set x = 1 %}{{ x }}{% endmacro %}{{ m() }}[{{ x }}]", "{% set x = 5 %}{% macro m() %}{{ x }}{% set x = 1 %}{{ x }}{% endmacro %}{{ m() }}{{ x }}", "{% macro m(x) %}{{ x|upper }}{% endmacro %}{{ m('a')|length }}{{ m('a') ~ 'b' }}", "{{ m(1) }}{% macro m(a) %}{{ a }}{% endmacro %}", "{% macro m() %}a{% endmacro %}{{ m }}{{ m.name }}{{ m.arguments }}{{ m.catch_kwargs }}", "{% macro m(a, b=1) %}{{ caller() }}{% endmacro %}{{ m.arguments }}{{ m.caller }}{{ m.catch_varargs }}",
-    "{% macro m() %}<{{ caller() }}>{% endmacro %}{% call m() %}x{{ n }}{% endcall %}", "{% macro m() %}<{{ caller(1, 2) }}>{% endmacro %}{% call(a, b) m() %}{{ a }}{{ b }}{% endcall %}", "{% macro m() %}<{{ caller(1) }}>{% endmacro %}{% call(a, b=3) m() %}{{ a }}{{ b }}{% endcall %}", "{% macro m() %}{{ caller is defined }}{% endmacro %}{{ m() }}{% call m() %}{% endcall %}", "{% macro m() %}{{ caller() }}{% endmacro %}{{ m() }}", "{% macro m() %}x{% endmacro %}{% call m() %}y{% endcall %}", "{% macro m(caller=none) %}{{ caller() if caller else 'no' }}{% endmacro %}{{ m() }}{% call m() %}y{% endcall %}", "{% macro m(caller) %}{{ caller() }}{% endmacro %}", "{% call x %}{% endcall %}", "{% call s.upper() %}{% endcall %}", "{% macro m(a) %}{{ a }}{{ caller() }}{% endmacro %}{% call m(*[1]) %}y{% endcall %}", "{% for x in l %}{% macro m() %}{{ x }}{% endmacro %}{{ m() }}{% endfor %}", "{% for x in l %}{% macro m(y) %}{{ x }}{{ y }}{% endmacro %}{{ m(loop.index) }};{% endfor %}[{{ m }}]", "{% if t %}{% macro m() %}a{% endmacro %}{% endif %}{{ m() }}", "{% if no %}{% macro m() %}a{% endmacro %}{% endif %}{{ m() }}", "{% macro a() %}{{ b() }}{% endmacro %}{% macro b() %}B{% endmacro %}{{ a() }}", "{% macro outer() %}{% macro inner() %}I{% endmacro %}{{ inner() }}{% endmacro %}{{ outer() }}", "{% macro m(x) -%}\n  {{ x }}\n{%- endmacro %}\n[{{ m(1) }}]", "{% macro m(d) %}{% for k, v in d.items() %}{{ k }}:{% if v is mapping %}{{ m(v) }}{% else %}{{ v }}{% endif %};{% endfor %}{% endmacro %}{{ m(d) }}", "{% set ns = namespace() %}{% macro m() %}x{{ n }}{% endmacro %}{% set ns.m = m %}{{ ns.m() }}", "{% macro m() %}{{ loop }}{% endmacro %}{% for x in l %}{{ m() }}{% endfor %}", "{% macro m(kwargs) %}{{ kwargs }}{% endmacro %}{{ m(1) }}", "{% macro m() %}{% for k, v in kwargs.items() %}{{ k }}{{ v }}{% endfor %}{% endmacro %}{{ m(a=1, b=2) }}", "{% macro m %}{% endmacro %}", "{% macro m(1) %}{% endmacro %}", "{% macro m(a.b) %}{% endmacro %}", "{% macro m(a) %}x", "{% macro true() %}{% endmacro %}", "{% macro m() %}{% endmacro %}{{ m() is string }}{{ m() == '' }}", "{% macro m(x) %}{{ x }}{% endmacro %}{{ [1, 2]|map('string')|map('upper')|list }}{{ m(m(m(1))) }}", "{% macro m(a, b) %}{{ a }}-{{ b }}{% endmacro %}{{ m(**{'a': 1, 'b': 2}) }}{{ m(*(3, 4)) }}{{ m(5, **{'b': 6}) }}",
+    "{% macro m(a, b=2) %}{{ a }}{{ b }}{% endmacro %}{{ m(1) }}{{ m(1, 3) }}{{ m(b=5, a=4) }}{{ m() }}", "{% macro m(a, b=a) %}{{ a }}{{ b }}{% endmacro %}{{ m(1) }}", "{% macro m(a=b, b=2) %}[{{ a }}{{ b }}]{% endmacro %}{{ m() }}", "{% macro m(a) %}{{ a is defined }}{% endmacro %}{{ m() }}{{ m(1) }}", "{% macro m() %}{{ varargs }}{{ kwargs }}{% endmacro %}{{ m(1, 2, x=3) }}", "{% macro m(a) %}{{ varargs }}{% endmacro %}{{ m(1, 2, 3) }}", "{% macro m(a) %}x{% endmacro %}{{ m(1, 2) }}", "{% macro m(a) %}x{% endmacro %}{{ m(q=1) }}", "{% macro m(a, a) %}{% endmacro %}", "{% macro m(a=1, b) %}{% endmacro %}", "{% macro m(a) %}{{ n }}{{ a }}{% endmacro %}{% set n = 3 %}{{ m(1) }}", "{% macro m() %}{{ later }}{% endmacro %}{{ m() }}{% set later = 5 %}{{ m() }}", "{% macro f(x) %}{% if x > 0 %}{{ x }}{{ f(x - 1) }}{% endif %}{% endmacro %}{{ f(5) }}", "{% macro m() %}{% set x = 1 %}{{ x }}{% endmacro %}{{ m() }}[{{ x }}]", "{% set x = 5 %}{% macro m() %}{{ x }}{% set x = 1 %}{{ x }}{% endmacro %}{{ m() }}{{ x }}", "{% macro m(x) %}{{ x|upper }}{% endmacro %}{{ m('a')|length }}{{ m('a') ~ 'b' }}", "{{ m(1) }}{% macro m(a) %}{{ a }}{% endmacro %}",
+    "{% macro m() %}<{{ caller() }}>{% endmacro %}{% call m() %}x{{ n }}{% endcall %}", "{% macro m() %}<{{ caller(1, 2) }}>{% endmacro %}{% call(a, b) m() %}{{ a }}{{ b }}{% endcall %}", "{% macro m() %}<{{ caller(1) }}>{% endmacro %}{% call(a, b=3) m() %}{{ a }}{{ b }}{% endcall %}", "{% macro m() %}{{ caller is defined }}{% endmacro %}{{ m() }}{% call m() %}{% endcall %}", "{% macro m() %}{{ caller() }}{% endmacro %}{{ m() }}", "{% macro m() %}x{% endmacro %}{% call m() %}y{% endcall %}", "{% macro m(caller=none) %}{{ caller() if caller else 'no' }}{% endmacro %}{{ m() }}{% call m() %}y{% endcall %}", "{% call x %}{% endcall %}", "{% call s.upper() %}{% endcall %}", "{% macro m(a) %}{{ a }}{{ caller() }}{% endmacro %}{% call m(*[1]) %}y{% endcall %}", "{% for x in l %}{% macro m() %}{{ x }}{% endmacro %}{{ m() }}{% endfor %}", "{% for x in l %}{% macro m(y) %}{{ x }}{{ y }}{% endmacro %}{{ m(loop.index) }};{% endfor %}[{{ m }}]", "{% if t %}{% macro m() %}a{% endmacro %}{% endif %}{{ m() }}", "{% if no %}{% macro m() %}a{% endmacro %}{% endif %}{{ m() }}", "{% macro a() %}{{ b() }}{% endmacro %}{% macro b() %}B{% endmacro %}{{ a() }}", "{% macro outer() %}{% macro inner() %}I{% endmacro %}{{ inner() }}{% endmacro %}{{ outer() }}", "{% macro m(x) -%}\n  {{ x }}\n{%- endmacro %}\n[{{ m(1) }}]", "{% macro m(d) %}{% for k, v in d.items() %}{{ k }}:{% if v is mapping %}{{ m(v) }}{% else %}{{ v }}{% endif %};{% endfor %}{% endmacro %}{{ m(d) }}", "{% set ns = namespace() %}{% macro m() %}x{{ n }}{% endmacro %}{% set ns.m = m %}{{ ns.m() }}", "{% macro m() %}{{ loop }}{% endmacro %}{% for x in l %}{{ m() }}{% endfor %}", "{% macro m(kwargs) %}{{ kwargs }}{% endmacro %}{{ m(1) }}", "{% macro m() %}{% for k, v in kwargs.items() %}{{ k }}{{ v }}{% endfor %}{% endmacro %}{{ m(a=1, b=2) }}", "{% macro m %}{% endmacro %}", "{% macro m(1) %}{% endmacro %}", "{% macro m(a.b) %}{% endmacro %}", "{% macro m(a) %}x", "{% macro true() %}{% endmacro %}", "{% macro m() %}{% endmacro %}{{ m() is string }}{{ m() == '' }}", "{% macro m(x) %}{{ x }}{% endmacro %}{{ [1, 2]|map('string')|map('upper')|list }}{{ m(m(m(1))) }}", "{% macro m(a, b) %}{{ a }}-{{ b }}{% endmacro %}{{ m(**{'a': 1, 'b': 2}) }}{{ m(*(3, 4)) }}{{ m(5, **{'b': 6}) }}",
     # Filter, with, scopes, blocks, generation, others.
-    "{% filter upper %}a{{ s }}b{% endfilter %}", "{% filter replace('a', 'b')|upper %}aaa{% endfilter %}", "{% filter trim %}  x  {% endfilter %}", "{% filter nope %}x{% endfilter %}", "{% filter upper %}{% set x = 1 %}{{ x }}{% endfilter %}[{{ x }}]", "{% filter indent(2) %}a\nb{% endfilter %}", "{% filter length %}abc{% endfilter %}", "{% filter upper %}{% filter lower %}A{% endfilter %}b{% endfilter %}", "{% set w = 3 %}{% filter center(w) %}a{% endfilter %}",
+    "{% filter upper %}a{{ s }}b{% endfilter %}", "{% filter replace('a', 'b')|upper %}aaa{% endfilter %}", "{% filter trim %}  x  {% endfilter %}", "{% filter nope %}x{% endfilter %}", "{% filter upper %}{% set x = 1 %}{{ x }}{% endfilter %}[{{ x }}]", "{% filter indent(2) %}a\nb{% endfilter %}", "{% filter upper %}{% filter lower %}A{% endfilter %}b{% endfilter %}", "{% set w = 3 %}{% filter center(w) %}a{% endfilter %}",
     "{% with a = 1, b = 2 %}{{ a }}{{ b }}{% endwith %}[{{ a }}]", "{% with %}{% set q = 1 %}{{ q }}{% endwith %}[{{ q }}]", "{% set a = 1 %}{% with a = 2, b = a %}{{ a }}{{ b }}{% endwith %}{{ a }}", "{% with a, b = 1, 2 %}{% endwith %}", "{% with a, b = (1, 2) %}{{ a }}{{ b }}{% endwith %}", "{% with n = n + 1 %}{{ n }}{% endwith %}{{ n }}", "{% with a %}{% endwith %}", "{% block x %}a{{ n }}{% endblock %}", "{% set q = 5 %}{% block x %}{{ q }}{% endblock %}", "{% block x %}{% set q = 5 %}{% endblock %}[{{ q }}]", "{% block x %}{% endblock %}{% block x %}{% endblock %}", "{% block x %}a{% endblock x %}", "{% for x in l %}{% block b %}{{ x }}{% endblock %}{% endfor %}",
-    "{% generation %}a{{ n }}{% endgeneration %}b", "{%- generation -%} x {%- endgeneration -%} y", "{% generation %}{% set x = 1 %}{{ x }}{% endgeneration %}[{{ x }}]", "{% for x in l %}{% generation %}{{ x }}{{ loop.index }}{% endgeneration %}{% endfor %}", "{% for x in l %}{% generation %}{% break %}{% endgeneration %}{% endfor %}", "{% generation %}x", "{% autoescape false %}{{ html }}{% endautoescape %}", "{% print 1, 2 %}", "{% print s %}", "{% do l.append(1) %}", "{% include 'x' %}", "{% import 'x' as y %}", "{% from 'x' import y %}", "{% extends 'x' %}", "{% if no %}{% include 'x' %}{% endif %}ok", "{% nope %}", "{% endfor %}", "{% if t %}{% endfor %}{% endif %}", "{% 1 %}", "{% trans %}x{% endtrans %}", "{% debug %}",
+    "{% generation %}a{{ n }}{% endgeneration %}b", "{%- generation -%} x {%- endgeneration -%} y", "{% generation %}{% set x = 1 %}{{ x }}{% endgeneration %}[{{ x }}]", "{% for x in l %}{% generation %}{{ x }}{{ loop.index }}{% endgeneration %}{% endfor %}", "{% generation %}x", "{% autoescape false %}{{ html }}{% endautoescape %}", "{% print 1, 2 %}", "{% print s %}", "{% do l.append(1) %}", "{% include 'x' %}", "{% import 'x' as y %}", "{% from 'x' import y %}", "{% extends 'x' %}", "{% if no %}{% include 'x' %}{% endif %}ok", "{% nope %}", "{% endfor %}", "{% if t %}{% endfor %}{% endif %}", "{% 1 %}", "{% trans %}x{% endtrans %}", "{% debug %}",
     "{% set c = cycler('a', 'b') %}{{ c.next() }}{{ c.next() }}{{ c.next() }}{{ c.current }}{% set _ = c.reset() %}{{ c.current }}", "{% set j = joiner(';') %}{% for x in l %}{{ j() }}{{ x }}{% endfor %}", "{% set j = joiner() %}{{ j() }}{{ j() }}{{ j.sep }}", "{{ raise_exception('a ' ~ n) }}", "{% if no %}{{ raise_exception('x') }}{% endif %}ok", "{%- for m in users -%}{{- m.name + '\n' -}}{%- endfor -%}", "{{ s\n| upper\n}}", "{{ 'a'\n'b' }}", "{{ [\n1,\n2\n] }}", "{{ d. a }}", "{{ d .a }}", "{{ l [0] }}", "{{ range (3) | list }}", "{{ s|replace ('l','L') }}", "{{ s | upper () }}", "{% set x = d\n.a %}{{ x }}", "{% set x -%} a {%- endset %}[{{ x }}]", "{{ 'x' }}{{ 'y' }}\n\n{{ 'z' }}\n\n", "äöü {{ u }} 世界", "{{ ns.x is defined }}", "{% set ä = 1 %}{{ ä }}", "{% set x1_ = 1 %}{{ x1_ }}", "{{ 'é' == 'e\u0301' }}", "\ufeff{{ n }}", "\x00{{ n }}\x01",
     "{% set msgs = [{'role': 'a', 'content': 'x'}] + [{'role': 'b'}] %}{% for m in msgs %}{{ m.role }}{{ m.content is defined }}{{ m['content'] }}{% endfor %}", "{% set loop_messages = users[1:] %}{% for m in loop_messages %}{{ m.name }}{% endfor %}", "{% if users[0]['name'] == 'Bob' and users|length > 2 %}{{ users[-1].name }}{% endif %}", "{{ '<|' + users[0].name + '|>\n' + users[1].name | trim + '<|end|>' }}", "{% for u in users %}{% if (u.age == 30) != (loop.index0 % 2 == 0) %}{{ u.name }}{% endif %}{% endfor %}", "{{ users[0].tags if users[0].tags is not none else [] }}", "{% set ns = namespace(last=0) %}{% for u in users[::-1] %}{% set index = (users|length - 1) - loop.index0 %}{% if u.admin %}{% set ns.last = index %}{% endif %}{% endfor %}{{ ns.last }}", "{% set content = '<think>a</think>b' %}{{ content.split('</think>')[-1].lstrip('\n') }}{{ content.split('</think>')[0].rstrip('\n').split('<think>')[-1] }}",
     "{% macro p(x, level=0) %}{{ '  ' * level }}{{ x.v }}\n{% for c in x.c %}{{ p(c, level + 1) }}{% endfor %}{% endmacro %}{% for x in tree %}{{ p(x) }}{% endfor %}", "{% set a = 1 %}{% macro m() %}{% set a = 2 %}{% for x in [1] %}{% set a = 3 %}{{ a }}{% endfor %}{{ a }}{% endmacro %}{{ m() }}{{ a }}", "{% for x in l %}{% for y in l %}{% if y == x %}{% set z = y %}{% endif %}{% endfor %}[{{ z }}]{% endfor %}", "{% set x = 1 %}{% if t %}{% set x = x + 1 %}{% endif %}{% with %}{% set x = x + 1 %}{{ x }}{% endwith %}{{ x }}", "{% for i in range(3) %}{% set a = i %}{% set b = a %}{% endfor %}{{ a is defined }}", "{% for x in l %}{% set x = x * 2 %}{{ x }}{% endfor %}", "{% for x in [1] %}{% set s = 'in' %}{{ s }}{% endfor %}{{ s }}", "{% if s %}{% for x in [1] %}{% if x %}{% set s = 'deep' %}{% endif %}{{ s }}{% endfor %}{% endif %}{{ s }}", "{% set s = s %}{{ s }}", "{% for s in [s] %}{{ s }}{% endfor %}", "{% for x in [x] %}[{{ x }}]{% endfor %}", "{% set x = x %}{{ x is defined }}",

@@ -53,6 +53,17 @@ void floor_divide(double a, double b, double& quotient, double& remainder) {
   if (exact - quotient > 0.5) quotient += 1;
 }
 
+int64_t integer_power(int64_t base, int64_t exponent) {
+  if (base == 0 || base == 1) return exponent == 0 ? 1 : base;
+  if (base == -1) return exponent % 2 == 0 ? 1 : -1;
+  if (exponent > 64) throw_overflow();
+  int64_t result = 1;
+  for (; exponent > 0; --exponent) {
+    if (__builtin_mul_overflow(result, base, &result)) throw_overflow();
+  }
+  return result;
+}
+
 Val integer_op(Op op, int64_t a, int64_t b) {
   int64_t result = 0, other = 0;
   bool overflow = false;
@@ -120,13 +131,56 @@ Val float_op(Op op, double a, double b) {
   }
 }
 
+std::string escape_html(std::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  for (const char c : text) {
+    switch (c) {
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '\'':
+        out += "&#39;";
+        break;
+      case '"':
+        out += "&#34;";
+        break;
+      default:
+        out.push_back(c);
+    }
+  }
+  return out;
+}
+
+// What is not safe of two strings is escaped.
+Val concatenate_safe(Heap& heap, const Val& a, const Val& b) {
+  PromptText text;
+  for (const Val* part : {&a, &b}) {
+    heap.check_bytes(text.size() + 5 * part->text().size());
+    if (part->as<StringObject>().is_safe) {
+      text.append(part->prompt_text());
+    } else {
+      text.append(escape_html(part->text()), part->prompt_text().is_trusted());
+    }
+  }
+  return Val(new StringObject(heap, std::move(text), true));
+}
+
 Val concatenate(Heap& heap, const Val& a, const Val& b) {
+  if (a.is_string() && (a.as<StringObject>().is_safe || b.as<StringObject>().is_safe)) {
+    return concatenate_safe(heap, a, b);
+  }
   if (a.is_string()) {
-    bool markup = a.is_markup() || b.is_markup();
     heap.check_bytes(a.text().size() + b.text().size());
-    // Plain text next to markup is escaped.
-    if (markup) return make_string(heap, escaped(heap, a) + escaped(heap, b), true);
-    return make_string(heap, a.text() + b.text());
+    PromptText text = a.prompt_text();
+    text.append(b.prompt_text());
+    return make_string(heap, std::move(text));
   }
   heap.check_bytes((a.items().size() + b.items().size()) * sizeof(Val));
   Vals items = a.items();
@@ -136,17 +190,17 @@ Val concatenate(Heap& heap, const Val& a, const Val& b) {
 
 Val repeat(Heap& heap, const Val& value, int64_t times) {
   size_t count = times > 0 ? static_cast<size_t>(times) : 0;
-  size_t unit = value.is_string() ? value.text().size() : value.items().size() * sizeof(Val);
+  size_t unit = value.is_string() ? value.text().size() + value.prompt_text().extra_bytes()
+                                  : value.items().size() * sizeof(Val);
   size_t total = 0;
   if (__builtin_mul_overflow(unit, count, &total)) total = SIZE_MAX;
   heap.check_bytes(total);
   heap.charge_bytes(total);
   if (unit == 0) count = 0;
   if (value.is_string()) {
-    std::string text;
-    text.reserve(total);
-    for (size_t i = 0; i < count; ++i) text += value.text();
-    return make_string(heap, std::move(text), value.is_markup());
+    PromptText text;
+    for (size_t i = 0; i < count; ++i) text.append(value.prompt_text());
+    return make_string(heap, std::move(text));
   }
   Vals items;
   items.reserve(total / sizeof(Val));
@@ -165,17 +219,6 @@ const char* spelling(Op op) {
 
 }  // namespace
 
-int64_t integer_power(int64_t base, int64_t exponent) {
-  int64_t result = 1;
-  if (base == 0 || base == 1) return exponent == 0 ? 1 : base;
-  if (base == -1) return exponent % 2 == 0 ? 1 : -1;
-  if (exponent > 64) throw_overflow();
-  for (; exponent > 0; --exponent) {
-    if (__builtin_mul_overflow(result, base, &result)) throw_overflow();
-  }
-  return result;
-}
-
 Val binary_op(Heap& heap, Op op, const Val& a, const Val& b) {
   if (a.is_number() && b.is_number()) {
     if (a.is_integral() && b.is_integral()) return integer_op(op, a.int_value(), b.int_value());
@@ -190,7 +233,7 @@ Val binary_op(Heap& heap, Op op, const Val& a, const Val& b) {
     if (is_repeatable(b) && a.is_integral()) return repeat(heap, b, a.int_value());
   }
   if (op == Op::kMod && a.is_string()) {
-    return make_string(heap, format_percent(heap, a, b), a.is_markup());
+    return format_percent(heap, a, b);
   }
   throw_operands(spelling(op), a, b);
 }

@@ -11,8 +11,8 @@ struct Counter {
 };
 }  // namespace
 
-Val Interpreter::eval(const Expr& expr, FrameObject& frame) {
-  if (expr.kind == ExprKind::kConst) return constants_[static_cast<size_t>(expr.constant_index)];
+Val Interpreter::eval(const Expr& expr, ScopeObject* scope) {
+  if (expr.kind == ExprKind::kConst) return constants_[static_cast<size_t>(expr.index)];
   heap_.charge(1);
   Counter counter(nesting_);
   if (nesting_ > options_.max_nesting) throw TemplateError("calls are nested too deeply");
@@ -20,110 +20,110 @@ Val Interpreter::eval(const Expr& expr, FrameObject& frame) {
   switch (expr.kind) {
     case ExprKind::kName:
     case ExprKind::kNsRef:
-      return eval_name(expr, frame);
+      return eval_name(expr, scope);
     case ExprKind::kTuple:
     case ExprKind::kList:
-      return eval_items(expr, frame);
+      return eval_items(expr, scope);
     case ExprKind::kDict:
-      return eval_dict(expr, frame);
+      return eval_dict(expr, scope);
     case ExprKind::kCond:
     case ExprKind::kAnd:
     case ExprKind::kOr:
-      return eval_logic(expr, frame);
+      return eval_logic(expr, scope);
     case ExprKind::kNot:
-      return Val::boolean(!is_true(eval(*expr.items[0], frame)));
+      return Val::boolean(!is_true(eval(*expr.items[0], scope)));
     case ExprKind::kNegate:
-      return negate(eval(*expr.items[0], frame));
+      return negate(eval(*expr.items[0], scope));
     case ExprKind::kPlus:
-      return plus(eval(*expr.items[0], frame));
+      return plus(eval(*expr.items[0], scope));
     case ExprKind::kBinary: {
-      Val left = eval(*expr.items[0], frame);
-      Val right = eval(*expr.items[1], frame);
+      Val left = eval(*expr.items[0], scope);
+      Val right = eval(*expr.items[1], scope);
       return binary_op(heap_, expr.op, left, right);
     }
     case ExprKind::kConcat:
-      return eval_concat(expr, frame);
+      return eval_concat(expr, scope);
     case ExprKind::kCompare:
-      return eval_compare(expr, frame);
+      return eval_compare(expr, scope);
     case ExprKind::kGetAttr: {
-      Val object = eval(*expr.items[0], frame);
-      return get_attribute(heap_, object, expr.text);
+      Val object = eval(*expr.items[0], scope);
+      return get_attribute(heap_, object, expr.text, expr.names_method);
     }
     case ExprKind::kGetItem:
-      return eval_get_item(expr, frame);
+      return eval_get_item(expr, scope);
     case ExprKind::kCall:
-      return eval_call(expr, frame, nullptr);
+      return eval_call(expr, scope, nullptr);
     case ExprKind::kFilter:
     case ExprKind::kTest:
-      return eval_filter(expr, frame);
+      return eval_filter(expr, scope);
     default:
       throw TemplateError("a slice may only stand alone in brackets");
   }
 }
 
-Val Interpreter::eval_name(const Expr& expr, FrameObject& frame) {
-  const Val& value = slot(frame, expr.ref);
+Val Interpreter::eval_name(const Expr& expr, ScopeObject* scope) {
+  const Val& value = find(expr.index, scope);
   if (value.is_missing()) return make_undefined(heap_, "'" + expr.text + "' is undefined");
   return value;
 }
 
-Val Interpreter::eval_items(const Expr& expr, FrameObject& frame) {
+Val Interpreter::eval_items(const Expr& expr, ScopeObject* scope) {
   Vals items;
   items.reserve(expr.items.size());
-  for (const ExprPtr& item : expr.items) items.push_back(eval(*item, frame));
+  for (const ExprPtr& item : expr.items) items.push_back(eval(*item, scope));
   return expr.kind == ExprKind::kList ? make_list(heap_, std::move(items))
                                       : make_tuple(heap_, std::move(items));
 }
 
-Val Interpreter::eval_dict(const Expr& expr, FrameObject& frame) {
+Val Interpreter::eval_dict(const Expr& expr, ScopeObject* scope) {
   auto* dict = new DictObject(heap_);
   Val result(dict);
   for (size_t i = 0; i < expr.items.size(); i += 2) {
-    Val key = eval(*expr.items[i], frame);
-    Val value = eval(*expr.items[i + 1], frame);
+    Val key = eval(*expr.items[i], scope);
+    Val value = eval(*expr.items[i + 1], scope);
     dict->set(std::move(key), std::move(value));
   }
   return result;
 }
 
-Val Interpreter::eval_logic(const Expr& expr, FrameObject& frame) {
-  Val first = eval(*expr.items[0], frame);
+Val Interpreter::eval_logic(const Expr& expr, ScopeObject* scope) {
+  Val first = eval(*expr.items[0], scope);
   bool truth = is_true(first);
-  if (expr.kind == ExprKind::kAnd) return truth ? eval(*expr.items[1], frame) : first;
-  if (expr.kind == ExprKind::kOr) return truth ? first : eval(*expr.items[1], frame);
-  if (truth) return eval(*expr.items[1], frame);
-  if (expr.items[2]) return eval(*expr.items[2], frame);
+  if (expr.kind == ExprKind::kAnd) return truth ? eval(*expr.items[1], scope) : first;
+  if (expr.kind == ExprKind::kOr) return truth ? first : eval(*expr.items[1], scope);
+  if (truth) return eval(*expr.items[1], scope);
+  if (expr.items[2]) return eval(*expr.items[2], scope);
   return make_undefined(heap_, "the inline if-expression on line " + std::to_string(expr.line) +
                                    " evaluated to false and no else section was defined");
 }
 
-Val Interpreter::eval_concat(const Expr& expr, FrameObject& frame) {
-  std::string text;
+Val Interpreter::eval_concat(const Expr& expr, ScopeObject* scope) {
+  PromptText text;
   for (const ExprPtr& item : expr.items) {
-    std::string part = to_text(heap_, eval(*item, frame));
-    heap_.check_bytes(text.size() + part.size());
-    text += part;
+    const Val part = to_string(heap_, eval(*item, scope));
+    heap_.check_bytes(text.size() + text.extra_bytes() + part.text().size());
+    text.append(part.prompt_text());
   }
   return make_string(heap_, std::move(text));
 }
 
-Val Interpreter::eval_compare(const Expr& expr, FrameObject& frame) {
-  Val left = eval(*expr.items[0], frame);
+Val Interpreter::eval_compare(const Expr& expr, ScopeObject* scope) {
+  Val left = eval(*expr.items[0], scope);
   for (size_t i = 0; i < expr.ops.size(); ++i) {
-    Val right = eval(*expr.items[i + 1], frame);
-    if (!compare(expr.ops[i], left, right, heap_)) return Val::boolean(false);
+    Val right = eval(*expr.items[i + 1], scope);
+    if (!compare(expr.ops[i], left, right)) return Val::boolean(false);
     left = std::move(right);
   }
   return Val::boolean(true);
 }
 
-Val Interpreter::eval_get_item(const Expr& expr, FrameObject& frame) {
-  Val object = eval(*expr.items[0], frame);
+Val Interpreter::eval_get_item(const Expr& expr, ScopeObject* scope) {
+  Val object = eval(*expr.items[0], scope);
   const Expr& index = *expr.items[1];
-  if (index.kind != ExprKind::kSlice) return get_item(heap_, object, eval(index, frame));
+  if (index.kind != ExprKind::kSlice) return get_item(heap_, object, eval(index, scope));
   Val parts[3];
   for (size_t i = 0; i < 3; ++i) {
-    if (index.items[i]) parts[i] = eval(*index.items[i], frame);
+    if (index.items[i]) parts[i] = eval(*index.items[i], scope);
   }
   return get_slice(heap_, object, parts[0], parts[1], parts[2]);
 }
@@ -143,29 +143,40 @@ void Interpreter::add_dynamic_keywords(CallArgs& args, const Val& mapping) {
 }
 
 // Arguments behind the first item, which is the callee or the filter's operand.
-CallArgs Interpreter::eval_args(const Expr& expr, FrameObject& frame) {
+CallArgs Interpreter::eval_args(const Expr& expr, ScopeObject* scope) {
   CallArgs args;
   for (size_t i = 1; i < expr.items.size(); ++i) {
-    args.positional.push_back(eval(*expr.items[i], frame));
+    args.positional.push_back(eval(*expr.items[i], scope));
   }
   for (const auto& [name, value] : expr.keywords) {
-    args.keywords.emplace_back(name, eval(*value, frame));
+    args.keywords.emplace_back(name, eval(*value, scope));
   }
   if (expr.dynamic_args) {
-    for (Val& item : to_vals(heap_, eval(*expr.dynamic_args, frame))) {
+    for (Val& item : to_vals(heap_, eval(*expr.dynamic_args, scope))) {
       args.positional.push_back(std::move(item));
     }
   }
-  if (expr.dynamic_keywords) add_dynamic_keywords(args, eval(*expr.dynamic_keywords, frame));
+  if (expr.dynamic_keywords) add_dynamic_keywords(args, eval(*expr.dynamic_keywords, scope));
   return args;
 }
 
-Val Interpreter::eval_call(const Expr& expr, FrameObject& frame, const Val* caller) {
-  Val callee = eval(*expr.items[0], frame);
-  CallArgs args = eval_args(expr, frame);
+Val Interpreter::eval_call(const Expr& expr, ScopeObject* scope, const Val* caller) {
+  const Expr& target = *expr.items[0];
+  const Builtin* method = nullptr;
+  Val callee;
+  if (target.kind == ExprKind::kGetAttr && target.names_method) {
+    // A method that is called at once needs no object of its own.
+    callee = eval(*target.items[0], scope);
+    method = find_method(callee.type(), target.text);
+    if (method == nullptr) callee = get_attribute(heap_, callee, target.text);
+  } else {
+    callee = eval(target, scope);
+  }
+  CallArgs args = eval_args(expr, scope);
   if (caller != nullptr) args.keywords.emplace_back("caller", *caller);
   line_ = expr.line;
-  return call(callee, std::move(args));
+  return method != nullptr ? call_builtin(*method, callee, std::move(args))
+                           : call(callee, std::move(args));
 }
 
 Val Interpreter::call(const Val& callee, CallArgs args) {
@@ -173,59 +184,49 @@ Val Interpreter::call(const Val& callee, CallArgs args) {
   switch (callee.type()) {
     case Type::kMethod: {
       const auto& method = callee.as<MethodObject>();
-      return method.entry.call(*this, method.self, args);
+      return call_builtin(method.builtin, method.self, std::move(args));
     }
     case Type::kFunction:
-      return callee.as<FunctionObject>().entry.call(*this, args);
+      return call_builtin(callee.as<FunctionObject>().builtin, Val(), std::move(args));
     case Type::kMacro:
       return call_macro(callee.as<MacroObject>(), std::move(args));
     case Type::kLoop: {
-      auto& loop = callee.as<LoopObject>();
-      Vals bound = bind(args, "loop", "iterable");
-      if (loop.recursive == nullptr) {
+      const auto& loop = callee.as<LoopObject>();
+      if (args.positional.size() != 1 || !args.keywords.empty()) {
+        throw TemplateError("loop() takes one argument");
+      }
+      if (!loop.stmt.recursive) {
         throw TemplateError("the loop must have the 'recursive' marker to be called recursively");
       }
-      Val keep = callee;
+      const Val keep = callee;
       Counter counter(nesting_);
-      return run_recursive(*loop.recursive, loop.frame.as<FrameObject>(), bound[0],
-                           loop.depth0 + 1);
-    }
-    case Type::kJoiner: {
-      auto& joiner = callee.as<JoinerObject>();
-      bind(args, "joiner", "");
-      if (joiner.used) return joiner.separator;
-      joiner.used = true;
-      return string("");
+      return run_recursive(loop, args.positional[0]);
     }
     default:
       throw_type_error("call", callee);
   }
 }
 
-Val Interpreter::eval_filter(const Expr& expr, FrameObject& frame) {
-  Val operand = expr.items[0] ? eval(*expr.items[0], frame) : block_text_;
-  CallArgs args = eval_args(expr, frame);
+// Every builtin reads its operand and arguments a few times at most: what it costs is counted here.
+// Those that go through lists, or write more than they read, count that themselves.
+Val Interpreter::call_builtin(const Builtin& builtin, const Val& self, CallArgs args) {
+  const auto size_of = [](const Val& value) { return value.is_string() ? value.text().size() : 0; };
+  size_t num_bytes = size_of(self);
+  for (const Val& value : args.positional) num_bytes += size_of(value);
+  for (const auto& [name, value] : args.keywords) num_bytes += size_of(value);
+  heap_.charge(1);
+  heap_.charge_bytes(num_bytes);
+  bind(builtin, args);
+  return builtin.call({*this, heap_, self, std::move(args)});
+}
+
+Val Interpreter::eval_filter(const Expr& expr, ScopeObject* scope) {
+  const Val operand = expr.items[0] ? eval(*expr.items[0], scope) : block_text_;
+  CallArgs args = eval_args(expr, scope);
   line_ = expr.line;
-  if (expr.kind == ExprKind::kFilter) {
-    if (expr.filter == nullptr) throw TemplateError("No filter named '" + expr.text + "' found");
-    return expr.filter->apply(*this, operand, args);
-  }
-  if (expr.test == nullptr) throw TemplateError("No test named '" + expr.text + "' found");
-  return Val::boolean(expr.test->apply(*this, operand, args));
-}
-
-Val Interpreter::call_filter(const Val& name, const Val& value, const CallArgs& args) {
-  const FilterEntry* filter = name.is_string() ? find_filter(name.text()) : nullptr;
-  if (filter == nullptr) throw TemplateError("No filter named " + to_repr(heap_, name));
-  heap_.charge(1);
-  return filter->apply(*this, value, args);
-}
-
-bool Interpreter::call_test(const Val& name, const Val& value, const CallArgs& args) {
-  const TestEntry* test = name.is_string() ? find_test(name.text()) : nullptr;
-  if (test == nullptr) throw TemplateError("No test named " + to_repr(heap_, name));
-  heap_.charge(1);
-  return test->apply(*this, value, args);
+  if (expr.builtin != nullptr) return call_builtin(*expr.builtin, operand, std::move(args));
+  const char* kind = expr.kind == ExprKind::kFilter ? "filter" : "test";
+  throw TemplateError(std::string("No ") + kind + " named '" + expr.text + "'");
 }
 
 }  // namespace sluice::text::jinja

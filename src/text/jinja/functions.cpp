@@ -1,6 +1,8 @@
-#include <algorithm>
-#include <array>
+#include <chrono>
+#include <ctime>
+#include <vector>
 
+#include "text/jinja/builtins.h"
 #include "text/jinja/interpreter.h"
 #include "text/jinja/ops.h"
 
@@ -11,115 +13,116 @@ namespace {
 
 struct Parameter {
   std::string_view name;
-  bool optional;
+  bool is_optional;
 };
 
-std::vector<Parameter> parse_parameters(std::string_view params) {
-  std::vector<Parameter> result;
-  while (!params.empty()) {
-    size_t end = std::min(params.find(' '), params.size());
-    std::string_view name = params.substr(0, end);
-    bool optional = name.back() == '?';
-    result.push_back({optional ? name.substr(0, name.size() - 1) : name, optional});
-    params.remove_prefix(std::min(end + 1, params.size()));
-  }
-  return result;
+// Takes the first parameter off the list.
+Parameter next_parameter(std::string_view& params) {
+  const size_t end = std::min(params.find(' '), params.size());
+  std::string_view name = params.substr(0, end);
+  params.remove_prefix(std::min(end + 1, params.size()));
+  const bool is_optional = name.ends_with('?');
+  if (is_optional) name.remove_suffix(1);
+  return {name, is_optional};
 }
 
 }  // namespace
 
-Vals bind(const CallArgs& args, std::string_view function, std::string_view params,
-          bool positional_only) {
-  std::vector<Parameter> parameters = parse_parameters(params);
-  std::string name(function);
-  if (args.positional.size() > parameters.size()) {
-    throw TemplateError(name + "() takes at most " + std::to_string(parameters.size()) +
-                        " arguments");
-  }
-  Vals bound(args.positional);
-  bound.resize(parameters.size(), Val::missing());
-  for (const auto& [keyword, value] : args.keywords) {
-    const std::string& wanted = keyword;
-    auto found = std::find_if(parameters.begin(), parameters.end(),
-                              [&](const Parameter& p) { return p.name == wanted; });
-    if (positional_only || found == parameters.end()) {
-      throw TemplateError(name + "() got an unexpected keyword argument '" + keyword + "'");
+void bind(const Builtin& builtin, CallArgs& args) {
+  if (builtin.params == "*") return;
+  const auto fail = [&](const std::string& what) {
+    throw TemplateError(std::string(builtin.name) + "() " + what);
+  };
+  size_t count = 0, num_keywords = 0;
+  const size_t num_given = args.positional.size();
+  for (std::string_view rest = builtin.params; !rest.empty(); ++count) {
+    const Parameter parameter = next_parameter(rest);
+    if (count >= args.positional.size()) args.positional.push_back(Val::missing());
+    for (auto& [name, value] : args.keywords) {
+      if (name != parameter.name) continue;
+      if (count < num_given) fail("got multiple values for argument '" + name + "'");
+      args.positional[count] = std::move(value);
+      ++num_keywords;
     }
-    Val& target = bound[static_cast<size_t>(found - parameters.begin())];
-    if (!target.is_missing()) {
-      throw TemplateError(name + "() got multiple values for argument '" + keyword + "'");
-    }
-    target = value;
-  }
-  for (size_t i = 0; i < parameters.size(); ++i) {
-    if (bound[i].is_missing() && !parameters[i].optional) {
-      throw TemplateError(name + "() misses the argument '" + std::string(parameters[i].name) +
-                          "'");
+    if (args.positional[count].is_missing() && !parameter.is_optional) {
+      fail("misses the argument '" + std::string(parameter.name) + "'");
     }
   }
-  return bound;
+  if (num_given > count) fail("takes at most " + std::to_string(count) + " arguments");
+  if (num_keywords < args.keywords.size()) fail("got an unexpected keyword argument");
+}
+
+bool Call::flag(size_t i) const { return has(i) && is_true(args.positional[i]); }
+
+int64_t Call::index(size_t i, const char* what, int64_t otherwise) const {
+  return is_given(i) ? to_index(args.positional[i], what) : otherwise;
+}
+
+const PromptText& Call::string(size_t i, const char* what) const {
+  const Val& value = args.positional[i];
+  if (!value.is_string()) throw_type_error(std::string("use as ") + what, value);
+  return value.prompt_text();
 }
 
 namespace {
 
-Val make_range(Interpreter& interpreter, const CallArgs& args) {
-  constexpr int64_t kMaxLength = 100000;  // as jinja2's sandbox
-  Vals bound = bind(args, "range", "start stop? step?", true);
-  int64_t start = to_index(bound[0], "a range bound"), stop = 0, step = 1;
-  if (bound[1].is_missing()) {
-    stop = start;
-    start = 0;
+Val range(const Call& call) {
+  constexpr uint64_t kMaxLength = 100000;  // as jinja2's sandbox
+  int64_t start = call.index(0, "a range bound"), stop = 0;
+  if (call.has(1)) {
+    stop = call.index(1, "a range bound");
   } else {
-    stop = to_index(bound[1], "a range bound");
+    std::swap(start, stop);
   }
-  if (!bound[2].is_missing()) step = to_index(bound[2], "a range step");
+  const int64_t step = call.index(2, "a range step", 1);
   if (step == 0) throw TemplateError("range() step must not be zero");
   // Unsigned differences cannot overflow.
   uint64_t length = 0;
   if (step > 0 && start < stop) {
-    uint64_t distance = static_cast<uint64_t>(stop) - static_cast<uint64_t>(start);
+    const uint64_t distance = static_cast<uint64_t>(stop) - static_cast<uint64_t>(start);
     length = (distance - 1) / static_cast<uint64_t>(step) + 1;
   } else if (step < 0 && start > stop) {
-    uint64_t distance = static_cast<uint64_t>(start) - static_cast<uint64_t>(stop);
+    const uint64_t distance = static_cast<uint64_t>(start) - static_cast<uint64_t>(stop);
     length = (distance - 1) / (0 - static_cast<uint64_t>(step)) + 1;
   }
   if (length > kMaxLength) throw TemplateError("Range too big: more than 100000 items");
-  return Val(new RangeObject(interpreter.heap(), start, stop, step, static_cast<int64_t>(length)));
+  Vals items;
+  items.reserve(length);
+  for (uint64_t i = 0; i < length; ++i) {
+    items.push_back(Val::integer(start + static_cast<int64_t>(i) * step));
+  }
+  return make_list(call.heap, std::move(items));
 }
 
-// Key and value of one item of the list that dict() and namespace() take.
-std::pair<Val, Val> pair_of(Heap& heap, const Val& item) {
-  Vals pair = to_vals(heap, item);
-  if (pair.size() != 2) throw TemplateError("each item of a dict must be a pair");
-  return {pair[0], pair[1]};
-}
-
-Val make_dict(Interpreter& interpreter, const CallArgs& args) {
-  if (args.positional.size() > 1) throw TemplateError("dict() takes at most 1 argument");
-  auto* dict = new DictObject(interpreter.heap());
+Val dict(const Call& call) {
+  if (call.args.positional.size() > 1) throw TemplateError("dict() takes at most 1 argument");
+  auto* dict = new DictObject(call.heap);
   Val result(dict);
-  if (!args.positional.empty()) {
-    const Val& source = args.positional[0];
+  if (!call.args.positional.empty()) {
+    const Val& source = call[0];
     if (source.is(Type::kDict)) {
       for (const auto& [key, value] : source.as<DictObject>().items()) dict->set(key, value);
     } else {
-      for (const Val& item : to_vals(interpreter.heap(), source)) {
-        auto [key, value] = pair_of(interpreter.heap(), item);
-        dict->set(key, value);
+      for (const Val& item : to_vals(call.heap, source)) {
+        Vals pair = to_vals(call.heap, item);
+        if (pair.size() != 2) throw TemplateError("each item of a dict must be a pair");
+        dict->set(std::move(pair[0]), std::move(pair[1]));
       }
     }
   }
-  for (const auto& [name, value] : args.keywords) dict->set(interpreter.string(name), value);
+  for (const auto& [name, value] : call.args.keywords) {
+    dict->set(make_string(call.heap, name, true), value);
+  }
   return result;
 }
 
-Val make_namespace(Interpreter& interpreter, const CallArgs& args) {
-  Val dict = make_dict(interpreter, args);
-  auto* space = new NamespaceObject(interpreter.heap());
+Val make_namespace(const Call& call) {
+  const Val attributes = dict(call);
+  auto* space = new NamespaceObject(call.heap);
   Val result(space);
-  for (const auto& [key, value] : dict.as<DictObject>().items()) {
+  for (const auto& [key, value] : attributes.as<DictObject>().items()) {
     if (!key.is_string()) throw_type_error("name an attribute with", key);
-    if (!key.text().empty() && key.text()[0] == '_') {
+    if (key.text().starts_with('_')) {
       throw TemplateError("attributes of a namespace may not start with '_': " + key.text());
     }
     space->set(key.text(), value);
@@ -127,47 +130,49 @@ Val make_namespace(Interpreter& interpreter, const CallArgs& args) {
   return result;
 }
 
-Val make_cycler(Interpreter& interpreter, const CallArgs& args) {
-  if (!args.keywords.empty()) throw TemplateError("cycler() takes no keyword arguments");
-  if (args.positional.empty()) throw TemplateError("at least one item has to be provided");
-  return Val(new CyclerObject(interpreter.heap(), args.positional));
+Val raise_exception(const Call& call) { throw TemplateError(to_text(call.heap, call[0])); }
+
+Val strftime_now(const Call& call) {
+  constexpr size_t kMaxLength = 4096;
+  const std::string& wanted = call.string(0, "a time format").text();
+  std::string format;
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    if (wanted[i] == '\0') throw TemplateError("embedded null character");
+    const char field = wanted[i] == '%' && i + 1 < wanted.size() ? wanted[i + 1] : '\0';
+    if (field == 'f') throw TemplateError("the time format '%f' is not supported");
+    if (field == 'z' || field == 'Z') {  // empty for a local time, as in Python
+      ++i;
+      continue;
+    }
+    format.push_back(wanted[i]);
+    if (field != '\0') format.push_back(wanted[++i]);
+  }
+  format.push_back('x');  // tells an empty result from one that does not fit
+  std::tm now{};
+  if (const std::tm* fixed = call.interpreter.options().now) {
+    now = *fixed;
+  } else {
+    const std::time_t seconds =
+        std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
+    localtime_r(&seconds, &now);
+  }
+  char buffer[kMaxLength];
+  const size_t length = std::strftime(buffer, sizeof buffer, format.c_str(), &now);
+  if (length == 0) throw TemplateError("the formatted time is too long");
+  return make_string(call.heap, std::string(buffer, length - 1), true);
 }
 
-Val make_joiner(Interpreter& interpreter, const CallArgs& args) {
-  Vals bound = bind(args, "joiner", "sep?");
-  return Val(new JoinerObject(interpreter.heap(), value_or(bound[0], interpreter.string(", "))));
-}
-
-Val raise_exception(Interpreter& interpreter, const CallArgs& args) {
-  Vals bound = bind(args, "raise_exception", "message");
-  throw TemplateError(to_text(interpreter.heap(), bound[0]));
-}
-
-Val strftime_now(Interpreter& interpreter, const CallArgs& args) {
-  Vals bound = bind(args, "strftime_now", "format");
-  if (!bound[0].is_string()) throw_type_error("use as a time format", bound[0]);
-  return interpreter.string(format_time(interpreter, bound[0].text()));
-}
-
-Val refuse_lipsum(Interpreter&, const CallArgs&) {
-  throw TemplateError("lipsum() is not supported: a prompt must not be random");
-}
+constexpr Builtin kFunctions[] = {
+    {"range", "start stop? step?", range},    {"dict", "*", dict},
+    {"namespace", "*", make_namespace},       {"raise_exception", "message", raise_exception},
+    {"strftime_now", "format", strftime_now},
+};
 
 }  // namespace
 
-const FunctionEntry* find_function(std::string_view name) {
-  static constexpr std::array<FunctionEntry, 8> kFunctions{{
-      {"range", make_range},
-      {"dict", make_dict},
-      {"namespace", make_namespace},
-      {"cycler", make_cycler},
-      {"joiner", make_joiner},
-      {"lipsum", refuse_lipsum},
-      {"raise_exception", raise_exception},
-      {"strftime_now", strftime_now},
-  }};
-  for (const FunctionEntry& entry : kFunctions) {
-    if (entry.name == name) return &entry;
+const Builtin* find_function(std::string_view name) {
+  for (const Builtin& function : kFunctions) {
+    if (function.name == name) return &function;
   }
   return nullptr;
 }

@@ -1,6 +1,6 @@
 #include "text/jinja/interpreter.h"
 
-#include "text/jinja/ops.h"
+#include <algorithm>
 
 namespace sluice::text::jinja {
 
@@ -29,44 +29,116 @@ class Interpreter::Capture {
 
  private:
   Interpreter& interpreter_;
-  std::string saved_;
+  PromptText saved_;
 };
 
-namespace {
+void ScopeObject::clear() {
+  variables_.clear();
+  parent_ = Val();
+}
 
-// The items of a loop that pass its test; the test runs when the item is reached.
-class FilterIterator : public IteratorObject {
- public:
-  FilterIterator(Interpreter& interpreter, const Stmt& loop, Val source, FrameObject& outer)
-      : IteratorObject(interpreter.heap()),
-        interpreter_(interpreter),
-        loop_(loop),
-        source_(std::move(source)),
-        frame_(new FrameObject(interpreter.heap(), *loop.test_function, &outer)) {
-    contain(source_.depth());
-  }
-
-  bool next(Val& out) override {
-    auto& frame = frame_.as<FrameObject>();
-    if (!started_) interpreter_.enter(loop_.test_function->scope, frame);
-    started_ = true;
-    while (source_.as<IteratorObject>().next(out)) {
-      if (interpreter_.passes_loop_test(loop_, out, frame)) return true;
+void ScopeObject::set(int name, Val value) {
+  for (auto& [index, old] : variables_) {
+    if (index == name) {
+      old = std::move(value);
+      return;
     }
+  }
+  heap().charge(variables_.size() / 16);
+  if (variables_.size() == variables_.capacity()) {
+    add_bytes((variables_.size() + 4) * sizeof(variables_[0]));
+    variables_.reserve(2 * variables_.size() + 4);
+  }
+  variables_.emplace_back(name, std::move(value));
+}
+
+LoopObject::LoopObject(Interpreter& interpreter, const Stmt& stmt, ScopeObject* scope,
+                       const Val& iterable, int depth0)
+    : Object(interpreter.heap(), Type::kLoop, true),
+      stmt(stmt),
+      depth0(depth0),
+      has_test_(stmt.test != nullptr),
+      interpreter_(interpreter),
+      iterable_(iterable),
+      cursor_(interpreter.heap(), iterable) {
+  if (scope != nullptr) scope_ = Val(scope);
+}
+
+void LoopObject::clear() {
+  for (Val* value : {&previous_, &current_, &last_changed, &scope_, &iterable_, &after_}) {
+    *value = Val();
+  }
+  cursor_ = Cursor(heap(), make_undefined(heap(), ""));
+}
+
+bool LoopObject::next(Val& item) {
+  while (cursor_.next(item)) {
+    if (!has_test_ || interpreter_.passes_test(stmt, item, scope())) return true;
+  }
+  return false;
+}
+
+bool LoopObject::advance(Val& item) {
+  if (!after_.is_missing()) {
+    item = std::move(after_);
+    after_ = Val::missing();
+  } else if (!next(item)) {
     return false;
   }
+  ++index0;
+  previous_ = std::move(current_);
+  current_ = item;
+  return true;
+}
 
- private:
-  Interpreter& interpreter_;
-  const Stmt& loop_;
-  Val source_, frame_;
-  bool started_ = false;
-};
+bool LoopObject::peek(Val& item) {
+  if (after_.is_missing()) {
+    Val following;
+    if (!next(following)) return false;
+    after_ = std::move(following);
+  }
+  item = after_;
+  return true;
+}
 
-}  // namespace
+int64_t LoopObject::length() {
+  if (length_ < 0 && !has_test_) length_ = length_of(iterable_);
+  if (length_ >= 0) return length_;
+  Vals rest;
+  for (Val item; next(item);) {
+    heap().check_bytes(2 * rest.size() * sizeof(Val));
+    rest.push_back(item);
+  }
+  length_ = static_cast<int64_t>(rest.size()) + index0 + 1 + (after_.is_missing() ? 0 : 1);
+  has_test_ = false;  // those that are left have passed it
+  cursor_ = Cursor(heap(), make_list(heap(), std::move(rest)));
+  return length_;
+}
+
+Val LoopObject::attribute(std::string_view name) {
+  if (name == "index") return Val::integer(index0 + 1);
+  if (name == "index0") return Val::integer(index0);
+  if (name == "first") return Val::boolean(index0 == 0);
+  if (name == "depth") return Val::integer(depth0 + 1);
+  if (name == "depth0") return Val::integer(depth0);
+  if (name == "length") return Val::integer(length());
+  if (name == "revindex") return Val::integer(length() - index0);
+  if (name == "revindex0") return Val::integer(length() - index0 - 1);
+  Val item;
+  if (name == "last") return Val::boolean(!peek(item));
+  if (name == "nextitem") {
+    return peek(item) ? item : make_undefined(heap(), "there is no next item");
+  }
+  if (name != "previtem") return Val::missing();
+  return index0 == 0 ? make_undefined(heap(), "there is no previous item") : previous_;
+}
 
 Interpreter::Interpreter(const Template& program, Heap& heap, const Options& options)
-    : program_(program), heap_(heap), options_(options) {
+    : program_(program),
+      heap_(heap),
+      options_(options),
+      variables_(program.names.size(), Val::missing()) {
+  constants_.reserve(program.constants.size());
   for (const Constant& constant : program.constants) {
     switch (constant.kind) {
       case Constant::Kind::kNone:
@@ -82,7 +154,7 @@ Interpreter::Interpreter(const Template& program, Heap& heap, const Options& opt
         constants_.push_back(Val::real(constant.real));
         break;
       case Constant::Kind::kString:
-        constants_.push_back(make_string(heap, constant.text));
+        constants_.push_back(make_string(heap, constant.text, true));
         break;
     }
   }
@@ -94,7 +166,9 @@ Val Interpreter::import_value(const Value& value, int depth) {
   if (const bool* flag = value.as_bool()) return Val::boolean(*flag);
   if (const int64_t* integer = value.as_int()) return Val::integer(*integer);
   if (const double* real = value.as_double()) return Val::real(*real);
-  if (const std::string* text = value.as_string()) return make_string(heap_, *text);
+  if (const std::string* text = value.as_string()) {
+    return make_string(heap_, *text, value.is_trusted());
+  }
   if (const Value::List* list = value.as_list()) {
     Vals items;
     for (const Value& item : *list) items.push_back(import_value(item, depth + 1));
@@ -105,112 +179,90 @@ Val Interpreter::import_value(const Value& value, int depth) {
   auto* dict = new DictObject(heap_);
   Val result(dict);
   for (const auto& [name, member] : *members) {
-    dict->set(make_string(heap_, name), import_value(member, depth + 1));
+    dict->set(make_string(heap_, name, false), import_value(member, depth + 1));
   }
   return result;
 }
 
-std::string Interpreter::run(const Value& context) {
-  context_ = import_value(context, 1);
-  for (std::string_view name : {"range", "dict", "namespace", "cycler", "joiner", "lipsum",
-                                "raise_exception", "strftime_now"}) {
-    globals_.emplace(name, Val(new FunctionObject(heap_, *find_function(name))));
+PromptText Interpreter::run(const Value& context) {
+  const Val imported = import_value(context, 1);
+  for (size_t i = 0; i < variables_.size(); ++i) {
+    const std::string& name = program_.names[i];
+    const Val* value = imported.is(Type::kDict) ? imported.as<DictObject>().find(name) : nullptr;
+    if (value != nullptr) {
+      variables_[i] = *value;
+    } else if (const Builtin* function = find_function(name)) {
+      variables_[i] = Val(new FunctionObject(heap_, *function));
+    }
   }
-  Val frame(new FrameObject(heap_, program_.function, nullptr));
-  enter(program_.function.scope, frame.as<FrameObject>());
-  exec(program_.body, frame.as<FrameObject>());
+  exec(program_.body, nullptr);
   return std::move(out_);
 }
 
-void Interpreter::write(std::string_view text) {
-  output_bytes_ += text.size();
+void Interpreter::write(const Val& value) {
+  const Val text = to_string(heap_, value);
+  output_bytes_ += text.text().size();
   if (output_bytes_ > options_.max_output_bytes) throw TemplateError("the output is too long");
-  heap_.charge_bytes(text.size());
-  out_ += text;
+  heap_.charge_bytes(text.text().size());
+  out_.append(text.prompt_text());
 }
 
-void Interpreter::write_string(const Val& value) {
-  if (!value.is_string()) throw_type_error("output", value);
-  write(value.text());
-}
-
-Val Interpreter::resolve(const std::string& name) const {
-  auto set = context_vars_.find(name);
-  if (set != context_vars_.end()) return set->second;
-  if (context_.is(Type::kDict)) {
-    if (const Val* value = context_.as<DictObject>().find(name)) return *value;
+const Val& Interpreter::find(int name, const ScopeObject* scope) const {
+  for (; scope != nullptr; scope = scope->parent()) {
+    if (const Val* value = scope->find(name)) return *value;
   }
-  auto global = globals_.find(name);
-  return global != globals_.end() ? global->second : Val::missing();
+  return variables_[static_cast<size_t>(name)];
 }
 
-Val& Interpreter::slot(FrameObject& frame, const Ref& ref) {
-  FrameObject* owner = &frame;
-  for (int i = 0; i < ref.hops; ++i) owner = owner->parent();
-  return owner->slots[static_cast<size_t>(ref.slot)];
-}
-
-void Interpreter::enter(const Scope& scope, FrameObject& frame) {
-  for (const Load& load : scope.enter) {
-    Val value = Val::missing();
-    if (load.kind == Load::Kind::kResolve) value = resolve(load.name);
-    if (load.kind == Load::Kind::kAlias) value = slot(frame, load.from);
-    frame.slots[static_cast<size_t>(load.slot)] = std::move(value);
+void Interpreter::set(int name, Val value, ScopeObject* scope) {
+  if (scope != nullptr) {
+    scope->set(name, std::move(value));
+  } else {
+    variables_[static_cast<size_t>(name)] = std::move(value);
   }
 }
 
-void Interpreter::leave(const Scope& scope, FrameObject& frame) {
-  for (int index : scope.leave) frame.slots[static_cast<size_t>(index)] = Val::missing();
-}
-
-Interpreter::Flow Interpreter::exec(const Body& body, FrameObject& frame) {
+Interpreter::Flow Interpreter::exec(const Body& body, ScopeObject* scope) {
   for (const StmtPtr& stmt : body) {
-    Flow flow = exec(*stmt, frame);
+    const Flow flow = exec(*stmt, scope);
     if (flow != Flow::kNext) return flow;
   }
   return Flow::kNext;
 }
 
-Interpreter::Flow Interpreter::exec(const Stmt& stmt, FrameObject& frame) {
+Interpreter::Flow Interpreter::exec(const Stmt& stmt, ScopeObject* scope) {
   Nesting nesting(*this);
   heap_.charge(1);
   heap_.sweep();
   line_ = stmt.line;
   switch (stmt.kind) {
     case StmtKind::kOutput:
-      exec_output(stmt, frame);
+      exec_output(stmt, scope);
       break;
-    case StmtKind::kFor:
-      return exec_for(stmt, frame);
+    case StmtKind::kFor: {
+      const Val iterable = eval(*stmt.value, scope);
+      return run_loop(stmt, scope, iterable, 0);
+    }
     case StmtKind::kIf:
-      return exec_if(stmt, frame);
+      return exec_if(stmt, scope);
     case StmtKind::kMacro:
-      slot(frame, stmt.ref) = Val(new MacroObject(heap_, stmt, frame));
-      if (stmt.sets_context && program_.has_blocks) {
-        context_vars_[stmt.name] = slot(frame, stmt.ref);
-      }
+      set(stmt.target->index, Val(new MacroObject(heap_, stmt, scope)), scope);
       break;
     case StmtKind::kCall:
-    case StmtKind::kGeneration:
-      exec_call(stmt, frame);
+      exec_call(stmt, scope);
+      break;
+    case StmtKind::kGeneration: {
+      const Val inside(new ScopeObject(heap_, scope));
+      return exec(stmt.body, &inside.as<ScopeObject>());
+    }
+    case StmtKind::kWith:
+      return exec_with(stmt, scope);
+    case StmtKind::kSet:
+      assign(*stmt.target, eval(*stmt.value, scope), scope);
       break;
     case StmtKind::kFilter:
-      return exec_filter(stmt, frame);
-    case StmtKind::kWith:
-      return exec_with(stmt, frame);
-    case StmtKind::kSet:
-      assign(*stmt.target, eval(*stmt.value, frame), frame);
-      if (stmt.sets_context && program_.has_blocks) remember(*stmt.target, frame);
-      break;
     case StmtKind::kSetBlock:
-      return exec_set_block(stmt, frame);
-    case StmtKind::kScope:
-      return exec_scope(stmt, frame);
-    case StmtKind::kBlock:
-      exec_block(stmt);
-      break;
-    case StmtKind::kImport:
-      throw TemplateError("'" + stmt.name + "' is not supported: a chat template stands alone");
+      return exec_captured(stmt, scope);
     case StmtKind::kBreak:
       return Flow::kBreak;
     case StmtKind::kContinue:
@@ -219,268 +271,181 @@ Interpreter::Flow Interpreter::exec(const Stmt& stmt, FrameObject& frame) {
   return Flow::kNext;
 }
 
-void Interpreter::exec_output(const Stmt& stmt, FrameObject& frame) {
-  for (const ExprPtr& expr : stmt.exprs) {
-    Val value = eval(*expr, frame);
-    if (value.is_string()) {
-      write(value.text());
-    } else {
-      write(to_text(heap_, value));
-    }
-  }
+void Interpreter::exec_output(const Stmt& stmt, ScopeObject* scope) {
+  for (const ExprPtr& expr : stmt.exprs) write(eval(*expr, scope));
 }
 
-Interpreter::Flow Interpreter::exec_if(const Stmt& stmt, FrameObject& frame) {
-  if (is_true(eval(*stmt.test, frame))) return exec(stmt.body, frame);
+Interpreter::Flow Interpreter::exec_if(const Stmt& stmt, ScopeObject* scope) {
+  if (is_true(eval(*stmt.test, scope))) return exec(stmt.body, scope);
   for (const StmtPtr& elif : stmt.elifs) {
     line_ = elif->line;
-    if (is_true(eval(*elif->test, frame))) return exec(elif->body, frame);
+    if (is_true(eval(*elif->test, scope))) return exec(elif->body, scope);
   }
-  return exec(stmt.else_body, frame);
+  return exec(stmt.else_body, scope);
 }
 
-Interpreter::Flow Interpreter::exec_for(const Stmt& stmt, FrameObject& frame) {
-  Val iterable = eval(*stmt.value, frame);
-  if (!stmt.recursive) return run_loop(stmt, frame, frame, iterable, 0);
-  write(run_recursive(stmt, frame, iterable, 0).text());
-  return Flow::kNext;
+bool Interpreter::passes_test(const Stmt& loop, const Val& item, ScopeObject* scope) {
+  heap_.charge(1);
+  const Val inside(new ScopeObject(heap_, scope));
+  assign(*loop.target, item, &inside.as<ScopeObject>());
+  return is_true(eval(*loop.test, &inside.as<ScopeObject>()));
 }
 
-Val Interpreter::run_recursive(const Stmt& stmt, FrameObject& outer, const Val& iterable,
-                               int depth0) {
-  Val frame(new FrameObject(heap_, *stmt.function, &outer));
+Interpreter::Flow Interpreter::run_loop(const Stmt& stmt, ScopeObject* scope, const Val& iterable,
+                                        int depth0) {
+  auto* loop = new LoopObject(*this, stmt, scope, iterable, depth0);
+  const Val loop_value(loop);
+  // As in jinja2, rounds that were cut short do not keep the else branch from running.
+  bool has_finished = false;
+  Val inside(new ScopeObject(heap_, scope));
+  for (Val item; loop->advance(item);) {
+    heap_.charge(1);
+    if (inside.object()->is_shared()) inside = Val(new ScopeObject(heap_, scope));
+    auto& turn = inside.as<ScopeObject>();
+    turn.empty();
+    turn.set(kLoopName, loop_value);
+    assign(*stmt.target, item, &turn);
+    const Flow flow = exec(stmt.body, &turn);
+    if (flow == Flow::kBreak) break;
+    has_finished = has_finished || flow == Flow::kNext;
+  }
+  if (has_finished || stmt.else_body.empty()) return Flow::kNext;
+  const Val otherwise(new ScopeObject(heap_, scope));
+  return exec(stmt.else_body, &otherwise.as<ScopeObject>());
+}
+
+Val Interpreter::run_recursive(const LoopObject& loop, const Val& iterable) {
   Capture capture(*this);
-  run_loop(stmt, frame.as<FrameObject>(), outer, iterable, depth0);
+  run_loop(loop.stmt, loop.scope(), iterable, loop.depth0 + 1);
   return capture.text();
 }
 
-bool Interpreter::passes_loop_test(const Stmt& loop, const Val& item, FrameObject& frame) {
-  heap_.charge(1);
-  assign(*loop.target, item, frame, true);
-  return is_true(eval(*loop.test, frame));
-}
-
-Interpreter::Flow Interpreter::run_loop(const Stmt& stmt, FrameObject& frame, FrameObject& outer,
-                                        const Val& iterable, int depth0) {
-  Val source = iterate(heap_, iterable);
-  if (stmt.test) source = Val(new FilterIterator(*this, stmt, source, outer));
-  auto* loop = new LoopObject(heap_, stmt.test ? source : iterable, source, depth0);
-  Val loop_value(loop);
-  if (stmt.recursive) {
-    loop->recursive = &stmt;
-    loop->frame = Val(&outer);
-  }
-  bool finished = false;
-  Flow flow = run_loop_body(stmt, frame, *loop, finished);
-  if (flow == Flow::kNext && !finished && !stmt.else_body.empty()) {
-    enter(stmt.else_scope, frame);
-    flow = exec(stmt.else_body, frame);
-    leave(stmt.else_scope, frame);
-  }
-  return flow;
-}
-
-// `finished` tells whether some round reached the end of the body: rounds that were cut short by
-// break or continue do not keep the else branch from running.
-Interpreter::Flow Interpreter::run_loop_body(const Stmt& stmt, FrameObject& frame, LoopObject& loop,
-                                             bool& finished) {
-  Val item;
-  while (loop.advance(item)) {
-    heap_.charge(1);
-    assign(*stmt.target, item, frame);
-    if (stmt.ref.slot >= 0) frame.slots[static_cast<size_t>(stmt.ref.slot)] = Val(&loop);
-    enter(stmt.scope, frame);
-    Flow flow = exec(stmt.body, frame);
-    if (flow == Flow::kBreak) break;
-    if (flow == Flow::kNext) finished = true;
-  }
-  leave(stmt.scope, frame);
-  return Flow::kNext;
-}
-
-Interpreter::Flow Interpreter::exec_scope(const Stmt& stmt, FrameObject& frame) {
-  enter(stmt.scope, frame);
-  Flow flow = exec(stmt.body, frame);
-  if (flow == Flow::kNext) leave(stmt.scope, frame);
-  return flow;
-}
-
-Interpreter::Flow Interpreter::exec_with(const Stmt& stmt, FrameObject& frame) {
-  enter(stmt.scope, frame);
+Interpreter::Flow Interpreter::exec_with(const Stmt& stmt, ScopeObject* scope) {
+  const Val inside(new ScopeObject(heap_, scope));
+  auto* inner = &inside.as<ScopeObject>();
   for (size_t i = 0; i < stmt.params.size(); ++i) {
-    assign(*stmt.params[i], eval(*stmt.exprs[i], frame), frame);
+    assign(*stmt.params[i], eval(*stmt.exprs[i], scope), inner);
   }
-  Flow flow = exec(stmt.body, frame);
-  if (flow == Flow::kNext) leave(stmt.scope, frame);
-  return flow;
+  return exec(stmt.body, inner);
 }
 
-Interpreter::Flow Interpreter::exec_filter(const Stmt& stmt, FrameObject& frame) {
-  enter(stmt.scope, frame);
+// A filter block writes its body's text, filtered; a set block assigns it.
+Interpreter::Flow Interpreter::exec_captured(const Stmt& stmt, ScopeObject* scope) {
+  const Val inside(new ScopeObject(heap_, scope));
+  auto* inner = &inside.as<ScopeObject>();
   Val text;
   {
     Capture capture(*this);
-    Flow flow = exec(stmt.body, frame);
-    if (flow != Flow::kNext) return flow;
-    text = capture.text();
-  }
-  std::swap(text, block_text_);
-  Val result = eval(*stmt.value, frame);
-  std::swap(text, block_text_);
-  write_string(result);
-  leave(stmt.scope, frame);
-  return Flow::kNext;
-}
-
-Interpreter::Flow Interpreter::exec_set_block(const Stmt& stmt, FrameObject& frame) {
-  enter(stmt.scope, frame);
-  Val text;
-  {
-    Capture capture(*this);
-    Flow flow = exec(stmt.body, frame);
+    const Flow flow = exec(stmt.body, inner);
     if (flow != Flow::kNext) return flow;
     text = capture.text();
   }
   if (stmt.value) {
     std::swap(text, block_text_);
-    Val result = eval(*stmt.value, frame);
+    Val result = eval(*stmt.value, inner);
     std::swap(text, block_text_);
-    text = result;
+    text = std::move(result);
   }
-  assign(*stmt.target, text, frame);
-  if (stmt.sets_context && program_.has_blocks) remember(*stmt.target, frame);
-  leave(stmt.scope, frame);
+  if (stmt.kind == StmtKind::kFilter) {
+    write(text);
+  } else {
+    assign(*stmt.target, text, scope);
+  }
   return Flow::kNext;
 }
 
-void Interpreter::exec_call(const Stmt& stmt, FrameObject& frame) {
-  Val caller(new MacroObject(heap_, stmt, frame));
-  Val result = stmt.kind == StmtKind::kGeneration ? call(caller, {})
-                                                  : eval_call(*stmt.value, frame, &caller);
-  write_string(result);
+void Interpreter::exec_call(const Stmt& stmt, ScopeObject* scope) {
+  const Val caller(new MacroObject(heap_, stmt, scope));
+  write(eval_call(*stmt.value, scope, &caller));
 }
 
-void Interpreter::exec_block(const Stmt& stmt) {
-  Val frame(new FrameObject(heap_, *stmt.function, nullptr));
-  enter(stmt.function->scope, frame.as<FrameObject>());
-  exec(stmt.body, frame.as<FrameObject>());
-}
-
-void Interpreter::remember(const Expr& target, FrameObject& frame) {
-  if (target.kind == ExprKind::kName) context_vars_[target.text] = slot(frame, target.ref);
-  for (const ExprPtr& item : target.items) remember(*item, frame);
-}
-
-void Interpreter::assign(const Expr& target, const Val& value, FrameObject& frame, bool in_filter) {
+void Interpreter::assign(const Expr& target, const Val& value, ScopeObject* scope) {
   if (target.kind == ExprKind::kName) {
-    slot(frame, in_filter ? target.filter_ref : target.ref) = value;
+    set(target.index, value, scope);
     return;
   }
   if (target.kind == ExprKind::kNsRef) {
-    const Val& space = slot(frame, target.ref);
+    const Val& space = find(target.index, scope);
     if (!space.is(Type::kNamespace)) {
       throw TemplateError("cannot assign attribute on non-namespace object");
     }
-    if (target.attribute[0] == '_') {
+    if (target.attribute.starts_with('_')) {
       throw TemplateError("attributes of a namespace may not start with '_': " + target.attribute);
     }
     space.as<NamespaceObject>().set(target.attribute, value);
     return;
   }
-  Vals items = to_vals(heap_, value);
+  const Vals items = to_vals(heap_, value);
   if (items.size() != target.items.size()) {
     throw TemplateError("cannot unpack " + std::to_string(items.size()) + " values into " +
                         std::to_string(target.items.size()));
   }
-  for (size_t i = 0; i < items.size(); ++i) assign(*target.items[i], items[i], frame, in_filter);
+  for (size_t i = 0; i < items.size(); ++i) assign(*target.items[i], items[i], scope);
 }
 
-Val Interpreter::call_macro(MacroObject& macro, CallArgs args) {
+Val Interpreter::call_macro(const MacroObject& macro, CallArgs args) {
   Nesting nesting(*this);
-  Val keep(&macro);
-  const Function& function = *macro.stmt.function;
-  auto* frame = new FrameObject(heap_, function, &macro.frame());
-  Val frame_value(frame);
-  bind_macro(macro, args, *frame);
-  int line = line_;
+  const Val keep(const_cast<MacroObject*>(&macro));
+  const Val inside(new ScopeObject(heap_, macro.scope()));
+  auto& scope = inside.as<ScopeObject>();
+  const int line = line_;
   Capture capture(*this);
-  enter(function.scope, *frame);
-  fill_macro_defaults(macro.stmt, *frame);
-  exec(macro.stmt.body, *frame);
+  bind_macro(macro.stmt, args, scope);
+  exec(macro.stmt.body, &scope);
   line_ = line;
   return capture.text();
 }
 
 namespace {
+
 Val take_keyword(CallArgs& args, std::string_view name) {
-  for (auto it = args.keywords.begin(); it != args.keywords.end(); ++it) {
-    if (it->first != name) continue;
-    Val value = std::move(it->second);
-    args.keywords.erase(it);
-    return value;
-  }
-  return Val::missing();
+  const auto found = std::find_if(args.keywords.begin(), args.keywords.end(),
+                                  [&](const auto& keyword) { return keyword.first == name; });
+  if (found == args.keywords.end()) return Val::missing();
+  Val value = std::move(found->second);
+  args.keywords.erase(found);
+  return value;
 }
+
 }  // namespace
 
-void Interpreter::bind_macro(const MacroObject& macro, CallArgs& args, FrameObject& frame) {
-  const Stmt& stmt = macro.stmt;
-  const Function& function = *stmt.function;
-  size_t num_params = stmt.params.size();
-  bool found_caller = function.has_explicit_caller;
+void Interpreter::bind_macro(const Stmt& stmt, CallArgs& args, ScopeObject& scope) {
+  const std::string name = stmt.target ? "macro '" + stmt.target->text + "'" : "caller()";
+  const size_t num_params = stmt.params.size(), num_given = args.positional.size();
+  if (num_given > num_params && !stmt.uses_varargs) {
+    throw TemplateError(name + " takes not more than " + std::to_string(num_params) +
+                        " argument(s)");
+  }
+  const size_t num_required = num_params - stmt.defaults.size();
   for (size_t i = 0; i < num_params; ++i) {
-    Val& value = frame.slots[static_cast<size_t>(function.param_slots[i])];
-    if (i < args.positional.size()) {
-      value = args.positional[i];
-    } else {
-      value = take_keyword(args, stmt.params[i]->text);
+    const Expr& param = *stmt.params[i];
+    Val value = i < num_given ? args.positional[i] : take_keyword(args, param.text);
+    if (value.is_missing()) {
+      value = i < num_required
+                  ? make_undefined(heap_, "parameter '" + param.text + "' was not provided")
+                  : eval(*stmt.defaults[i - num_required], &scope);
     }
+    scope.set(param.index, std::move(value));
   }
-  bind_macro_rest(stmt, args, found_caller, frame);
-}
-
-void Interpreter::bind_macro_rest(const Stmt& stmt, CallArgs& args, bool found_caller,
-                                  FrameObject& frame) {
-  const Function& function = *stmt.function;
-  size_t num_params = stmt.params.size();
-  if (function.caller_slot >= 0 && !found_caller) {
+  if (stmt.uses_caller) {
     Val caller = take_keyword(args, "caller");
-    if (caller.is_missing() || caller.is_none())
-      caller = make_undefined(heap_, "No caller defined");
-    frame.slots[static_cast<size_t>(function.caller_slot)] = caller;
+    if (caller.is_missing()) caller = make_undefined(heap_, "No caller defined");
+    scope.set(kCallerName, std::move(caller));
   }
-  if (function.kwargs_slot >= 0) {
+  if (stmt.uses_varargs) {
+    Vals rest;
+    for (size_t i = num_params; i < num_given; ++i) rest.push_back(args.positional[i]);
+    scope.set(kVarargsName, make_tuple(heap_, std::move(rest)));
+  }
+  if (stmt.uses_kwargs) {
     auto* dict = new DictObject(heap_);
-    Val value(dict);
-    for (auto& [name, argument] : args.keywords) dict->set(make_string(heap_, name), argument);
-    frame.slots[static_cast<size_t>(function.kwargs_slot)] = value;
-  } else if (!args.keywords.empty()) {
-    throw TemplateError("macro '" + stmt.name + "' takes no keyword argument '" +
-                        args.keywords[0].first + "'");
-  }
-  size_t num_used = std::min(num_params, args.positional.size());
-  if (function.varargs_slot >= 0) {
-    Vals rest(args.positional.begin() + static_cast<std::ptrdiff_t>(num_used),
-              args.positional.end());
-    frame.slots[static_cast<size_t>(function.varargs_slot)] = make_tuple(heap_, std::move(rest));
-  } else if (args.positional.size() > num_params) {
-    throw TemplateError("macro '" + stmt.name + "' takes not more than " +
-                        std::to_string(num_params) + " argument(s)");
-  }
-}
-
-void Interpreter::fill_macro_defaults(const Stmt& stmt, FrameObject& frame) {
-  size_t num_required = stmt.params.size() - stmt.defaults.size();
-  for (size_t i = 0; i < stmt.params.size(); ++i) {
-    auto index = static_cast<size_t>(stmt.function->param_slots[i]);
-    if (!frame.slots[index].is_missing()) continue;
-    if (i < num_required) {
-      frame.slots[index] =
-          make_undefined(heap_, "parameter '" + stmt.params[i]->text + "' was not provided");
-    } else {
-      Val value = eval(*stmt.defaults[i - num_required], frame);
-      frame.slots[index] = std::move(value);
+    const Val value(dict);
+    for (auto& [key, argument] : args.keywords) {
+      dict->set(make_string(heap_, key, true), argument);
     }
+    scope.set(kKwargsName, value);
+  } else if (!args.keywords.empty()) {
+    throw TemplateError(name + " takes no keyword argument '" + args.keywords[0].first + "'");
   }
 }
 

@@ -1,16 +1,117 @@
 #pragma once
 
 #include <ctime>
-#include <map>
 #include <string>
 
 #include "text/jinja/ast.h"
 #include "text/jinja/builtins.h"
 #include "text/jinja/object.h"
-#include "text/jinja/runtime.h"
+#include "text/jinja/ops.h"
 #include "text/value.h"
 
 namespace sluice::text::jinja {
+
+// The variables of a loop's turn, a macro's call or a block, inside those of `parent`. The
+// template's own variables stand outside of all scopes.
+class ScopeObject : public Object {
+ public:
+  ScopeObject(Heap& heap, ScopeObject* parent) : Object(heap, Type::kScope, true) {
+    if (parent != nullptr) parent_ = Val(parent);
+  }
+  void clear() override;
+  void set(int name, Val value);
+  // Null when it is not set here.
+  const Val* find(int name) const {
+    for (const auto& [index, value] : variables_) {
+      if (index == name) return &value;
+    }
+    return nullptr;
+  }
+  // Forgets the variables, to be used once more.
+  void empty() { variables_.clear(); }
+  ScopeObject* parent() const {
+    return parent_.is(Type::kScope) ? &parent_.as<ScopeObject>() : nullptr;
+  }
+
+ private:
+  std::vector<std::pair<int, Val>> variables_;
+  Val parent_;
+};
+
+class MethodObject : public Object {
+ public:
+  MethodObject(Heap& heap, Val self, const Builtin& builtin)
+      : Object(heap, Type::kMethod, false), self(std::move(self)), builtin(builtin) {
+    contain(this->self.depth());
+  }
+  const Val self;
+  const Builtin& builtin;
+};
+
+class FunctionObject : public Object {
+ public:
+  FunctionObject(Heap& heap, const Builtin& builtin)
+      : Object(heap, Type::kFunction, false), builtin(builtin) {}
+  const Builtin& builtin;
+};
+
+// A macro, or the caller() of a call block (without a name).
+class MacroObject : public Object {
+ public:
+  MacroObject(Heap& heap, const Stmt& stmt, ScopeObject* scope)
+      : Object(heap, Type::kMacro, true), stmt(stmt) {
+    if (scope != nullptr) scope_ = Val(scope);
+  }
+  void clear() override { scope_ = Val(); }
+  std::string name() const { return stmt.target ? stmt.target->text : ""; }
+  // Where it was made; null for the template's own level.
+  ScopeObject* scope() const {
+    return scope_.is(Type::kScope) ? &scope_.as<ScopeObject>() : nullptr;
+  }
+  const Stmt& stmt;
+
+ private:
+  Val scope_;
+};
+
+class Interpreter;
+
+// The `loop` of a for statement, and its position.
+class LoopObject : public Object {
+ public:
+  LoopObject(Interpreter& interpreter, const Stmt& stmt, ScopeObject* scope, const Val& iterable,
+             int depth0);
+  void clear() override;
+  // Moves to the next item that passes the loop's test; false at the end.
+  bool advance(Val& item);
+  // Number of items; goes through all of them to find out, unless a list or its like tells.
+  int64_t length();
+  // "index", "first" and so on; missing when there is none of that name.
+  Val attribute(std::string_view name);
+  // Where the statement stands, for a recursive loop; null for the template's own level.
+  ScopeObject* scope() const {
+    return scope_.is(Type::kScope) ? &scope_.as<ScopeObject>() : nullptr;
+  }
+
+  const Stmt& stmt;
+  const int depth0;
+  int64_t index0 = -1;
+  Val last_changed = Val::missing();  // missing before loop.changed() was first called
+
+ private:
+  bool next(Val& item);  // of the items not yet peeked at
+  bool peek(Val& item);
+
+  bool has_test_;
+
+  Interpreter& interpreter_;
+  Val scope_;
+  Val iterable_;
+  Cursor cursor_;
+  Val previous_, current_;
+  Val after_ = Val::missing();  // the item peeked at
+  int64_t length_ = -1;
+};
 
 // One rendering: walks the tree of a template. Throws TemplateError.
 class Interpreter {
@@ -19,89 +120,68 @@ class Interpreter {
     size_t max_output_bytes;
     int max_nesting;     // of evaluations, over all calls
     const std::tm* now;  // null: the current local time
-    int now_microseconds;
   };
   Interpreter(const Template& program, Heap& heap, const Options& options);
 
-  std::string run(const Value& context);
+  PromptText run(const Value& context);
   // Line of the template that is being worked on.
   int line() const { return line_; }
 
-  // For filters, methods and functions.
   Heap& heap() const { return heap_; }
   const Options& options() const { return options_; }
-  Val string(std::string text, bool markup = false) {
-    return make_string(heap_, std::move(text), markup);
-  }
-  Val call(const Val& callee, CallArgs args);
-  // A filter or test by the name a template gave as an argument.
-  Val call_filter(const Val& name, const Val& value, const CallArgs& args);
-  bool call_test(const Val& name, const Val& value, const CallArgs& args);
-  // For the iterator behind {% for ... if test %}.
-  bool passes_loop_test(const Stmt& loop, const Val& item, FrameObject& frame);
-  void enter(const Scope& scope, FrameObject& frame);
+  Val call_builtin(const Builtin& builtin, const Val& self, CallArgs args);
+  // Whether `item` passes the test of a loop whose statement stands in `scope`.
+  bool passes_test(const Stmt& loop, const Val& item, ScopeObject* scope);
 
  private:
   enum class Flow { kNext, kBreak, kContinue };
   class Capture;
   struct Nesting;
 
-  Flow exec(const Body& body, FrameObject& frame);
-  Flow exec(const Stmt& stmt, FrameObject& frame);
-  void exec_output(const Stmt& stmt, FrameObject& frame);
-  Flow exec_if(const Stmt& stmt, FrameObject& frame);
-  Flow exec_for(const Stmt& stmt, FrameObject& frame);
-  Flow exec_filter(const Stmt& stmt, FrameObject& frame);
-  Flow exec_with(const Stmt& stmt, FrameObject& frame);
-  Flow exec_set_block(const Stmt& stmt, FrameObject& frame);
-  Flow exec_scope(const Stmt& stmt, FrameObject& frame);
-  void exec_call(const Stmt& stmt, FrameObject& frame);
-  void exec_block(const Stmt& stmt);
-  Flow run_loop(const Stmt& stmt, FrameObject& frame, FrameObject& outer, const Val& iterable,
-                int depth0);
-  Flow run_loop_body(const Stmt& stmt, FrameObject& frame, LoopObject& loop, bool& finished);
-  Val run_recursive(const Stmt& stmt, FrameObject& outer, const Val& iterable, int depth0);
-  Val call_macro(MacroObject& macro, CallArgs args);
-  void bind_macro(const MacroObject& macro, CallArgs& args, FrameObject& frame);
-  void bind_macro_rest(const Stmt& stmt, CallArgs& args, bool found_caller, FrameObject& frame);
-  void fill_macro_defaults(const Stmt& stmt, FrameObject& frame);
+  // Statements. `scope` is null at the template's own level.
+  Flow exec(const Body& body, ScopeObject* scope);
+  Flow exec(const Stmt& stmt, ScopeObject* scope);
+  void exec_output(const Stmt& stmt, ScopeObject* scope);
+  Flow exec_if(const Stmt& stmt, ScopeObject* scope);
+  Flow exec_with(const Stmt& stmt, ScopeObject* scope);
+  Flow exec_captured(const Stmt& stmt, ScopeObject* scope);
+  void exec_call(const Stmt& stmt, ScopeObject* scope);
+  Flow run_loop(const Stmt& stmt, ScopeObject* scope, const Val& iterable, int depth0);
+  Val run_recursive(const LoopObject& loop, const Val& iterable);
+  Val call_macro(const MacroObject& macro, CallArgs args);
+  void bind_macro(const Stmt& stmt, CallArgs& args, ScopeObject& scope);
+  void assign(const Expr& target, const Val& value, ScopeObject* scope);
+  void set(int name, Val value, ScopeObject* scope);
+  const Val& find(int name, const ScopeObject* scope) const;
 
-  void leave(const Scope& scope, FrameObject& frame);
-  Val resolve(const std::string& name) const;
-  static Val& slot(FrameObject& frame, const Ref& ref);
-  void assign(const Expr& target, const Val& value, FrameObject& frame, bool in_filter = false);
-  void remember(const Expr& target, FrameObject& frame);
-
-  Val eval(const Expr& expr, FrameObject& frame);
-  Val eval_name(const Expr& expr, FrameObject& frame);
-  Val eval_items(const Expr& expr, FrameObject& frame);
-  Val eval_dict(const Expr& expr, FrameObject& frame);
-  Val eval_logic(const Expr& expr, FrameObject& frame);
-  Val eval_concat(const Expr& expr, FrameObject& frame);
-  Val eval_compare(const Expr& expr, FrameObject& frame);
-  Val eval_get_item(const Expr& expr, FrameObject& frame);
-  Val eval_call(const Expr& expr, FrameObject& frame, const Val* caller);
-  Val eval_filter(const Expr& expr, FrameObject& frame);
-  CallArgs eval_args(const Expr& expr, FrameObject& frame);
+  // Expressions (evaluate.cpp).
+  Val eval(const Expr& expr, ScopeObject* scope);
+  Val eval_name(const Expr& expr, ScopeObject* scope);
+  Val eval_items(const Expr& expr, ScopeObject* scope);
+  Val eval_dict(const Expr& expr, ScopeObject* scope);
+  Val eval_logic(const Expr& expr, ScopeObject* scope);
+  Val eval_concat(const Expr& expr, ScopeObject* scope);
+  Val eval_compare(const Expr& expr, ScopeObject* scope);
+  Val eval_get_item(const Expr& expr, ScopeObject* scope);
+  Val eval_call(const Expr& expr, ScopeObject* scope, const Val* caller);
+  Val eval_filter(const Expr& expr, ScopeObject* scope);
+  CallArgs eval_args(const Expr& expr, ScopeObject* scope);
   void add_dynamic_keywords(CallArgs& args, const Val& mapping);
+  Val call(const Val& callee, CallArgs args);
 
-  void write(std::string_view text);
-  // What call and filter blocks give must be a string already.
-  void write_string(const Val& value);
+  void write(const Val& value);
   Val import_value(const Value& value, int depth);
 
   const Template& program_;
   Heap& heap_;
   Options options_;
-  std::string out_;
+  PromptText out_;
   size_t output_bytes_ = 0;  // of out_ and all outputs it interrupts
   int line_ = 1;
   int nesting_ = 0;
   Vals constants_;
-  Val context_;
-  std::map<std::string, Val, std::less<>> globals_;
-  std::map<std::string, Val, std::less<>> context_vars_;  // set at the top level
-  Val block_text_;                                        // what the filter of a block applies to
+  Vals variables_;  // of the template's own level, by name; missing where there is none
+  Val block_text_;  // what the filter of a block applies to
 };
 
 }  // namespace sluice::text::jinja

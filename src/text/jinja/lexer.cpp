@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <charconv>
 
-#include "text/jinja/lexer_literals.h"
 #include "text/jinja/unicode.h"
 
 namespace sluice::text::jinja {
@@ -23,6 +22,63 @@ std::string normalize_newlines(std::string_view source) {
   }
   if (!result.empty() && result.back() == '\n') result.pop_back();
   return result;
+}
+
+bool is_digit(char c) { return c >= '0' && c <= '9'; }
+bool is_name_start(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
+
+size_t digits_length(std::string_view text) {
+  return std::min(text.find_first_not_of("0123456789"), text.size());
+}
+
+// Length of "1.5", "1e9" or "1.5e-9" at the start of `text`; 0 when no float stands there.
+size_t float_length(std::string_view text) {
+  size_t length = digits_length(text);
+  const size_t whole = length;
+  if (length + 1 < text.size() && text[length] == '.' && is_digit(text[length + 1])) {
+    length += 1 + digits_length(text.substr(length + 1));
+  }
+  if (length < text.size() && (text[length] == 'e' || text[length] == 'E')) {
+    size_t exponent = length + 1;
+    if (exponent < text.size() && (text[exponent] == '+' || text[exponent] == '-')) ++exponent;
+    const size_t digits = digits_length(text.substr(exponent));
+    if (digits > 0) length = exponent + digits;
+  }
+  return length == whole ? 0 : length;
+}
+
+// A string literal without its quotes, its escapes replaced as Python does. Returns what is wrong,
+// or "".
+std::string unescape(std::string_view in, std::string& out) {
+  static constexpr std::string_view kNames = "\\'\"abfnrtv0";
+  static constexpr std::string_view kValues("\\'\"\a\b\f\n\r\t\v\0", 11);
+  for (size_t i = 0; i < in.size(); ++i) {
+    if (in[i] != '\\' || i + 1 == in.size()) {
+      out.push_back(in[i]);
+      continue;
+    }
+    const char c = in[++i];
+    const size_t digits = c == 'x' ? 2 : c == 'u' ? 4 : c == 'U' ? 8 : 0;
+    if (digits > 0) {
+      const std::string_view code = in.substr(i + 1, digits);
+      unsigned value = 0;
+      const auto [end, error] = std::from_chars(code.data(), code.data() + code.size(), value, 16);
+      if (code.size() != digits || error != std::errc() || end != code.data() + digits) {
+        return std::string("truncated \\") + c + " escape";
+      }
+      if (value > 0x10FFFF) return "illegal Unicode character";
+      append_utf8(out, value);
+      i += digits;
+    } else if (const size_t at = kNames.find(c); at != std::string_view::npos) {
+      out.push_back(kValues[at]);
+    } else if (c == 'N' || is_digit(c)) {
+      return std::string("the escape \\") + c + " is not supported";
+    } else if (c != '\n') {  // which goes with its backslash
+      out.push_back('\\');
+      out.push_back(c);
+    }
+  }
+  return "";
 }
 
 class Lexer {
@@ -188,10 +244,12 @@ class Lexer {
       return;
     }
     char c = source_[position_];
-    if (c >= '0' && c <= '9') return lex_number();
-    if (size_t length = name_length(rest())) {
-      add(TokenType::kName, rest().substr(0, length));
-      return advance_to(position_ + length);
+    if (is_digit(c)) return lex_number();
+    if (is_name_start(c)) {
+      size_t end = position_ + 1;
+      while (end < source_.size() && (is_name_start(source_[end]) || is_digit(source_[end]))) ++end;
+      add(TokenType::kName, rest().substr(0, end - position_));
+      return advance_to(end);
     }
     if (c == '\'' || c == '"') return lex_string(c);
     lex_operator(open);
@@ -202,16 +260,13 @@ class Lexer {
     token.line = line_;
     bool after_dot = position_ > 0 && source_[position_ - 1] == '.';
     size_t length = after_dot ? 0 : float_length(rest());
-    if (length > 0) {
-      token.type = TokenType::kFloat;
-      token.real = parse_float(rest().substr(0, length));
-    } else {
-      token.type = TokenType::kInteger;
-      length = integer_length(rest());
-      if (!parse_integer(rest().substr(0, length), token.integer)) {
-        fail("integer does not fit 64 bits");
-      }
-    }
+    const bool is_float = length > 0;
+    if (!is_float) length = digits_length(rest());
+    const char* begin = source_.data() + position_;
+    token.type = is_float ? TokenType::kFloat : TokenType::kInteger;
+    const auto error = is_float ? std::from_chars(begin, begin + length, token.real).ec
+                                : std::from_chars(begin, begin + length, token.integer).ec;
+    if (error != std::errc()) fail("a number does not fit 64 bits");
     token.text = rest().substr(0, length);
     tokens_.push_back(std::move(token));
     advance_to(position_ + length);

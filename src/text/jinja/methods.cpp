@@ -1,291 +1,436 @@
 #include <algorithm>
-#include <cmath>
 
+#include "text/jinja/builtins.h"
 #include "text/jinja/interpreter.h"
 #include "text/jinja/ops.h"
+#include "text/jinja/strings.h"
+#include "text/jinja/unicode.h"
 
-// Methods and plain attributes of everything but strings, and the lookup of all of them.
+// The methods of strings, lists, mappings and loops.
 namespace sluice::text::jinja {
 
 namespace {
 
-using Args = const CallArgs&;
+// Strings: changed text.
 
-Val refuse(Interpreter&, const Val&, Args) {
-  throw TemplateError("this method is not supported in templates");
+template <std::string (*transform)(std::string_view)>
+Val to_case(const Call& call) {
+  return transformed(call.heap, call.self, transform);
 }
 
-Val dict_get(Interpreter&, const Val& self, Args args) {
-  Vals bound = bind(args, "get", "key default?", true);
-  size_t hash = 0;
-  if (!hash_value(bound[0], hash)) throw_type_error("use as a key", bound[0]);
-  const Val* found = self.as<DictObject>().find(bound[0]);
-  return found != nullptr ? *found : value_or(bound[1], Val());
+template <bool left, bool right>
+Val strip_method(const Call& call) {
+  return strip(call.heap, call.self, call[0], left, right);
 }
 
-template <DictViewObject::What what>
-Val dict_view(Interpreter&, const Val& self, Args args) {
-  bind(args, "keys", "");
-  return Val(new DictViewObject(self, what));
+Val replace_method(const Call& call) {
+  return replace(call.heap, call.self, call.string(0, "text to replace").text(),
+                 call.string(1, "new text"), call.index(2, "a count", -1));
 }
 
-Val copy(Interpreter& interpreter, const Val& self, Args args) {
-  bind(args, "copy", "");
-  if (self.is(Type::kList)) return make_list(interpreter.heap(), self.items());
-  auto* dict = new DictObject(interpreter.heap());
-  Val result(dict);
-  for (const auto& [key, value] : self.as<DictObject>().items()) dict->set(key, value);
-  return result;
-}
-
-Val from_keys(Interpreter& interpreter, const Val&, Args args) {
-  Vals bound = bind(args, "fromkeys", "iterable value?", true);
-  auto* dict = new DictObject(interpreter.heap());
-  Val result(dict);
-  for (Val& key : to_vals(interpreter.heap(), bound[0])) {
-    dict->set(std::move(key), value_or(bound[1], Val()));
+Val join_method(const Call& call) {
+  const Vals parts = to_vals(call.heap, call[0]);
+  for (const Val& part : parts) {
+    if (!part.is_string()) throw_type_error("join as text", part);
   }
-  return result;
+  return join(call.heap, parts, call.self.prompt_text());
 }
 
-Val sequence_count(Interpreter& interpreter, const Val& self, Args args) {
-  Val item = bind(args, "count", "value", true)[0];
-  Vals items = to_vals(interpreter.heap(), self);
-  return Val::integer(std::count_if(items.begin(), items.end(),
-                                    [&](const Val& other) { return equals(other, item); }));
+Val remove_prefix(const Call& call) {
+  const std::string& prefix = call.string(0, "a prefix").text();
+  if (!call.self.text().starts_with(prefix)) return call.self;
+  return make_string(call.heap, call.self.prompt_text().substr(prefix.size()));
 }
 
-Val sequence_index(Interpreter& interpreter, const Val& self, Args args) {
-  Vals bound = bind(args, "index", "value start? stop?", true);
-  Vals items = to_vals(interpreter.heap(), self);
-  auto size = static_cast<int64_t>(items.size());
-  auto clamp = [&](const Val& value, int64_t otherwise) {
-    if (value.is_missing()) return otherwise;
-    int64_t position = to_index(value, "a list index");
-    return std::clamp<int64_t>(position < 0 ? position + size : position, 0, size);
+Val remove_suffix(const Call& call) {
+  const std::string& suffix = call.string(0, "a suffix").text();
+  if (!call.self.text().ends_with(suffix)) return call.self;
+  return make_string(call.heap,
+                     call.self.prompt_text().substr(0, call.self.text().size() - suffix.size()));
+}
+
+// `before` and `after` characters around the text.
+Val padded(const Call& call, int64_t before, int64_t after, const PromptText& fill) {
+  constexpr int64_t kMaxWidth = 1 << 24;
+  if (before + after > kMaxWidth) throw TemplateError("padding needs too much memory");
+  call.heap.charge_bytes(static_cast<size_t>(before + after) * fill.size());
+  PromptText text;
+  for (int64_t i = 0; i < before; ++i) text.append(fill);
+  text.append(call.self.prompt_text());
+  for (int64_t i = 0; i < after; ++i) text.append(fill);
+  return make_string(call.heap, std::move(text));
+}
+
+int64_t missing_width(const Call& call) {
+  return std::max<int64_t>(call.index(0, "a width") - length_of(call.self), 0);
+}
+
+template <char align>
+Val justify(const Call& call) {
+  const PromptText fill = call.has(1) ? call.string(1, "a fill character") : PromptText(" ", true);
+  if (count_code_points(fill.text()) != 1) {
+    throw TemplateError("The fill character must be exactly one character long");
+  }
+  const int64_t missing = missing_width(call);
+  const int64_t before = align == '<'   ? 0
+                         : align == '>' ? missing
+                                        : missing / 2 + (missing & call.index(0, "a width") & 1);
+  return padded(call, before, missing - before, fill);
+}
+
+Val zfill(const Call& call) {
+  const std::string& text = call.self.text();
+  const int64_t missing = missing_width(call);
+  const PromptText zero("0", true);
+  if (missing == 0 || (!text.starts_with('+') && !text.starts_with('-'))) {
+    return padded(call, missing, 0, zero);
+  }
+  const Val digits = make_string(call.heap, call.self.prompt_text().substr(1));
+  PromptText out = call.self.prompt_text().substr(0, 1);
+  const Call unsigned_call{call.interpreter, call.heap, digits, call.args};
+  out.append(padded(unsigned_call, missing, 0, zero).prompt_text());
+  return make_string(call.heap, std::move(out));
+}
+
+// Strings: search.
+
+// The part of the text that the start and stop arguments, from number `first` on, select.
+struct Window {
+  std::string_view text;
+  int64_t start = 0;            // characters before it
+  bool is_empty_range = false;  // start lies behind stop: nothing is found, not even ""
+};
+
+Window window_of(const Call& call, size_t first) {
+  if (!call.is_given(first) && !call.is_given(first + 1)) return {call.self.text()};
+  const int64_t length = length_of(call.self);
+  const auto position = [&](size_t i, int64_t otherwise) {
+    const int64_t index = call.index(i, "a string index", otherwise);
+    return std::max<int64_t>(index < 0 ? index + length : index, 0);
   };
-  int64_t end = clamp(bound[2], size);
-  for (int64_t i = clamp(bound[1], 0); i < end; ++i) {
-    if (equals(items[static_cast<size_t>(i)], bound[0])) return Val::integer(i);
+  const int64_t start = position(first, 0);
+  const int64_t stop = std::min(position(first + 1, length), length);
+  if (start > stop) return {{}, start, true};
+  const std::string_view text = call.self.text();
+  const size_t begin = byte_offset(text, static_cast<size_t>(start));
+  const size_t size = byte_offset(text.substr(begin), static_cast<size_t>(stop - start));
+  return {text.substr(begin, size), start, false};
+}
+
+size_t find_last(Heap& heap, std::string_view text, std::string_view needle) {
+  heap.charge(text.size() / 64 * (needle.size() / 64 + 1));
+  return text.rfind(needle);
+}
+
+template <bool from_right>
+Val find(const Call& call) {
+  const std::string& needle = call.string(0, "text to find").text();
+  const Window window = window_of(call, 1);
+  if (window.is_empty_range) return Val::integer(-1);
+  const size_t found =
+      from_right ? find_last(call.heap, window.text, needle) : find_text(window.text, needle);
+  if (found == std::string::npos) return Val::integer(-1);
+  const auto before = static_cast<int64_t>(count_code_points(window.text.substr(0, found)));
+  return Val::integer(window.start + before);
+}
+
+template <bool from_right>
+Val index(const Call& call) {
+  const Val found = find<from_right>(call);
+  if (found.int_value() < 0) throw TemplateError("substring not found");
+  return found;
+}
+
+Val count(const Call& call) {
+  const std::string& needle = call.string(0, "text to find").text();
+  const Window window = window_of(call, 1);
+  if (window.is_empty_range) return Val::integer(0);
+  if (needle.empty()) {
+    return Val::integer(static_cast<int64_t>(count_code_points(window.text)) + 1);
+  }
+  int64_t total = 0;
+  for (size_t at = 0; (at = find_text(window.text, needle, at)) != std::string::npos; ++total) {
+    at += needle.size();
+  }
+  return Val::integer(total);
+}
+
+template <bool at_start>
+Val has_affix(const Call& call) {
+  const Window window = window_of(call, 1);
+  const auto matches = [&](const Val& value) {
+    if (!value.is_string()) throw_type_error("search for", value);
+    if (window.is_empty_range) return false;
+    return at_start ? window.text.starts_with(value.text()) : window.text.ends_with(value.text());
+  };
+  if (!call[0].is(Type::kTuple)) return Val::boolean(matches(call[0]));
+  const Vals& affixes = call[0].items();
+  call.heap.charge(affixes.size());
+  return Val::boolean(std::any_of(affixes.begin(), affixes.end(), matches));
+}
+
+// Strings: parts.
+
+using Parts = std::vector<std::string_view>;
+
+// The parts, which are views of the text, as strings.
+Vals values_of(const Call& call, const Parts& parts) {
+  constexpr size_t kStringBytes = 200;
+  call.heap.check_bytes(parts.size() * kStringBytes);
+  Vals items;
+  items.reserve(parts.size());
+  for (const std::string_view part : parts) {
+    const auto begin = static_cast<size_t>(part.data() - call.self.text().data());
+    items.push_back(make_string(call.heap, call.self.prompt_text().substr(begin, part.size())));
+  }
+  return items;
+}
+
+Parts split_space(std::string_view text, size_t limit) {
+  Parts parts;
+  text = strip_left(text, nullptr);
+  while (!text.empty() && parts.size() < limit) {
+    size_t end = 0, next = 0;
+    while (end < text.size() && !is_space(next_code_point(text, next))) end = next;
+    parts.push_back(text.substr(0, end));
+    text = strip_left(text.substr(end), nullptr);
+  }
+  if (!text.empty()) parts.push_back(text);
+  return parts;
+}
+
+Parts split_on(std::string_view text, std::string_view separator, size_t limit) {
+  Parts parts;
+  size_t start = 0;
+  while (parts.size() < limit) {
+    const size_t found = find_text(text, separator, start);
+    if (found == std::string::npos) break;
+    parts.push_back(text.substr(start, found - start));
+    start = found + separator.size();
+  }
+  parts.push_back(text.substr(start));
+  return parts;
+}
+
+Parts rsplit_on(Heap& heap, std::string_view text, std::string_view separator, size_t limit) {
+  Parts parts;
+  while (parts.size() < limit) {
+    const size_t found = find_last(heap, text, separator);
+    if (found == std::string::npos) break;
+    parts.push_back(text.substr(found + separator.size()));
+    text = text.substr(0, found);
+  }
+  parts.push_back(text);
+  std::reverse(parts.begin(), parts.end());
+  return parts;
+}
+
+template <bool from_right>
+Val split(const Call& call) {
+  const int64_t maximum = call.index(1, "a number of splits", -1);
+  const size_t limit = maximum < 0 ? SIZE_MAX : static_cast<size_t>(maximum);
+  const std::string& text = call.self.text();
+  call.heap.check_bytes(text.size() * sizeof(std::string_view));
+  if (!call.is_given(0)) {
+    if (from_right && maximum >= 0) {
+      throw TemplateError("rsplit() at white space takes no maximum here");
+    }
+    return make_list(call.heap, values_of(call, split_space(text, limit)));
+  }
+  const std::string& separator = call.string(0, "a separator").text();
+  if (separator.empty()) throw TemplateError("empty separator");
+  return make_list(call.heap,
+                   values_of(call, from_right ? rsplit_on(call.heap, text, separator, limit)
+                                              : split_on(text, separator, limit)));
+}
+
+Val splitlines(const Call& call) {
+  call.heap.check_bytes(call.self.text().size() * sizeof(std::string_view));
+  return make_list(call.heap, values_of(call, split_lines(call.self.text(), call.flag(0))));
+}
+
+template <bool from_right>
+Val partition(const Call& call) {
+  const std::string& separator = call.string(0, "a separator").text();
+  if (separator.empty()) throw TemplateError("empty separator");
+  const std::string_view text = call.self.text();
+  const size_t found =
+      from_right ? find_last(call.heap, text, separator) : find_text(text, separator);
+  const size_t end = text.size();
+  Parts parts = {text, text.substr(end), text.substr(end)};
+  if (found != std::string::npos) {
+    const size_t behind = found + separator.size();
+    parts = {text.substr(0, found), text.substr(found, separator.size()), text.substr(behind)};
+  } else if (from_right) {
+    std::swap(parts[0], parts[2]);
+  }
+  return make_tuple(call.heap, values_of(call, parts));
+}
+
+// Strings: classes.
+
+// Whether there is a character and all pass.
+template <bool (*passes)(char32_t)>
+Val all_are(const Call& call) {
+  const std::string& text = call.self.text();
+  for (size_t position = 0; position < text.size();) {
+    if (!passes(next_code_point(text, position))) return Val::boolean(false);
+  }
+  return Val::boolean(!text.empty());
+}
+
+template <bool (*right)(char32_t), bool (*wrong)(char32_t)>
+Val has_case(const Call& call) {
+  return Val::boolean(is_in_case(call.self.text(), right, wrong));
+}
+
+bool is_ascii(char32_t c) { return c < 0x80; }
+
+// Lists and mappings.
+
+Val sequence_count(const Call& call) {
+  int64_t total = 0;
+  for (const Val& item : call.self.items()) {
+    call.heap.charge(1);
+    total += equals(item, call[0]);
+  }
+  return Val::integer(total);
+}
+
+Val sequence_index(const Call& call) {
+  const Vals& items = call.self.items();
+  for (size_t i = 0; i < items.size(); ++i) {
+    call.heap.charge(1);
+    if (equals(items[i], call[0])) return Val::integer(static_cast<int64_t>(i));
   }
   throw TemplateError("the value is not in the list");
 }
 
-Val loop_cycle(Interpreter&, const Val& self, Args args) {
-  if (args.positional.empty()) throw TemplateError("no items for cycling given");
-  if (!args.keywords.empty()) throw TemplateError("cycle() takes no keyword arguments");
-  auto index = static_cast<size_t>(std::max<int64_t>(self.as<LoopObject>().index0, 0));
-  return args.positional[index % args.positional.size()];
+Val dict_get(const Call& call) {
+  size_t hash = 0;
+  if (!hash_value(call.heap, call[0], hash)) throw_type_error("use as a key", call[0]);
+  const Val* found = call.self.as<DictObject>().find(call[0]);
+  if (found != nullptr) return *found;
+  return call.has(1) ? call[1] : Val();
 }
 
-Val loop_changed(Interpreter& interpreter, const Val& self, Args args) {
-  if (!args.keywords.empty()) throw TemplateError("changed() takes no keyword arguments");
-  auto& loop = self.as<LoopObject>();
-  Val values = make_tuple(interpreter.heap(), args.positional);
-  if (!loop.last_changed.is_missing() && equals(loop.last_changed, values)) {
-    return Val::boolean(false);
+enum class Part { kKeys, kValues, kItems };
+
+// A list, where Python has a view.
+template <Part part>
+Val dict_parts(const Call& call) {
+  const auto& items = call.self.as<DictObject>().items();
+  constexpr size_t kTupleBytes = 200;
+  call.heap.check_bytes(items.size() * kTupleBytes);
+  Vals result;
+  result.reserve(items.size());
+  for (const auto& [key, value] : items) {
+    result.push_back(part == Part::kKeys     ? key
+                     : part == Part::kValues ? value
+                                             : make_tuple(call.heap, {key, value}));
   }
-  loop.last_changed = values;
-  return Val::boolean(true);
+  return make_list(call.heap, std::move(result));
 }
 
-Val cycler_next(Interpreter&, const Val& self, Args args) {
-  bind(args, "next", "");
-  auto& cycler = self.as<CyclerObject>();
-  Val result = cycler.items[cycler.position];
-  cycler.position = (cycler.position + 1) % cycler.items.size();
-  return result;
+Val copy(const Call& call) { return call.self; }  // nothing can change it
+
+Val refuse_change(const Call&) {
+  throw TemplateError("a method that would change a list or mapping is unsafe");
 }
 
-Val cycler_reset(Interpreter&, const Val& self, Args args) {
-  bind(args, "reset", "");
-  self.as<CyclerObject>().position = 0;
-  return Val();
+// Loops.
+
+Val loop_cycle(const Call& call) {
+  const Vals& items = call.args.positional;
+  if (items.empty()) throw TemplateError("no items for cycling given");
+  const auto index = static_cast<size_t>(std::max<int64_t>(call.self.as<LoopObject>().index0, 0));
+  return items[index % items.size()];
 }
 
-Val float_is_integer(Interpreter&, const Val& self, Args args) {
-  bind(args, "is_integer", "");
-  double value = self.float_value();
-  return Val::boolean(std::isfinite(value) && value == std::floor(value));
+Val loop_changed(const Call& call) {
+  auto& loop = call.self.as<LoopObject>();
+  Val values = make_tuple(call.heap, call.args.positional);
+  const bool is_same = !loop.last_changed.is_missing() && equals(loop.last_changed, values);
+  loop.last_changed = std::move(values);
+  return Val::boolean(!is_same);
 }
 
-Val number_conjugate(Interpreter&, const Val& self, Args args) {
-  bind(args, "conjugate", "");
-  return self;
-}
-
-Val int_bit_length(Interpreter&, const Val& self, Args args) {
-  bind(args, "bit_length", "");
-  uint64_t magnitude = self.int_value() < 0 ? 0 - static_cast<uint64_t>(self.int_value())
-                                            : static_cast<uint64_t>(self.int_value());
-  return Val::integer(magnitude == 0 ? 0 : 64 - __builtin_clzll(magnitude));
-}
-
-using What = DictViewObject::What;
-
-const MethodTable& dict_methods() {
-  static const MethodTable table = {
-      {"get", dict_get},
-      {"keys", dict_view<What::kKeys>},
-      {"values", dict_view<What::kValues>},
-      {"items", dict_view<What::kItems>},
-      {"copy", copy},
-      {"fromkeys", from_keys},
-      {"clear", refuse, true},
-      {"pop", refuse, true},
-      {"popitem", refuse, true},
-      {"setdefault", refuse, true},
-      {"update", refuse, true},
-  };
-  return table;
-}
-
-const MethodTable& list_methods() {
-  static const MethodTable table = {
-      {"count", sequence_count}, {"index", sequence_index}, {"copy", copy},
-      {"append", refuse, true},  {"clear", refuse, true},   {"extend", refuse, true},
-      {"insert", refuse, true},  {"pop", refuse, true},     {"remove", refuse, true},
-      {"reverse", refuse, true}, {"sort", refuse, true},
-  };
-  return table;
-}
-
-const MethodTable& other_methods(Type type) {
-  static const MethodTable sequence = {{"count", sequence_count}, {"index", sequence_index}};
-  static const MethodTable loop = {{"cycle", loop_cycle}, {"changed", loop_changed}};
-  static const MethodTable cycler = {{"next", cycler_next}, {"reset", cycler_reset}};
-  static const MethodTable real = {{"is_integer", float_is_integer},
-                                   {"conjugate", number_conjugate},
-                                   {"hex", refuse},
-                                   {"fromhex", refuse},
-                                   {"as_integer_ratio", refuse}};
-  static const MethodTable integer = {
-      {"bit_length", int_bit_length}, {"conjugate", number_conjugate},
-      {"bit_count", refuse},          {"to_bytes", refuse},
-      {"from_bytes", refuse},         {"as_integer_ratio", refuse}};
-  static const MethodTable view = {{"isdisjoint", refuse}, {"mapping", refuse}};
-  static const MethodTable iterator = {{"send", refuse}, {"throw", refuse}, {"close", refuse}};
-  static const MethodTable function = {{"fromkeys", from_keys}};
-  static const MethodTable none;
-  switch (type) {
-    case Type::kTuple:
-    case Type::kRange:
-      return sequence;
-    case Type::kLoop:
-      return loop;
-    case Type::kCycler:
-      return cycler;
-    case Type::kFloat:
-      return real;
-    case Type::kInt:
-    case Type::kBool:
-      return integer;
-    case Type::kDictView:
-      return view;
-    case Type::kIterator:
-      return iterator;
-    case Type::kFunction:
-      return function;
-    default:
-      return none;
-  }
-}
-
-const MethodEntry* find_in(const MethodTable& table, std::string_view name) {
-  auto found = std::find_if(table.begin(), table.end(),
-                            [&](const MethodEntry& entry) { return entry.name == name; });
-  return found == table.end() ? nullptr : &*found;
-}
-
-Val loop_property(Heap& heap, LoopObject& loop, std::string_view name) {
-  if (name == "index") return Val::integer(loop.index0 + 1);
-  if (name == "index0") return Val::integer(loop.index0);
-  if (name == "first") return Val::boolean(loop.index0 == 0);
-  if (name == "depth") return Val::integer(loop.depth0 + 1);
-  if (name == "depth0") return Val::integer(loop.depth0);
-  if (name == "length") return Val::integer(loop.length());
-  if (name == "revindex") return Val::integer(loop.length() - loop.index0);
-  if (name == "revindex0") return Val::integer(loop.length() - loop.index0 - 1);
-  Val item;
-  if (name == "last") return Val::boolean(!loop.peek(item));
-  if (name == "nextitem") {
-    return loop.peek(item) ? item : make_undefined(heap, "there is no next item");
-  }
-  if (name == "previtem") {
-    return loop.index0 == 0 ? make_undefined(heap, "there is no previous item") : loop.previous;
-  }
-  return Val::missing();
-}
-
-Val macro_property(Heap& heap, const MacroObject& macro, std::string_view name) {
-  const Function& function = *macro.stmt.function;
-  if (name == "name") return macro.name().empty() ? Val() : make_string(heap, macro.name());
-  if (name == "catch_kwargs") return Val::boolean(function.kwargs_slot >= 0);
-  if (name == "catch_varargs") return Val::boolean(function.varargs_slot >= 0);
-  if (name == "caller") return Val::boolean(function.caller_slot >= 0);
-  if (name == "explicit_caller") return Val::boolean(function.has_explicit_caller);
-  if (name != "arguments") return Val::missing();
-  Vals names;
-  for (const ExprPtr& param : macro.stmt.params) names.push_back(make_string(heap, param->text));
-  return make_tuple(heap, std::move(names));
-}
-
-Val number_property(const Val& number, std::string_view name) {
-  bool is_float = number.is(Type::kFloat);
-  if (name == "real") return is_float ? number : Val::integer(number.int_value());
-  if (name == "imag") return is_float ? Val::real(0) : Val::integer(0);
-  if (is_float) return Val::missing();
-  if (name == "numerator") return Val::integer(number.int_value());
-  return name == "denominator" ? Val::integer(1) : Val::missing();
-}
+constexpr Builtin kMethods[] = {
+    {"upper", "", to_case<upper_text>, Type::kString},
+    {"lower", "", to_case<lower_text>, Type::kString},
+    {"title", "", to_case<title_text>, Type::kString},
+    {"capitalize", "", to_case<capitalize_text>, Type::kString},
+    {"strip", "chars?", strip_method<true, true>, Type::kString},
+    {"lstrip", "chars?", strip_method<true, false>, Type::kString},
+    {"rstrip", "chars?", strip_method<false, true>, Type::kString},
+    {"replace", "old new count?", replace_method, Type::kString},
+    {"join", "iterable", join_method, Type::kString},
+    {"removeprefix", "prefix", remove_prefix, Type::kString},
+    {"removesuffix", "suffix", remove_suffix, Type::kString},
+    {"ljust", "width fillchar?", justify<'<'>, Type::kString},
+    {"rjust", "width fillchar?", justify<'>'>, Type::kString},
+    {"center", "width fillchar?", justify<'^'>, Type::kString},
+    {"zfill", "width", zfill, Type::kString},
+    {"format", "*", format_braces, Type::kString},
+    {"find", "sub start? end?", find<false>, Type::kString},
+    {"rfind", "sub start? end?", find<true>, Type::kString},
+    {"index", "sub start? end?", index<false>, Type::kString},
+    {"rindex", "sub start? end?", index<true>, Type::kString},
+    {"count", "sub start? end?", count, Type::kString},
+    {"startswith", "prefix start? end?", has_affix<true>, Type::kString},
+    {"endswith", "suffix start? end?", has_affix<false>, Type::kString},
+    {"split", "sep? maxsplit?", split<false>, Type::kString},
+    {"rsplit", "sep? maxsplit?", split<true>, Type::kString},
+    {"splitlines", "keepends?", splitlines, Type::kString},
+    {"partition", "sep", partition<false>, Type::kString},
+    {"rpartition", "sep", partition<true>, Type::kString},
+    {"isalpha", "", all_are<is_alphabetic>, Type::kString},
+    {"isalnum", "", all_are<is_alphanumeric>, Type::kString},
+    {"isascii", "", all_are<is_ascii>, Type::kString},
+    {"isdecimal", "", all_are<is_decimal>, Type::kString},
+    {"isdigit", "", all_are<is_decimal>, Type::kString},
+    {"isnumeric", "", all_are<is_numeric>, Type::kString},
+    {"isspace", "", all_are<is_space>, Type::kString},
+    {"islower", "", has_case<is_lower, is_upper>, Type::kString},
+    {"isupper", "", has_case<is_upper, is_lower>, Type::kString},
+    {"count", "value", sequence_count, Type::kList},
+    {"index", "value", sequence_index, Type::kList},
+    {"copy", "", copy, Type::kList},
+    {"append", "*", refuse_change, Type::kList},
+    {"clear", "*", refuse_change, Type::kList},
+    {"extend", "*", refuse_change, Type::kList},
+    {"insert", "*", refuse_change, Type::kList},
+    {"pop", "*", refuse_change, Type::kList},
+    {"remove", "*", refuse_change, Type::kList},
+    {"reverse", "*", refuse_change, Type::kList},
+    {"sort", "*", refuse_change, Type::kList},
+    {"get", "key default?", dict_get, Type::kDict},
+    {"keys", "", dict_parts<Part::kKeys>, Type::kDict},
+    {"values", "", dict_parts<Part::kValues>, Type::kDict},
+    {"items", "", dict_parts<Part::kItems>, Type::kDict},
+    {"copy", "", copy, Type::kDict},
+    {"clear", "*", refuse_change, Type::kDict},
+    {"pop", "*", refuse_change, Type::kDict},
+    {"popitem", "*", refuse_change, Type::kDict},
+    {"setdefault", "*", refuse_change, Type::kDict},
+    {"update", "*", refuse_change, Type::kDict},
+    {"cycle", "*", loop_cycle, Type::kLoop},
+    {"changed", "*", loop_changed, Type::kLoop},
+};
 
 }  // namespace
 
-const MethodEntry* find_method(Type type, std::string_view name) {
-  if (type == Type::kString) {
-    for (const MethodTable* table :
-         {&string_methods(), &string_search_methods(), &string_class_methods()}) {
-      if (const MethodEntry* entry = find_in(*table, name)) return entry;
-    }
-    return nullptr;
-  }
-  if (type == Type::kDict) return find_in(dict_methods(), name);
-  if (type == Type::kList) return find_in(list_methods(), name);
-  return find_in(other_methods(type), name);
+const Builtin* find_method(Type type, std::string_view name) {
+  if (type == Type::kTuple) type = Type::kList;
+  const auto found =
+      std::find_if(std::begin(kMethods), std::end(kMethods),
+                   [&](const Builtin& method) { return method.of == type && method.name == name; });
+  return found != std::end(kMethods) ? found : nullptr;
 }
 
-Val find_property(Heap& heap, const Val& object, std::string_view name) {
-  switch (object.type()) {
-    case Type::kLoop:
-      return loop_property(heap, object.as<LoopObject>(), name);
-    case Type::kMacro:
-      return macro_property(heap, object.as<MacroObject>(), name);
-    case Type::kInt:
-    case Type::kBool:
-    case Type::kFloat:
-      return number_property(object, name);
-    case Type::kTuple:
-      if (!object.as<SequenceObject>().group) return Val::missing();
-      if (name == "grouper") return object.items()[0];
-      return name == "list" ? object.items()[1] : Val::missing();
-    case Type::kRange: {
-      const auto& range = object.as<RangeObject>();
-      if (name == "start") return Val::integer(range.start);
-      if (name == "stop") return Val::integer(range.stop);
-      return name == "step" ? Val::integer(range.step) : Val::missing();
-    }
-    case Type::kCycler: {
-      const auto& cycler = object.as<CyclerObject>();
-      if (name == "current") return cycler.items[cycler.position];
-      if (name == "pos") return Val::integer(static_cast<int64_t>(cycler.position));
-      return name == "items" ? make_tuple(heap, cycler.items) : Val::missing();
-    }
-    case Type::kJoiner:
-      if (name == "sep") return object.as<JoinerObject>().separator;
-      return name == "used" ? Val::boolean(object.as<JoinerObject>().used) : Val::missing();
-    default:
-      return Val::missing();
-  }
+bool names_method(std::string_view name) {
+  return std::any_of(std::begin(kMethods), std::end(kMethods),
+                     [&](const Builtin& method) { return method.name == name; });
 }
 
 }  // namespace sluice::text::jinja

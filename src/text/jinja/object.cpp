@@ -1,7 +1,9 @@
 #include "text/jinja/object.h"
 
 #include <cmath>
+#include <cstring>
 #include <functional>
+#include <random>
 
 #include "text/jinja/ops.h"
 #include "text/jinja/unicode.h"
@@ -66,39 +68,71 @@ void Object::drop() {
   }
 }
 
-const std::string& Val::text() const { return as<StringObject>().text; }
-bool Val::is_markup() const { return is_string() && as<StringObject>().markup; }
+const PromptText& Val::prompt_text() const { return as<StringObject>().text; }
 const Vals& Val::items() const { return as<SequenceObject>().items; }
 
-StringObject::StringObject(Heap& heap, std::string text_in, bool markup_in)
-    : Object(heap, Type::kString, false), text(std::move(text_in)), markup(markup_in) {
-  add_bytes(text.size());
+StringObject::StringObject(Heap& heap, PromptText text_in, bool is_safe)
+    : Object(heap, Type::kString, false), text(std::move(text_in)), is_safe(is_safe) {
+  add_bytes(text.size() + text.extra_bytes());
   heap.charge_bytes(text.size());
 }
 
 int64_t StringObject::length() const {
-  if (length_ < 0) length_ = static_cast<int64_t>(count_code_points(text));
+  if (length_ < 0) length_ = static_cast<int64_t>(count_code_points(text.text()));
   return length_;
 }
 
-SequenceObject::SequenceObject(Heap& heap, Type type, Vals items_in, bool group_in)
-    : Object(heap, type, false), items(std::move(items_in)), group(group_in) {
+SequenceObject::SequenceObject(Heap& heap, Type type, Vals items_in)
+    : Object(heap, type, false), items(std::move(items_in)) {
   add_bytes(items.size() * sizeof(Val));
   heap.charge(items.size() / 4);
   for (const Val& item : items) contain(item.depth());
 }
 
-namespace {
-constexpr size_t kSmallDict = 8;
+IteratorObject::IteratorObject(Heap& heap, Vals items)
+    : Object(heap, Type::kIterator, false), items_(std::move(items)) {
+  add_bytes(items_.size() * sizeof(Val));
+  heap.charge(items_.size() / 4);
+  for (const Val& item : items_) contain(item.depth());
 }
+
+namespace {
+
+constexpr size_t kSmallDict = 8;
+
+// Folds the 128 bits of a product, as wyhash does.
+uint64_t fold(uint64_t a, uint64_t b) {
+  const auto product = static_cast<unsigned __int128>(a) * b;
+  return static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64);
+}
+
+// Clients choose the keys: without a secret seed they could choose them to collide.
+uint64_t hash_text(std::string_view text) {
+  static const uint64_t seed = [] {
+    std::random_device device;
+    return static_cast<uint64_t>(device()) << 32 | device();
+  }();
+  constexpr uint64_t kOdd = 0x9E3779B97F4A7C15u;
+  uint64_t hash = seed ^ fold(text.size() ^ kOdd, seed | 1);
+  while (!text.empty()) {
+    uint64_t word = 0;
+    const size_t size = std::min(text.size(), sizeof(word));
+    std::memcpy(&word, text.data(), size);
+    hash = fold(hash ^ word, seed ^ kOdd);
+    text.remove_prefix(size);
+  }
+  return hash;
+}
+
+}  // namespace
 
 void DictObject::set(Val key, Val value) {
   size_t hash = 0;
-  if (!hash_value(key, hash)) {
+  if (!hash_value(heap(), key, hash)) {
     throw TemplateError("unhashable type: '" + std::string(type_name(key)) + "'");
   }
   contain(std::max(key.depth(), value.depth()));
-  size_t index = locate(key, hash);
+  size_t index = locate(hash, [&](const Val& other) { return equals(other, key); });
   if (index < items_.size()) {
     items_[index].second = std::move(value);
     return;
@@ -126,18 +160,18 @@ void DictObject::rehash() {
   }
 }
 
-size_t DictObject::locate(const Val& key, size_t hash) const {
+template <typename IsKey>
+size_t DictObject::locate(size_t hash, IsKey is_key) const {
   if (table_.empty()) {
     for (size_t i = 0; i < items_.size(); ++i) {
-      if (hashes_[i] == hash && equals(items_[i].first, key)) return i;
+      if (hashes_[i] == hash && is_key(items_[i].first)) return i;
     }
     return items_.size();
   }
-  // Crafted keys may collide: every probe costs a step.
   for (size_t at = hash & (table_.size() - 1); table_[at] != 0;
        at = (at + 1) & (table_.size() - 1)) {
     size_t index = table_[at] - 1;
-    if (hashes_[index] == hash && equals(items_[index].first, key)) return index;
+    if (hashes_[index] == hash && is_key(items_[index].first)) return index;
     heap().charge(1);
   }
   return items_.size();
@@ -145,35 +179,15 @@ size_t DictObject::locate(const Val& key, size_t hash) const {
 
 const Val* DictObject::find(const Val& key) const {
   size_t hash = 0;
-  if (!hash_value(key, hash)) return nullptr;
-  size_t index = locate(key, hash);
+  if (!hash_value(heap(), key, hash)) return nullptr;
+  size_t index = locate(hash, [&](const Val& other) { return equals(other, key); });
   return index < items_.size() ? &items_[index].second : nullptr;
 }
 
 const Val* DictObject::find(std::string_view key) const {
-  size_t hash = std::hash<std::string_view>{}(key);
-  auto matches = [&](size_t i) {
-    return hashes_[i] == hash && items_[i].first.is_string() && items_[i].first.text() == key;
-  };
-  if (table_.empty()) {
-    for (size_t i = 0; i < items_.size(); ++i) {
-      if (matches(i)) return &items_[i].second;
-    }
-    return nullptr;
-  }
-  for (size_t at = hash & (table_.size() - 1); table_[at] != 0;
-       at = (at + 1) & (table_.size() - 1)) {
-    if (matches(table_[at] - 1)) return &items_[table_[at] - 1].second;
-    heap().charge(1);
-  }
-  return nullptr;
-}
-
-DictViewObject::DictViewObject(Val dict_in, What what_in)
-    : Object(dict_in.object()->heap(), Type::kDictView, false),
-      dict(std::move(dict_in)),
-      what(what_in) {
-  contain(dict.depth());
+  size_t index = locate(hash_text(key),
+                        [&](const Val& other) { return other.is_string() && other.text() == key; });
+  return index < items_.size() ? &items_[index].second : nullptr;
 }
 
 void NamespaceObject::set(std::string_view name, Val value) {
@@ -185,7 +199,7 @@ void NamespaceObject::set(std::string_view name, Val value) {
   }
   heap().charge(attributes_.size());
   add_bytes(sizeof(attributes_[0]));
-  attributes_.emplace_back(make_string(heap(), std::string(name)), std::move(value));
+  attributes_.emplace_back(make_string(heap(), std::string(name), true), std::move(value));
 }
 
 const Val* NamespaceObject::find(std::string_view name) const {
@@ -195,16 +209,11 @@ const Val* NamespaceObject::find(std::string_view name) const {
   return nullptr;
 }
 
-CyclerObject::CyclerObject(Heap& heap, Vals items_in)
-    : Object(heap, Type::kCycler, true), items(std::move(items_in)) {
-  add_bytes(items.size() * sizeof(Val));
+Val make_string(Heap& heap, PromptText text) {
+  return Val(new StringObject(heap, std::move(text)));
 }
-
-JoinerObject::JoinerObject(Heap& heap, Val separator_in)
-    : Object(heap, Type::kJoiner, true), separator(std::move(separator_in)) {}
-
-Val make_string(Heap& heap, std::string text, bool markup) {
-  return Val(new StringObject(heap, std::move(text), markup));
+Val make_string(Heap& heap, std::string text, bool is_trusted) {
+  return make_string(heap, PromptText(std::move(text), is_trusted));
 }
 Val make_list(Heap& heap, Vals items) {
   return Val(new SequenceObject(heap, Type::kList, std::move(items)));
@@ -216,50 +225,41 @@ Val make_undefined(Heap& heap, std::string reason) {
   return Val(new UndefinedObject(heap, std::move(reason)));
 }
 
-bool hash_value(const Val& value, size_t& hash) {
+bool hash_value(Heap& heap, const Val& value, size_t& hash) {
+  constexpr size_t kOdd = 0x9E3779B97F4A7C15u;
   switch (value.type()) {
     case Type::kBool:
     case Type::kInt:
-      hash = std::hash<int64_t>{}(value.int_value()) * 0x9E3779B97F4A7C15u;
+      hash = static_cast<size_t>(value.int_value()) * kOdd;
       return true;
     case Type::kFloat: {
       double number = value.float_value();
-      if (number == std::floor(number) && std::fabs(number) < 9e18) {
-        hash = std::hash<int64_t>{}(static_cast<int64_t>(number)) * 0x9E3779B97F4A7C15u;
-      } else {
-        hash = std::hash<double>{}(number);
-      }
+      bool is_whole = number == std::floor(number) && std::fabs(number) < 9e18;
+      hash = is_whole ? static_cast<size_t>(static_cast<int64_t>(number)) * kOdd
+                      : std::hash<double>{}(number);
       return true;
     }
     case Type::kString:
-      hash = std::hash<std::string_view>{}(value.text());
+      heap.charge_bytes(value.text().size());
+      hash = hash_text(value.text());
       return true;
-    case Type::kTuple: {
-      value.object()->heap().charge(1 + value.items().size() / 4);
+    case Type::kTuple:
+      heap.charge(1 + value.items().size() / 4);
       hash = 0x345678;
       for (const Val& item : value.items()) {
         size_t part = 0;
-        if (!hash_value(item, part)) return false;
+        if (!hash_value(heap, item, part)) return false;
         hash = (hash ^ part) * 1000003u;
       }
       return true;
-    }
     case Type::kNone:
-      hash = 0x1234567;
-      return true;
     case Type::kUndefined:
-      hash = 0x7654321;
+      hash = static_cast<size_t>(value.type());
       return true;
     case Type::kList:
     case Type::kDict:
-    case Type::kDictView:
     case Type::kMissing:
       return false;
-    case Type::kRange: {
-      const auto& range = value.as<RangeObject>();
-      hash = std::hash<int64_t>{}(range.start ^ (range.length << 20));
-      return true;
-    }
     default:
       hash = std::hash<const void*>{}(value.object());
       return true;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/work.h"
+#include "text/prompt_text.h"
 
 // Values while a template runs. A Val is 16 bytes: a tag and a number or a counted pointer. One
 // rendering runs in one thread, so counts are plain integers; nothing here is shared between
@@ -33,7 +34,8 @@ class Heap {
   Heap(const Heap&) = delete;
   Heap& operator=(const Heap&) = delete;
 
-  // Takes `count` steps from the budget; throws TemplateError when it is used up.
+  // Takes `count` steps from the budget; throws TemplateError when it is used up, and what the
+  // request's Work throws.
   void charge(uint64_t count) {
     if (count > steps_left_) throw TemplateError("the template runs too long: step limit passed");
     steps_left_ -= count;
@@ -77,26 +79,22 @@ class Heap {
 
 enum class Type : uint8_t {
   kMissing,  // no value at all: an unset variable or argument; templates never see it
-  kUndefined,
   kNone,
   kBool,
   kInt,
   kFloat,
+  kUndefined,  // this and what follows are objects
   kString,
   kList,
   kTuple,
   kDict,
-  kRange,
-  kDictView,
   kIterator,
   kNamespace,
   kMacro,
   kLoop,
-  kCycler,
-  kJoiner,
   kMethod,
   kFunction,
-  kFrame,
+  kScope,
 };
 
 // A counted heap object. `depth` is the nesting below and bounds every recursion over values.
@@ -110,6 +108,7 @@ class Object {
   Type type() const { return type_; }
   int depth() const { return depth_; }
   Heap& heap() const { return heap_; }
+  bool is_shared() const { return refs_ > 1; }
   // Gives up all references, to break cycles at the end of a rendering.
   virtual void clear() {}
   void retain() { ++refs_; }
@@ -182,9 +181,7 @@ class Val {
   bool is_integral() const { return type_ == Type::kInt || type_ == Type::kBool; }
   bool is_number() const { return is_integral() || type_ == Type::kFloat; }
   bool is_sequence() const { return type_ == Type::kList || type_ == Type::kTuple; }
-  bool is_object() const {
-    return type_ == Type::kUndefined || static_cast<uint8_t>(type_) >= 6;  // kString and beyond
-  }
+  bool is_object() const { return type_ >= Type::kUndefined; }
   // The number of a bool or int.
   int64_t int_value() const { return data_.integer; }
   double float_value() const { return data_.real; }
@@ -198,9 +195,9 @@ class Val {
     return static_cast<T&>(*data_.object);
   }
   int depth() const { return is_object() ? data_.object->depth() : 0; }
-  // The text of a string value.
-  const std::string& text() const;
-  bool is_markup() const;
+  // Of a string value.
+  const PromptText& prompt_text() const;
+  const std::string& text() const { return prompt_text().text(); }
   // The items of a list or tuple.
   const std::vector<Val>& items() const;
 
@@ -228,13 +225,13 @@ class UndefinedObject : public Object {
   const std::string reason;
 };
 
-// Text in UTF-8. `markup` marks text that jinja2 regards as safe HTML: adding plain text to it
-// escapes that text.
+// Text in UTF-8. `is_safe`: made by the filter `safe`, which published templates use before a "+",
+// where jinja2 then writes the other side with HTML's escapes; nothing else looks at it.
 class StringObject : public Object {
  public:
-  StringObject(Heap& heap, std::string text, bool markup);
-  const std::string text;
-  const bool markup;
+  StringObject(Heap& heap, PromptText text, bool is_safe = false);
+  const PromptText text;
+  const bool is_safe;
   // Number of code points.
   int64_t length() const;
   bool is_ascii() const { return length() == static_cast<int64_t>(text.size()); }
@@ -243,12 +240,11 @@ class StringObject : public Object {
   mutable int64_t length_ = -1;
 };
 
-// A list or a tuple. `group` is the tuple that `groupby` gives, whose items also have names.
+// A list or a tuple.
 class SequenceObject : public Object {
  public:
-  SequenceObject(Heap& heap, Type type, Vals items, bool group = false);
+  SequenceObject(Heap& heap, Type type, Vals items);
   const Vals items;
-  const bool group;
 };
 
 // A mapping in order of insertion. Built once, then unchangeable.
@@ -264,7 +260,9 @@ class DictObject : public Object {
   const Items& items() const { return items_; }
 
  private:
-  size_t locate(const Val& key, size_t hash) const;  // index of the item, or items_.size()
+  // Index of the first item with this hash that `is_key` accepts, or items_.size().
+  template <typename IsKey>
+  size_t locate(size_t hash, IsKey is_key) const;
   void rehash();
 
   Items items_;
@@ -272,28 +270,20 @@ class DictObject : public Object {
   std::vector<uint32_t> table_;  // open addressing: index + 1, or 0; empty for small mappings
 };
 
-class RangeObject : public Object {
- public:
-  RangeObject(Heap& heap, int64_t start, int64_t stop, int64_t step, int64_t length)
-      : Object(heap, Type::kRange, false), start(start), stop(stop), step(step), length(length) {}
-  const int64_t start, stop, step, length;
-};
-
-// dict.keys(), dict.values(), dict.items().
-class DictViewObject : public Object {
- public:
-  enum class What { kKeys, kValues, kItems };
-  DictViewObject(Val dict, What what);
-  const Val dict;
-  const What what;
-};
-
-// Something that gives values one by one, once: a generator or iterator of Python.
+// What gives its items only once: the generators of Python.
 class IteratorObject : public Object {
  public:
-  explicit IteratorObject(Heap& heap) : Object(heap, Type::kIterator, false) {}
+  IteratorObject(Heap& heap, Vals items);
   // False at the end.
-  virtual bool next(Val& out) = 0;
+  bool next(Val& out) {
+    if (position_ == items_.size()) return false;
+    out = std::move(items_[position_++]);
+    return true;
+  }
+
+ private:
+  Vals items_;
+  size_t position_ = 0;
 };
 
 // namespace(...): attributes that a template may set.
@@ -309,29 +299,15 @@ class NamespaceObject : public Object {
   std::vector<std::pair<Val, Val>> attributes_;
 };
 
-class CyclerObject : public Object {
- public:
-  CyclerObject(Heap& heap, Vals items);
-  void clear() override { items.clear(); }
-  Vals items;
-  size_t position = 0;
-};
-
-class JoinerObject : public Object {
- public:
-  JoinerObject(Heap& heap, Val separator);
-  void clear() override { separator = Val(); }
-  Val separator;
-  bool used = false;
-};
-
-Val make_string(Heap& heap, std::string text, bool markup = false);
+Val make_string(Heap& heap, PromptText text);
+// Text that is not the template's own, or is (`is_trusted`).
+Val make_string(Heap& heap, std::string text, bool is_trusted);
 Val make_list(Heap& heap, Vals items);
 Val make_tuple(Heap& heap, Vals items);
 Val make_undefined(Heap& heap, std::string reason);
 
 // Hash as Python groups keys: 1, 1.0 and True agree. False for lists, mappings and other things
-// that Python cannot hash.
-bool hash_value(const Val& value, size_t& hash);
+// that Python cannot hash. Throws what charging the bytes throws.
+bool hash_value(Heap& heap, const Val& value, size_t& hash);
 
 }  // namespace sluice::text::jinja

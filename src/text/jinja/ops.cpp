@@ -2,7 +2,8 @@
 
 #include <algorithm>
 
-#include "text/jinja/runtime.h"
+#include "text/jinja/interpreter.h"
+#include "text/jinja/strings.h"
 #include "text/jinja/unicode.h"
 
 namespace sluice::text::jinja {
@@ -21,17 +22,13 @@ std::string_view type_name(const Val& value) {
     case Type::kFloat:
       return "float";
     case Type::kString:
-      return value.is_markup() ? "Markup" : "str";
+      return "str";
     case Type::kList:
       return "list";
     case Type::kTuple:
       return "tuple";
     case Type::kDict:
       return "dict";
-    case Type::kRange:
-      return "range";
-    case Type::kDictView:
-      return "dict view";
     case Type::kIterator:
       return "generator";
     case Type::kNamespace:
@@ -40,10 +37,6 @@ std::string_view type_name(const Val& value) {
       return "Macro";
     case Type::kLoop:
       return "LoopContext";
-    case Type::kCycler:
-      return "Cycler";
-    case Type::kJoiner:
-      return "Joiner";
     default:
       return "function";
   }
@@ -65,10 +58,10 @@ bool is_true(const Val& value) {
       return value.int_value() != 0;
     case Type::kFloat:
       return value.float_value() != 0;
-    default: {
-      int64_t length = length_of(value);
-      return length != 0;  // what has no length is true
-    }
+    case Type::kString:
+      return !value.text().empty();
+    default:
+      return length_of(value) != 0;  // what has no length is true
   }
 }
 
@@ -77,7 +70,7 @@ bool is_same(const Val& a, const Val& b) {
   if (a.is_object()) {
     if (a.object() == b.object()) return true;
     // Python shares equal short strings and the empty tuple; other equal objects are distinct.
-    return a.is_string() && b.is_string() && a.text() == b.text();
+    return a.is_string() && equals(a, b);
   }
   if (a.is(Type::kFloat)) return a.float_value() == b.float_value();
   return a.is_none() || a.int_value() == b.int_value();
@@ -117,6 +110,7 @@ int order_numbers(const Val& a, const Val& b, bool& unordered) {
 int order(const Val& a, const Val& b, bool& unordered) {
   if (a.is_number() && b.is_number()) return order_numbers(a, b, unordered);
   if (a.is_string() && b.is_string()) {
+    a.object()->heap().charge_bytes(std::min(a.text().size(), b.text().size()));
     int result = a.text().compare(b.text());  // UTF-8 sorts as code points do
     return result < 0 ? -1 : result > 0;
   }
@@ -149,17 +143,15 @@ bool equals(const Val& a, const Val& b) {
     case Type::kUndefined:
       return true;
     case Type::kString:
-      return a.object() == b.object() || a.text() == b.text();
+      if (a.object() == b.object()) return true;
+      if (a.text().size() != b.text().size()) return false;
+      a.object()->heap().charge_bytes(a.text().size());
+      return a.text() == b.text();
     case Type::kList:
     case Type::kTuple:
       return a.object() == b.object() || sequences_equal(a.items(), b.items(), a.object()->heap());
     case Type::kDict:
       return a.object() == b.object() || dicts_equal(a.as<DictObject>(), b.as<DictObject>());
-    case Type::kRange: {
-      const auto &x = a.as<RangeObject>(), &y = b.as<RangeObject>();
-      if (x.length != y.length) return false;
-      return x.length == 0 || (x.start == y.start && (x.length == 1 || x.step == y.step));
-    }
     default:
       return a.object() == b.object();
   }
@@ -170,8 +162,7 @@ bool is_less(const Val& a, const Val& b) {
   return order(a, b, unordered) < 0 && !unordered;
 }
 
-bool compare(Op op, const Val& a, const Val& b, Heap& heap) {
-  heap.charge(1);
+bool compare(Op op, const Val& a, const Val& b) {
   if (op == Op::kEq) return equals(a, b);
   if (op == Op::kNe) return !equals(a, b);
   if (op == Op::kIn) return contains(b, a);
@@ -199,18 +190,16 @@ bool contains(const Val& container, const Val& item) {
                          [&](const Val& other) { return equals(other, item); });
     }
     case Type::kDict: {
+      const auto& dict = container.as<DictObject>();
       size_t hash = 0;
-      if (!hash_value(item, hash)) throw_type_error("use as a key", item);
-      return container.as<DictObject>().find(item) != nullptr;
+      if (!hash_value(dict.heap(), item, hash)) throw_type_error("use as a key", item);
+      return dict.find(item) != nullptr;
     }
     case Type::kUndefined:
       return false;
-    case Type::kRange:
-    case Type::kDictView:
     case Type::kIterator: {
-      Val iterator = iterate(container.object()->heap(), container);
       Val value;
-      while (iterator.as<IteratorObject>().next(value)) {
+      while (container.as<IteratorObject>().next(value)) {
         if (equals(value, item)) return true;
       }
       return false;
@@ -231,91 +220,12 @@ int64_t length_of(const Val& value) {
       return static_cast<int64_t>(value.items().size());
     case Type::kDict:
       return static_cast<int64_t>(value.as<DictObject>().items().size());
-    case Type::kDictView:
-      return length_of(value.as<DictViewObject>().dict);
-    case Type::kRange:
-      return value.as<RangeObject>().length;
     case Type::kLoop:
       return value.as<LoopObject>().length();
     default:
       return -1;
   }
 }
-
-Vals view_items(Heap& heap, const DictViewObject& view) {
-  Vals result;
-  const auto& items = view.dict.as<DictObject>().items();
-  heap.charge(items.size() / 2);
-  heap.check_bytes(items.size() * 128);
-  result.reserve(items.size());
-  for (const auto& [key, value] : items) {
-    if (view.what == DictViewObject::What::kKeys) result.push_back(key);
-    if (view.what == DictViewObject::What::kValues) result.push_back(value);
-    if (view.what == DictViewObject::What::kItems) result.push_back(make_tuple(heap, {key, value}));
-  }
-  return result;
-}
-
-namespace {
-
-// Walks a list, tuple, dict (its keys), view, range or string without copying it.
-class ContainerIterator : public IteratorObject {
- public:
-  ContainerIterator(Heap& heap, Val source) : IteratorObject(heap), source_(std::move(source)) {
-    contain(source_.depth());
-  }
-
-  bool next(Val& out) override {
-    heap().charge(1);
-    switch (source_.type()) {
-      case Type::kString:
-        return next_character(out);
-      case Type::kRange: {
-        const auto& range = source_.as<RangeObject>();
-        if (static_cast<int64_t>(index_) >= range.length) return false;
-        out = Val::integer(range.start + static_cast<int64_t>(index_++) * range.step);
-        return true;
-      }
-      case Type::kList:
-      case Type::kTuple:
-        if (index_ >= source_.items().size()) return false;
-        out = source_.items()[index_++];
-        return true;
-      default:
-        return next_item(out);
-    }
-  }
-
- private:
-  bool next_character(Val& out) {
-    const std::string& text = source_.text();
-    if (index_ >= text.size()) return false;
-    size_t start = index_;
-    next_code_point(text, index_);
-    out = make_string(heap(), text.substr(start, index_ - start));
-    return true;
-  }
-
-  bool next_item(Val& out) {
-    bool is_view = source_.is(Type::kDictView);
-    const Val& dict = is_view ? source_.as<DictViewObject>().dict : source_;
-    auto what = is_view ? source_.as<DictViewObject>().what : DictViewObject::What::kKeys;
-    const auto& items = dict.as<DictObject>().items();
-    if (index_ >= items.size()) return false;
-    const auto& [key, value] = items[index_++];
-    if (what == DictViewObject::What::kKeys) {
-      out = key;
-    } else {
-      out = what == DictViewObject::What::kValues ? value : make_tuple(heap(), {key, value});
-    }
-    return true;
-  }
-
-  Val source_;
-  size_t index_ = 0;
-};
-
-}  // namespace
 
 bool is_iterable(const Val& value) {
   switch (value.type()) {
@@ -324,8 +234,6 @@ bool is_iterable(const Val& value) {
     case Type::kList:
     case Type::kTuple:
     case Type::kDict:
-    case Type::kDictView:
-    case Type::kRange:
     case Type::kIterator:
     case Type::kLoop:
       return true;
@@ -334,11 +242,37 @@ bool is_iterable(const Val& value) {
   }
 }
 
-Val iterate(Heap& heap, const Val& value) {
-  if (value.is(Type::kIterator)) return value;
-  if (value.is_undefined()) return Val(new ContainerIterator(heap, make_list(heap, {})));
-  if (!is_iterable(value) || value.is(Type::kLoop)) throw_type_error("iterate over", value);
-  return Val(new ContainerIterator(heap, value));
+Cursor::Cursor(Heap& heap, Val source) : heap_(&heap), source_(std::move(source)) {
+  if (!is_iterable(source_) || source_.is(Type::kLoop)) throw_type_error("iterate over", source_);
+}
+
+bool Cursor::next(Val& out) {
+  heap_->charge(1);
+  switch (source_.type()) {
+    case Type::kString: {
+      const std::string& text = source_.text();
+      if (index_ >= text.size()) return false;
+      size_t start = index_;
+      next_code_point(text, index_);
+      out = make_string(*heap_, source_.prompt_text().substr(start, index_ - start));
+      return true;
+    }
+    case Type::kList:
+    case Type::kTuple:
+      if (index_ >= source_.items().size()) return false;
+      out = source_.items()[index_++];
+      return true;
+    case Type::kDict: {
+      const auto& items = source_.as<DictObject>().items();
+      if (index_ >= items.size()) return false;
+      out = items[index_++].first;
+      return true;
+    }
+    case Type::kIterator:
+      return source_.as<IteratorObject>().next(out);
+    default:
+      return false;  // undefined: empty
+  }
 }
 
 Vals to_vals(Heap& heap, const Val& value) {
@@ -347,11 +281,10 @@ Vals to_vals(Heap& heap, const Val& value) {
     heap.check_bytes(value.items().size() * sizeof(Val));
     return value.items();
   }
-  if (value.is(Type::kDictView)) return view_items(heap, value.as<DictViewObject>());
-  Val iterator = iterate(heap, value);
+  Cursor cursor(heap, value);
   Vals result;
   Val item;
-  while (iterator.as<IteratorObject>().next(item)) {
+  while (cursor.next(item)) {
     heap.check_bytes(2 * result.size() * sizeof(Val));
     result.push_back(std::move(item));
   }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,11 +14,14 @@ namespace sluice::text::jinja {
 constexpr int kMaxSyntaxDepth = 200;
 
 // Recursive descent over jinja2's grammar with the tags of transformers (loop controls,
-// generation). Throws SyntaxError. Variables are not yet resolved.
+// generation). What only a family of templates could use (blocks, imports), and automatic escaping,
+// is refused by name. Throws SyntaxError.
 class Parser {
  public:
-  explicit Parser(std::string_view source) : tokens_(tokenize(source)) {}
-  Body parse();
+  explicit Parser(std::string_view source) : tokens_(tokenize(source)) {
+    for (const char* name : kSpecialNames) name_index(name);
+  }
+  Template parse();
 
  private:
   // Counts nested calls of the parser.
@@ -51,13 +55,8 @@ class Parser {
   StmtPtr parse_filter_block(int line);
   StmtPtr parse_with(int line);
   StmtPtr parse_set(int line);
-  StmtPtr parse_block(int line);
-  StmtPtr parse_autoescape(int line);
-  StmtPtr parse_print(int line);
-  StmtPtr parse_import(std::string_view tag, int line);
-  void parse_import_names(Stmt& stmt);
-  void skip_import_context();
   void parse_signature(Stmt& stmt);
+  void parse_macro_body(Stmt& stmt, std::string_view end);
   ExprPtr parse_assign_target(bool with_namespace);
   ExprPtr parse_name_target();
 
@@ -94,6 +93,9 @@ class Parser {
   std::string parse_dotted_name();
 
   ExprPtr make(ExprKind kind, int line) const;
+  ExprPtr make_constant(Constant constant, int line);
+  ExprPtr make_name(const std::string& name, int line);
+  int name_index(const std::string& name);
   // Appends a child and updates the depth; throws when it gets too deep.
   void adopt(Expr& parent, ExprPtr child) const;
   void deepen(Expr& parent, const Expr& child) const;
@@ -102,6 +104,10 @@ class Parser {
   std::vector<Token> tokens_;
   size_t position_ = 0;
   int depth_ = 0;
+  int num_loops_ = 0;  // around what is being parsed
+  Template template_;
+  std::map<std::string, int> names_;
+  std::vector<Stmt*> macros_;  // those whose bodies are being parsed
 };
 
 }  // namespace sluice::text::jinja

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "text/jinja/builtins.h"
 #include "text/jinja/parser.h"
 
 namespace sluice::text::jinja {
@@ -8,6 +9,31 @@ ExprPtr Parser::make(ExprKind kind, int line) const {
   auto node = std::make_unique<Expr>();
   node->kind = kind;
   node->line = line;
+  return node;
+}
+
+ExprPtr Parser::make_constant(Constant constant, int line) {
+  ExprPtr node = make(ExprKind::kConst, line);
+  node->index = static_cast<int>(template_.constants.size());
+  template_.constants.push_back(std::move(constant));
+  return node;
+}
+
+int Parser::name_index(const std::string& name) {
+  const auto [found, is_new] = names_.emplace(name, static_cast<int>(names_.size()));
+  if (is_new) template_.names.push_back(name);
+  return found->second;
+}
+
+ExprPtr Parser::make_name(const std::string& name, int line) {
+  ExprPtr node = make(ExprKind::kName, line);
+  node->text = name;
+  node->index = name_index(name);
+  for (Stmt* macro : macros_) {
+    macro->uses_caller = macro->uses_caller || name == "caller";
+    macro->uses_kwargs = macro->uses_kwargs || name == "kwargs";
+    macro->uses_varargs = macro->uses_varargs || name == "varargs";
+  }
   return node;
 }
 
@@ -170,15 +196,14 @@ ExprPtr Parser::parse_unary(bool with_filter) {
 ExprPtr Parser::parse_name(bool with_namespace) {
   const Token& token = next();
   const std::string& name = token.text;
+  Constant constant;
   if (name == "true" || name == "false" || name == "True" || name == "False") {
-    ExprPtr node = make(ExprKind::kConst, token.line);
-    node->constant.kind = Constant::Kind::kBool;
-    node->constant.integer = name == "true" || name == "True";
-    return node;
+    constant.kind = Constant::Kind::kBool;
+    constant.integer = name == "true" || name == "True";
+    return make_constant(std::move(constant), token.line);
   }
-  if (name == "none" || name == "None") return make(ExprKind::kConst, token.line);
-  ExprPtr node = make(ExprKind::kName, token.line);
-  node->text = name;
+  if (name == "none" || name == "None") return make_constant(std::move(constant), token.line);
+  ExprPtr node = make_name(name, token.line);
   if (with_namespace && skip_operator(".")) {
     node->kind = ExprKind::kNsRef;
     node->attribute = expect_any_name();
@@ -187,8 +212,8 @@ ExprPtr Parser::parse_name(bool with_namespace) {
 }
 
 ExprPtr Parser::parse_literal() {
-  ExprPtr node = make(ExprKind::kConst, current().line);
-  Constant& constant = node->constant;
+  const int line = current().line;
+  Constant constant;
   if (current().type == TokenType::kInteger) {
     constant.kind = Constant::Kind::kInt;
     constant.integer = next().integer;
@@ -199,7 +224,7 @@ ExprPtr Parser::parse_literal() {
     constant.kind = Constant::Kind::kString;
     while (current().type == TokenType::kString) constant.text += next().text;
   }
-  return node;
+  return make_constant(std::move(constant), line);
 }
 
 ExprPtr Parser::parse_primary(bool with_namespace) {
@@ -314,14 +339,16 @@ ExprPtr Parser::parse_subscript(ExprPtr object) {
     if (name.type == TokenType::kName) {
       ExprPtr node = make(ExprKind::kGetAttr, line);
       node->text = name.text;
+      node->names_method = names_method(name.text);
       adopt(*node, std::move(object));
       return node;
     }
     if (name.type != TokenType::kInteger) fail("expected name or number", name.line);
-    ExprPtr index = make(ExprKind::kConst, name.line);
-    index->constant.kind = Constant::Kind::kInt;
-    index->constant.integer = name.integer;
-    return binary(ExprKind::kGetItem, Op::kAdd, std::move(object), std::move(index), line);
+    Constant index;
+    index.kind = Constant::Kind::kInt;
+    index.integer = name.integer;
+    return binary(ExprKind::kGetItem, Op::kAdd, std::move(object),
+                  make_constant(std::move(index), name.line), line);
   }
   expect_operator("[");
   ExprPtr indexes = make(ExprKind::kTuple, line);
@@ -410,6 +437,7 @@ ExprPtr Parser::parse_filter(ExprPtr operand, bool start_inline) {
   while (start_inline || skip_operator("|")) {
     ExprPtr node = make(ExprKind::kFilter, current().line);
     node->text = parse_dotted_name();
+    node->builtin = find_filter(node->text);
     adopt(*node, std::move(operand));
     if (current().is_operator("(")) parse_call_args(*node);
     operand = std::move(node);
@@ -422,6 +450,7 @@ ExprPtr Parser::parse_test(ExprPtr operand) {
   ExprPtr node = make(ExprKind::kTest, next().line);
   bool negated = skip_name("not");
   node->text = parse_dotted_name();
+  node->builtin = find_test(node->text);
   adopt(*node, std::move(operand));
   const Token& token = current();
   bool argument = token.type == TokenType::kName || token.type == TokenType::kString ||

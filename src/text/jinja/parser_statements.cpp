@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <utility>
 
 #include "text/jinja/parser.h"
 
@@ -59,7 +60,10 @@ void Parser::expect(TokenType type, const char* what) {
   next();
 }
 
-Body Parser::parse() { return parse_body({}); }
+Template Parser::parse() {
+  template_.body = parse_body({});
+  return std::move(template_);
+}
 
 // Statements up to one of the tags `ends`, whose name is then the current token; without `ends`, up
 // to the end of the template.
@@ -80,10 +84,10 @@ Body Parser::parse_body(const std::vector<std::string_view>& ends) {
   while (current().type != TokenType::kEnd) {
     const Token& token = next();
     if (token.type == TokenType::kData) {
-      ExprPtr data = make(ExprKind::kConst, token.line);
-      data->constant.kind = Constant::Kind::kString;
-      data->constant.text = token.text;
-      add_output(std::move(data));
+      Constant data;
+      data.kind = Constant::Kind::kString;
+      data.text = token.text;
+      add_output(make_constant(std::move(data), token.line));
     } else if (token.type == TokenType::kVariableBegin) {
       add_output(parse_tuple(true));
       expect(TokenType::kVariableEnd, "end of print statement");
@@ -129,11 +133,9 @@ StmtPtr Parser::parse_statement() {
   if (tag == "call") return parse_call_block(line);
   if (tag == "filter") return parse_filter_block(line);
   if (tag == "with") return parse_with(line);
-  if (tag == "block") return parse_block(line);
-  if (tag == "autoescape") return parse_autoescape(line);
-  if (tag == "print") return parse_print(line);
-  if (tag == "include" || tag == "import" || tag == "from" || tag == "extends") {
-    return parse_import(tag, line);
+  for (const std::string_view refused :
+       {"block", "extends", "include", "import", "from", "autoescape", "print", "do", "trans"}) {
+    if (tag == refused) fail("the tag '" + tag + "' is not supported in chat templates", line);
   }
   auto stmt = std::make_unique<Stmt>();
   stmt->line = line;
@@ -141,6 +143,7 @@ StmtPtr Parser::parse_statement() {
     stmt->kind = StmtKind::kGeneration;
     stmt->body = parse_closed_body("endgeneration");
   } else if (tag == "break" || tag == "continue") {
+    if (num_loops_ == 0) fail("break or continue outside of a loop", line);
     stmt->kind = tag == "break" ? StmtKind::kBreak : StmtKind::kContinue;
   } else {
     fail("Encountered unknown tag '" + tag + "'", line);
@@ -157,7 +160,9 @@ StmtPtr Parser::parse_for(int line) {
   stmt->value = parse_tuple(false);
   if (skip_name("if")) stmt->test = parse_expression();
   stmt->recursive = skip_name("recursive");
+  ++num_loops_;
   stmt->body = parse_block_body({"endfor", "else"});
+  --num_loops_;
   if (next().text == "else") stmt->else_body = parse_closed_body("endfor");
   return stmt;
 }
@@ -202,13 +207,27 @@ void Parser::parse_signature(Stmt& stmt) {
   expect_operator(")");
 }
 
+// Notes which of the special variables the body reads; those that are parameters are none.
+void Parser::parse_macro_body(Stmt& stmt, std::string_view end) {
+  const int num_loops = std::exchange(num_loops_, 0);
+  macros_.push_back(&stmt);
+  stmt.body = parse_closed_body(end);
+  macros_.pop_back();
+  num_loops_ = num_loops;
+  for (const ExprPtr& param : stmt.params) {
+    if (param->text == "caller") stmt.uses_caller = false;
+    if (param->text == "kwargs") stmt.uses_kwargs = false;
+    if (param->text == "varargs") stmt.uses_varargs = false;
+  }
+}
+
 StmtPtr Parser::parse_macro(int line) {
   auto stmt = std::make_unique<Stmt>();
   stmt->kind = StmtKind::kMacro;
   stmt->line = line;
-  stmt->name = parse_name_target()->text;
+  stmt->target = parse_name_target();
   parse_signature(*stmt);
-  stmt->body = parse_closed_body("endmacro");
+  parse_macro_body(*stmt, "endmacro");
   return stmt;
 }
 
@@ -219,7 +238,7 @@ StmtPtr Parser::parse_call_block(int line) {
   if (current().is_operator("(")) parse_signature(*stmt);
   stmt->value = parse_expression();
   if (stmt->value->kind != ExprKind::kCall) fail("expected call", line);
-  stmt->body = parse_closed_body("endcall");
+  parse_macro_body(*stmt, "endcall");
   return stmt;
 }
 
@@ -261,81 +280,6 @@ StmtPtr Parser::parse_set(int line) {
   return stmt;
 }
 
-StmtPtr Parser::parse_block(int line) {
-  auto stmt = std::make_unique<Stmt>();
-  stmt->kind = StmtKind::kBlock;
-  stmt->line = line;
-  stmt->name = expect_any_name();
-  skip_name("scoped");
-  if (current().is_name("required")) fail("required blocks need template inheritance");
-  stmt->body = parse_closed_body("endblock");
-  skip_name(stmt->name);
-  return stmt;
-}
-
-StmtPtr Parser::parse_autoescape(int line) {
-  auto stmt = std::make_unique<Stmt>();
-  stmt->kind = StmtKind::kScope;
-  stmt->line = line;
-  ExprPtr value = parse_expression();
-  bool is_off = value->kind == ExprKind::kConst && value->constant.kind == Constant::Kind::kBool &&
-                value->constant.integer == 0;
-  if (!is_off) fail("automatic escaping is not supported: a prompt is no HTML", line);
-  stmt->body = parse_closed_body("endautoescape");
-  return stmt;
-}
-
-StmtPtr Parser::parse_print(int line) {
-  auto stmt = std::make_unique<Stmt>();
-  stmt->line = line;
-  while (current().type != TokenType::kBlockEnd) {
-    if (!stmt->exprs.empty()) expect_operator(",");
-    stmt->exprs.push_back(parse_expression());
-  }
-  return stmt;
-}
-
-void Parser::skip_import_context() {
-  if ((current().is_name("with") || current().is_name("without")) && look().is_name("context")) {
-    next();
-    next();
-  }
-}
-
-void Parser::parse_import_names(Stmt& stmt) {
-  expect_name("import");
-  while (true) {
-    if (!stmt.params.empty()) expect_operator(",");
-    if (look().is_name("context")) {
-      skip_import_context();
-      return;
-    }
-    ExprPtr name = parse_name_target();
-    stmt.params.push_back(skip_name("as") ? parse_name_target() : std::move(name));
-    if (!current().is_operator(",")) break;
-  }
-  skip_import_context();
-}
-
-StmtPtr Parser::parse_import(std::string_view tag, int line) {
-  auto stmt = std::make_unique<Stmt>();
-  stmt->kind = StmtKind::kImport;
-  stmt->line = line;
-  stmt->name = tag;
-  stmt->value = parse_expression();
-  if (tag == "import") {
-    expect_name("as");
-    stmt->params.push_back(parse_name_target());
-  } else if (tag == "from") {
-    parse_import_names(*stmt);
-  } else if (tag == "include" && current().is_name("ignore") && look().is_name("missing")) {
-    next();
-    next();
-  }
-  skip_import_context();
-  return stmt;
-}
-
 namespace {
 bool can_assign(const Expr& target) {
   if (target.kind == ExprKind::kTuple) {
@@ -353,8 +297,8 @@ ExprPtr Parser::parse_assign_target(bool with_namespace) {
 }
 
 ExprPtr Parser::parse_name_target() {
-  ExprPtr target = make(ExprKind::kName, current().line);
-  target->text = expect_any_name();
+  const int line = current().line;
+  ExprPtr target = make_name(expect_any_name(), line);
   const std::string& name = target->text;
   for (std::string_view reserved : {"true", "false", "none", "True", "False", "None"}) {
     if (name == reserved) fail("can't assign to '" + name + "'", target->line);

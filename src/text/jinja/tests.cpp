@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "text/jinja/builtins.h"
 #include "text/jinja/interpreter.h"
 #include "text/jinja/ops.h"
 #include "text/jinja/unicode.h"
@@ -9,187 +10,97 @@ namespace sluice::text::jinja {
 
 namespace {
 
-using Args = const CallArgs&;
-
-void no_args(Args args, std::string_view name) { bind(args, name, ""); }
-
-template <Type type>
-bool is_type(Interpreter&, const Val& value, Args args) {
-  no_args(args, "test");
-  return value.is(type);
+template <Type... types>
+Val is_type(const Call& call) {
+  return Val::boolean((call.self.is(types) || ...));
 }
 
-bool is_defined(Interpreter&, const Val& value, Args args) {
-  no_args(args, "defined");
-  return !value.is_undefined();
-}
+Val is_defined(const Call& call) { return Val::boolean(!call.self.is_undefined()); }
 
 template <bool truth>
-bool is_bool(Interpreter&, const Val& value, Args args) {
-  no_args(args, truth ? "true" : "false");
-  return value.is(Type::kBool) && (value.int_value() != 0) == truth;
+Val is_bool(const Call& call) {
+  return Val::boolean(call.self.is(Type::kBool) && (call.self.int_value() != 0) == truth);
 }
 
-bool is_number(Interpreter&, const Val& value, Args args) {
-  no_args(args, "number");
-  return value.is_number();
-}
+Val is_iterable_test(const Call& call) { return Val::boolean(is_iterable(call.self)); }
 
-bool is_sequence(Interpreter&, const Val& value, Args args) {
-  no_args(args, "sequence");
-  switch (value.type()) {
-    case Type::kUndefined:
-    case Type::kString:
-    case Type::kList:
-    case Type::kTuple:
-    case Type::kDict:
-    case Type::kRange:
-      return true;
-    default:
-      return false;
-  }
-}
-
-bool is_iterable_test(Interpreter&, const Val& value, Args args) {
-  no_args(args, "iterable");
-  return is_iterable(value);
-}
-
-bool is_callable(Interpreter&, const Val& value, Args args) {
-  no_args(args, "callable");
-  switch (value.type()) {
-    case Type::kUndefined:
-    case Type::kMacro:
-    case Type::kLoop:
-    case Type::kJoiner:
-    case Type::kMethod:
-    case Type::kFunction:
-      return true;
-    default:
-      return false;
-  }
-}
-
-bool is_same_as(Interpreter&, const Val& value, Args args) {
-  return is_same(value, bind(args, "sameas", "other")[0]);
-}
-
-bool is_escaped(Interpreter&, const Val& value, Args args) {
-  no_args(args, "escaped");
-  return value.is_markup();
-}
+Val is_same_as(const Call& call) { return Val::boolean(is_same(call.self, call[0])); }
 
 // value % divisor == remainder.
-bool has_remainder(Interpreter& interpreter, const Val& value, const Val& divisor,
-                   int64_t remainder) {
-  Val rest = binary_op(interpreter.heap(), Op::kMod, value, divisor);
-  return equals(rest, Val::integer(remainder));
+Val has_remainder(const Call& call, const Val& divisor, int64_t remainder) {
+  const Val rest = binary_op(call.heap, Op::kMod, call.self, divisor);
+  return Val::boolean(equals(rest, Val::integer(remainder)));
+}
+Val is_odd(const Call& call) { return has_remainder(call, Val::integer(2), 1); }
+Val is_even(const Call& call) { return has_remainder(call, Val::integer(2), 0); }
+Val is_divisible_by(const Call& call) { return has_remainder(call, call[0], 0); }
+
+template <bool (*right)(char32_t), bool (*wrong)(char32_t)>
+Val has_case(const Call& call) {
+  return Val::boolean(is_in_case(to_text(call.heap, call.self), right, wrong));
 }
 
-bool is_odd(Interpreter& interpreter, const Val& value, Args args) {
-  no_args(args, "odd");
-  return has_remainder(interpreter, value, Val::integer(2), 1);
-}
+Val is_in(const Call& call) { return Val::boolean(contains(call[0], call.self)); }
 
-bool is_even(Interpreter& interpreter, const Val& value, Args args) {
-  no_args(args, "even");
-  return has_remainder(interpreter, value, Val::integer(2), 0);
-}
-
-bool is_divisible_by(Interpreter& interpreter, const Val& value, Args args) {
-  return has_remainder(interpreter, value, bind(args, "divisibleby", "num")[0], 0);
-}
-
-// Some cased character, and none of the set `wrong` or titlecase.
-bool has_case(Interpreter& interpreter, const Val& value, const CharacterSet& right,
-              const CharacterSet& wrong) {
-  bool found = false;
-  std::string text = to_text(interpreter.heap(), value);
-  for (size_t position = 0; position < text.size();) {
-    char32_t c = next_code_point(text, position);
-    if (has(wrong, c) || has(kTitle, c)) return false;
-    found = found || has(right, c);
-  }
-  return found;
-}
-
-bool is_lower(Interpreter& interpreter, const Val& value, Args args) {
-  no_args(args, "lower");
-  return has_case(interpreter, value, kLower, kUpper);
-}
-
-bool is_upper(Interpreter& interpreter, const Val& value, Args args) {
-  no_args(args, "upper");
-  return has_case(interpreter, value, kUpper, kLower);
-}
-
-bool is_in(Interpreter&, const Val& value, Args args) {
-  return contains(bind(args, "in", "seq")[0], value);
-}
-
-bool is_filter(Interpreter& interpreter, const Val& value, Args args) {
-  no_args(args, "filter");
-  return find_filter(to_text(interpreter.heap(), value)) != nullptr;
-}
-
-bool is_test(Interpreter& interpreter, const Val& value, Args args) {
-  no_args(args, "test");
-  return find_test(to_text(interpreter.heap(), value)) != nullptr;
+template <const Builtin* (*find)(std::string_view)>
+Val is_known(const Call& call) {
+  return Val::boolean(find(to_text(call.heap, call.self)) != nullptr);
 }
 
 template <Op op>
-bool compares(Interpreter& interpreter, const Val& value, Args args) {
-  return compare(op, value, bind(args, "comparison", "other", true)[0], interpreter.heap());
+Val compares(const Call& call) {
+  return Val::boolean(compare(op, call.self, call[0]));
 }
 
-constexpr TestEntry kTests[] = {
-    {"odd", is_odd},
-    {"even", is_even},
-    {"divisibleby", is_divisible_by},
-    {"defined", is_defined},
-    {"undefined", is_type<Type::kUndefined>},
-    {"filter", is_filter},
-    {"test", is_test},
-    {"none", is_type<Type::kNone>},
-    {"boolean", is_type<Type::kBool>},
-    {"false", is_bool<false>},
-    {"true", is_bool<true>},
-    {"integer", is_type<Type::kInt>},
-    {"float", is_type<Type::kFloat>},
-    {"lower", is_lower},
-    {"upper", is_upper},
-    {"string", is_type<Type::kString>},
-    {"mapping", is_type<Type::kDict>},
-    {"number", is_number},
-    {"sequence", is_sequence},
-    {"iterable", is_iterable_test},
-    {"callable", is_callable},
-    {"sameas", is_same_as},
-    {"escaped", is_escaped},
-    {"in", is_in},
-    {"==", compares<Op::kEq>},
-    {"eq", compares<Op::kEq>},
-    {"equalto", compares<Op::kEq>},
-    {"!=", compares<Op::kNe>},
-    {"ne", compares<Op::kNe>},
-    {">", compares<Op::kGt>},
-    {"gt", compares<Op::kGt>},
-    {"greaterthan", compares<Op::kGt>},
-    {"ge", compares<Op::kGe>},
-    {">=", compares<Op::kGe>},
-    {"<", compares<Op::kLt>},
-    {"lt", compares<Op::kLt>},
-    {"lessthan", compares<Op::kLt>},
-    {"<=", compares<Op::kLe>},
-    {"le", compares<Op::kLe>},
+constexpr Builtin kTests[] = {
+    {"defined", "", is_defined},
+    {"undefined", "", is_type<Type::kUndefined>},
+    {"none", "", is_type<Type::kNone>},
+    {"boolean", "", is_type<Type::kBool>},
+    {"true", "", is_bool<true>},
+    {"false", "", is_bool<false>},
+    {"integer", "", is_type<Type::kInt>},
+    {"float", "", is_type<Type::kFloat>},
+    {"number", "", is_type<Type::kInt, Type::kBool, Type::kFloat>},
+    {"string", "", is_type<Type::kString>},
+    {"mapping", "", is_type<Type::kDict>},
+    {"sequence", "",
+     is_type<Type::kUndefined, Type::kString, Type::kList, Type::kTuple, Type::kDict>},
+    {"iterable", "", is_iterable_test},
+    {"callable", "",
+     is_type<Type::kUndefined, Type::kMacro, Type::kLoop, Type::kMethod, Type::kFunction>},
+    {"odd", "", is_odd},
+    {"even", "", is_even},
+    {"divisibleby", "num", is_divisible_by},
+    {"lower", "", has_case<is_lower, is_upper>},
+    {"upper", "", has_case<is_upper, is_lower>},
+    {"filter", "", is_known<find_filter>},
+    {"test", "", is_known<find_test>},
+    {"sameas", "other", is_same_as},
+    {"in", "seq", is_in},
+    {"==", "other", compares<Op::kEq>},
+    {"eq", "other", compares<Op::kEq>},
+    {"equalto", "other", compares<Op::kEq>},
+    {"!=", "other", compares<Op::kNe>},
+    {"ne", "other", compares<Op::kNe>},
+    {">", "other", compares<Op::kGt>},
+    {"gt", "other", compares<Op::kGt>},
+    {"greaterthan", "other", compares<Op::kGt>},
+    {">=", "other", compares<Op::kGe>},
+    {"ge", "other", compares<Op::kGe>},
+    {"<", "other", compares<Op::kLt>},
+    {"lt", "other", compares<Op::kLt>},
+    {"lessthan", "other", compares<Op::kLt>},
+    {"<=", "other", compares<Op::kLe>},
+    {"le", "other", compares<Op::kLe>},
 };
 
 }  // namespace
 
-const TestEntry* find_test(std::string_view name) {
-  auto found = std::find_if(std::begin(kTests), std::end(kTests),
-                            [&](const TestEntry& entry) { return entry.name == name; });
-  return found == std::end(kTests) ? nullptr : found;
+const Builtin* find_test(std::string_view name) {
+  const auto found = std::find_if(std::begin(kTests), std::end(kTests),
+                                  [&](const Builtin& test) { return test.name == name; });
+  return found != std::end(kTests) ? found : nullptr;
 }
 
 }  // namespace sluice::text::jinja

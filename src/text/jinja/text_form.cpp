@@ -1,11 +1,13 @@
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstdio>
-#include <cstring>
 
+#include "text/jinja/interpreter.h"
 #include "text/jinja/ops.h"
-#include "text/jinja/runtime.h"
 #include "text/jinja/unicode.h"
+
+// str(), repr() and json.dumps().
 
 namespace sluice::text::jinja {
 
@@ -40,8 +42,6 @@ void append_escape(std::string& out, char32_t c) {
   out += text;
 }
 
-}  // namespace
-
 std::string string_repr(std::string_view text) {
   bool double_quotes =
       text.find('\'') != std::string_view::npos && text.find('"') == std::string_view::npos;
@@ -56,7 +56,7 @@ std::string string_repr(std::string_view text) {
       out += c == '\n' ? "\\n" : c == '\r' ? "\\r" : "\\t";
     } else if (c >= kInvalidByte) {
       append_escape(out, 0xDC00 + (c - kInvalidByte));
-    } else if (has(kPrintable, c)) {
+    } else if (is_printable(c)) {
       append_utf8(out, c);
     } else {
       append_escape(out, c);
@@ -65,21 +65,6 @@ std::string string_repr(std::string_view text) {
   out.push_back(quote);
   return out;
 }
-
-std::string ascii_only(std::string_view repr) {
-  std::string out;
-  for (size_t position = 0; position < repr.size();) {
-    char32_t c = next_code_point(repr, position);
-    if (c < 0x80) {
-      out.push_back(static_cast<char>(c));
-    } else {
-      append_escape(out, c >= kInvalidByte ? 0xDC00 + (c - kInvalidByte) : c);
-    }
-  }
-  return out;
-}
-
-namespace {
 
 class ReprWriter {
  public:
@@ -95,8 +80,8 @@ class ReprWriter {
       case Type::kString:
         heap_.charge_bytes(value.text().size());
         heap_.check_bytes(10 * value.text().size());
-        out_ += value.is_markup() ? "Markup(" + string_repr(value.text()) + ")"
-                                  : string_repr(value.text());
+        is_trusted_ = is_trusted_ && value.prompt_text().is_trusted();
+        out_ += string_repr(value.text());
         return;
       case Type::kFloat:
         out_ += float_repr(value.float_value());
@@ -107,8 +92,6 @@ class ReprWriter {
         return write_items(value.items(), "(", value.items().size() == 1 ? ",)" : ")");
       case Type::kDict:
         return write_dict(value.as<DictObject>().items());
-      case Type::kDictView:
-        return write_view(value.as<DictViewObject>());
       case Type::kNamespace:
         return write_namespace(value.as<NamespaceObject>());
       default:
@@ -116,7 +99,7 @@ class ReprWriter {
     }
   }
 
-  std::string take() { return std::move(out_); }
+  PromptText take() { return {std::move(out_), is_trusted_}; }
 
  private:
   static std::string simple(const Val& value) {
@@ -127,12 +110,6 @@ class ReprWriter {
         return value.int_value() != 0 ? "True" : "False";
       case Type::kInt:
         return std::to_string(value.int_value());
-      case Type::kRange: {
-        const auto& range = value.as<RangeObject>();
-        std::string text =
-            "range(" + std::to_string(range.start) + ", " + std::to_string(range.stop);
-        return text + (range.step == 1 ? "" : ", " + std::to_string(range.step)) + ")";
-      }
       case Type::kMacro: {
         const std::string& name = value.as<MacroObject>().name();
         return "<Macro " + (name.empty() ? "anonymous" : string_repr(name)) + ">";
@@ -167,12 +144,6 @@ class ReprWriter {
     out_ += "}";
   }
 
-  void write_view(const DictViewObject& view) {
-    static constexpr const char* kNames[] = {"dict_keys(", "dict_values(", "dict_items("};
-    out_ += kNames[static_cast<int>(view.what)];
-    write_items(view_items(heap_, view), "[", "])");
-  }
-
   // Namespaces may contain themselves.
   void write_namespace(const NamespaceObject& space) {
     if (++namespace_depth_ > kMaxNamespaceDepth) {
@@ -187,7 +158,143 @@ class ReprWriter {
   static constexpr int kMaxNamespaceDepth = 10;  // each may hold values of the full depth
   Heap& heap_;
   std::string out_;
+  bool is_trusted_ = true;
   int namespace_depth_ = 0;
+};
+
+class JsonWriter {
+ public:
+  JsonWriter(Heap& heap, const JsonOptions& options) : heap_(heap), options_(options) {}
+
+  void write(const Val& value, size_t level) {
+    heap_.charge(1);
+    heap_.check_bytes(2 * out_.size());
+    switch (value.type()) {
+      case Type::kNone:
+        out_ += "null";
+        return;
+      case Type::kBool:
+        out_ += value.int_value() != 0 ? "true" : "false";
+        return;
+      case Type::kInt:
+        out_ += std::to_string(value.int_value());
+        return;
+      case Type::kFloat:
+        out_ += number(value.float_value());
+        return;
+      case Type::kString:
+        return write_string(value.prompt_text());
+      case Type::kList:
+      case Type::kTuple:
+        return write_list(value.items(), level);
+      case Type::kDict:
+        return write_dict(value.as<DictObject>().items(), level);
+      default:
+        throw TemplateError("Object of type " + std::string(type_name(value)) +
+                            " is not JSON serializable");
+    }
+  }
+
+  PromptText take() { return {std::move(out_), is_trusted_}; }
+
+ private:
+  static std::string number(double value) {
+    if (std::isnan(value)) return "NaN";
+    if (std::isinf(value)) return value < 0 ? "-Infinity" : "Infinity";
+    return float_repr(value);
+  }
+
+  void write_string(const PromptText& value) {
+    is_trusted_ = is_trusted_ && value.is_trusted();
+    const std::string_view text = value.text();
+    heap_.charge_bytes(text.size());
+    heap_.check_bytes(6 * text.size());
+    out_.push_back('"');
+    for (size_t position = 0; position < text.size();) {
+      size_t start = position;
+      char32_t c = next_code_point(text, position);
+      static constexpr std::string_view kSpecial = "\"\\\n\r\t\f\b";
+      static constexpr std::string_view kLetters = "\"\\nrtfb";
+      size_t special = c < 0x80 ? kSpecial.find(static_cast<char>(c)) : std::string_view::npos;
+      if (special != std::string_view::npos) {
+        out_.push_back('\\');
+        out_.push_back(kLetters[special]);
+      } else if (c < 0x20 || (options_.ensure_ascii && c > 0x7E)) {
+        write_unicode(c);
+      } else {
+        out_.append(text.substr(start, position - start));
+      }
+    }
+    out_.push_back('"');
+  }
+
+  void write_unicode(char32_t c) {
+    char text[16];
+    if (c >= kInvalidByte) c = 0xDC00 + (c - kInvalidByte);
+    if (c < 0x10000) {
+      std::snprintf(text, sizeof text, "\\u%04x", static_cast<unsigned>(c));
+    } else {
+      auto offset = static_cast<unsigned>(c - 0x10000);
+      std::snprintf(text, sizeof text, "\\u%04x\\u%04x", 0xD800 + (offset >> 10),
+                    0xDC00 + (offset & 0x3FF));
+    }
+    out_ += text;
+  }
+
+  void new_line(size_t level) {
+    if (!options_.has_indent) return;
+    heap_.check_bytes(options_.indent.size() * level);
+    out_.push_back('\n');
+    for (size_t i = 0; i < level; ++i) out_ += options_.indent;
+  }
+
+  void write_list(const Vals& items, size_t level) {
+    out_.push_back('[');
+    for (size_t i = 0; i < items.size(); ++i) {
+      if (i > 0) out_ += options_.item_separator;
+      new_line(level + 1);
+      write(items[i], level + 1);
+    }
+    if (!items.empty()) new_line(level);
+    out_.push_back(']');
+  }
+
+  void write_key(const Val& key) {
+    if (key.is_string()) return write_string(key.prompt_text());
+    if (!key.is_number() && !key.is_none()) {
+      throw TemplateError("keys must be str, int, float, bool or None, not " +
+                          std::string(type_name(key)));
+    }
+    out_.push_back('"');
+    write(key, 0);
+    out_.push_back('"');
+  }
+
+  void write_dict(const DictObject::Items& items, size_t level) {
+    out_.push_back('{');
+    std::vector<const std::pair<Val, Val>*> order;
+    for (const auto& item : items) order.push_back(&item);
+    if (options_.sort_keys) {
+      heap_.charge(8 * items.size());
+      // Python sorts the items, but keys are distinct and decide.
+      std::stable_sort(order.begin(), order.end(),
+                       [](auto* a, auto* b) { return is_less(a->first, b->first); });
+    }
+    for (size_t i = 0; i < order.size(); ++i) {
+      if (i > 0) out_ += options_.item_separator;
+      new_line(level + 1);
+      write_key(order[i]->first);
+      out_ += options_.key_separator;
+      write(order[i]->second, level + 1);
+    }
+    if (!order.empty()) new_line(level);
+    out_.push_back('}');
+  }
+
+  Heap& heap_;
+  const JsonOptions& options_;
+  std::string out_;
+  bool is_trusted_ = true;
 };
 
 }  // namespace
@@ -195,63 +302,23 @@ class ReprWriter {
 std::string to_repr(Heap& heap, const Val& value) {
   ReprWriter writer(heap);
   writer.write(value);
-  return writer.take();
+  return writer.take().take_text();
 }
 
-std::string to_text(Heap& heap, const Val& value) {
-  if (value.is_string()) {
-    heap.charge_bytes(value.text().size());
-    return value.text();
-  }
-  return value.is_undefined() ? "" : to_repr(heap, value);
-}
+std::string to_text(Heap& heap, const Val& value) { return to_string(heap, value).text(); }
 
 Val to_string(Heap& heap, const Val& value) {
-  return value.is_string() ? value : make_string(heap, to_text(heap, value));
+  if (value.is_string()) return value;
+  if (value.is_undefined()) return make_string(heap, "", true);
+  ReprWriter writer(heap);
+  writer.write(value);
+  return make_string(heap, writer.take());
 }
 
-std::string escape_html(std::string_view text) {
-  std::string out;
-  out.reserve(text.size());
-  for (char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '\'':
-        out += "&#39;";
-        break;
-      case '"':
-        out += "&#34;";
-        break;
-      default:
-        out.push_back(c);
-    }
-  }
-  return out;
-}
-
-std::string escaped(Heap& heap, const Val& value) {
-  std::string text = to_text(heap, value);
-  heap.check_bytes(5 * text.size());
-  return value.is_markup() ? text : escape_html(text);
-}
-
-size_t find_text(std::string_view text, std::string_view needle, size_t from) {
-  if (from > text.size()) return std::string_view::npos;
-  // string_view::find takes up to as many steps a character as the needle is long: too many for
-  // long crafted ones, where memmem stays linear.
-  constexpr size_t kShortNeedle = 32;
-  if (needle.size() <= kShortNeedle) return text.find(needle, from);
-  const void* found = memmem(text.data() + from, text.size() - from, needle.data(), needle.size());
-  if (found == nullptr) return std::string_view::npos;
-  return static_cast<size_t>(static_cast<const char*>(found) - text.data());
+Val to_json(Heap& heap, const Val& value, const JsonOptions& options) {
+  JsonWriter writer(heap, options);
+  writer.write(value, 0);
+  return make_string(heap, writer.take());
 }
 
 }  // namespace sluice::text::jinja

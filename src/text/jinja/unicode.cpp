@@ -1,6 +1,11 @@
 #include "text/jinja/unicode.h"
 
+#include <utf8proc.h>
+
 #include <algorithm>
+#include <utility>
+
+#include "text/unicode.h"
 
 namespace sluice::text::jinja {
 
@@ -22,47 +27,60 @@ size_t sequence_length(std::string_view text, size_t position, bool& stray) {
   return stray ? 1 : length;
 }
 
-void append_mapped(const CaseMapping& mapping, char32_t c, std::u32string& out) {
-  const CaseSpecial* end = mapping.specials + mapping.num_specials;
-  const CaseSpecial* special = std::lower_bound(
-      mapping.specials, end, c,
-      [](const CaseSpecial& entry, char32_t value) { return entry.code_point < value; });
-  if (special != end && special->code_point == c) {
-    for (uint32_t mapped : special->mapped) {
-      if (mapped != 0) out.push_back(mapped);
-    }
-    return;
-  }
-  const CaseRange* range =
-      std::upper_bound(mapping.ranges, mapping.ranges + mapping.num_ranges, c,
-                       [](char32_t value, const CaseRange& entry) { return value < entry.first; });
-  if (range != mapping.ranges) {
-    --range;
-    if (c <= range->last && (c - range->first) % range->step == 0) {
-      out.push_back(static_cast<char32_t>(static_cast<int64_t>(c) + range->delta));
-      return;
-    }
-  }
-  out.push_back(c);
-}
+constexpr char32_t kSharpS = 0xDF, kCapitalSigma = 0x3A3, kFinalSigma = 0x3C2;
+constexpr char32_t kCapitalDottedI = 0x130, kDotAbove = 0x307;
 
-// Whether the capital sigma at `index` ends a word and so becomes the final form.
-bool is_final_sigma(const std::u32string& text, size_t index) {
-  size_t before = index;
-  while (before > 0 && has(kCaseIgnorable, text[before - 1])) --before;
-  if (before == 0 || !is_cased(text[before - 1])) return false;
-  size_t after = index + 1;
-  while (after < text.size() && has(kCaseIgnorable, text[after])) ++after;
-  return after == text.size() || !is_cased(text[after]);
-}
-
-void append_lower(const std::u32string& text, size_t index, std::u32string& out) {
-  constexpr char32_t kCapitalSigma = 0x3A3, kSigma = 0x3C3, kFinalSigma = 0x3C2;
-  if (text[index] == kCapitalSigma) {
-    out.push_back(is_final_sigma(text, index) ? kFinalSigma : kSigma);
+void append_upper(std::string& out, char32_t c, bool is_title) {
+  if (c == kSharpS) {
+    out += is_title ? "Ss" : "SS";
+  } else if (c >= kInvalidByte) {
+    append_utf8(out, c);
   } else {
-    append_mapped(kToLower, text[index], out);
+    const auto code = static_cast<utf8proc_int32_t>(c);
+    append_utf8(out,
+                static_cast<char32_t>(is_title ? utf8proc_totitle(code) : utf8proc_toupper(code)));
   }
+}
+
+// `before` and `rest`: what stands around the character, whose sigma is another at a word's end.
+void append_lower(std::string& out, char32_t c, char32_t before, std::string_view rest) {
+  size_t next = 0;
+  const bool ends_word =
+      is_alphabetic(before) && (rest.empty() || !is_alphabetic(next_code_point(rest, next)));
+  if (c == kCapitalSigma && ends_word) {
+    append_utf8(out, kFinalSigma);
+  } else if (c == kCapitalDottedI) {
+    out += 'i';
+    append_utf8(out, kDotAbove);
+  } else if (c >= kInvalidByte) {
+    append_utf8(out, c);
+  } else {
+    append_utf8(out, static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c))));
+  }
+}
+
+constexpr ClassMask kCased =
+    mask_of(CharClass::kUpper) | mask_of(CharClass::kLower) | mask_of(CharClass::kTitle);
+
+enum class Case { kLower, kUpper, kTitle };
+
+// Each character in the case that `case_of` says, given the one before it.
+template <typename CaseOf>
+std::string mapped(std::string_view text, CaseOf case_of) {
+  std::string out;
+  out.reserve(text.size());
+  char32_t before = 0;
+  for (size_t position = 0; position < text.size();) {
+    const char32_t c = next_code_point(text, position);
+    const Case wanted = case_of(before);
+    if (wanted == Case::kLower) {
+      append_lower(out, c, before, text.substr(position));
+    } else {
+      append_upper(out, c, wanted == Case::kTitle);
+    }
+    before = c;
+  }
+  return out;
 }
 
 }  // namespace
@@ -138,67 +156,62 @@ size_t byte_offset(std::string_view text, size_t index) {
   return position;
 }
 
-bool has(const CharacterSet& set, char32_t code_point) {
-  const uint32_t* end = set.boundaries + set.size;
-  return ((std::upper_bound(set.boundaries, end, code_point) - set.boundaries) & 1) != 0;
+bool is_space(char32_t c) { return (c >= 0x1C && c <= 0x1F) || char_class(c) == CharClass::kSpace; }
+bool is_alphabetic(char32_t c) { return mask_of(char_class(c)) & kLetters; }
+bool is_numeric(char32_t c) { return char_class(c) == CharClass::kNumber; }
+bool is_alphanumeric(char32_t c) { return mask_of(char_class(c)) & (kLetters | kNumbers); }
+bool is_upper(char32_t c) { return char_class(c) == CharClass::kUpper; }
+bool is_lower(char32_t c) { return char_class(c) == CharClass::kLower; }
+bool is_decimal(char32_t c) {
+  return utf8proc_category(static_cast<utf8proc_int32_t>(c)) == UTF8PROC_CATEGORY_ND;
+}
+
+bool is_printable(char32_t c) {
+  switch (utf8proc_category(static_cast<utf8proc_int32_t>(c))) {
+    case UTF8PROC_CATEGORY_CC:
+    case UTF8PROC_CATEGORY_CF:
+    case UTF8PROC_CATEGORY_CS:
+    case UTF8PROC_CATEGORY_CO:
+    case UTF8PROC_CATEGORY_CN:
+    case UTF8PROC_CATEGORY_ZL:
+    case UTF8PROC_CATEGORY_ZP:
+      return false;
+    case UTF8PROC_CATEGORY_ZS:
+      return c == ' ';
+    default:
+      return true;
+  }
+}
+
+bool is_in_case(std::string_view text, bool (*right)(char32_t), bool (*wrong)(char32_t)) {
+  bool found = false;
+  for (size_t position = 0; position < text.size();) {
+    const char32_t c = next_code_point(text, position);
+    if (wrong(c) || char_class(c) == CharClass::kTitle) return false;
+    found = found || right(c);
+  }
+  return found;
 }
 
 std::string upper_text(std::string_view text) {
-  std::u32string out;
-  for (char32_t c : to_code_points(text)) append_mapped(kToUpper, c, out);
-  return to_utf8(out);
+  return mapped(text, [](char32_t) { return Case::kUpper; });
 }
 
 std::string lower_text(std::string_view text) {
-  std::u32string in = to_code_points(text), out;
-  for (size_t i = 0; i < in.size(); ++i) append_lower(in, i, out);
-  return to_utf8(out);
-}
-
-std::string fold_text(std::string_view text) {
-  std::u32string out;
-  for (char32_t c : to_code_points(text)) append_mapped(kFold, c, out);
-  return to_utf8(out);
-}
-
-std::string title_text(std::string_view text) {
-  std::u32string in = to_code_points(text), out;
-  bool in_word = false;
-  for (size_t i = 0; i < in.size(); ++i) {
-    if (in_word) {
-      append_lower(in, i, out);
-    } else {
-      append_mapped(kToTitle, in[i], out);
-    }
-    in_word = is_cased(in[i]);
-  }
-  return to_utf8(out);
+  return mapped(text, [](char32_t) { return Case::kLower; });
 }
 
 std::string capitalize_text(std::string_view text) {
-  std::u32string in = to_code_points(text), out;
-  for (size_t i = 0; i < in.size(); ++i) {
-    if (i == 0) {
-      append_mapped(kToTitle, in[i], out);
-    } else {
-      append_lower(in, i, out);
-    }
-  }
-  return to_utf8(out);
+  return mapped(text, [first = true](char32_t) mutable {
+    return std::exchange(first, false) ? Case::kTitle : Case::kLower;
+  });
 }
 
-std::string swapcase_text(std::string_view text) {
-  std::u32string in = to_code_points(text), out;
-  for (size_t i = 0; i < in.size(); ++i) {
-    if (has(kUpper, in[i])) {
-      append_lower(in, i, out);
-    } else if (has(kLower, in[i])) {
-      append_mapped(kToUpper, in[i], out);
-    } else {
-      out.push_back(in[i]);
-    }
-  }
-  return to_utf8(out);
+std::string title_text(std::string_view text) {
+  return mapped(text, [](char32_t before) {
+    const bool in_word = mask_of(char_class(before)) & kCased;
+    return in_word ? Case::kLower : Case::kTitle;
+  });
 }
 
 namespace {

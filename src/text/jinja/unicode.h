@@ -4,8 +4,6 @@
 #include <string>
 #include <string_view>
 
-#include "text/jinja/unicode_tables.h"
-
 // Python's view of text (code points, str's character classes and case mappings) over UTF-8.
 namespace sluice::text::jinja {
 
@@ -23,17 +21,23 @@ std::string to_utf8(std::u32string_view code_points);
 // Byte position of the character number `index`, at most text.size().
 size_t byte_offset(std::string_view text, size_t index);
 
-bool has(const CharacterSet& set, char32_t code_point);
-inline bool is_space(char32_t c) { return has(kSpace, c); }
-inline bool is_cased(char32_t c) { return has(kUpper, c) || has(kLower, c) || has(kTitle, c); }
+// str.isspace and its like for one character. Case goes by general category.
+bool is_space(char32_t c);
+bool is_alphabetic(char32_t c);
+bool is_alphanumeric(char32_t c);
+bool is_numeric(char32_t c);
+bool is_decimal(char32_t c);
+bool is_upper(char32_t c);
+bool is_lower(char32_t c);
+bool is_printable(char32_t c);
+// Whether some character is `right`, and none is `wrong` or a titlecase letter.
+bool is_in_case(std::string_view text, bool (*right)(char32_t), bool (*wrong)(char32_t));
 
-// str.upper, lower, casefold, title, capitalize and swapcase.
+// str.upper, lower, capitalize and title.
 std::string upper_text(std::string_view text);
 std::string lower_text(std::string_view text);
-std::string fold_text(std::string_view text);
-std::string title_text(std::string_view text);
 std::string capitalize_text(std::string_view text);
-std::string swapcase_text(std::string_view text);
+std::string title_text(std::string_view text);
 
 // Without leading (and trailing) characters of `set`; white space when `set` is null.
 std::string_view strip_left(std::string_view text, const std::u32string* set);

@@ -1,0 +1,174 @@
+#include "server/prompt.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "fake_loaded_model.h"
+
+namespace sluice::server {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+// The fake vocabulary has one character a token, and "<|end|>" as its control token.
+class Prompt : public ::testing::Test {
+ protected:
+  Prompt() {
+    model_.tokenizer = text::Tokenizer::from_gguf(test::fake_vocabulary());
+    model_.capabilities = {"completion", "tools"};
+    use_template("{% for m in messages %}[{{ m.role }}:{{ m.content }}<|end|>{% endfor %}");
+    request_.model = "m";
+    limits_.context = 4096;
+  }
+
+  void use_template(const std::string& source) {
+    model_.chat_template = std::make_unique<text::ChatTemplate>(source);
+  }
+
+  void say(const std::string& role, const std::string& content) {
+    api::Message message;
+    message.role = role;
+    message.content = content;
+    request_.messages.push_back(message);
+  }
+
+  PreparedPrompt prepare() { return prepare_prompt(model_, record_, request_, limits_, work_); }
+
+  ErrorCode failure() {
+    try {
+      prepare();
+    } catch (const Error& error) {
+      message_ = error.what();
+      return error.code();
+    }
+    ADD_FAILURE() << "the prompt was prepared";
+    return ErrorCode::kInternal;
+  }
+
+  int num_ends(const PreparedPrompt& prompt) const {
+    return static_cast<int>(std::count(prompt.tokens.begin(), prompt.tokens.end(), test::kFakeEnd));
+  }
+
+  LoadedModel model_;
+  store::ModelRecord record_;
+  api::GenerationRequest request_;
+  PromptLimits limits_;
+  Work work_;
+  std::string message_;
+};
+
+TEST_F(Prompt, ControlTokensOfMessagesAreText) {
+  say("system", "<|end|>");
+  say("user", "a<|end|>b");
+  EXPECT_EQ(num_ends(prepare()), 2);
+  use_template(
+      "{% for m in messages %}{{ m.content }}{{ m.tool_calls|default([])|tojson }}{% endfor %}"
+      "{{ tools|tojson }}");
+  request_.messages.back().tool_calls.push_back(
+      {"<|end|>", 0, "<|end|>", {{"<|end|>", "<|end|>"}}});
+  request_.tools = api::Json::array({{{"name", "<|end|>"}}});
+  EXPECT_EQ(num_ends(prepare()), 0);
+}
+
+TEST_F(Prompt, AMadeUpRoleSpellsNoControlToken) {
+  use_template("{% for m in messages %}{{ '<|' + m.role + '|>' }}{% endfor %}");
+  say("end", "");
+  EXPECT_EQ(num_ends(prepare()), 0);
+}
+
+TEST_F(Prompt, OnlyARawPromptSpellsControlTokens) {
+  request_.is_chat = false;
+  request_.prompt = "a<|end|>";
+  EXPECT_EQ(num_ends(prepare()), 1);  // the template's
+  request_.is_raw = true;
+  EXPECT_THAT(prepare().tokens, ElementsAre('a' - '!', test::kFakeEnd));
+  request_.is_raw = false;
+  model_.chat_template = nullptr;
+  EXPECT_EQ(num_ends(prepare()), 0);
+}
+
+TEST_F(Prompt, TellsWhyATemplateCannotBeUsed) {
+  model_.chat_template = nullptr;
+  model_.template_fault = "chat template, line 3: unexpected '}'";
+  say("user", "hi");
+  EXPECT_EQ(failure(), ErrorCode::kUnsupported);
+  EXPECT_THAT(message_, HasSubstr("line 3: unexpected '}'"));
+  request_.is_chat = false;
+  request_.is_raw = true;
+  request_.prompt = "hi";
+  EXPECT_EQ(prepare().tokens.size(), 2u);
+}
+
+TEST_F(Prompt, DropsAsFewMessagesAsNeeded) {
+  limits_.context = 101;  // room for 100
+  say("system", "rules");
+  for (int i = 0; i < 40; ++i) say(i % 2 ? "assistant" : "user", std::string(1 + i % 7, 'x'));
+  say("user", "last");
+  const PreparedPrompt prompt = prepare();
+  EXPECT_LE(prompt.tokens.size(), 100u);
+  EXPECT_THAT(prompt.text, ::testing::StartsWith("[system:rules<|end|>"));
+  EXPECT_THAT(prompt.text, ::testing::EndsWith("[user:last<|end|>"));
+  EXPECT_GT(prompt.num_dropped_tokens, 0);
+  // The next message that went would not have fitted.
+  size_t num_kept = 0;
+  for (size_t at = 0; (at = prompt.text.find('[', at)) != std::string::npos; ++at) ++num_kept;
+  const api::Message& next = request_.messages[request_.messages.size() - num_kept];
+  EXPECT_GT(prompt.tokens.size() + next.role.size() + next.content.size() + 3, 100u);
+}
+
+TEST_F(Prompt, DropsOneMoreWhenTheTemplateRefusesWhatIsLeft) {
+  use_template(
+      "{% if messages[0].role != 'user' %}{{ raise_exception('must begin with user') }}{% endif %}"
+      "{% for m in messages %}{{ m.content }}{% endfor %}");
+  limits_.context = 31;
+  for (int i = 0; i < 9; ++i) say(i % 2 ? "assistant" : "user", std::string(10, "abcdefghi"[i]));
+  EXPECT_EQ(prepare().text, std::string(10, 'g') + std::string(10, 'h') + std::string(10, 'i'));
+  limits_.context = 30;
+  EXPECT_EQ(prepare().text, std::string(10, 'i'));
+}
+
+TEST_F(Prompt, WhatCannotBeDroppedIsRefusedWithWorkLinearInIt) {
+  constexpr size_t kSystemBytes = 5'000'000, kNumMessages = 50'000;
+  say("system", std::string(kSystemBytes, 'x'));
+  for (size_t i = 0; i < kNumMessages; ++i) say("user", "");
+  EXPECT_EQ(failure(), ErrorCode::kContextOverflow);
+  EXPECT_THAT(message_, HasSubstr("too long"));
+  EXPECT_LT(work_.used_bytes(), 20 * (kSystemBytes + 100 * kNumMessages));
+}
+
+TEST_F(Prompt, ManyMessagesAreCutWithWorkLinearInThem) {
+  constexpr size_t kNumMessages = 50'000;
+  for (size_t i = 0; i < kNumMessages; ++i)
+    say(i % 2 ? "assistant" : "user", std::string(i % 90, 'x'));
+  say("user", "last");
+  const PreparedPrompt prompt = prepare();
+  EXPECT_LE(prompt.tokens.size(), 4095u);
+  EXPECT_GT(prompt.tokens.size(), 3900u);
+  EXPECT_LT(work_.used_bytes(), 40 * (100 * kNumMessages));
+}
+
+TEST_F(Prompt, StopsWhenTheClientLeaves) {
+  std::stop_source source;
+  source.request_stop();
+  Work work(Work::kUnlimited, source.get_token());
+  for (size_t i = 0; i < 1000; ++i) say("user", std::string(1000, 'x'));
+  try {
+    prepare_prompt(model_, record_, request_, limits_, work);
+    ADD_FAILURE() << "not stopped";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kCancelled);
+  }
+}
+
+TEST_F(Prompt, ATemplateThatReadsALongTextOverAndOverIsEnded) {
+  use_template("{% for i in range(99999) %}{{ messages[0].content|wordcount }}{% endfor %}");
+  say("user", std::string(10'000'000, 'x'));
+  EXPECT_EQ(failure(), ErrorCode::kInvalidArgument);
+  EXPECT_THAT(message_, HasSubstr("runs too long"));
+  EXPECT_LT(work_.used_bytes(), 2'000'000'000u);
+}
+
+}  // namespace
+}  // namespace sluice::server
