@@ -1,14 +1,17 @@
 #include "server/access.h"
 
-#include <arpa/inet.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <optional>
+#include <boost/url/authority_view.hpp>
+
+#include "server/routes.h"
 
 namespace sluice::server {
 namespace {
+
+namespace urls = boost::urls;
 
 std::string to_lower(std::string_view text) {
   std::string out(text);
@@ -16,42 +19,34 @@ std::string to_lower(std::string_view text) {
   return out;
 }
 
-// "host", "host:port", "[v6]", "[v6]:port" or a bare v6 address, without the port and brackets.
-std::string_view without_port(std::string_view host) {
-  if (host.starts_with('[')) {
-    const size_t end = host.find(']');
-    return end == std::string_view::npos ? host : host.substr(1, end - 1);
-  }
-  const size_t colon = host.find(':');
-  if (colon == std::string_view::npos || host.find(':', colon + 1) != std::string_view::npos) {
-    return host;
-  }
-  return host.substr(0, colon);
+// A host and perhaps a port, as headers have it: no user, no escapes, a port below 65,536.
+std::optional<urls::authority_view> parse_authority(std::string_view text) {
+  const auto parsed = urls::parse_authority({text.data(), text.size()});
+  if (!parsed || parsed->has_userinfo()) return std::nullopt;
+  const auto host = parsed->encoded_host();
+  if (std::find(host.begin(), host.end(), '%') != host.end()) return std::nullopt;
+  const auto port = parsed->port();
+  const bool is_zero = std::all_of(port.begin(), port.end(), [](char c) { return c == '0'; });
+  if (parsed->port_number() == 0 && !is_zero) return std::nullopt;  // it is too large
+  return *parsed;
 }
 
-bool is_local_ipv4(const in_addr& address) {
-  const uint32_t ip = ntohl(address.s_addr);
+bool is_local_ipv4(const urls::ipv4_address& address) {
+  const uint32_t ip = address.to_uint();
   return ip == 0 || (ip >> 24) == 127 || (ip >> 24) == 10 || (ip >> 20) == 0xAC1 ||
          (ip >> 16) == 0xC0A8 || (ip >> 16) == 0xA9FE;
 }
 
-bool is_local_ipv6(const in6_addr& address) {
-  if (IN6_IS_ADDR_V4MAPPED(&address)) {
-    in_addr v4{};
-    std::copy_n(address.s6_addr + 12, 4, reinterpret_cast<uint8_t*>(&v4.s_addr));
-    return is_local_ipv4(v4);
+bool is_local_ipv6(const urls::ipv6_address& address) {
+  const auto bytes = address.to_bytes();
+  if (address.is_v4_mapped()) {
+    urls::ipv4_address::bytes_type v4;
+    std::copy_n(bytes.begin() + 12, 4, v4.begin());
+    return is_local_ipv4(urls::ipv4_address(v4));
   }
-  return IN6_IS_ADDR_LOOPBACK(&address) || IN6_IS_ADDR_UNSPECIFIED(&address) ||
-         IN6_IS_ADDR_LINKLOCAL(&address) || (address.s6_addr[0] & 0xfe) == 0xfc;
-}
-
-// Whether an IP address is local; nothing when the text is no address.
-std::optional<bool> is_local_ip(const std::string& text) {
-  in_addr v4{};
-  if (inet_pton(AF_INET, text.c_str(), &v4) == 1) return is_local_ipv4(v4);
-  in6_addr v6{};
-  if (inet_pton(AF_INET6, text.c_str(), &v6) == 1) return is_local_ipv6(v6);
-  return std::nullopt;
+  const bool is_link_local = bytes[0] == 0xfe && (bytes[1] & 0xc0) == 0x80;
+  return address.is_loopback() || address.is_unspecified() || is_link_local ||
+         (bytes[0] & 0xfe) == 0xfc;
 }
 
 std::string machine_name() {
@@ -60,6 +55,22 @@ std::string machine_name() {
   return to_lower(name);
 }
 
+bool is_local_name(const std::string& name) {
+  static const std::string kOwnName = machine_name();
+  return name.empty() || name == "localhost" || name == kOwnName || name.ends_with(".localhost") ||
+         name.ends_with(".local") || name.ends_with(".internal");
+}
+
+bool is_scheme(std::string_view text) {
+  const auto is_letter = [](char c) { return c >= 'a' && c <= 'z'; };
+  const auto may_follow = [&](char c) {
+    return is_letter(c) || (c >= '0' && c <= '9') || c == '+' || c == '-' || c == '.';
+  };
+  return !text.empty() && is_letter(text.front()) &&
+         std::all_of(text.begin(), text.end(), may_follow);
+}
+
+// Whether `origin`, which is well-formed and in lower case, is meant by `allowed`.
 bool matches(std::string_view origin, std::string_view allowed) {
   if (allowed == "*") return true;
   if (allowed.ends_with(":*")) {
@@ -72,16 +83,30 @@ bool matches(std::string_view origin, std::string_view allowed) {
 
 }  // namespace
 
-bool is_local_host(std::string_view host) {
-  const std::string name = to_lower(without_port(host));
-  if (name.empty() || name == "localhost") return true;
-  if (const auto is_local = is_local_ip(name)) return *is_local;
-  static const std::string kOwnName = machine_name();
-  if (name == kOwnName) return true;
-  return name.ends_with(".localhost") || name.ends_with(".local") || name.ends_with(".internal");
+Standing standing_of_host(std::string_view host) {
+  const auto authority = parse_authority(host);
+  if (!authority) return Standing::kMalformed;
+  bool is_local = false;
+  switch (authority->host_type()) {
+    case urls::host_type::none:
+      is_local = true;
+      break;
+    case urls::host_type::name:
+      is_local = is_local_name(to_lower(authority->host()));
+      break;
+    case urls::host_type::ipv4:
+      is_local = is_local_ipv4(authority->host_ipv4_address());
+      break;
+    case urls::host_type::ipv6:
+      is_local = is_local_ipv6(authority->host_ipv6_address());
+      break;
+    case urls::host_type::ipvfuture:
+      break;
+  }
+  return is_local ? Standing::kTrusted : Standing::kForeign;
 }
 
-bool is_allowed_origin(std::string_view origin, const std::vector<std::string>& allowed) {
+Standing standing_of_origin(std::string_view origin, const std::vector<std::string>& allowed) {
   static constexpr std::array<std::string_view, 13> kAlways = {"http://localhost:*",
                                                                "https://localhost:*",
                                                                "http://127.0.0.1:*",
@@ -96,18 +121,58 @@ bool is_allowed_origin(std::string_view origin, const std::vector<std::string>& 
                                                                "vscode-webview://*",
                                                                "vscode-file://*"};
   const std::string lower = to_lower(origin);
+  if (lower != "null") {  // of a page that does not say where it comes from
+    const size_t colon = lower.find("://");
+    if (colon == std::string::npos || !is_scheme(std::string_view(lower).substr(0, colon)) ||
+        !parse_authority(std::string_view(lower).substr(colon + 3))) {
+      return Standing::kMalformed;
+    }
+  }
   const auto is_match = [&](std::string_view pattern) { return matches(lower, to_lower(pattern)); };
-  return std::any_of(kAlways.begin(), kAlways.end(), is_match) ||
-         std::any_of(allowed.begin(), allowed.end(), is_match);
+  const bool is_allowed = std::any_of(kAlways.begin(), kAlways.end(), is_match) ||
+                          std::any_of(allowed.begin(), allowed.end(), is_match);
+  return is_allowed ? Standing::kTrusted : Standing::kForeign;
 }
 
 bool is_loopback_address(std::string_view address) {
-  const std::string text = to_lower(without_port(address));
-  if (text == "localhost") return true;
-  in_addr v4{};
-  if (inet_pton(AF_INET, text.c_str(), &v4) == 1) return (ntohl(v4.s_addr) >> 24) == 127;
-  in6_addr v6{};
-  return inet_pton(AF_INET6, text.c_str(), &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
+  if (to_lower(address) == "localhost") return true;
+  const auto v4 = urls::parse_ipv4_address({address.data(), address.size()});
+  if (v4) return v4->is_loopback();
+  const auto v6 = urls::parse_ipv6_address({address.data(), address.size()});
+  return v6 && v6->is_loopback();
+}
+
+std::variant<Client, Reply> check_access(const AccessRules& rules, const HttpRequest& request) {
+  int num_hosts = 0, num_origins = 0;
+  // The target's own host counts beside the header's: both are believed by somebody.
+  Standing standing = request.authority ? standing_of_host(*request.authority) : Standing::kTrusted;
+  for (const auto& [name, value] : request.headers) {
+    if (name == "origin") ++num_origins;
+    if (name != "host") continue;
+    ++num_hosts;
+    standing = std::max(standing, standing_of_host(value));
+  }
+  if (num_hosts > 1) return refusal(request, 400, "more than one Host header");
+  if (num_hosts == 0 && !request.is_http10) {
+    return refusal(request, 400, "the Host header is missing");
+  }
+  if (num_origins > 1) return refusal(request, 400, "more than one Origin header");
+  if (standing == Standing::kMalformed) return refusal(request, 400, "malformed Host");
+  if (standing == Standing::kForeign && rules.checks_host) {
+    return refusal(request, 403, "the Host header names another machine");
+  }
+  const std::string* origin = request.header("origin");
+  if (!origin) return Client{};
+  switch (standing_of_origin(*origin, rules.origins)) {
+    case Standing::kMalformed:
+      return refusal(request, 400, "malformed Origin");
+    case Standing::kForeign:
+      return refusal(request, 403, "the Origin header names a page that is not allowed");
+    case Standing::kTrusted:
+      break;
+  }
+  if (request.method == "OPTIONS") return Reply{204, "", "", cors_headers(*origin, true)};
+  return Client{};
 }
 
 Headers cors_headers(std::string_view origin, bool is_preflight) {

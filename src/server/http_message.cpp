@@ -1,5 +1,7 @@
 #include "server/http_message.h"
 
+#include <algorithm>
+#include <boost/beast/core/string.hpp>
 #include <boost/beast/http/status.hpp>
 #include <charconv>
 #include <ctime>
@@ -56,18 +58,22 @@ const std::string* HttpRequest::header(std::string_view lower_case_name) const {
 }
 
 std::optional<Target> parse_target(std::string_view target) {
+  Target result;
   if (!target.starts_with('/')) {
-    const size_t scheme = target.find("://");
-    if (scheme == std::string_view::npos || scheme == 0) return std::nullopt;
-    const size_t path = target.find('/', scheme + 3);
-    target = path == std::string_view::npos ? std::string_view("/") : target.substr(path);
+    size_t host = 0;
+    for (const std::string_view scheme : {"http://", "https://"}) {
+      if (boost::beast::iequals(target.substr(0, scheme.size()), scheme)) host = scheme.size();
+    }
+    if (host == 0) return std::nullopt;
+    target.remove_prefix(host);
+    const size_t end = std::min(target.find_first_of("/?#"), target.size());
+    result.authority = target.substr(0, end);
+    target.remove_prefix(end);
   }
   const size_t question = target.find('?');
-  const std::string_view raw_path = target.substr(0, question);
-  auto path = percent_decode(raw_path);
+  auto path = percent_decode(target.substr(0, question));
   if (!path) return std::nullopt;
-  Target result;
-  result.path = std::move(*path);
+  result.path = path->empty() ? "/" : std::move(*path);
   if (question != std::string_view::npos) result.query = target.substr(question + 1);
   return result;
 }

@@ -20,9 +20,10 @@ struct Client {
 
 struct HttpRequest {
   std::string method;
-  std::string path;   // percent-decoded, without the query; starts with a slash
-  std::string query;  // as sent
-  Headers headers;    // names in lower case
+  std::string path;                      // percent-decoded, without the query; starts with a slash
+  std::string query;                     // as sent
+  std::optional<std::string> authority;  // of a target in absolute form: "http://HOST:PORT/path"
+  Headers headers;                       // names in lower case
   std::string body;
   bool is_http10 = false;
   bool keep_alive = true;                         // the client's wish
@@ -40,9 +41,11 @@ struct Reply {
 };
 Reply json_reply(std::string body);
 
-// Path and query of a request target in origin form ("/a?b") or absolute form ("http://h/a?b").
-// Nothing for any other form, a broken percent-escape, or an escape that hides a control character.
+// Path and query of a request target in origin form ("/a?b") or absolute form ("http://h/a?b",
+// whose host is `authority`, unchecked). Nothing for any other form, a broken percent-escape, or an
+// escape that hides a control character.
 struct Target {
+  std::optional<std::string> authority;
   std::string path;
   std::string query;
 };

@@ -176,18 +176,4 @@ Reply refusal(const HttpRequest& request, int status, std::string_view message) 
   return reply;
 }
 
-std::variant<Client, Reply> check_access(const AccessRules& rules, const HttpRequest& request) {
-  const std::string* host = request.header("host");
-  if (rules.checks_host && host && !is_local_host(*host)) {
-    return refusal(request, 403, "the Host header names another machine");
-  }
-  const std::string* origin = request.header("origin");
-  if (!origin) return Client{};
-  if (!is_allowed_origin(*origin, rules.origins)) {
-    return refusal(request, 403, "the Origin header names a page that is not allowed");
-  }
-  if (request.method == "OPTIONS") return Reply{204, "", "", cors_headers(*origin, true)};
-  return Client{};
-}
-
 }  // namespace sluice::server

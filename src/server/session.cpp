@@ -156,23 +156,21 @@ class Session : public std::enable_shared_from_this<Session> {
     request.method = std::string(message.method_string());
     request.is_http10 = message.version() < 11;
     request.keep_alive = parser.keep_alive();
-    int num_hosts = 0;
     for (const auto& field : message) {
       std::string name(field.name_string());
       for (char& c : name) c = static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c);
-      if (name == "host") ++num_hosts;
       if (name == "transfer-encoding" && !beast::iequals(field.value(), "chunked")) {
         return error_reply(501, "transfer encodings other than chunked are not supported");
       }
       if (name == "upgrade") continue;
       request.headers.emplace_back(std::move(name), std::string(field.value()));
     }
-    if (num_hosts > 1) return error_reply(400, "more than one Host header");
     if (message.version() != 10 && message.version() != 11) {
       return error_reply(505, "only HTTP/1.0 and HTTP/1.1 are supported");
     }
     auto target = parse_target(std::string_view(message.target().data(), message.target().size()));
     if (!target) return error_reply(400, "malformed request target");
+    request.authority = std::move(target->authority);
     request.path = std::move(target->path);
     request.query = std::move(target->query);
     if (const auto length = parser.content_length(); length && *length > options().max_body_bytes) {

@@ -196,6 +196,28 @@ def test_foreign_hosts_and_origins_are_403(server):
     assert b"Access-Control-Allow-Origin: http://localhost:3000" in allowed
 
 
+# What a lenient reader takes for local and another program for evil.example.
+@pytest.mark.parametrize("head, status", [
+    (b"GET /api/tags HTTP/1.1\r\nHost: localhost:80@evil.example", 400),
+    (b"GET /api/tags HTTP/1.1\r\nHost: [::1]evil", 400),
+    (b"GET /api/tags HTTP/1.1\r\nHost: localhost:80 evil.example", 400),
+    (b"GET /api/tags HTTP/1.1\r\nHost: localhost\r\nHost: evil.example", 400),
+    (b"GET /api/tags HTTP/1.1\r\nX: y", 400),
+    (b"GET /api/tags HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost:1@evil.example", 400),
+    (b"GET /api/tags HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost:evil.example", 400),
+    (b"GET /api/tags HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\n"
+     b"Origin: http://evil.example", 400),
+    (b"GET http://evil.example/api/tags HTTP/1.1\r\nHost: localhost", 403),
+    (b"GET http://localhost@evil.example/api/tags HTTP/1.1\r\nHost: localhost", 400),
+    (b"GET http://localhost/api/tags HTTP/1.1\r\nHost: evil.example", 403),
+    (b"GET ftp://localhost/api/tags HTTP/1.1\r\nHost: localhost", 400),
+    (b"GET http://localhost/api/tags HTTP/1.1\r\nHost: localhost", 200),
+    (b"GET /api/tags HTTP/1.0", 200),
+])
+def test_host_and_origin_are_read_strictly(server, head, status):
+    assert status_of(exchange(server, head + b"\r\nConnection: close\r\n\r\n")) == status
+
+
 def test_preflight(server):
     reply = exchange(server, b"OPTIONS /api/chat HTTP/1.1\r\nHost: localhost\r\n"
                              b"Origin: http://127.0.0.1:5173\r\n"
