@@ -53,7 +53,6 @@ struct PsEntry {
   std::string digest_hex;
   ModelDetails details;
   TimePoint expires_at;  // never_expires() for a model that stays
-  uint64_t size_vram_bytes = 0;
   uint64_t context_length = 0;
   Json extra = Json::object();  // our own members, put under "sluice" unless empty
 };

@@ -1,9 +1,26 @@
 #include "base/error.h"
 
 #include <cerrno>
+#include <new>
 #include <system_error>
 
 namespace sluice {
+
+std::string message_of(const std::exception_ptr& exception) noexcept {
+  try {
+    try {
+      std::rethrow_exception(exception);
+    } catch (const std::bad_alloc&) {
+      return "out of memory";
+    } catch (const std::exception& error) {
+      return error.what();
+    } catch (...) {
+      return "unknown error";
+    }
+  } catch (...) {
+    return "out of memory";  // so short that it lies in the string itself
+  }
+}
 
 std::string system_error_text(int error_number) {
   return std::generic_category().message(error_number);

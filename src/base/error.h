@@ -1,5 +1,6 @@
 #pragma once
 
+#include <exception>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -33,6 +34,9 @@ class Error : public std::runtime_error {
  private:
   ErrorCode code_;
 };
+
+// What an exception says, without throwing itself: "out of memory" when there is none for the text.
+std::string message_of(const std::exception_ptr& exception) noexcept;
 
 // The text of a system error number (errno), thread-safe: "No space left on device".
 std::string system_error_text(int error_number);

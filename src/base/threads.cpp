@@ -6,8 +6,11 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <system_error>
+#include <utility>
 
 #include "base/cgroup.h"
+#include "base/error.h"
 
 namespace sluice {
 namespace {
@@ -30,6 +33,20 @@ int allowed_processors() {
 
 void set_thread_name(const std::string& name) {
   pthread_setname_np(pthread_self(), name.substr(0, 15).c_str());
+}
+
+std::thread start_thread(const std::string& name, std::function<void()> work) {
+  try {
+    return std::thread([name, work = std::move(work)] {
+      set_thread_name(name);
+      work();
+    });
+  } catch (const std::system_error& error) {
+    throw Error(
+        ErrorCode::kOutOfMemory,
+        "the system gives no further thread (" + std::string(error.code().message()) +
+            "): the limit of processes (`ulimit -u`) or of memory (`ulimit -v`) is reached");
+  }
 }
 
 int usable_cores() { return usable_cores(allowed_processors(), read_cgroup_limits().cores); }

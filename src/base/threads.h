@@ -1,12 +1,18 @@
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
+#include <thread>
 
 namespace sluice {
 
 // Names the calling thread (at most 15 bytes are kept); monitors show it.
 void set_thread_name(const std::string& name);
+
+// A thread of that name. Throws Error(kOutOfMemory) with the limits to look at when the system
+// gives none (std::thread alone throws a std::system_error that says nothing).
+std::thread start_thread(const std::string& name, std::function<void()> work);
 
 // How many threads of this process can compute at a time, at least 1: the smaller of its affinity
 // mask and the quota of its control groups.

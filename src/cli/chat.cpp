@@ -2,10 +2,13 @@
 
 #include <cstdio>
 #include <sstream>
+#include <utility>
 
 #include "base/error.h"
+#include "base/print.h"
 #include "cli/show_text.h"
 #include "cli/terminal.h"
+#include "cli/terminal_mode.h"
 
 namespace sluice::cli {
 namespace {
@@ -20,7 +23,8 @@ constexpr const char* kHelp = R"(Available Commands:
   /?, /help       Help for a command
   /? shortcuts    Help for keyboard shortcuts
 
-Use """ to begin and end a multi-line message.
+Use """ to begin and end a multi-line message. What is pasted is one message, too; a ␊ in it
+stands for a line break.
 
 )";
 constexpr const char* kSetHelp = R"(Available Commands:
@@ -112,11 +116,29 @@ void Chat::load() {
   link_.call("POST", "/api/generate", &body);
 }
 
+// Says at once what the server would refuse later: a request of one token with the same format and
+// thinking. Throws its refusal.
+void Chat::try_out(const ChatSettings& settings) {
+  if (settings.format.empty() && settings.think.is_null()) return;
+  api::Json body = {{"model", model_},
+                    {"prompt", " "},
+                    {"raw", true},
+                    {"stream", false},
+                    {"options", {{"num_predict", 1}}}};
+  if (!settings.format.empty()) body["format"] = settings.format;
+  if (!settings.think.is_null()) body["think"] = settings.think;
+  link_.call("POST", "/api/generate", &body);
+}
+
 void Chat::run() {
-  load();
+  {
+    const QuietKeys quiet(&typed_);
+    load();
+    try_out(settings_);
+  }
   std::printf("Send a message (/? for help)\n");
   while (true) {
-    LineEditor::Result input = editor_.read_line(">>> ");
+    LineEditor::Result input = editor_.read_line(">>> ", std::exchange(typed_, ""));
     if (input.end == LineEditor::End::kEndOfInput) {
       std::printf("\n");
       return;
@@ -128,10 +150,11 @@ void Chat::run() {
     const std::optional<std::string> text = read_block(std::move(input.line));
     if (!text || text->find_first_not_of(" \n") == std::string::npos) continue;
     try {
+      const QuietKeys quiet(&typed_);
       if (take_line(*text) == Next::kEnd) return;
+      flush_output();
     } catch (const Error& error) {
-      std::fflush(stdout);
-      std::fprintf(stderr, "Error: %s\n", error.what());
+      print_error(error.what());
     }
   }
 }
@@ -194,7 +217,7 @@ Chat::Next Chat::command(const std::string& line) {
                                                      : kHelp,
                stdout);
   } else {
-    std::printf("Unknown command '%s'. Type /? for help\n", name.c_str());
+    std::printf("Unknown command '%s'. Type /? for help\n", printable(name).c_str());
   }
   return Next::kGoOn;
 }
@@ -224,13 +247,15 @@ void Chat::set_parameter(const std::vector<std::string>& words) {
     return;
   }
   const std::string& key = words[2];
-  if (key == "stop") settings_.options.erase("stop");
+  api::Json options = settings_.options;
+  if (key == "stop") options.erase("stop");
   std::string values;
   for (size_t i = 3; i < words.size(); ++i) {
-    set_option(settings_.options, key, unquoted(words[i]));
+    set_option(options, key, unquoted(words[i]));
     values += (i == 3 ? "" : ", ") + words[i];
   }
-  std::printf("Set parameter '%s' to '%s'\n", key.c_str(), values.c_str());
+  settings_.options = std::move(options);
+  std::printf("Set parameter '%s' to '%s'\n", key.c_str(), printable(values).c_str());
 }
 
 void Chat::set(const std::vector<std::string>& words, const std::string& line) {
@@ -253,13 +278,19 @@ void Chat::set(const std::vector<std::string>& words, const std::string& line) {
       std::printf("Invalid or missing format. For 'json' mode use '/set format json'\n");
       return;
     }
-    settings_.format = "json";
+    ChatSettings wanted = settings_;
+    wanted.format = "json";
+    try_out(wanted);
+    settings_ = std::move(wanted);
     std::printf("Set format to 'json' mode.\n");
   } else if (what == "noformat") {
     settings_.format.clear();
     std::printf("Disabled format.\n");
   } else if (what == "think") {
-    settings_.think = words.size() > 2 ? api::Json(words[2]) : api::Json(true);
+    ChatSettings wanted = settings_;
+    wanted.think = words.size() > 2 ? api::Json(words[2]) : api::Json(true);
+    try_out(wanted);
+    settings_ = std::move(wanted);
     std::printf("Set 'think' mode.\n");
   } else if (what == "nothink") {
     settings_.think = false;
@@ -290,7 +321,7 @@ void Chat::show(const std::vector<std::string>& words) {
     }
   }
   if (text.empty()) text = "No " + what + " was specified for this model.";
-  std::printf("%s\n", text.c_str());
+  std::printf("%s\n", printable_lines(text).c_str());
 }
 
 void Chat::switch_model(const std::string& name) {

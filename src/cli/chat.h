@@ -31,6 +31,7 @@ class Chat {
   enum class Next { kGoOn, kEnd };
 
   void load();
+  void try_out(const ChatSettings& settings);
   std::optional<std::string> read_block(std::string first_line);
   Next take_line(const std::string& line);
   Next command(const std::string& line);
@@ -46,6 +47,7 @@ class Chat {
   std::string model_;
   ChatSettings settings_;
   LineEditor editor_;
+  std::string typed_;  // while something else was on the screen; for the next line
   api::Json messages_ = api::Json::array();
 };
 

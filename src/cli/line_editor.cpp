@@ -1,19 +1,57 @@
 #include "cli/line_editor.h"
 
 #include <histedit.h>
+#include <signal.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
+#include <cerrno>
 #include <clocale>
 #include <cstdio>
+#include <cwchar>
 #include <filesystem>
 #include <fstream>
+#include <string_view>
 #include <vector>
+
+#include "cli/terminal_mode.h"
 
 namespace sluice::cli {
 namespace {
 
 constexpr int kMaxHistory = 1000;
+// A line break in the one line that can be edited, and in the file of the history.
+constexpr wchar_t kLineBreak = L'\u240A';  // the symbol for line feed
+constexpr std::string_view kLineBreakText = "\u240A";
+
+std::string replaced(std::string text, std::string_view from, std::string_view to) {
+  for (size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size()) {
+    text.replace(at, from.size(), to);
+  }
+  return text;
+}
+
+std::wstring wide(const std::string& text) {
+  std::wstring out;
+  std::mbstate_t state = {};
+  for (size_t i = 0; i < text.size();) {
+    wchar_t character = 0;
+    const size_t size = std::mbrtowc(&character, text.data() + i, text.size() - i, &state);
+    if (size == 0 || size > text.size() - i) {  // no character of the locale: left out
+      ++i;
+      state = {};
+      continue;
+    }
+    out += character;
+    i += size;
+  }
+  return out;
+}
+
+std::atomic<bool> g_was_resized = false;
+static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler sets it");
 
 }  // namespace
 
@@ -24,6 +62,8 @@ struct LineEditor::State {
   std::string history_path;
   bool is_history_enabled = true;
   bool was_interrupted = false;
+  std::wstring typed;  // to be read before any key
+  std::mbstate_t mb_state = {};
 
   static State& of(EditLine* editor) {
     void* state = nullptr;
@@ -36,9 +76,53 @@ struct LineEditor::State {
     std::fputs("^C", stdout);
     return CC_NEWLINE;
   }
+  static int read_character(EditLine* editor, wchar_t* character);
+  static unsigned char paste(EditLine* editor, int);
   void load_history();
   void append_to_file(const std::string& line) const;
 };
+
+// As libedit's own, and sees a new size of the window.
+int LineEditor::State::read_character(EditLine* editor, wchar_t* character) {
+  State& state = of(editor);
+  if (!state.typed.empty()) {
+    *character = state.typed.front();
+    state.typed.erase(0, 1);
+    return 1;
+  }
+  while (true) {
+    if (g_was_resized.exchange(false)) {
+      std::fputs("\r\x1b[J", stdout);
+      el_resize(editor);
+      el_set(editor, EL_REFRESH);
+    }
+    char byte = 0;
+    const ssize_t size = ::read(STDIN_FILENO, &byte, 1);
+    if (size < 0 && errno == EINTR) continue;
+    if (size <= 0) return static_cast<int>(size);
+    const size_t used = std::mbrtowc(character, &byte, 1, &state.mb_state);
+    if (used == static_cast<size_t>(-1)) state.mb_state = {};
+    if (used <= 1) return 1;
+  }
+}
+
+// Takes what the terminal frames as pasted into the line, however many lines it is.
+unsigned char LineEditor::State::paste(EditLine* editor, int) {
+  static constexpr std::wstring_view kEnd = L"\x1b[201~";
+  std::wstring text;
+  wchar_t character = 0;
+  while (!text.ends_with(kEnd)) {
+    if (el_wgetc(editor, &character) != 1) return CC_EOF;
+    if (character == L'\n' && text.ends_with(L'\r')) text.pop_back();
+    text += character;
+  }
+  text.resize(text.size() - kEnd.size());
+  while (text.ends_with(L'\n') || text.ends_with(L'\r')) text.pop_back();
+  std::replace_if(
+      text.begin(), text.end(), [](wchar_t c) { return c == L'\n' || c == L'\r'; }, kLineBreak);
+  std::erase_if(text, [](wchar_t c) { return (c < L' ' && c != L'\t') || c == 127; });
+  return el_winsertstr(editor, text.c_str()) == 0 ? CC_REFRESH : CC_ERROR;
+}
 
 void LineEditor::State::load_history() {
   std::ifstream file(history_path);
@@ -82,9 +166,18 @@ LineEditor::LineEditor(const std::string& history_path) : state_(std::make_uniqu
   el_set(state_->editor, EL_HIST, ::history, state_->history);
   el_set(state_->editor, EL_ADDFN, "sluice-interrupt", "Drop the line", State::interrupt);
   el_set(state_->editor, EL_BIND, "^C", "sluice-interrupt", nullptr);
+  el_set(state_->editor, EL_ADDFN, "sluice-paste", "Take what is pasted", State::paste);
+  el_set(state_->editor, EL_BIND, "\\e[200~", "sluice-paste", nullptr);
+  el_wset(state_->editor, EL_GETCFN, State::read_character);
   el_set(state_->editor, EL_BIND, "^R", "em-inc-search-prev", nullptr);
-  // While a line is edited Ctrl-C is a key, not a signal.
+  // While a line is edited Ctrl-C is a key, not a signal, and carriage returns and newlines are
+  // themselves: a line of a paste may end with either or with both.
   el_set(state_->editor, EL_SETTY, "-d", "-isig", nullptr);
+  el_set(state_->editor, EL_SETTY, "-d", "-icrnl", nullptr);
+  el_set(state_->editor, EL_SETTY, "-d", "-inlcr", nullptr);
+  struct sigaction action = {};
+  action.sa_handler = [](int) { g_was_resized = true; };
+  sigaction(SIGWINCH, &action, nullptr);  // without SA_RESTART: a read that waits returns
   if (!history_path.empty()) state_->load_history();
 }
 
@@ -93,9 +186,12 @@ LineEditor::~LineEditor() {
   history_end(state_->history);
 }
 
-LineEditor::Result LineEditor::read_line(const std::string& prompt) {
+LineEditor::Result LineEditor::read_line(const std::string& prompt, const std::string& typed) {
   state_->prompt = prompt;
   state_->was_interrupted = false;
+  state_->typed = wide(replaced(typed, "\n", kLineBreakText));
+  const BracketedPaste framed;
+  el_resize(state_->editor);  // the window may have changed since the last line
   int count = 0;
   const char* text = el_gets(state_->editor, &count);
   if (state_->was_interrupted) {
@@ -105,11 +201,12 @@ LineEditor::Result LineEditor::read_line(const std::string& prompt) {
   if (text == nullptr || count <= 0) return {End::kEndOfInput, ""};
   std::string line(text, static_cast<size_t>(count));
   while (!line.empty() && (line.back() == '\n' || line.back() == '\r')) line.pop_back();
-  return {End::kLine, std::move(line)};
+  return {End::kLine, replaced(std::move(line), kLineBreakText, "\n")};
 }
 
-void LineEditor::add_to_history(const std::string& line) {
-  if (!state_->is_history_enabled || line.empty()) return;
+void LineEditor::add_to_history(const std::string& text) {
+  if (!state_->is_history_enabled || text.empty()) return;
+  const std::string line = replaced(text, "\n", kLineBreakText);
   HistEvent event;
   ::history(state_->history, &event, H_ENTER, line.c_str());
   state_->append_to_file(line);

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/print.h"
 #include "cli/commands.h"
 #include "cli/settings.h"
 #include "measure/report.h"
@@ -139,8 +140,8 @@ TrafficOptions make_traffic_options(const Flags& flags) {
 void print_results(const Flags& flags, const std::string& header, const std::string& table,
                    const std::string& json, const std::vector<const ExchangeRecord*>& failed,
                    size_t num_requests) {
-  std::fputs(header.c_str(), flags.is_csv ? stderr : stdout);
-  std::fputs(flags.is_csv ? table.c_str() : ("\n" + table).c_str(), stdout);
+  std::fputs(printable_lines(header).c_str(), flags.is_csv ? stderr : stdout);
+  std::fputs((flags.is_csv ? table : printable_lines("\n" + table)).c_str(), stdout);
   std::fflush(stdout);
   if (!flags.json_path.empty()) write_file(flags.json_path, json);
   if (g_stop) throw Error(ErrorCode::kCancelled, "stopped before the end of the load test");

@@ -1,4 +1,8 @@
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <exception>
@@ -7,6 +11,7 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
+#include "cli/terminal.h"
 #include "server/version.h"
 
 namespace {
@@ -24,7 +29,8 @@ Examples:
 
 Each command explains itself: sluice COMMAND --help
 Settings come from flags, then SLUICE_HOST, SLUICE_MODELS, SLUICE_KEEP_ALIVE,
-SLUICE_CONTEXT_LENGTH, SLUICE_MAX_QUEUE, SLUICE_MAX_LOADED_MODELS, SLUICE_ORIGINS, SLUICE_DEBUG,
+SLUICE_CONTEXT_LENGTH, SLUICE_MAX_QUEUE, SLUICE_MAX_LOADED_MODELS, SLUICE_MAX_MEMORY,
+SLUICE_KV_CACHE_TYPE, SLUICE_SPECULATE, SLUICE_REQUEST_TIMEOUT, SLUICE_ORIGINS, SLUICE_DEBUG,
 SLUICE_NOHISTORY, then the same names with OLLAMA_, then the defaults.)";
 
 void add_commands(CLI::App& app) {
@@ -69,27 +75,40 @@ int run(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     const int status = error.get_exit_code();
     if (status == 0) return app.exit(error);  // --help and --version
-    std::fprintf(stderr, "Error: %s\nRun with --help for what there is.\n",
-                 parse_error_text(app, error, argc, argv).c_str());
+    sluice::cli::print_error(parse_error_text(app, error, argc, argv));
+    std::fputs("Run with --help for what there is.\n", stderr);
     return 2;
   }
+}
+
+// A descriptor that is closed would be taken by the first file or socket that is opened, which then
+// gets what is printed. Input is empty in its place; output fails, as it should.
+void occupy_standard_descriptors() {
+  for (const int descriptor : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (fcntl(descriptor, F_GETFD) < 0 && errno == EBADF) open("/dev/null", O_RDONLY);
+  }
+}
+
+int status_of(const sluice::Error& error) {
+  return error.code() == sluice::ErrorCode::kCancelled ? 130 : 1;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
+  occupy_standard_descriptors();
   std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit is an error of write(), told like a full disk
   try {
-    return run(argc, argv);
+    const int status = run(argc, argv);
+    sluice::cli::flush_output();
+    return status;
   } catch (const sluice::Error& error) {
-    std::fflush(stdout);
-    std::fprintf(stderr, "Error: %s\n", error.what());
-    return error.code() == sluice::ErrorCode::kCancelled ? 130 : 1;
+    sluice::cli::print_error(error.what());
+    return status_of(error);
   } catch (const std::bad_alloc&) {
     std::fputs("Error: not enough memory\n", stderr);
-    return 1;
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "Error: %s\n", error.what());
-    return 1;
+    sluice::cli::print_error(error.what());
   }
+  return 1;
 }

@@ -22,7 +22,11 @@ void add_offline_model_flags(CLI::App& command, OfflineModelFlags& flags) {
 
 std::unique_ptr<model::Model> load_offline_model(const OfflineModelFlags& flags,
                                                  backend::LoadOptions options) {
-  if (!flags.cache_type.empty()) options.cache_type = backend::parse_cache_type(flags.cache_type);
+  if (!flags.cache_type.empty()) {
+    options.cache_type = backend::parse_cache_type(flags.cache_type);
+  } else if (flags.backend == "cpu") {
+    options.cache_type = backend::parse_cache_type(read_settings().kv_cache_type);
+  }
   const int num_threads = flags.num_threads > 0 ? flags.num_threads : usable_cores();
   std::unique_ptr<backend::Backend> backend;
   if (flags.backend == "reference") {

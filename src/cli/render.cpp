@@ -1,12 +1,12 @@
 #include <unistd.h>
 
-#include <cstdio>
 #include <memory>
 #include <string>
 
 #include "api/chat_context.h"
 #include "api/json.h"
 #include "base/error.h"
+#include "base/print.h"
 #include "cli/commands.h"
 #include "cli/settings.h"
 #include "cli/terminal.h"
@@ -71,8 +71,12 @@ void render(const Flags& flags) {
                                               {"bos_token", text::Value(source.bos)},
                                               {"eos_token", text::Value(source.eos)}});
   std::string prompt = text::ChatTemplate(source.text).render(context).take_text();
-  if (is_terminal(STDOUT_FILENO) && !prompt.ends_with('\n')) prompt += '\n';
-  std::fwrite(prompt.data(), 1, prompt.size(), stdout);
+  // A file gets the prompt as it is; a terminal must not obey it.
+  if (is_terminal(STDOUT_FILENO)) {
+    prompt = printable_lines(prompt);
+    if (!prompt.ends_with('\n')) prompt += '\n';
+  }
+  write_output(prompt);
 }
 
 }  // namespace

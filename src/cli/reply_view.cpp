@@ -8,47 +8,50 @@
 #include <memory>
 #include <optional>
 
+#include "api/options.h"
 #include "base/error.h"
+#include "base/print.h"
 #include "base/units.h"
 #include "cli/terminal.h"
+#include "cli/word_wrapper.h"
 
 namespace sluice::cli {
 namespace {
-
-void print(const std::string& text) {
-  std::fwrite(text.data(), 1, text.size(), stdout);
-  std::fflush(stdout);
-}
 
 int64_t number(const api::Json& object, const char* name) {
   return api::int_field(object, name, 0, INT64_MAX).value_or(0);
 }
 
-// Prints the pieces of one reply, thinking between lines of its own.
+// Prints the pieces of one reply, thinking between lines of its own. A terminal gets nothing from
+// the model that it would obey; a file gets the reply as it is.
 class Printer {
  public:
   explicit Printer(const ReplyViewOptions& options)
-      : options_(options),
-        wrapper_(options.word_wrap && is_terminal(STDOUT_FILENO) ? terminal_width(STDOUT_FILENO)
-                                                                 : 0) {}
+      : options_(options), wrapper_([this] {
+          return options_.word_wrap && is_terminal_ ? terminal_width(STDOUT_FILENO) : 0;
+        }) {}
 
   void add(const std::string& thinking, const std::string& content) {
     if (!thinking.empty() && !options_.hide_thinking) {
-      if (!is_thinking_) print("Thinking...\n");
+      if (!is_thinking_) show("Thinking...\n");
       is_thinking_ = true;
-      print(wrapper_.push(thinking));
+      show(thinking);
     }
     if (content.empty()) return;
     if (is_thinking_) {
-      print(wrapper_.flush() + "\n...done thinking.\n\n");
+      show("\n...done thinking.\n\n");
       is_thinking_ = false;
     }
-    print(wrapper_.push(content));
+    show(content);
   }
-  void finish() { print(wrapper_.flush()); }
 
  private:
+  void show(const std::string& text) {
+    write_output(wrapper_.push(is_terminal_ ? printable_lines(text) : text));
+  }
+
   ReplyViewOptions options_;
+  bool is_terminal_ = is_terminal(STDOUT_FILENO);
   WordWrapper wrapper_;
   bool is_thinking_ = false;
 };
@@ -100,7 +103,6 @@ ShownReply show_reply(ServerLink& link, const std::string& target, const api::Js
     if (error.code() != ErrorCode::kCancelled || !guard.was_interrupted()) throw;
   }
   spinner.reset();
-  printer.finish();
   shown.was_interrupted = guard.was_interrupted();
   if (options.verbose && !shown.last.is_null()) {
     std::fflush(stdout);
@@ -155,14 +157,20 @@ void set_option(api::Json& options, const std::string& key, const std::string& v
   }
   double number = 0;
   const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
+  api::Json read;
   if (error == std::errc() && end == value.data() + value.size()) {
-    options[key] = api::parse_json(value.starts_with('.') ? "0" + value : value);
+    read = api::parse_json(value.starts_with('.') ? "0" + value : value);
   } else if (value == "true" || value == "false") {
-    options[key] = value == "true";
+    read = value == "true";
   } else {
     throw Error(ErrorCode::kInvalidArgument,
                 "the value of the option '" + key + "' must be a number, but is '" + value + "'");
   }
+  // A server only logs a name that it does not know; who typed it should hear of it.
+  if (!api::parse_options({{key, read}}).unknown.empty()) {
+    throw Error(ErrorCode::kInvalidArgument, "there is no option '" + key + "'");
+  }
+  options[key] = std::move(read);
 }
 
 }  // namespace sluice::cli

@@ -29,7 +29,8 @@ ShownReply show_reply(ServerLink& link, const std::string& target, const api::Js
 std::string timing_text(const api::Json& final_object);
 
 // Reads "key=value" or its two parts into `options` with the type that the value looks like; `stop`
-// becomes a list and may be given again. Throws Error(kInvalidArgument).
+// becomes a list and may be given again. Throws Error(kInvalidArgument), also for a name that is no
+// option.
 void set_option(api::Json& options, const std::string& key, const std::string& value);
 
 }  // namespace sluice::cli

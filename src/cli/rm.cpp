@@ -3,8 +3,11 @@
 #include <string>
 #include <vector>
 
+#include "base/error.h"
+#include "base/print.h"
 #include "cli/commands.h"
 #include "cli/server_link.h"
+#include "cli/terminal.h"
 
 namespace sluice::cli {
 
@@ -14,10 +17,21 @@ void add_rm(CLI::App& app) {
   command->add_option("MODEL", *names, "Names")->required();
   command->callback([names] {
     ServerLink link = ServerLink::connect_or_embed(read_settings());
+    size_t num_failed = 0;
     for (const std::string& name : *names) {
       const api::Json body = {{"model", name}};
-      link.call("DELETE", "/api/delete", &body);
-      std::printf("deleted '%s'\n", name.c_str());
+      try {
+        link.call("DELETE", "/api/delete", &body);
+        std::printf("deleted '%s'\n", printable(name).c_str());
+      } catch (const Error& error) {
+        if (names->size() == 1) throw;
+        print_error(error.what());
+        ++num_failed;
+      }
+    }
+    if (num_failed > 0) {
+      throw Error(ErrorCode::kIo, std::to_string(num_failed) + " of " +
+                                      std::to_string(names->size()) + " models were not deleted");
     }
   });
 }

@@ -14,6 +14,7 @@
 #include "cli/server_link.h"
 #include "cli/settings.h"
 #include "cli/terminal.h"
+#include "cli/terminal_mode.h"
 
 namespace sluice::cli {
 namespace {
@@ -77,7 +78,11 @@ void one_shot(ServerLink& link, const Flags& flags, const ChatSettings& settings
   if (!settings.think.is_null()) body["think"] = settings.think;
   if (!settings.keep_alive.is_null()) body["keep_alive"] = settings.keep_alive;
   if (flags.raw) body["raw"] = true;
-  const ShownReply reply = show_reply(link, "/api/generate", body, settings.view);
+  ShownReply reply;
+  {
+    const QuietKeys quiet(nullptr);
+    reply = show_reply(link, "/api/generate", body, settings.view);
+  }
   std::printf("\n\n");
   if (reply.was_interrupted) throw Error(ErrorCode::kCancelled, "stopped by Ctrl-C");
 }
@@ -93,6 +98,7 @@ void run(const Flags& flags) {
   chat.view.verbose = flags.verbose;
   chat.view.hide_thinking = flags.hide_thinking;
 
+  const TerminalKeeper keeper;
   const bool is_input_piped = !is_terminal(STDIN_FILENO);
   std::string prompt = joined(flags.prompt);
   const bool is_chat = prompt.empty() && !is_input_piped && is_terminal(STDOUT_FILENO);

@@ -1,19 +1,19 @@
-#include "server/server.h"
-#include "store/store.h"
-
-#include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <csignal>
 #include <memory>
+#include <sstream>
 
 #include "base/error.h"
 #include "base/memory.h"
 #include "cli/commands.h"
-#include "cli/settings.h"
+#include "cli/log.h"
+#include "cli/server_options.h"
 #include "http/client.h"
 #include "server/version.h"
+#include "store/store.h"
 
 namespace sluice::cli {
 namespace {
@@ -47,70 +47,68 @@ void raise_descriptor_limit() {
   setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-// "0.0.0.0", "[::]:8080", ":8080", "http://host:1": the address to bind. (An address to connect to
-// differs: there 0.0.0.0 stands for this machine.)
-void set_address(const std::string& host, server::TransportOptions& transport) {
-  std::string text = host;
-  if (const size_t scheme = text.find("://"); scheme != std::string::npos) {
-    text.erase(0, scheme + 3);
+// The environment's settings with the flags laid over them.
+Settings settings_of(const Flags& flags) {
+  Settings settings = read_settings();
+  if (!flags.host.empty()) settings.host = flags.host;
+  if (!flags.models.empty()) settings.models_dir = expand_home(flags.models);
+  if (!flags.keep_alive.empty()) {
+    settings.keep_alive = api::parse_keep_alive_text(flags.keep_alive);
   }
-  text = text.substr(0, text.find('/'));
-  const http::Url url = http::parse_url(text);  // checks it, and finds the port
-  transport.port = url.port;
-  const bool is_any = text.starts_with("0.0.0.0") || text.starts_with("[::]");
-  transport.address = is_any ? (text[0] == '[' ? "::" : "0.0.0.0") : url.host;
-}
-
-// A tenth of what is there now stays free, unless the owner says otherwise.
-uint64_t max_memory(const Flags& flags, const Settings& settings) {
-  if (!flags.max_memory.empty()) return parse_size(flags.max_memory, "--max-memory");
-  return settings.max_memory_bytes.value_or(available_memory_bytes() / 10 * 9);
+  if (flags.context > 0) settings.context_length = flags.context;
+  if (flags.max_queue > 0) settings.max_queue = flags.max_queue;
+  if (flags.max_loaded_models > 0) settings.max_loaded_models = flags.max_loaded_models;
+  if (!flags.max_memory.empty()) {
+    settings.max_memory_bytes = parse_size(flags.max_memory, "--max-memory");
+  }
+  if (!flags.kv_cache_type.empty()) settings.kv_cache_type = flags.kv_cache_type;
+  settings.speculate = settings.speculate || flags.speculate;
+  if (!flags.request_timeout.empty()) {
+    settings.request_timeout = api::parse_timeout_text(flags.request_timeout);
+  }
+  if (!flags.origins.empty()) settings.origins = flags.origins;
+  return settings;
 }
 
 server::ServerOptions make_options(const Flags& flags, const Settings& settings) {
-  server::ServerOptions options;
-  set_address(flags.host.empty() ? settings.host : flags.host, options.transport);
-  if (flags.port >= 0) options.transport.port = static_cast<uint16_t>(flags.port);
+  server::ServerOptions options = server_options(settings);
+  const http::Url address = http::parse_listen_address(settings.host);
+  options.transport.address = address.host;
+  options.transport.port = flags.port >= 0 ? static_cast<uint16_t>(flags.port) : address.port;
+  // A tenth of what is there now stays free, unless the owner says otherwise.
+  if (!settings.max_memory_bytes) {
+    options.models.max_memory_bytes = available_memory_bytes() / 10 * 9;
+  }
   options.transport.max_connections = flags.max_connections;
-  options.store_root = flags.models.empty() ? settings.models_dir : expand_home(flags.models);
-  options.models.keep_alive =
-      flags.keep_alive.empty() ? settings.keep_alive : api::parse_keep_alive_text(flags.keep_alive);
-  options.models.max_loaded =
-      flags.max_loaded_models > 0 ? flags.max_loaded_models : settings.max_loaded_models;
-  const int max_queue = flags.max_queue > 0 ? flags.max_queue : settings.max_queue;
-  options.models.max_waiting = max_queue;
-  options.models.max_memory_bytes = max_memory(flags, settings);
-  options.request_timeout = flags.request_timeout.empty()
-                                ? settings.request_timeout
-                                : api::parse_timeout_text(flags.request_timeout);
-  options.load.cache_type = backend::parse_cache_type(
-      flags.kv_cache_type.empty() ? settings.kv_cache_type : flags.kv_cache_type);
-  options.load.speculate = flags.speculate || settings.speculate;
-  options.load.max_queue = max_queue;
   options.load.num_threads = flags.threads;
-  options.load.default_context = flags.context > 0 ? flags.context : settings.context_length;
   options.load.num_sequences = flags.parallel;
-  options.origins = flags.origins.empty() ? settings.origins : flags.origins;
   options.allow_anyone = flags.allow_anyone;
   options.drain_timeout = std::chrono::seconds(flags.drain_seconds);
   return options;
 }
 
+// A terminal or a pipe that goes away takes nothing with it but the log.
+void outlive_the_terminal() {
+  std::signal(SIGHUP, SIG_IGN);
+  std::signal(SIGPIPE, SIG_IGN);
+}
+
 void serve(const Flags& flags) {
-  const Settings settings = read_settings();
+  const Settings settings = settings_of(flags);
   server::block_stop_signals();
+  outlive_the_terminal();
   raise_descriptor_limit();
-  spdlog::set_default_logger(spdlog::stderr_color_mt("sluice"));
-  spdlog::set_level(!flags.log_level.empty() ? spdlog::level::from_str(flags.log_level)
-                    : settings.is_debug      ? spdlog::level::debug
-                                             : spdlog::level::info);
+  start_log(!flags.log_level.empty() ? spdlog::level::from_str(flags.log_level)
+            : settings.is_debug      ? spdlog::level::debug
+                                     : spdlog::level::info);
   const server::ServerOptions options = make_options(flags, settings);
   server::Server server(options);
   server.start();
   if (const int count = store::Store(options.store_root).remove_stale_files(); count > 0) {
     spdlog::info("removed {} files that interrupted imports had left", count);
   }
-  spdlog::info("settings:\n{}", server::describe(options));
+  std::istringstream lines(server::describe(options));
+  for (std::string line; std::getline(lines, line);) spdlog::info("{}", line);
   spdlog::info("sluice {} is listening on {}", server::kVersion, server.url());
   server.run_until_stopped();
   spdlog::info("stopped");

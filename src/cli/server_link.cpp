@@ -1,9 +1,8 @@
 #include "cli/server_link.h"
 
-#include <spdlog/sinks/stdout_sinks.h>
-#include <spdlog/spdlog.h>
-
 #include "base/error.h"
+#include "cli/log.h"
+#include "cli/server_options.h"
 #include "server/server.h"
 
 namespace sluice::cli {
@@ -72,10 +71,9 @@ ServerLink ServerLink::connect(const Settings& settings) {
 ServerLink ServerLink::embed(const Settings& settings, const std::string& model_path,
                              const OwnServer& own) {
   ServerLink link;
-  server::ServerOptions options;
-  options.store_root = settings.models_dir;
+  server::ServerOptions options = server_options(settings);
+  options.origins.clear();
   options.models.keep_alive = api::kForever;
-  options.load.default_context = settings.context_length;
   options.load.num_sequences = 1;
   options.load.num_threads = own.num_threads;
   options.load.longest_sequence = own.longest_sequence;
@@ -84,8 +82,7 @@ ServerLink ServerLink::embed(const Settings& settings, const std::string& model_
     link.model_ = options.extra_models.front().name;
   }
   // Standard output belongs to the reply; only what goes wrong is told.
-  spdlog::set_default_logger(spdlog::stderr_logger_mt("sluice"));
-  spdlog::set_level(settings.is_debug ? spdlog::level::debug : spdlog::level::off);
+  start_log(settings.is_debug ? spdlog::level::debug : spdlog::level::off);
   link.server_ = std::make_unique<server::Server>(options);
   link.server_->start();
   link.client_ = std::make_unique<http::Client>(http::parse_url(link.server_->url()));

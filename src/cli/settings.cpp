@@ -89,6 +89,12 @@ Settings read_settings() {
     settings.max_memory_bytes = parse_size(*text, "SLUICE_MAX_MEMORY");
   }
   settings.kv_cache_type = environment("KV_CACHE_TYPE").value_or(settings.kv_cache_type);
+  if (settings.kv_cache_type != "f16" && settings.kv_cache_type != "q8_0") {
+    throw Error(ErrorCode::kInvalidArgument,
+                "the environment variable SLUICE_KV_CACHE_TYPE (or OLLAMA_KV_CACHE_TYPE) must be "
+                "f16 or q8_0, but is '" +
+                    settings.kv_cache_type + "'");
+  }
   settings.speculate = environment_bool("SPECULATE");
   if (const auto text = environment("REQUEST_TIMEOUT")) {
     settings.request_timeout = api::parse_timeout_text(*text);

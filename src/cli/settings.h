@@ -8,8 +8,8 @@
 
 namespace sluice::cli {
 
-// What the environment says, read in one place: SLUICE_x, else OLLAMA_x, else the default. Commands
-// lay their flags over it.
+// What can be set, read from the environment in one place: SLUICE_x, else OLLAMA_x, else the
+// default. Commands lay their flags over it; server_options.h makes a server's options of it.
 struct Settings {
   std::string host = "127.0.0.1:11434";  // where to listen, and where clients look  (HOST)
   std::string models_dir;                // the store; default ~/.ollama/models      (MODELS)

@@ -1,10 +1,12 @@
-#include <cstdio>
+#include <unistd.h>
+
 #include <memory>
 
-#include "base/error.h"
+#include "base/print.h"
 #include "cli/commands.h"
 #include "cli/server_link.h"
 #include "cli/show_text.h"
+#include "cli/terminal.h"
 
 namespace sluice::cli {
 namespace {
@@ -32,9 +34,10 @@ void show(const Flags& flags) {
                       : flags.system        ? "system"
                       : flags.chat_template ? "template"
                                             : nullptr;
-  const std::string text =
-      field ? api::string_field(reply, field).value_or("") + "\n" : show_text(reply, flags.verbose);
-  std::fputs(text.c_str(), stdout);
+  if (field == nullptr) return write_output(show_text(reply, flags.verbose));
+  // A file gets the text as it is; a terminal must not obey it.
+  const std::string text = api::string_field(reply, field).value_or("") + "\n";
+  write_output(is_terminal(STDOUT_FILENO) ? printable_lines(text) : text);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <sstream>
 #include <vector>
 
+#include "base/print.h"
 #include "base/units.h"
 
 namespace sluice::cli {
@@ -12,17 +13,18 @@ namespace {
 using api::Json;
 using Rows = std::vector<std::vector<std::string>>;
 
-void add_block(std::string& out, const std::string& title, const Rows& rows) {
+void add_block(std::string& out, const std::string& title, Rows rows) {
   if (rows.empty()) return;
   size_t width = 0;
-  for (const auto& row : rows) {
-    if (row.size() > 1) width = std::max(width, row[0].size());
+  for (auto& row : rows) {
+    for (std::string& cell : row) cell = printable(cell);
+    if (row.size() > 1) width = std::max(width, display_width(row[0]));
   }
   out += "  " + title + "\n";
   for (const auto& row : rows) {
     out += "    " + row[0];
     for (size_t i = 1; i < row.size(); ++i) {
-      const size_t used = i == 1 ? row[0].size() : 0;
+      const size_t used = i == 1 ? display_width(row[0]) : 0;
       out += std::string(i == 1 ? width - used + 4 : 4, ' ') + row[i];
     }
     out += "\n";
@@ -91,7 +93,7 @@ Rows metadata_rows(const Json& info) {
   Rows rows;
   for (const auto& [key, value] : info.items()) {
     std::string text = value.is_string() ? value.get<std::string>() : api::dump_json(value);
-    if (text.size() > 100) text = text.substr(0, 100) + "...";
+    if (text.size() > 100) text = cut_to_width(printable(text.substr(0, 400)), 100) + "...";
     rows.push_back({key, text});
   }
   return rows;

@@ -1,6 +1,6 @@
 #include "cli/terminal.h"
 
-#include <signal.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -15,6 +15,8 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/print.h"
+#include "base/threads.h"
 #include "base/units.h"
 
 namespace sluice::cli {
@@ -25,11 +27,11 @@ constexpr size_t kMaxInput = size_t{64} << 20;
 std::atomic<bool> g_interrupted = false;
 static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler sets it");
 
-// Characters, not bytes: good enough for columns of names.
-size_t display_width(const std::string& text) {
-  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) {
-    return (static_cast<unsigned char>(c) & 0xC0) != 0x80;
-  }));
+// Nothing comes within a second: a person may not know that the program reads.
+void tell_when_silent() {
+  pollfd input = {STDIN_FILENO, POLLIN, 0};
+  if (::poll(&input, 1, 1000) != 0) return;
+  std::fputs("waiting for standard input to end (Ctrl-D; `</dev/null` goes without it)\n", stderr);
 }
 
 }  // namespace
@@ -42,9 +44,30 @@ int terminal_width(int file_descriptor) {
   return size.ws_col;
 }
 
-void print_table(const std::vector<std::vector<std::string>>& rows) {
+void write_output(std::string_view text) {
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  flush_output();
+}
+
+void flush_output() {
+  errno = 0;
+  const bool is_flushed = std::fflush(stdout) == 0;
+  // What failed earlier is known only as a failure.
+  if (!is_flushed || std::ferror(stdout) != 0) {
+    throw io_error("cannot write to", "standard output", errno != 0 ? errno : EIO);
+  }
+}
+
+void print_error(std::string_view message) {
+  std::fflush(stdout);
+  std::fprintf(stderr, "Error: %s\n", printable(message).c_str());
+}
+
+void print_table(const std::vector<std::vector<std::string>>& raw_rows) {
+  std::vector<std::vector<std::string>> rows = raw_rows;
   std::vector<size_t> widths;
-  for (const auto& row : rows) {
+  for (auto& row : rows) {
+    for (std::string& cell : row) cell = printable(cell);
     widths.resize(std::max(widths.size(), row.size()));
     for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], display_width(row[i]));
   }
@@ -81,6 +104,7 @@ std::string relative_time(const std::string& rfc3339) {
 std::string read_standard_input() {
   std::string text;
   std::array<char, 65536> piece;
+  tell_when_silent();
   while (true) {
     const ssize_t size = ::read(STDIN_FILENO, piece.data(), piece.size());
     if (size < 0 && errno == EINTR) continue;
@@ -104,7 +128,7 @@ std::string read_file(const std::string& path) {
 
 Spinner::Spinner(std::string text) : text_(std::move(text)) {
   if (is_terminal(STDERR_FILENO)) {
-    thread_ = std::thread([this] { turn(); });
+    thread_ = start_thread("spinner", [this] { turn(); });
   }
 }
 
@@ -132,7 +156,7 @@ void Spinner::turn() {
   changed_.wait_for(lock, std::chrono::milliseconds(200), [this] { return is_stopping_; });
   if (is_stopping_) return;
   for (size_t i = 0; !is_stopping_; ++i) {
-    std::fprintf(stderr, "\r\033[K%s %s", kFrames[i % kFrames.size()], text_.c_str());
+    std::fprintf(stderr, "\r\033[K%s %s", kFrames[i % kFrames.size()], printable(text_).c_str());
     changed_.wait_for(lock, std::chrono::milliseconds(80));
   }
   std::fputs("\r\033[K", stderr);
@@ -143,61 +167,19 @@ InterruptGuard::InterruptGuard(std::function<void()> action) {
   struct sigaction handler = {};
   handler.sa_handler = [](int) { g_interrupted = true; };
   handler.sa_flags = SA_RESTART;
-  sigaction(SIGINT, &handler, nullptr);
-  watcher_ = std::thread([this, action = std::move(action)] {
+  watcher_ = start_thread("interrupt", [this, action = std::move(action)] {
     while (!is_done_ && !g_interrupted) std::this_thread::sleep_for(std::chrono::milliseconds(20));
     if (g_interrupted) action();
   });
+  sigaction(SIGINT, &handler, &before_);
 }
 
 InterruptGuard::~InterruptGuard() {
   is_done_ = true;
   watcher_.join();
-  signal(SIGINT, SIG_DFL);
+  sigaction(SIGINT, &before_, nullptr);
 }
 
 bool InterruptGuard::was_interrupted() const { return g_interrupted; }
-
-void WordWrapper::put_word(std::string& out) {
-  const int length = static_cast<int>(display_width(word_));
-  const int gap = static_cast<int>(spaces_.size());
-  if (column_ > 0 && column_ + gap + length > width_) {
-    out += '\n';
-    column_ = 0;
-  } else {
-    out += spaces_;
-    column_ += gap;
-  }
-  out += word_;
-  column_ += length;
-  spaces_.clear();
-  word_.clear();
-}
-
-std::string WordWrapper::push(const std::string& text) {
-  if (width_ <= 0) return text;
-  std::string out;
-  for (const char c : text) {
-    if (c != ' ' && c != '\n') {
-      word_ += c;
-      continue;
-    }
-    if (!word_.empty()) put_word(out);
-    if (c == '\n') {
-      out += '\n';
-      column_ = 0;
-      spaces_.clear();
-    } else {
-      spaces_ += ' ';
-    }
-  }
-  return out;
-}
-
-std::string WordWrapper::flush() {
-  std::string out;
-  if (!word_.empty()) put_word(out);
-  return out;
-}
 
 }  // namespace sluice::cli

@@ -1,10 +1,13 @@
 #pragma once
 
+#include <signal.h>
+
 #include <atomic>
 #include <condition_variable>
 #include <functional>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -14,14 +17,23 @@ namespace sluice::cli {
 bool is_terminal(int file_descriptor);
 int terminal_width(int file_descriptor);
 
+// Writes to standard output at once. Throws Error when it cannot be written to.
+void write_output(std::string_view text);
+// Throws Error when something that was printed before could not be written.
+void flush_output();
+
+// "Error: ..." on standard error, after all that was printed.
+void print_error(std::string_view message);
+
 // Columns separated by four spaces, as wide as their widest cell, a trailing pad behind each: the
-// form of Ollama's tables.
+// form of Ollama's tables. Cells are made printable.
 void print_table(const std::vector<std::vector<std::string>>& rows);
 
 // "3 days ago", "4 minutes from now", from an RFC 3339 text; "" when it is none.
 std::string relative_time(const std::string& rfc3339);
 
-// All of standard input. Throws Error(kInvalidArgument) beyond 64 MiB.
+// All of standard input. When nothing comes for a second it says on standard error what it waits
+// for. Throws Error(kInvalidArgument) beyond 64 MiB.
 std::string read_standard_input();
 // All of a file. Throws Error.
 std::string read_file(const std::string& path);
@@ -47,7 +59,7 @@ class Spinner {
 };
 
 // While it lives, Ctrl-C does not end the program but calls `action` once, from a thread of its
-// own.
+// own. Afterwards SIGINT does what it did before.
 class InterruptGuard {
  public:
   explicit InterruptGuard(std::function<void()> action);
@@ -59,25 +71,8 @@ class InterruptGuard {
 
  private:
   std::atomic<bool> is_done_ = false;
+  struct sigaction before_ = {};
   std::thread watcher_;
-};
-
-// Text that comes in pieces, broken between words at the terminal's width.
-class WordWrapper {
- public:
-  explicit WordWrapper(int width) : width_(width) {}  // 0: not at all
-
-  // What to print now; the beginning of a word is held back until it is complete.
-  std::string push(const std::string& text);
-  std::string flush();
-
- private:
-  void put_word(std::string& out);
-
-  int width_;
-  int column_ = 0;
-  std::string spaces_;
-  std::string word_;
 };
 
 }  // namespace sluice::cli

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "base/print.h"
 #include "cli/commands.h"
 #include "cli/settings.h"
 #include "cli/terminal.h"
@@ -22,26 +23,6 @@ struct Flags {
   bool plain = false;
   bool has_text = false;
 };
-
-// The text of a token with what would disturb a table written as escapes.
-std::string printable(std::string_view bytes) {
-  std::string out;
-  for (const char c : bytes) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (c == '\n') {
-      out += "\\n";
-    } else if (c == '\t') {
-      out += "\\t";
-    } else if (byte < 0x20 || byte == 0x7f) {
-      char escape[8];
-      std::snprintf(escape, sizeof escape, "\\x%02x", byte);
-      out += escape;
-    } else {
-      out += c;
-    }
-  }
-  return out;
-}
 
 std::string table(const text::Tokenizer& tokenizer, const std::vector<text::TokenId>& ids) {
   std::string out;
@@ -79,7 +60,7 @@ void tokenize(const Flags& flags) {
     ids.insert(ids.begin(), *bos);
   }
   const std::string out = flags.ids_only ? id_line(ids) : table(*tokenizer, ids);
-  std::fwrite(out.data(), 1, out.size(), stdout);
+  write_output(out);
 }
 
 }  // namespace

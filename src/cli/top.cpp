@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/settings.h"
+#include "cli/terminal.h"
 #include "monitor/layout.h"
 #include "monitor/sampler.h"
 #include "monitor/screen.h"
@@ -43,11 +44,11 @@ void print_view(const View& view, bool is_json) {
   } else {
     for (const Line& line : layout(view, output_width(), 0)) std::printf("%s\n", line.text.c_str());
   }
-  if (std::fflush(stdout) != 0) throw io_error("cannot write to", "standard output", errno);
+  flush_output();
 }
 
-// A machine without a server is a state to show, not a failure of `top`: the exit status stays 0,
-// and the first line (in JSON: "server" is null and "error" says why) tells a script.
+// A machine without a server is shown too (in JSON "server" is null and "error" says why); asked
+// for one sample, that is a failure all the same, so that a script need not read it.
 void print_samples(const http::Url& url, milliseconds interval, bool is_once, bool is_json) {
   Sampler sampler(url);
   Snapshot before = sampler.take();
@@ -55,6 +56,9 @@ void print_samples(const http::Url& url, milliseconds interval, bool is_once, bo
     std::this_thread::sleep_for(interval);
     Snapshot now = sampler.take();
     print_view(make_view(before, now, sampler.url(), sampler.is_local()), is_json);
+    if (is_once && now.server.kind == ServerKind::kNone) {
+      throw Error(ErrorCode::kIo, now.server.error);
+    }
     before = std::move(now);
   } while (!is_once);
 }

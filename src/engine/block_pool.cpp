@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <random>
 #include <string>
+#include <string_view>
 #include <unordered_set>
 
 #include "base/error.h"
@@ -10,8 +11,8 @@
 namespace sluice::engine {
 namespace {
 
-void require(bool is_true, const std::string& what) {
-  if (!is_true) throw Error(ErrorCode::kInternal, "block pool: " + what);
+void require(bool is_true, std::string_view what) {
+  if (!is_true) throw Error(ErrorCode::kInternal, "block pool: " + std::string(what));
 }
 
 // Clients choose the tokens: without a secret seed they could choose them to collide.
@@ -88,10 +89,10 @@ NamedBlock BlockPool::publish(BlockId block, PrefixName before, BlockTokens toke
     return *equal;
   }
   Block& published = blocks_[block];
-  published.name = ++last_name_;
   published.key.before = before;
   std::copy(tokens.begin(), tokens.end(), published.key.tokens.begin());
-  by_key_.emplace(published.key, block);
+  by_key_.emplace(published.key, block);  // may throw: then the block has no name
+  published.name = ++last_name_;
   return {block, published.name};
 }
 

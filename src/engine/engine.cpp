@@ -12,16 +12,6 @@
 namespace sluice::engine {
 namespace {
 
-std::string message_of(std::exception_ptr exception) {
-  try {
-    std::rethrow_exception(std::move(exception));
-  } catch (const std::exception& error) {
-    return error.what();
-  } catch (...) {
-    return "unknown exception";
-  }
-}
-
 void require_option(bool is_valid, const std::string& message) {
   if (!is_valid) throw Error(ErrorCode::kInvalidArgument, message);
 }
@@ -44,7 +34,7 @@ Engine::Loop::Loop(Forward forward, const text::Tokenizer& tokenizer, const Engi
       pace_(options.max_sequences),
       num_free_places_(options.max_sequences) {
   published_.num_blocks_total = options.num_blocks;
-  thread_ = std::thread([this] { run(); });
+  thread_ = start_thread("engine", [this] { run(); });
 }
 
 Engine::Loop::~Loop() {
@@ -93,16 +83,16 @@ void Engine::Loop::require_room() {
 Engine::Ticket Engine::Loop::submit(Request request) {
   check_request(request, options_.vocab_size);
   check_fit(request);
-  Arrival arrival{0, std::move(request), Clock::now()};
-  {
-    std::lock_guard lock(mutex_);
-    refuse_when_full();
-    arrival.id = ++last_id_;
-    const Ticket ticket{last_id_, place_behind(num_waiting_ + static_cast<int>(inbox_.size()))};
-    inbox_.push_back(std::move(arrival));
-    wake_.notify_one();
-    return ticket;
-  }
+  if (!request.speculate) request.speculate = options_.speculate;
+  const int limit = token_limit(request);
+  Reply reply(std::move(request), tokenizer_, limit, Clock::now());
+  std::lock_guard lock(mutex_);
+  refuse_when_full();
+  const int num_ahead = num_waiting_ + static_cast<int>(inbox_.size());
+  const Ticket ticket{++last_id_, place_behind(num_ahead)};
+  inbox_.emplace_hint(inbox_.end(), ticket.id, std::move(reply));
+  wake_.notify_one();
+  return ticket;
 }
 
 void Engine::Loop::cancel(RequestId id) {
@@ -111,13 +101,18 @@ void Engine::Loop::cancel(RequestId id) {
   wake_.notify_one();
 }
 
+void Engine::Loop::cancel_all() {
+  std::lock_guard lock(mutex_);
+  last_cancelled_ = last_id_;
+  wake_.notify_one();
+}
+
 void Engine::Loop::run() {
-  set_thread_name("engine");
-  while (take_inbox()) {
-    end_expired();
-    if (scheduler_.is_idle()) continue;
+  for (bool is_running = true; is_running;) {
     try {
-      step();
+      is_running = take_inbox();
+      if (is_running) end_expired();
+      if (is_running && !scheduler_.is_idle()) step();
     } catch (...) {
       // A bug of ours or no memory: start again from an empty table.
       finish_all(FinishReason::kError, message_of(std::current_exception()));
@@ -128,8 +123,9 @@ void Engine::Loop::run() {
 
 // Sleeps while there is nothing to do; false when the engine is to end.
 bool Engine::Loop::take_inbox() {
-  std::vector<Arrival> arrivals;
+  std::map<RequestId, Reply> arrivals;
   std::vector<RequestId> cancels;
+  RequestId last_cancelled = 0;
   if (scheduler_.is_idle()) {
     measure_pace(Clock::now());
     publish_stats();
@@ -138,39 +134,54 @@ bool Engine::Loop::take_inbox() {
   {
     std::unique_lock lock(mutex_);
     wake_.wait(lock, [&] {
-      return is_stopping_ || !inbox_.empty() || !cancels_.empty() || !scheduler_.is_idle();
+      return is_stopping_ || !inbox_.empty() || !cancels_.empty() || last_cancelled_ > 0 ||
+             !scheduler_.is_idle();
     });
     arrivals.swap(inbox_);
     cancels.swap(cancels_);
+    last_cancelled = std::exchange(last_cancelled_, 0);
     is_stopping = is_stopping_;
     num_waiting_ = scheduler_.num_waiting() + static_cast<int>(arrivals.size());
   }
-  for (Arrival& arrival : arrivals) take_in(std::move(arrival));
-  for (const RequestId id : cancels) {
-    if (replies_.contains(id)) finish(id, FinishReason::kCancelled);
+  take_in(std::move(arrivals));
+  for (const RequestId id : cancels) finish(id, FinishReason::kCancelled);
+  while (!replies_.empty() && replies_.begin()->first <= last_cancelled) {
+    finish(replies_.begin()->first, FinishReason::kCancelled);
   }
   for (const RequestId id : std::exchange(broken_, {})) {
     const auto reply = replies_.find(id);
     if (reply == replies_.end()) continue;
-    const std::string error = *reply->second.callback_error();  // finish() drops the reply
-    finish(id, FinishReason::kError, error);
+    finish(id, FinishReason::kError,
+           "the event callback failed: " + *reply->second.callback_error());
   }
   return !is_stopping;
 }
 
-void Engine::Loop::take_in(Arrival arrival) {
-  std::vector<text::TokenId> prompt = std::move(arrival.request.prompt);
-  Sequence& sequence = scheduler_.add(arrival.id, std::move(prompt), arrival.request.deadline);
-  if (arrival.request.task == Task::kEmbed) {
+// All of them are among the replies before anything can fail: so each gets its final event.
+void Engine::Loop::take_in(std::map<RequestId, Reply> arrivals) {
+  if (arrivals.empty()) return;
+  const RequestId first = arrivals.begin()->first;
+  replies_.merge(arrivals);
+  for (auto it = replies_.find(first); it != replies_.end();) {
+    auto& [id, reply] = *it++;  // it may end here
+    try {
+      enqueue(id, reply);
+    } catch (...) {
+      finish(id, FinishReason::kError, message_of(std::current_exception()));
+    }
+  }
+}
+
+void Engine::Loop::enqueue(RequestId id, Reply& reply) {
+  const std::optional<ContextShift> shift = reply.context_shift();
+  Sequence& sequence = scheduler_.add(id, reply.take_prompt(), reply.request().deadline);
+  sequence.shift = shift;
+  if (reply.request().task == Task::kEmbed) {
     sequence.pooling = options_.pooling;
     sequence.may_read_cache = options_.pooling == Pooling::kLast;
   }
-  newcomers_.push_back(arrival.id);
-  if (arrival.request.wants_queue_events) told_places_.emplace(arrival.id, 0);
-  if (!arrival.request.speculate) arrival.request.speculate = options_.speculate;
-  const int limit = token_limit(arrival.request);
-  replies_.try_emplace(arrival.id, std::move(arrival.request), tokenizer_, limit,
-                       arrival.submitted);
+  newcomers_.push_back(id);
+  if (reply.request().wants_queue_events) told_places_.emplace(id, 0);
 }
 
 void Engine::Loop::end_expired() {
@@ -203,7 +214,9 @@ void Engine::Loop::step() {
 
   if (failure) {
     const std::string message = message_of(failure);
-    for (const Chunk& chunk : chunks) finish(chunk.sequence->id, FinishReason::kError, message);
+    for (const Chunk& chunk : chunks) {
+      if (!chunk.is_successor()) finish(chunk.sequence->id, FinishReason::kError, message);
+    }
   } else {
     scheduler_.observe(forward_end - forward_begin);
     scheduler_.complete();
@@ -259,14 +272,12 @@ void Engine::Loop::hand_out(std::span<const Chunk> chunks, const backend::StepOu
   std::vector<std::pair<RequestId, std::optional<Ending>>> advanced;
   advanced.reserve(chunks.size());
   for (const Chunk& chunk : chunks) {
-    if (chunk.sequence->pooling) {
-      const size_t size = static_cast<size_t>(chunk.num_states) * state_size;
-      pool(chunk, states.first(size));
-      states = states.subspan(size);
-    } else if (chunk.wants_logits) {
-      advanced.emplace_back(chunk.sequence->id, advance(chunk, output, row));
-      row += static_cast<size_t>(1 + chunk.num_draft_tokens);
+    const size_t size = static_cast<size_t>(chunk.num_states) * state_size;
+    if (chunk.sequence->pooling || chunk.wants_logits) {
+      advanced.emplace_back(chunk.sequence->id, advance(chunk, output, row, states.first(size)));
     }
+    states = states.subspan(size);
+    if (chunk.wants_logits) row += static_cast<size_t>(1 + chunk.num_draft_tokens);
   }
   for (const auto& [id, ending] : advanced) {
     if (ending) {
@@ -277,37 +288,45 @@ void Engine::Loop::hand_out(std::span<const Chunk> chunks, const backend::StepOu
   }
 }
 
-void Engine::Loop::pool(const Chunk& chunk, std::span<const float> states) {
+// What goes wrong with one sequence ends that one.
+std::optional<Engine::Loop::Ending> Engine::Loop::advance(const Chunk& chunk,
+                                                          const backend::StepOutput& output,
+                                                          size_t first_row,
+                                                          std::span<const float> states) {
+  try {
+    return chunk.sequence->pooling ? pool(chunk, states) : generate(chunk, output, first_row);
+  } catch (...) {
+    return Ending{FinishReason::kError, message_of(std::current_exception())};
+  }
+}
+
+std::optional<Engine::Loop::Ending> Engine::Loop::pool(const Chunk& chunk,
+                                                       std::span<const float> states) {
   const Sequence& sequence = *chunk.sequence;
   const bool is_start = sequence.num_computed == chunk.num_tokens;
   replies_.at(sequence.id).pool(states, static_cast<size_t>(options_.embedding_length), is_start);
-  if (sequence.num_remaining() == 0) finish(sequence.id, FinishReason::kEmbedded);
+  if (sequence.num_remaining() > 0) return std::nullopt;
+  return Ending{FinishReason::kEmbedded, {}};
 }
 
 // Samples row by row, as if each were a step of its own, for as long as the guesses are right.
-std::optional<Engine::Loop::Ending> Engine::Loop::advance(const Chunk& chunk,
-                                                          const backend::StepOutput& output,
-                                                          size_t first_row) {
+std::optional<Engine::Loop::Ending> Engine::Loop::generate(const Chunk& chunk,
+                                                           const backend::StepOutput& output,
+                                                           size_t first_row) {
   Sequence& sequence = *chunk.sequence;
   Reply& reply = replies_.at(sequence.id);
   const std::vector<text::TokenId> draft = std::exchange(sequence.draft, {});
   for (int row = 0;; ++row) {
     const LogitRow logits = logit_row(output, first_row + static_cast<size_t>(row));
-    Reply::Outcome outcome;
-    try {
-      outcome = reply.advance(sequence, logits, Clock::now());
-    } catch (...) {
-      return Ending{FinishReason::kError, message_of(std::current_exception())};
-    }
+    const Reply::Outcome outcome = reply.advance(sequence, logits, Clock::now());
     if (outcome.token) ++totals_.num_output_tokens;
     const bool was_guessed = row < chunk.num_draft_tokens && outcome.token == draft[row];
-    const bool is_last = !was_guessed || outcome.reason || outcome.num_shifted > 0;
+    const bool is_last = !was_guessed || outcome.reason;
     if (is_last && chunk.num_draft_tokens > 0) {
       record_draft(reply, chunk.num_draft_tokens, row + (was_guessed ? 1 : 0));
     }
     if (outcome.reason) return Ending{*outcome.reason, {}};
-    scheduler_.append(sequence, *outcome.token);
-    if (outcome.num_shifted > 0) scheduler_.shift(sequence, outcome.num_keep, outcome.num_shifted);
+    if (scheduler_.append(sequence, *outcome.token)) reply.forget_drafts();
     if (is_last) return std::nullopt;
     scheduler_.accept(sequence);
   }
@@ -334,21 +353,26 @@ void Engine::Loop::emit(RequestId id) {
   if (reply.callback_error()) broken_.push_back(id);
 }
 
+// The final event of a request, whatever becomes of its sequence.
 void Engine::Loop::finish(RequestId id, FinishReason reason, const std::string& error) {
-  auto node = replies_.extract(id);  // `error` may be in it
-  const Sequence& sequence = *scheduler_.find(id);
-  if (sequence.started) ++num_ended_;
-  if (reason == FinishReason::kCancelled) ++totals_.num_requests_cancelled;
-  node.mapped().finish(sequence, reason, error, Clock::now());
-  scheduler_.remove(id);
+  auto node = replies_.extract(id);
+  if (!node) return;
+  const Sequence* sequence = scheduler_.find(id);
   ++totals_.num_requests_finished;
+  if (reason == FinishReason::kCancelled) ++totals_.num_requests_cancelled;
+  if (sequence != nullptr && sequence->started) ++num_ended_;
+  node.mapped().finish(sequence, reason, error, Clock::now());
+  if (sequence != nullptr) scheduler_.remove(id);
 }
 
-void Engine::Loop::finish_all(FinishReason reason, const std::string& error) {
-  std::vector<RequestId> ids;
-  for (const auto& [id, reply] : replies_) ids.push_back(id);
-  std::sort(ids.begin(), ids.end());
-  for (const RequestId id : ids) finish(id, reason, error);
+void Engine::Loop::finish_all(FinishReason reason, const std::string& error) noexcept {
+  while (!replies_.empty()) {
+    try {
+      finish(replies_.begin()->first, reason, error);
+    } catch (...) {
+      // A table that is broken: that request has ended all the same, the others still have to.
+    }
+  }
 }
 
 Engine::Engine(Forward forward, const text::Tokenizer& tokenizer, const EngineOptions& options)
@@ -361,6 +385,8 @@ Engine::Ticket Engine::submit(Request request) { return loop_->submit(std::move(
 void Engine::require_room() const { loop_->require_room(); }
 
 void Engine::cancel(RequestId id) { loop_->cancel(id); }
+
+void Engine::cancel_all() { loop_->cancel_all(); }
 
 EngineStats Engine::stats() const { return loop_->stats(); }
 

@@ -6,7 +6,6 @@
 #include <optional>
 #include <string>
 #include <thread>
-#include <unordered_map>
 #include <vector>
 
 #include "engine/engine.h"
@@ -26,15 +25,10 @@ class Engine::Loop {
   Ticket submit(Request request);
   void require_room();
   void cancel(RequestId id);
+  void cancel_all();
   EngineStats stats() const;
 
  private:
-  struct Arrival {
-    RequestId id = 0;
-    Request request;
-    Clock::time_point submitted;
-  };
-
   // Why a sequence is over.
   struct Ending {
     FinishReason reason;
@@ -49,7 +43,8 @@ class Engine::Loop {
   // All on the engine's thread.
   void run();
   bool take_inbox();
-  void take_in(Arrival arrival);
+  void take_in(std::map<RequestId, Reply> arrivals);
+  void enqueue(RequestId id, Reply& reply);
   void end_expired();
   void measure_pace(Clock::time_point now);
   void tell_places(Clock::time_point now);
@@ -59,15 +54,17 @@ class Engine::Loop {
   void set_drafts();
   backend::StepOutput run_forward(std::span<const Chunk> chunks);
   void hand_out(std::span<const Chunk> chunks, const backend::StepOutput& output);
-  void pool(const Chunk& chunk, std::span<const float> states);
   std::optional<Ending> advance(const Chunk& chunk, const backend::StepOutput& output,
-                                size_t first_row);
+                                size_t first_row, std::span<const float> states);
+  std::optional<Ending> pool(const Chunk& chunk, std::span<const float> states);
+  std::optional<Ending> generate(const Chunk& chunk, const backend::StepOutput& output,
+                                 size_t first_row);
   LogitRow logit_row(const backend::StepOutput& output, size_t index) const;
   void record_draft(Reply& reply, int num_draft, int num_accepted);
   void emit(RequestId id);
   void finish(RequestId id, FinishReason reason, const std::string& error = {});
-  void finish_all(FinishReason reason, const std::string& error = {});
-  void publish_stats();
+  void finish_all(FinishReason reason, const std::string& error = {}) noexcept;
+  void publish_stats() noexcept;
   std::vector<RequestStatus> list_requests(Clock::time_point now) const;
   RequestStatus status_of(const Sequence& sequence, Clock::time_point now) const;
 
@@ -77,7 +74,7 @@ class Engine::Loop {
 
   // Owned by the engine's thread.
   Scheduler scheduler_;
-  std::unordered_map<RequestId, Reply> replies_;
+  std::map<RequestId, Reply> replies_;
   backend::Batch batch_;
   std::vector<DraftOffer> offers_;
   EngineStats totals_;  // the counters
@@ -91,8 +88,9 @@ class Engine::Loop {
   // Shared, under the mutex.
   mutable std::mutex mutex_;
   std::condition_variable wake_;
-  std::vector<Arrival> inbox_;
+  std::map<RequestId, Reply> inbox_;
   std::vector<RequestId> cancels_;
+  RequestId last_cancelled_ = 0;  // it and all before it are to end, too
   bool is_stopping_ = false;
   RequestId last_id_ = 0;
   int num_waiting_ = 0;      // in the scheduler; the inbox comes on top

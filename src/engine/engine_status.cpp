@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <new>
 #include <utility>
 
 #include "engine/engine_loop.h"
@@ -21,13 +22,13 @@ EngineStats Engine::Loop::stats() const {
   stats.num_requests_rejected = num_rejected_;
   const int num_waiting = stats.num_waiting + static_cast<int>(inbox_.size());
   stats.estimated_wait = place_behind(num_waiting).estimated_wait;
-  for (const Arrival& arrival : inbox_) {
+  for (const auto& [id, reply] : inbox_) {
     RequestStatus status;
-    status.id = arrival.id;
+    status.id = id;
     status.estimated_wait = place_behind(stats.num_waiting).estimated_wait;
     status.queue_position = ++stats.num_waiting;
-    status.num_prompt_tokens = static_cast<int>(arrival.request.prompt.size());
-    status.age = now - arrival.submitted;
+    status.num_prompt_tokens = static_cast<int>(reply.request().prompt.size());
+    status.age = now - reply.submitted();
     if (stats.requests.size() < kMostListed) stats.requests.push_back(status);
   }
   return stats;
@@ -85,7 +86,8 @@ void Engine::Loop::tell_place(RequestId id, int position) {
   if (reply.callback_error()) broken_.push_back(id);
 }
 
-void Engine::Loop::publish_stats() {
+// Without memory for the table of requests monitors see the numbers alone.
+void Engine::Loop::publish_stats() noexcept {
   const Clock::time_point now = Clock::now();
   EngineStats stats = totals_;
   stats.num_running = scheduler_.num_running();
@@ -96,7 +98,11 @@ void Engine::Loop::publish_stats() {
   stats.num_prompt_tokens = scheduler_.counters().num_prefilled_tokens;
   stats.num_cached_tokens = scheduler_.counters().num_cached_tokens;
   stats.num_preemptions = scheduler_.counters().num_preemptions;
-  stats.requests = list_requests(now);
+  try {
+    stats.requests = list_requests(now);
+  } catch (const std::bad_alloc&) {
+    stats.requests.clear();
+  }
   std::lock_guard lock(mutex_);
   std::swap(published_, stats);
   num_waiting_ = published_.num_waiting;

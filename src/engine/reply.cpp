@@ -4,6 +4,8 @@
 #include <exception>
 #include <utility>
 
+#include "base/error.h"
+
 namespace sluice::engine {
 namespace {
 
@@ -34,20 +36,20 @@ Reply::Outcome Reply::advance(const Sequence& sequence, const LogitRow& row,
   }
   generation_->tokens.push_back(std::move(output));
   const bool hit_stop = push_text(generation_->decoder.push(token));
-  const Outcome outcome = end_after(sequence, token, hit_stop);
-  if (outcome.num_shifted > 0 && generation_->drafter) generation_->drafter->reset();
-  return outcome;
+  return end_after(sequence, token, hit_stop);
 }
 
 OutputToken Reply::sample(const Sequence& sequence, const LogitRow& row) {
   OutputToken output;
+  const auto history = penalized_tokens(request_.sampling, sequence.tokens,
+                                        static_cast<size_t>(sequence.num_leading_prompt_tokens));
   if (request_.num_top_logprobs < 0) {
-    output.token = generation_->sampler.sample(row, sequence.tokens);
+    output.token = generation_->sampler.sample(row, history);
     return output;
   }
   // The model's own probabilities: taken before the penalties change the logits.
   std::vector<float> unchanged(row.logits.begin(), row.logits.end());
-  const text::TokenId token = generation_->sampler.sample(row, sequence.tokens);
+  const text::TokenId token = generation_->sampler.sample(row, history);
   return logprobs(unchanged, token, request_.num_top_logprobs);
 }
 
@@ -59,18 +61,19 @@ Reply::Outcome Reply::end_after(const Sequence& sequence, text::TokenId token,
   if (num_output_tokens_ / kMostContexts >= token_limit_) {
     return {token, FinishReason::kContextFull};
   }
-  const int num_tokens = static_cast<int>(sequence.tokens.size()) + 1;
-  if (num_tokens < token_limit_) return {token, std::nullopt};
-  return shift_after(sequence, token);
+  const bool is_full = sequence.num_tokens() + 1 >= token_limit_ && !request_.shift;
+  if (is_full) return {token, FinishReason::kContextFull};
+  return {token, std::nullopt};
 }
 
 // llama.cpp's rule: half of what is not kept goes.
-Reply::Outcome Reply::shift_after(const Sequence& sequence, text::TokenId token) const {
-  if (!request_.shift) return {token, FinishReason::kContextFull};
-  const int wanted = request_.num_keep >= 0 ? request_.num_keep : sequence.num_prompt_tokens;
+std::optional<ContextShift> Reply::context_shift() const {
+  if (!request_.shift) return std::nullopt;
+  const int num_prompt_tokens = static_cast<int>(request_.prompt.size());
+  const int wanted = request_.num_keep >= 0 ? request_.num_keep : num_prompt_tokens;
   // Something must go, and not so little that the whole context is computed for a few tokens more.
   const int num_keep = std::min(wanted, token_limit_ - std::max(token_limit_ / 8, 2));
-  return {token, std::nullopt, (token_limit_ - num_keep) / 2, num_keep};
+  return ContextShift{token_limit_, num_keep, (token_limit_ - num_keep) / 2};
 }
 
 DraftOffer Reply::offer_draft(Sequence& sequence) {
@@ -94,6 +97,10 @@ void Reply::record_draft(int num_draft, int num_accepted) {
   num_accepted_tokens_ += num_accepted;
 }
 
+void Reply::forget_drafts() {
+  if (generation_->drafter) generation_->drafter->reset();
+}
+
 void Reply::pool(std::span<const float> states, size_t embedding_length, bool is_start) {
   embedder_.add(states, embedding_length, is_start);
 }
@@ -106,43 +113,47 @@ bool Reply::push_text(const std::string& piece) {
   return result.stop_index.has_value();
 }
 
-void Reply::finish(const Sequence& sequence, FinishReason reason, const std::string& error,
-                   Clock::time_point now) {
-  if (generation_) {
-    if (reason != FinishReason::kStopString) {
-      // The start of a character that never came may still complete a stop string.
-      const bool hit_stop = push_text(generation_->decoder.flush());
-      if (!hit_stop) generation_->text += generation_->matcher.flush();
-      const bool is_natural = reason == FinishReason::kEndOfSequence ||
-                              reason == FinishReason::kMaxTokens ||
-                              reason == FinishReason::kContextFull;
-      if (hit_stop && is_natural) reason = FinishReason::kStopString;
-    }
-    if (!generation_->text.empty() || !generation_->tokens.empty()) deliver_text();
-  }
+void Reply::finish(const Sequence* sequence, FinishReason reason, const std::string& error,
+                   Clock::time_point now) noexcept {
   Event event;
+  try {
+    if (generation_) reason = flush_text(reason);
+    if (reason == FinishReason::kEmbedded) event.embedding = embedder_.normalized();
+    if (reason == FinishReason::kStopString) event.stop_string = stop_string_;
+    event.error = error;
+  } catch (...) {
+    if (reason != FinishReason::kCancelled && reason != FinishReason::kDeadline) {
+      reason = FinishReason::kError;
+    }
+    event.error = message_of(std::current_exception());
+  }
   event.is_final = true;
   event.reason = reason;
-  if (reason == FinishReason::kStopString) event.stop_string = stop_string_;
-  event.error = error;
-  event.num_prompt_tokens = sequence.num_prompt_tokens;
-  event.num_cached_tokens = sequence.num_cached_tokens;
   event.num_output_tokens = num_output_tokens_;
-  event.num_shifted_tokens = sequence.num_shifted_tokens;
   event.num_draft_tokens = num_draft_tokens_;
   event.num_accepted_tokens = num_accepted_tokens_;
-  if (reason == FinishReason::kEmbedded) embed(event);
+  if (sequence != nullptr) {
+    event.num_prompt_tokens = sequence->num_prompt_tokens;
+    event.num_cached_tokens = sequence->num_cached_tokens;
+    event.num_shifted_tokens = sequence->num_shifted_tokens;
+  }
   event.timings = timings(sequence, now);
   deliver(std::move(event));
 }
 
-void Reply::embed(Event& event) const {
-  try {
-    event.embedding = embedder_.normalized();
-  } catch (const std::exception& error) {
-    event.reason = FinishReason::kError;
-    event.error = error.what();
+// Emits what was held back. Returns the reason why the reply ends: it may have been a stop string.
+FinishReason Reply::flush_text(FinishReason reason) {
+  if (reason != FinishReason::kStopString) {
+    // The start of a character that never came may still complete a stop string.
+    const bool hit_stop = push_text(generation_->decoder.flush());
+    if (!hit_stop) generation_->text += generation_->matcher.flush();
+    const bool is_natural = reason == FinishReason::kEndOfSequence ||
+                            reason == FinishReason::kMaxTokens ||
+                            reason == FinishReason::kContextFull;
+    if (hit_stop && is_natural) reason = FinishReason::kStopString;
   }
+  if (!generation_->text.empty() || !generation_->tokens.empty()) deliver_text();
+  return reason;
 }
 
 void Reply::tell_place(const QueuePlace& place) {
@@ -162,24 +173,23 @@ void Reply::deliver_text() {
   deliver(std::move(event));
 }
 
-void Reply::deliver(Event event) {
+void Reply::deliver(Event&& event) noexcept {
   if (!request_.on_event) return;
   // After a failure only the final event is still owed.
   if (callback_error_ && !event.is_final) return;
   try {
     request_.on_event(std::move(event));
-  } catch (const std::exception& error) {
-    callback_error_ = std::string("the event callback failed: ") + error.what();
   } catch (...) {
-    callback_error_ = "the event callback failed";
+    callback_error_ = message_of(std::current_exception());
   }
 }
 
-Timings Reply::timings(const Sequence& sequence, Clock::time_point now) const {
+Timings Reply::timings(const Sequence* sequence, Clock::time_point now) const {
   Timings timings;
-  timings.queued = sequence.started.value_or(now) - submitted_;
-  if (!sequence.started) return timings;
-  timings.prefill = (generation_ ? generation_->first_token : now) - *sequence.started;
+  const bool has_started = sequence != nullptr && sequence->started;
+  timings.queued = (has_started ? *sequence->started : now) - submitted_;
+  if (!has_started) return timings;
+  timings.prefill = (generation_ ? generation_->first_token : now) - *sequence->started;
   if (generation_) timings.decode = generation_->last_token - generation_->first_token;
   return timings;
 }

@@ -4,6 +4,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/candidates.h"
@@ -20,22 +21,22 @@ namespace sluice::engine {
 // token, since thousands may wait.
 class Reply {
  public:
-  // `token_limit`: prompt and reply together. The prompt itself is in the Sequence. Whether to
-  // speculate must be decided in the request.
+  // `token_limit`: prompt and reply together. Whether to speculate must be decided in the request.
   Reply(Request request, const text::Tokenizer& tokenizer, int token_limit,
         Clock::time_point submitted);
 
   struct Outcome {
     std::optional<text::TokenId> token;  // what was sampled; none when no reply was asked for
     std::optional<FinishReason> reason;  // why the reply ends here, if it does
-    // Tokens behind the first `num_keep` that are to be taken out of the sequence, this token
-    // appended.
-    int num_shifted = 0;
-    int num_keep = 0;
   };
   // Samples the next token of `sequence` from its logits, which are changed. With a reason in the
   // outcome finish() is due, otherwise emit(). Throws what the sampler throws.
   Outcome advance(const Sequence& sequence, const LogitRow& row, Clock::time_point now);
+
+  // The prompt, once: from then on it is in the Sequence.
+  std::vector<text::TokenId> take_prompt() { return std::move(request_.prompt); }
+  // What happens to a sequence with this prompt when it is full.
+  std::optional<ContextShift> context_shift() const;
 
   // Emits the text that is safe.
   void emit();
@@ -45,6 +46,8 @@ class Reply {
   DraftOffer offer_draft(Sequence& sequence);
   void set_draft(Sequence& sequence, int count);
   void record_draft(int num_draft, int num_accepted);
+  // The sequence has been shifted.
+  void forget_drafts();
 
   // Hidden states for an embedding, as Embedder::add().
   void pool(std::span<const float> states, size_t embedding_length, bool is_start);
@@ -53,12 +56,15 @@ class Reply {
   void tell_place(const QueuePlace& place);
 
   // Emits the text held back and the final event, with kEmbedded the embedding. To be called once.
-  void finish(const Sequence& sequence, FinishReason reason, const std::string& error,
-              Clock::time_point now);
+  // `sequence`: null when it has none yet. When there is no memory for the text, the event says so:
+  // it comes in any case.
+  void finish(const Sequence* sequence, FinishReason reason, const std::string& error,
+              Clock::time_point now) noexcept;
 
   // What the callback threw, if it did: the request is to end with kError.
   const std::optional<std::string>& callback_error() const { return callback_error_; }
   Clock::time_point submitted() const { return submitted_; }
+  const Request& request() const { return request_; }
 
  private:
   // What a reply needs from its first token on.
@@ -79,12 +85,11 @@ class Reply {
 
   OutputToken sample(const Sequence& sequence, const LogitRow& row);
   Outcome end_after(const Sequence& sequence, text::TokenId token, bool hit_stop) const;
-  Outcome shift_after(const Sequence& sequence, text::TokenId token) const;
   bool push_text(const std::string& piece);
   void deliver_text();
-  void embed(Event& event) const;
-  void deliver(Event event);
-  Timings timings(const Sequence& sequence, Clock::time_point now) const;
+  FinishReason flush_text(FinishReason reason);
+  void deliver(Event&& event) noexcept;
+  Timings timings(const Sequence* sequence, Clock::time_point now) const;
 
   Request request_;
   const text::Tokenizer* tokenizer_;

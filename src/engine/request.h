@@ -26,6 +26,7 @@ struct SamplingParams {
   float repeat_penalty = 1.0f;
   float presence_penalty = 0.0f;
   float frequency_penalty = 0.0f;
+  bool penalize_prompt = true;   // false: penalties see only what was sampled, as OpenAI's do
   std::optional<uint64_t> seed;  // none: a random one
 };
 

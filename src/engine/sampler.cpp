@@ -43,16 +43,10 @@ void update_maximum(const LogitRow& row, size_t index) {
 void penalize(const SamplingParams& params, const LogitRow& row,
               std::span<const text::TokenId> history) {
   const std::span<float> logits = row.logits;
-  const bool has_penalty = params.repeat_penalty != 1.0f || params.presence_penalty != 0.0f ||
-                           params.frequency_penalty != 0.0f;
-  if (!has_penalty || params.repeat_last_n == 0) return;
-  size_t window = history.size();
-  if (params.repeat_last_n > 0) {
-    window = std::min(window, static_cast<size_t>(params.repeat_last_n));
-  }
+  const auto tokens = penalized_tokens(params, history, 0);
+  if (tokens.empty()) return;
   std::vector<int32_t>& counts = workspace().counts;
   if (counts.size() < logits.size()) counts.resize(logits.size());
-  const auto tokens = history.last(window);
   const auto is_known = [&](text::TokenId id) {
     return id >= 0 && static_cast<size_t>(id) < logits.size();
   };
@@ -110,6 +104,17 @@ void check_sampling_params(const SamplingParams& params) {
           "repeat_penalty must be a number above 0");
   require(std::isfinite(params.presence_penalty), "presence_penalty must be a finite number");
   require(std::isfinite(params.frequency_penalty), "frequency_penalty must be a finite number");
+}
+
+std::span<const text::TokenId> penalized_tokens(const SamplingParams& params,
+                                                std::span<const text::TokenId> tokens,
+                                                size_t num_prompt_tokens) {
+  const bool has_penalty = params.repeat_penalty != 1.0f || params.presence_penalty != 0.0f ||
+                           params.frequency_penalty != 0.0f;
+  if (!has_penalty) return {};
+  if (!params.penalize_prompt) tokens = tokens.subspan(num_prompt_tokens);
+  if (params.repeat_last_n < 0) return tokens;
+  return tokens.last(std::min(tokens.size(), static_cast<size_t>(params.repeat_last_n)));
 }
 
 Sampler::Sampler(const SamplingParams& params) : params_(params) {

@@ -16,14 +16,20 @@ struct LogitsSummary;
 // Throws Error(kInvalidArgument) naming a parameter that is out of range or not a number.
 void check_sampling_params(const SamplingParams& params);
 
+// The tokens that penalties see: the last `repeat_last_n` of a context whose first
+// `num_prompt_tokens` are the prompt's.
+std::span<const text::TokenId> penalized_tokens(const SamplingParams& params,
+                                                std::span<const text::TokenId> tokens,
+                                                size_t num_prompt_tokens);
+
 // Picks tokens for one sequence. Order of the steps, as llama.cpp and Ollama have it: penalties,
 // top_k, typical_p, top_p, min_p, temperature, then a draw. Temperature 0 takes the best after the
 // penalties. NaN logits count as minus infinity; a row without any finite logit throws
 // Error(kInternal).
 //
-// Penalties are llama.cpp's: over the last `repeat_last_n` tokens of the history, each token seen
-// there once or more has a positive logit divided, any other multiplied, by repeat_penalty, and
-// then loses frequency_penalty times its count plus presence_penalty.
+// Penalties are llama.cpp's: each token among the last `repeat_last_n` of the history has a
+// positive logit divided, any other multiplied, by repeat_penalty, and then loses frequency_penalty
+// times its count plus presence_penalty.
 class Sampler {
  public:
   // Throws Error(kInvalidArgument) naming a parameter that is out of range.

@@ -12,29 +12,13 @@ namespace {
 
 constexpr int kBlockTokens = backend::kBlockTokens;
 
-int blocks_for(int num_tokens) { return static_cast<int>(backend::blocks_for_tokens(num_tokens)); }
-
-// Which hidden states of its next `num_tokens` tokens a sequence wants: the first and how many.
-std::pair<int, int> wanted_states(const Sequence& sequence, int num_tokens) {
-  if (!sequence.pooling) return {0, 0};
-  switch (*sequence.pooling) {
-    case Pooling::kMean:
-      return {0, num_tokens};
-    case Pooling::kFirst:
-      return {0, sequence.num_computed == 0 ? 1 : 0};
-    case Pooling::kLast:
-      break;
-  }
-  return {num_tokens - 1, num_tokens == sequence.num_remaining() ? 1 : 0};
-}
-
-BlockTokens tokens_of_block(const Sequence& sequence, int index) {
-  return BlockTokens(sequence.tokens.data() + index * kBlockTokens, kBlockTokens);
+BlockTokens tokens_of_block(const CachedTokens& cached, int index) {
+  return BlockTokens(cached.tokens.data() + index * kBlockTokens, kBlockTokens);
 }
 
 // Blocks that end before the last token, which is always computed for its logits.
-int num_cacheable_blocks(const Sequence& sequence) {
-  return (static_cast<int>(sequence.tokens.size()) - 1) / kBlockTokens;
+int num_cacheable_blocks(const CachedTokens& cached) {
+  return (cached.num_tokens() - 1) / kBlockTokens;
 }
 
 void require(bool is_true, std::string_view what) {
@@ -68,6 +52,7 @@ Sequence& Scheduler::add(RequestId id, std::vector<text::TokenId> prompt,
   auto sequence = std::make_unique<Sequence>();
   sequence->id = id;
   sequence->num_prompt_tokens = static_cast<int>(prompt.size());
+  sequence->num_leading_prompt_tokens = sequence->num_prompt_tokens;
   sequence->tokens = std::move(prompt);
   sequence->deadline = deadline;
   if (deadline) deadlines_.emplace(*deadline, id);
@@ -75,11 +60,12 @@ Sequence& Scheduler::add(RequestId id, std::vector<text::TokenId> prompt,
 }
 
 void Scheduler::remove(RequestId id) {
-  Sequence* sequence = find(id);
-  require(sequence != nullptr, "removing a request that is not there");
-  release_blocks(*sequence);
-  if (sequence->deadline) deadlines_.erase({*sequence->deadline, id});
-  if (running_.erase(id) == 0) waiting_.erase(id);
+  Sequences::node_type node = running_.extract(id);
+  if (!node) node = waiting_.extract(id);
+  require(!node.empty(), "removing a request that is not there");
+  Sequence& sequence = *node.mapped();
+  if (sequence.deadline) deadlines_.erase({*sequence.deadline, id});
+  release_blocks(sequence);
 }
 
 Sequence* Scheduler::find(RequestId id) {
@@ -109,7 +95,7 @@ std::span<const Chunk> Scheduler::plan(Clock::time_point now) {
   admit_waiting(now);
   last_waiting_id_ = waiting_.empty() ? 0 : waiting_.rbegin()->first;
   plan_prefills();
-  if (num_decodes_ == running_.size()) plan_drafts();
+  if (num_decodes_ == running_.size() && chunks_.size() == num_decodes_) plan_drafts();
   shape_ = step_shape();
   std::sort(chunks_.begin(), chunks_.end(),
             [](const Chunk& a, const Chunk& b) { return a.sequence->id < b.sequence->id; });
@@ -120,18 +106,18 @@ void Scheduler::plan_decodes() {
   // Only sequences behind the iterator are ever preempted, or the one it stands on, as the last.
   for (auto it = running_.begin(); it != running_.end();) {
     Sequence& sequence = *it->second;
-    const bool was_shifted = sequence.blocks.empty();
-    if (!sequence.is_decoding() && !was_shifted) {
+    if (!sequence.is_decoding() && !sequence.is_refilling) {
       ++it;
       continue;
     }
     const bool is_youngest = std::next(it) == running_.end();
     if (!pool_.can_allocate(num_missing_blocks(sequence))) {
+      if (give_up_successor()) continue;
       preempt_youngest();
       if (is_youngest) return;
       continue;
     }
-    if (was_shifted) count_cached(sequence, take_cached_prefix(sequence));
+    if (sequence.is_refilling) take_cached_prefix(sequence);
     fit_blocks(sequence);
     if (sequence.is_decoding()) plan_chunk(sequence, 1);
     ++it;
@@ -139,19 +125,22 @@ void Scheduler::plan_decodes() {
 }
 
 int Scheduler::num_missing_blocks(const Sequence& sequence) const {
-  return std::max(0, blocks_for(static_cast<int>(sequence.tokens.size())) -
-                         static_cast<int>(sequence.blocks.size()));
+  return std::max(0, blocks_for(sequence.num_tokens()) - static_cast<int>(sequence.blocks.size()));
 }
 
 // The blocks of its tokens, neither fewer nor, after a draft that was wrong, more.
 void Scheduler::fit_blocks(Sequence& sequence) {
-  for (int i = num_missing_blocks(sequence); i > 0; --i) {
-    sequence.blocks.push_back(pool_.allocate());
-  }
-  const auto wanted = static_cast<size_t>(blocks_for(static_cast<int>(sequence.tokens.size())));
+  allocate(sequence, num_missing_blocks(sequence));
+  const auto wanted = static_cast<size_t>(blocks_for(sequence.num_tokens()));
   for (; sequence.blocks.size() > wanted; sequence.blocks.pop_back()) {
     pool_.release(sequence.blocks.back());
   }
+}
+
+void Scheduler::allocate(CachedTokens& cached, int num_blocks) {
+  // Room first: no block may be lost when there is no memory.
+  cached.blocks.reserve(cached.blocks.size() + static_cast<size_t>(num_blocks));
+  for (int i = 0; i < num_blocks; ++i) cached.blocks.push_back(pool_.allocate());
 }
 
 // The oldest first. Blocks are taken only where every running sequence can still grow by one.
@@ -162,13 +151,13 @@ void Scheduler::plan_drafts() {
   int room = most_rows - static_cast<int>(chunks_.size());
   for (Chunk& chunk : chunks_) {
     Sequence& sequence = *chunk.sequence;
-    const int num_tokens = static_cast<int>(sequence.tokens.size());
-    int count = std::min(
-        {static_cast<int>(sequence.draft.size()), room, max_sequence_tokens() - num_tokens});
+    const int num_tokens = sequence.num_tokens();
+    const int limit = sequence.shift ? sequence.shift->limit - 1 : max_sequence_tokens();
+    int count = std::min({static_cast<int>(sequence.draft.size()), room, limit - num_tokens});
     if (count <= 0 || !chunk.wants_logits) continue;
     const int missing = blocks_for(num_tokens + count) - static_cast<int>(sequence.blocks.size());
     if (missing > 0 && pool_.can_allocate(missing + num_running())) {
-      for (int i = 0; i < missing; ++i) sequence.blocks.push_back(pool_.allocate());
+      allocate(sequence, missing);
     } else if (missing > 0) {
       count = static_cast<int>(sequence.blocks.size()) * kBlockTokens - num_tokens;
     }
@@ -190,7 +179,10 @@ void Scheduler::preempt_youngest() {
 void Scheduler::admit_waiting(Clock::time_point now) {
   while (!waiting_.empty() && num_running() < options_.max_sequences) {
     Sequence& next = *waiting_.begin()->second;
-    if (!try_admit(next)) return;
+    if (!try_admit(next)) {
+      if (!give_up_successor()) return;
+      continue;
+    }
     if (!next.started) {
       next.started = now;
       if (next.id <= last_waiting_id_) ++counters_.num_queued_starts;
@@ -204,40 +196,50 @@ bool Scheduler::try_admit(Sequence& sequence) {
       sequence.id == refused_id_ && pool_.num_free() <= refused_num_free_ && !running_.empty();
   if (was_refused) return false;
   const int num_free = pool_.num_free();
-  const int num_cached_tokens = take_cached_prefix(sequence);
-  const int num_missing = blocks_for(static_cast<int>(sequence.tokens.size())) -
-                          static_cast<int>(sequence.blocks.size());
+  const int num_cached_tokens =
+      sequence.may_read_cache ? take_cached_prefix(static_cast<CachedTokens&>(sequence)) : 0;
+  const int num_missing = num_missing_blocks(sequence);
   if (!pool_.can_allocate(num_missing + num_running())) {
     release_blocks(sequence);
     refused_id_ = sequence.id;
     refused_num_free_ = num_free;
     return false;
   }
-  for (int i = 0; i < num_missing; ++i) sequence.blocks.push_back(pool_.allocate());
+  allocate(sequence, num_missing);
   count_cached(sequence, num_cached_tokens);
   return true;
 }
 
-// Goes on from where the sequence is; a block of its own that it has begun to compute is given back
+bool Scheduler::is_short_of_blocks() const {
+  return !waiting_.empty() && waiting_.begin()->first == refused_id_;
+}
+
+// Goes on from where the tokens are computed; a block of its own that has been begun is given back
 // for the cached one. Returns how many tokens need not be computed.
-int Scheduler::take_cached_prefix(Sequence& sequence) {
-  if (!sequence.may_read_cache) return 0;
-  const int num_computed_before = sequence.num_computed;
-  while (sequence.num_named_blocks < num_cacheable_blocks(sequence)) {
-    const size_t index = static_cast<size_t>(sequence.num_named_blocks);
-    const auto cached = pool_.acquire_cached(sequence.last_name,
-                                             tokens_of_block(sequence, sequence.num_named_blocks));
-    if (!cached) break;
-    if (index == sequence.blocks.size()) {
-      sequence.blocks.push_back(cached->block);
+int Scheduler::take_cached_prefix(CachedTokens& cached) {
+  const int num_computed_before = cached.num_computed;
+  const int num_cacheable = num_cacheable_blocks(cached);
+  while (cached.num_named_blocks < num_cacheable) {
+    const auto index = static_cast<size_t>(cached.num_named_blocks);
+    if (index == cached.blocks.size()) cached.blocks.reserve(static_cast<size_t>(num_cacheable));
+    const auto found =
+        pool_.acquire_cached(cached.last_name, tokens_of_block(cached, cached.num_named_blocks));
+    if (!found) break;
+    if (index == cached.blocks.size()) {
+      cached.blocks.push_back(found->block);
     } else {
-      pool_.release(std::exchange(sequence.blocks[index], cached->block));
+      pool_.release(std::exchange(cached.blocks[index], found->block));
     }
-    sequence.last_name = cached->name;
-    ++sequence.num_named_blocks;
-    sequence.num_computed = sequence.num_named_blocks * kBlockTokens;
+    cached.last_name = found->name;
+    ++cached.num_named_blocks;
+    cached.num_computed = cached.num_named_blocks * kBlockTokens;
   }
-  return sequence.num_computed - num_computed_before;
+  return cached.num_computed - num_computed_before;
+}
+
+void Scheduler::take_cached_prefix(Sequence& sequence) {
+  if (!sequence.may_read_cache) return;
+  count_cached(sequence, take_cached_prefix(static_cast<CachedTokens&>(sequence)));
 }
 
 void Scheduler::count_cached(Sequence& sequence, int num_tokens) {
@@ -247,22 +249,16 @@ void Scheduler::count_cached(Sequence& sequence, int num_tokens) {
 }
 
 void Scheduler::plan_prefills() {
-  std::vector<Sequence*> prompts;  // running, with no chunk yet; oldest first
-  size_t next_decode = 0;
-  for (const auto& [id, sequence] : running_) {
-    if (next_decode < num_decodes_ && chunks_[next_decode].sequence == sequence.get()) {
-      ++next_decode;
-    } else {
-      count_cached(*sequence, take_cached_prefix(*sequence));
-      prompts.push_back(sequence.get());
-    }
-  }
-  if (prompts.empty()) return;
-  Sequence* oldest = prompts.front();
+  std::vector<Sequence*> prompts = running_prompts();
+  const std::vector<Sequence*> shifting = shifting_sequences();
+  if (prompts.empty() && shifting.empty()) return;
+  Sequence* oldest = prompts.empty() ? nullptr : prompts.front();
   std::stable_sort(prompts.begin(), prompts.end(), [](const Sequence* a, const Sequence* b) {
     return a->num_remaining() < b->num_remaining();
   });
-  if (num_decodes_ > 0) bound_prefills(prompts, *oldest);
+  if (num_decodes_ > 0) bound_prefills(prompts, oldest, shifting);
+  plan_successors(shifting, !prompts.empty());
+  if (oldest == nullptr) return;
   const int reserved = std::min((budget_ + 1) / 2, oldest->num_remaining());
   int shared = budget_ - reserved;
   int for_oldest = reserved;
@@ -280,12 +276,32 @@ void Scheduler::plan_prefills() {
   if (for_oldest > 0) plan_chunk(*oldest, for_oldest);
 }
 
+// Running, with no chunk yet; oldest first.
+std::vector<Sequence*> Scheduler::running_prompts() {
+  std::vector<Sequence*> prompts;
+  size_t next_decode = 0;
+  for (const auto& [id, sequence] : running_) {
+    if (next_decode < num_decodes_ && chunks_[next_decode].sequence == sequence.get()) {
+      ++next_decode;
+    } else {
+      take_cached_prefix(*sequence);
+      prompts.push_back(sequence.get());
+    }
+  }
+  return prompts;
+}
+
 // Half of the prefill will be the oldest's, the other half begins with the nearest to its first
 // token, which comes first in `prompts`.
-void Scheduler::bound_prefills(std::span<Sequence* const> prompts, const Sequence& oldest) {
+void Scheduler::bound_prefills(std::span<Sequence* const> prompts, const Sequence* oldest,
+                               std::span<Sequence* const> shifting) {
   num_free_prefill_tokens_ = num_free_prefill_tokens(prompts);
   StepShape shape = step_shape();
-  shape.context_per_prefill = 0.5 * (oldest.num_computed + prompts.front()->num_computed);
+  if (oldest != nullptr) {
+    shape.context_per_prefill = 0.5 * (oldest->num_computed + prompts.front()->num_computed);
+  } else if (const auto& successor = shifting.front()->successor) {
+    shape.context_per_prefill = successor->num_computed;
+  }
   budget_ = std::min(budget_, cost_.prefill_budget(shape, budget_));
 }
 
@@ -320,43 +336,43 @@ StepShape Scheduler::step_shape() const {
 }
 
 void Scheduler::plan_chunk(Sequence& sequence, int num_tokens) {
-  const bool is_complete = num_tokens == sequence.num_remaining();
-  const auto [first_state, num_states] = wanted_states(sequence, num_tokens);
-  chunks_.push_back(
-      {&sequence, num_tokens, is_complete && !sequence.pooling, 0, first_state, num_states});
+  chunks_.push_back(make_chunk(sequence, num_tokens));
   budget_ -= num_tokens;
 }
 
 void Scheduler::complete() {
   for (const Chunk& chunk : chunks_) {
-    Sequence& sequence = *chunk.sequence;
-    const bool is_decode =
-        chunk.num_tokens == 1 && chunk.wants_logits &&
-        sequence.num_computed + sequence.num_shifted_tokens >= sequence.num_prompt_tokens;
-    if (!is_decode) counters_.num_prefilled_tokens += static_cast<uint64_t>(chunk.num_tokens);
-    sequence.num_computed += chunk.num_tokens;
-    publish_full_blocks(sequence);
+    if (!chunk.is_decode) {
+      counters_.num_prefilled_tokens += static_cast<uint64_t>(chunk.num_tokens);
+    }
+    if (chunk.wants_logits) chunk.sequence->is_refilling = false;
+    chunk.cached->num_computed += chunk.num_tokens;
+    publish_full_blocks(*chunk.cached);
   }
   chunks_.clear();
 }
 
-void Scheduler::publish_full_blocks(Sequence& sequence) {
+void Scheduler::publish_full_blocks(CachedTokens& cached) {
   if (!options_.enable_prefix_cache) return;
-  while ((sequence.num_named_blocks + 1) * kBlockTokens <= sequence.num_computed) {
-    BlockId& block = sequence.blocks[sequence.num_named_blocks];
-    const NamedBlock named = pool_.publish(block, sequence.last_name,
-                                           tokens_of_block(sequence, sequence.num_named_blocks));
+  while ((cached.num_named_blocks + 1) * kBlockTokens <= cached.num_computed) {
+    BlockId& block = cached.blocks[static_cast<size_t>(cached.num_named_blocks)];
+    const NamedBlock named =
+        pool_.publish(block, cached.last_name, tokens_of_block(cached, cached.num_named_blocks));
     block = named.block;
-    sequence.last_name = named.name;
-    ++sequence.num_named_blocks;
+    cached.last_name = named.name;
+    ++cached.num_named_blocks;
   }
 }
 
-void Scheduler::append(Sequence& sequence, text::TokenId token) {
+bool Scheduler::append(Sequence& sequence, text::TokenId token) {
   require(sequence.num_remaining() == 0, "appending to a sequence that is not computed");
-  require(static_cast<int>(sequence.tokens.size()) < max_sequence_tokens(),
+  require(sequence.num_tokens() < max_sequence_tokens(),
           "appending to a sequence that fills the cache");
   sequence.tokens.push_back(token);
+  if (sequence.successor) sequence.successor->tokens.push_back(token);
+  const bool is_full = sequence.shift && sequence.num_tokens() >= sequence.shift->limit;
+  if (is_full) shift(sequence);
+  return is_full;
 }
 
 void Scheduler::accept(Sequence& sequence) {
@@ -366,24 +382,18 @@ void Scheduler::accept(Sequence& sequence) {
   publish_full_blocks(sequence);
 }
 
-void Scheduler::shift(Sequence& sequence, int num_keep, int num_tokens) {
-  require(num_keep >= 0 && num_tokens > 0 &&
-              num_keep + num_tokens < static_cast<int>(sequence.tokens.size()),
-          "a shift that leaves no token");
-  release_blocks(sequence);
-  const auto begin = sequence.tokens.begin() + num_keep;
-  sequence.tokens.erase(begin, begin + num_tokens);
-  sequence.num_shifted_tokens += num_tokens;
+void Scheduler::release(CachedTokens& cached) {
+  // Last to first, so that the cache forgets the end of a prefix before its start.
+  for (; !cached.blocks.empty(); cached.blocks.pop_back()) pool_.release(cached.blocks.back());
+  cached.num_computed = 0;
+  cached.num_named_blocks = 0;
+  cached.last_name = kEmptyPrefix;
 }
 
 void Scheduler::release_blocks(Sequence& sequence) {
-  // Last to first, so that the cache forgets the end of a prefix before its start.
-  for (; !sequence.blocks.empty(); sequence.blocks.pop_back()) {
-    pool_.release(sequence.blocks.back());
-  }
-  sequence.num_computed = 0;
-  sequence.num_named_blocks = 0;
-  sequence.last_name = kEmptyPrefix;
+  release(sequence);
+  release_successor(sequence);
+  sequence.is_refilling = false;
   sequence.draft.clear();
 }
 
@@ -405,27 +415,40 @@ void Scheduler::for_each_waiting(const std::function<void(const Sequence&)>& vis
   }
 }
 
+// The blocks of a running sequence are in order; adds to the references of each.
+void Scheduler::count_references(const CachedTokens& cached, std::vector<int>& references) const {
+  require(cached.num_computed <= cached.num_tokens(), "more computed than there is");
+  require(blocks_for(cached.num_computed) <= static_cast<int>(cached.blocks.size()),
+          "computed tokens without a block");
+  for (size_t i = 0; i < cached.blocks.size(); ++i) {
+    const BlockId block = cached.blocks[i];
+    ++references[static_cast<size_t>(block)];
+    const bool is_shared = pool_.num_references(block) > 1;
+    require(!is_shared || static_cast<int>(i) < cached.num_named_blocks,
+            "a block that is still written is shared");
+  }
+  require(cached.num_named_blocks * kBlockTokens <= cached.num_computed,
+          "a named block is not computed");
+}
+
 void Scheduler::check_integrity() const {
   pool_.check_integrity();
   std::vector<int> references(static_cast<size_t>(pool_.num_total()), 0);
   for (const auto& [id, sequence] : running_) {
     require(id == sequence->id && !waiting_.contains(id), "a sequence is filed wrongly");
-    require(sequence->num_computed <= static_cast<int>(sequence->tokens.size()),
-            "more computed than there is");
-    require(blocks_for(sequence->num_computed) <= static_cast<int>(sequence->blocks.size()),
-            "computed tokens without a block");
-    for (size_t i = 0; i < sequence->blocks.size(); ++i) {
-      const BlockId block = sequence->blocks[i];
-      ++references[block];
-      const bool is_shared = pool_.num_references(block) > 1;
-      require(!is_shared || static_cast<int>(i) < sequence->num_named_blocks,
-              "a block that is still written is shared");
+    const bool has_all_blocks = num_missing_blocks(*sequence) == 0;
+    require(has_all_blocks || sequence->is_decoding() || sequence->is_refilling,
+            "a prompt without blocks");
+    count_references(*sequence, references);
+    if (sequence->successor) {
+      require(sequence->shift && sequence->successor->tokens == shifted_tokens(*sequence),
+              "a successor has the wrong tokens");
+      count_references(*sequence->successor, references);
     }
-    require(sequence->num_named_blocks * kBlockTokens <= sequence->num_computed,
-            "a named block is not computed");
   }
   for (const auto& [id, sequence] : waiting_) {
     require(sequence->blocks.empty() && sequence->num_computed == 0, "a waiting one holds blocks");
+    require(!sequence->successor && !sequence->is_refilling, "a waiting one is shifting");
   }
   for (BlockId block = 0; block < pool_.num_total(); ++block) {
     require(references[block] == pool_.num_references(block), "references are miscounted");
@@ -433,28 +456,6 @@ void Scheduler::check_integrity() const {
   require(
       running_.empty() || waiting_.empty() || running_.rbegin()->first < waiting_.begin()->first,
       "one was overtaken");
-}
-
-void make_batch(std::span<const Chunk> chunks, backend::Batch& batch) {
-  batch.clear();
-  for (const Chunk& chunk : chunks) {
-    const Sequence& sequence = *chunk.sequence;
-    const int first_token = static_cast<int>(batch.tokens.size());
-    const auto tokens = std::span(sequence.tokens).subspan(sequence.num_computed, chunk.num_tokens);
-    batch.tokens.insert(batch.tokens.end(), tokens.begin(), tokens.end());
-    const auto draft = std::span(sequence.draft).first(chunk.num_draft_tokens);
-    batch.tokens.insert(batch.tokens.end(), draft.begin(), draft.end());
-    const int end_token = static_cast<int>(batch.tokens.size());
-    batch.sequences.push_back({first_token, end_token - first_token, sequence.num_computed,
-                               sequence.blocks,
-                               sequence.num_computed < sequence.num_prompt_tokens});
-    if (chunk.wants_logits) {
-      const int first_row = first_token + chunk.num_tokens - 1;
-      for (int row = first_row; row < end_token; ++row) batch.logit_rows.push_back(row);
-    }
-    const int first_state = first_token + chunk.first_state;
-    for (int i = 0; i < chunk.num_states; ++i) batch.embedding_rows.push_back(first_state + i);
-  }
 }
 
 }  // namespace sluice::engine

@@ -14,36 +14,10 @@
 #include "backend/backend.h"
 #include "engine/block_pool.h"
 #include "engine/request.h"
+#include "engine/sequence.h"
 #include "engine/step_cost.h"
 
 namespace sluice::engine {
-
-// One request as the scheduler sees it: its tokens and where they are cached. No text, no sampling.
-struct Sequence {
-  RequestId id = 0;
-  std::vector<text::TokenId> tokens;  // prompt, then reply
-  int num_prompt_tokens = 0;
-  std::optional<Clock::time_point> deadline;
-  std::optional<Pooling> pooling;    // an embedding: hidden states are wanted instead of logits
-  bool may_read_cache = true;        // false: every hidden state is wanted, so all is computed
-  std::vector<text::TokenId> draft;  // guesses of what follows `tokens`, set before plan()
-
-  int num_computed = 0;         // tokens whose keys and values are in `blocks`
-  std::vector<BlockId> blocks;  // the block table; covers all tokens once planned
-  int num_named_blocks = 0;     // the first of `blocks`, known to the prefix cache
-  PrefixName last_name = kEmptyPrefix;
-
-  int num_cached_tokens = 0;  // of the prompt, taken from the prefix cache before any preemption
-  int num_preemptions = 0;
-  int num_shifted_tokens = 0;                // taken out of `tokens` by shift()
-  std::optional<Clock::time_point> started;  // the first step that worked on it
-
-  int num_remaining() const { return static_cast<int>(tokens.size()) - num_computed; }
-  int num_output_tokens() const {
-    return static_cast<int>(tokens.size()) + num_shifted_tokens - num_prompt_tokens;
-  }
-  bool is_decoding() const { return num_remaining() == 1; }
-};
 
 struct SchedulerOptions {
   int num_blocks = 0;
@@ -58,18 +32,6 @@ struct SchedulerOptions {
 // of steps without.
 inline constexpr int kMaxDraftedRows = backend::kExactRows;
 inline constexpr int kMaxDraftedSequences = backend::kExactSequences;
-
-// One sequence's part of a step: its next `num_tokens` tokens that are not computed yet, and behind
-// them the first `num_draft_tokens` of its draft.
-struct Chunk {
-  Sequence* sequence = nullptr;
-  int num_tokens = 0;
-  bool wants_logits = false;  // its last token is among them: the next one can be sampled
-  int num_draft_tokens = 0;   // only of a decoding sequence; each gives a row of logits, too
-  // The hidden states wanted for an embedding, of `num_tokens`.
-  int first_state = 0;
-  int num_states = 0;
-};
 
 struct SchedulerCounters {
   uint64_t num_prefilled_tokens = 0;  // computed in chunks, after a preemption once more
@@ -92,6 +54,10 @@ struct SchedulerCounters {
 //   not wait for a long one. What they leave goes to the others. Beside decoding sequences there is
 //   only so much prefill as keeps their ITL within max_itl_stretch: StepCost. When all places are
 //   taken there is at least a token for each short prompt: as much work as if it decoded already.
+// - A sequence whose context will soon be full gets a successor when blocks are free: the tokens as
+//   the shift will leave them, in blocks of their own, computed beside its last decodes and within
+//   the bound of the ITL. The shift then only changes over. It is given up when blocks are short;
+//   what it lacks at the shift is computed then, while the sequence waits.
 // - Drafts are checked in small steps that only decode, when blocks are free.
 //
 // A step is plan(), the forward pass, complete(), then append() or remove() for each chunk that
@@ -124,13 +90,11 @@ class Scheduler {
   void observe(std::chrono::nanoseconds forward_time) { cost_.observe(shape_, forward_time); }
   // The planned chunks have been computed.
   void complete();
-  // The next token of a sequence whose tokens are all computed.
-  void append(Sequence& sequence, text::TokenId token);
+  // The next token of a sequence whose tokens are all computed. True when that filled its context
+  // and Sequence::shift has been done: its tokens are other ones now.
+  bool append(Sequence& sequence, text::TokenId token);
   // The token just appended was the next of the draft that the step has computed, too.
   void accept(Sequence& sequence);
-  // Takes `num_tokens` tokens behind the first `num_keep` out of a sequence, whose tokens are then
-  // computed again. Between steps or behind complete().
-  void shift(Sequence& sequence, int num_keep, int num_tokens);
 
   // Expected time in seconds of a step that decodes what runs, with drafts up to `num_rows` rows;
   // 0: nothing is known yet.
@@ -155,20 +119,35 @@ class Scheduler {
 
   void plan_decodes();
   void plan_prefills();
-  void bound_prefills(std::span<Sequence* const> prompts, const Sequence& oldest);
+  std::vector<Sequence*> running_prompts();
+  void bound_prefills(std::span<Sequence* const> prompts, const Sequence* oldest,
+                      std::span<Sequence* const> shifting);
   int num_free_prefill_tokens(std::span<Sequence* const> prompts) const;
   StepShape step_shape() const;
   void plan_drafts();
   void plan_chunk(Sequence& sequence, int num_tokens);
+
+  std::vector<Sequence*> shifting_sequences();
+  void plan_successors(std::span<Sequence* const> shifting, bool has_prompts);
+  bool try_start_successor(Sequence& sequence);
+  bool give_up_successor();
+  bool release_successor(Sequence& sequence);
+  void shift(Sequence& sequence);
+
   int num_missing_blocks(const Sequence& sequence) const;
   void fit_blocks(Sequence& sequence);
+  void allocate(CachedTokens& cached, int num_blocks);
   void preempt_youngest();
   void admit_waiting(Clock::time_point now);
   bool try_admit(Sequence& sequence);
-  int take_cached_prefix(Sequence& sequence);
+  bool is_short_of_blocks() const;
+  int take_cached_prefix(CachedTokens& cached);
+  void take_cached_prefix(Sequence& sequence);
   void count_cached(Sequence& sequence, int num_tokens);
-  void publish_full_blocks(Sequence& sequence);
+  void publish_full_blocks(CachedTokens& cached);
+  void release(CachedTokens& cached);
   void release_blocks(Sequence& sequence);
+  void count_references(const CachedTokens& cached, std::vector<int>& references) const;
 
   const SchedulerOptions options_;
   BlockPool pool_;
@@ -188,8 +167,5 @@ class Scheduler {
   int refused_num_free_ = 0;
   RequestId last_waiting_id_ = 0;  // of those that the latest plan left waiting
 };
-
-// Writes the chunks as the backend wants them. The block tables point into the sequences.
-void make_batch(std::span<const Chunk> chunks, backend::Batch& batch);
 
 }  // namespace sluice::engine

@@ -11,9 +11,10 @@
 namespace sluice::http {
 
 // http://HOST:PORT[/prefix]. Throws Error(kInvalidArgument) for anything else. "localhost:8080" and
-// ":8080" are completed; 0.0.0.0 becomes 127.0.0.1 (an address to connect to). Without a port it is
-// `default_port`, but 80 when "http://" was written out, as everywhere else (and in Ollama).
-// IPv6 addresses stand in brackets, here and in text(); `host` is without them.
+// ":8080" are completed; 0.0.0.0 and :: become 127.0.0.1 and ::1 (an address to connect to).
+// Without a port it is `default_port`, but 80 when "http://" was written out, as everywhere else
+// (and in Ollama). IPv6 addresses stand in brackets, but may go without when no port follows; in
+// text() they have them, in `host` not.
 struct Url {
   std::string host;
   uint16_t port = 0;
@@ -22,6 +23,9 @@ struct Url {
   std::string text() const;
 };
 Url parse_url(std::string_view text, uint16_t default_port = 11434);
+// The same for an address to listen on: 0.0.0.0 and :: stay, port 0 (a free one) is right, and
+// there is no prefix.
+Url parse_listen_address(std::string_view text, uint16_t default_port = 11434);
 
 struct Response {
   int status = 0;

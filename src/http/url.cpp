@@ -1,3 +1,5 @@
+#include <arpa/inet.h>
+
 #include <algorithm>
 #include <charconv>
 
@@ -17,15 +19,15 @@ bool is_host_character(char c) {
          c == '-' || c == '_';
 }
 
-bool is_address6_character(char c) {
-  return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F') || c == ':' ||
-         c == '.';
+bool is_address6(std::string_view text) {
+  in6_addr ignored;
+  return inet_pton(AF_INET6, std::string(text).c_str(), &ignored) == 1;
 }
 
 uint16_t parse_port(std::string_view digits, std::string_view text) {
   uint16_t port = 0;
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), port);
-  if (error != std::errc() || end != digits.data() + digits.size() || port == 0) {
+  if (error != std::errc() || end != digits.data() + digits.size()) {
     fail(text, "the port must be a number from 1 to 65535");
   }
   return port;
@@ -56,17 +58,18 @@ std::string take_prefix(std::string_view& rest, std::string_view text) {
   return prefix;
 }
 
-// Cuts the host off the start: a name, an IPv4 address or [an IPv6 address].
+// Cuts the host off the start: a name, an IPv4 address, [an IPv6 address], or one that is alone.
 std::string take_host(std::string_view& rest, std::string_view text) {
   std::string host;
-  if (rest.starts_with('[')) {
+  if (is_address6(rest)) {
+    host = rest;
+    rest = {};
+  } else if (rest.starts_with('[')) {
     const size_t end = rest.find(']');
     if (end == std::string_view::npos) fail(text, "the bracket is not closed");
     host = rest.substr(1, end - 1);
     rest.remove_prefix(end + 1);
-    if (host.empty() || !std::all_of(host.begin(), host.end(), is_address6_character)) {
-      fail(text, "brackets hold an IPv6 address");
-    }
+    if (!is_address6(host)) fail(text, "brackets hold an IPv6 address");
   } else {
     const size_t end = std::min(rest.find(':'), rest.size());
     host = rest.substr(0, end);
@@ -76,20 +79,10 @@ std::string take_host(std::string_view& rest, std::string_view text) {
     }
   }
   if (host.size() > 255) fail(text, "the host is too long");
-  if (host.empty() || host == "0.0.0.0") return "127.0.0.1";
-  if (host == "::") return "::1";
-  return host;
+  return host.empty() ? "127.0.0.1" : host;
 }
 
-}  // namespace
-
-std::string Url::text() const {
-  const bool is_address6 = host.find(':') != std::string::npos;
-  const std::string name = is_address6 ? "[" + host + "]" : host;
-  return "http://" + name + ":" + std::to_string(port) + prefix;
-}
-
-Url parse_url(std::string_view text, uint16_t default_port) {
+Url parse(std::string_view text, uint16_t default_port) {
   std::string_view rest = text;
   if (rest.empty()) fail(text, "it is empty");
   const bool has_scheme = take_scheme(rest, text);
@@ -102,6 +95,28 @@ Url parse_url(std::string_view text, uint16_t default_port) {
     if (rest.front() != ':') fail(text, "a port follows the host");
     url.port = parse_port(rest.substr(1), text);
   }
+  return url;
+}
+
+}  // namespace
+
+std::string Url::text() const {
+  const bool is_address6 = host.find(':') != std::string::npos;
+  const std::string name = is_address6 ? "[" + host + "]" : host;
+  return "http://" + name + ":" + std::to_string(port) + prefix;
+}
+
+Url parse_url(std::string_view text, uint16_t default_port) {
+  Url url = parse(text, default_port);
+  if (url.host == "0.0.0.0") url.host = "127.0.0.1";
+  if (url.host == "::") url.host = "::1";
+  if (url.port == 0) fail(text, "port 0 is only for listening: name the server's own");
+  return url;
+}
+
+Url parse_listen_address(std::string_view text, uint16_t default_port) {
+  Url url = parse(text, default_port);
+  url.prefix.clear();
   return url;
 }
 

@@ -2,6 +2,7 @@
 
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "base/error.h"
 
@@ -138,6 +139,8 @@ int ReplyReader::feed(std::string_view bytes) {
   }
   return num_pieces;
 }
+
+int ReplyReader::finish() { return take_line(std::exchange(partial_line_, "")); }
 
 int ReplyReader::take_line(std::string_view line) {
   if (line.ends_with('\r')) line.remove_suffix(1);

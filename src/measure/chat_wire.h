@@ -49,6 +49,8 @@ class ReplyReader {
   // Takes the next bytes of the body; returns how many pieces of text (content or reasoning, not
   // empty) they completed. Throws Error(kCorruptData) for what is not JSON and for endless lines.
   int feed(std::string_view bytes);
+  // The body has ended: takes a last line that has no newline. As feed().
+  int finish();
 
   // The final message has come.
   bool is_complete() const { return is_complete_; }

@@ -11,9 +11,15 @@ double ExchangeRecord::total_seconds() const {
   return std::chrono::duration<double>(ended - sent).count();
 }
 
-double ExchangeRecord::first_token_seconds() const {
-  const nanoseconds first = pieces.empty() ? ended : pieces.front();
-  return std::chrono::duration<double>(first - sent).count();
+std::optional<double> ExchangeRecord::first_token_seconds() const {
+  if (pieces.empty()) return std::nullopt;
+  return std::chrono::duration<double>(pieces.front() - sent).count();
+}
+
+std::optional<double> ExchangeRecord::itl_seconds() const {
+  if (pieces.empty() || num_output_tokens < 2) return std::nullopt;
+  return std::chrono::duration<double>(pieces.back() - pieces.front()).count() /
+         (num_output_tokens - 1);
 }
 
 void exchange(http::Client& client, Api api, const ChatQuery& query, Clock::time_point start,
@@ -21,14 +27,17 @@ void exchange(http::Client& client, Api api, const ChatQuery& query, Clock::time
   const http::Request request = make_chat_request(api, query);
   ReplyReader reader(api);
   record.sent = Clock::now() - start;
-  const http::Response response = client.stream(request, [&](std::string_view bytes) {
-    const nanoseconds time = Clock::now() - start;
-    const int num_pieces = reader.feed(bytes);
+  const auto take = [&](nanoseconds time, int num_pieces) {
     record.pieces.insert(record.pieces.end(), static_cast<size_t>(num_pieces), time);
     on_pieces(num_pieces);
+  };
+  const http::Response response = client.stream(request, [&](std::string_view bytes) {
+    const nanoseconds time = Clock::now() - start;
+    take(time, reader.feed(bytes));
     return true;
   });
   record.ended = Clock::now() - start;
+  take(record.ended, reader.finish());
   record.http_status = response.status;
   record.figures = reader.figures();
   record.has_usage = record.figures.num_output_tokens >= 0;

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <exception>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,7 +27,11 @@ struct ExchangeRecord {
 
   bool is_success() const { return error.empty() && !was_cancelled; }
   double total_seconds() const;
-  double first_token_seconds() const;  // from sending; the total when no text came
+  // From sending to the first text; none when no text came.
+  std::optional<double> first_token_seconds() const;
+  // The mean time between two tokens: from the first text to the last, over the tokens less one;
+  // none below two tokens.
+  std::optional<double> itl_seconds() const;
 };
 
 // Sends the request and reads the reply into the record, times counted from `start`. `on_pieces`

@@ -85,6 +85,7 @@ class Runner {
   void run_wave(std::span<RequestRecord> records, LoadTestProgress& progress);
   void run_client(http::Client& client, RequestRecord& record, Wave& wave);
   void send(http::Client& client, RequestRecord& record, Wave& wave);
+  void finish(const RequestRecord& record, Wave& wave);
   void watch(Wave& wave, size_t num_clients, LoadTestProgress& progress);
   void report(const LoadTestProgress& progress);
   nanoseconds now() const { return Clock::now() - start_; }
@@ -123,7 +124,6 @@ void Runner::send(http::Client& client, RequestRecord& record, Wave& wave) {
 }
 
 void Runner::run_client(http::Client& client, RequestRecord& record, Wave& wave) {
-  set_thread_name("load-" + std::to_string(record.index));
   bool has_started = false;
   try {
     client.connect();
@@ -137,6 +137,10 @@ void Runner::run_client(http::Client& client, RequestRecord& record, Wave& wave)
     }
     record_failure(record, error, now());
   }
+  finish(record, wave);
+}
+
+void Runner::finish(const RequestRecord& record, Wave& wave) {
   if (record.was_cancelled) {
     ++wave.num_cancelled;
   } else if (!record.error.empty()) {
@@ -182,12 +186,22 @@ void Runner::run_wave(std::span<RequestRecord> records, LoadTestProgress& progre
         options_.url, http::ClientOptions{.idle_timeout = options_.idle_timeout}));
   }
   Wave wave(static_cast<int>(records.size()));
-  std::vector<std::thread> threads;
+  std::vector<std::thread> threads(records.size());
   for (size_t i = 0; i < records.size(); ++i) {
-    threads.emplace_back([&, i] { run_client(*clients_[i], records[i], wave); });
+    try {
+      threads[i] = start_thread("load-" + std::to_string(records[i].index),
+                                [&, i] { run_client(*clients_[i], records[i], wave); });
+    } catch (const std::exception& error) {
+      wave.start.count_down();
+      records[i].sent = now();
+      record_failure(records[i], error, now());
+      finish(records[i], wave);
+    }
   }
   watch(wave, records.size(), progress);
-  for (std::thread& thread : threads) thread.join();
+  for (std::thread& thread : threads) {
+    if (thread.joinable()) thread.join();
+  }
   progress.num_done += static_cast<int>(records.size()) - wave.num_cancelled;
   progress.num_errors += wave.num_errors;
 }

@@ -61,7 +61,7 @@ ReportRow make_row(const std::vector<const RequestRecord*>& requests) {
     output_tokens.push_back(request->num_output_tokens);
     seconds.push_back(request->total_seconds());
     rates.push_back(request->num_output_tokens / std::max(request->total_seconds(), 1e-9));
-    ttfts.push_back(request->first_token_seconds());
+    if (const auto ttft = request->first_token_seconds()) ttfts.push_back(*ttft);
     row.has_usage = row.has_usage && request->has_usage;
     row.num_cached_tokens += std::max(request->figures.num_cached_tokens, 0);
   }

@@ -104,6 +104,7 @@ class PointRunner {
   void drain(Lock& lock);
   void cut_off(Lock& lock);
   void report(Lock& lock, bool is_last);
+  void join();
 
   const TrafficOptions& options_;
   const Arrivals arrivals_;
@@ -137,11 +138,10 @@ class PointRunner {
 void PointRunner::add_client() {
   http::Client& client = clients_.emplace_back(
       options_.url, http::ClientOptions{.idle_timeout = options_.idle_timeout});
-  threads_.emplace_back([this, &client] { run_client(client); });
+  threads_.emplace_back() = start_thread("load-client", [this, &client] { run_client(client); });
 }
 
 void PointRunner::run_client(http::Client& client) {
-  set_thread_name("load-client");
   while (std::optional<TrafficRecord> record = next_request()) {
     send(client, *record);
     const bool must_pause = !is_open_loop_ && !record->is_success();
@@ -286,21 +286,36 @@ TrafficPoint PointRunner::run() {
   const double cpu_before = process_cpu_seconds();
   TrafficPoint point{.arrivals = arrivals_, .begin = begin_ - start_};
   Lock lock(mutex_);
-  for (int i = 0; i < arrivals_.num_clients && !is_open_loop_; ++i) add_client();
-  send_all(lock);
+  try {
+    for (int i = 0; i < arrivals_.num_clients && !is_open_loop_; ++i) add_client();
+    send_all(lock);
+  } catch (const std::exception&) {  // no thread or no memory for another client
+    is_over_ = true;
+    work_.notify_all();
+    cut_off(lock);
+    lock.unlock();
+    join();
+    throw;
+  }
   point.end = Clock::now() - start_;
   point.client_cpu_seconds = process_cpu_seconds() - cpu_before;
   drain(lock);
   cut_off(lock);
   report(lock, /*is_last=*/true);
   lock.unlock();
-  for (std::thread& thread : threads_) thread.join();
+  join();
   if (options_.num_requests > 0) {
     point.client_cpu_seconds = process_cpu_seconds() - cpu_before;
     for (const TrafficRecord& record : done_) point.end = std::max(point.end, record.ended);
   }
   point.requests = std::move(done_);
   return point;
+}
+
+void PointRunner::join() {
+  for (std::thread& thread : threads_) {
+    if (thread.joinable()) thread.join();
+  }
 }
 
 double warm_up(const TrafficOptions& options, Clock::time_point start) {

@@ -151,6 +151,7 @@ ordered_json row_json(const TrafficRow& row) {
   json["tokens_per_second"] = number(row.tokens_per_second);
   json["ttft_seconds"] = percentiles_json(row.ttft_seconds);
   json["itl_seconds"] = percentiles_json(row.itl_seconds);
+  json["reply_itl_seconds"] = percentiles_json(row.reply_itl_seconds);
   json["client_cpu_share"] = number(row.client_cpu_share);
   json["tokens_counted_by"] = row.has_usage ? "server" : "client";
   json["num_cached_tokens"] = row.num_cached_tokens;
@@ -186,11 +187,12 @@ std::vector<TrafficRow> summarize_all(const TrafficResult& result) {
 
 TrafficRow summarize(const TrafficPoint& point) {
   TrafficRow row{.arrivals = point.arrivals, .seconds = seconds_of(point.end - point.begin)};
-  std::vector<double> ttfts, gaps;
+  std::vector<double> ttfts, gaps, reply_itls;
   double prompt_tokens = 0, num_prompts = 0, output_tokens = 0;
   for (const TrafficRecord& request : point.requests) {
     count_request(request, row);
     if (request.is_success()) {
+      if (const auto itl = request.itl_seconds()) reply_itls.push_back(*itl);
       output_tokens += request.num_output_tokens;
       if (request.figures.num_prompt_tokens >= 0) {
         prompt_tokens += request.figures.num_prompt_tokens;
@@ -209,6 +211,7 @@ TrafficRow summarize(const TrafficPoint& point) {
   row.client_cpu_share = ratio(point.client_cpu_seconds, row.seconds);
   row.ttft_seconds = percentiles(ttfts);
   row.itl_seconds = percentiles(gaps);
+  row.reply_itl_seconds = percentiles(reply_itls);
   return row;
 }
 
@@ -238,13 +241,15 @@ std::string traffic_table_text(const TrafficResult& result) {
   const std::vector<TrafficRow> rows = summarize_all(result);
   if (rows.empty()) return "";
   std::string text =
-      "                                        tokens     TTFT, ms                     ITL, ms\n"
-      "traffic            requests  of tokens  /s in all      p50      p95      p99      p50"
-      "      p95      p99\n";
+      "                                        tokens     TTFT, ms                "
+      "     ITL, ms: single gaps         means of replies\n"
+      "traffic            requests  of tokens  /s in all      p50      p95      p99"
+      "      p50      p95      p99      p50      p95      p99\n";
   for (const TrafficRow& row : rows) {
     text += print("%-18s %8d", arrivals_text(row.arrivals).c_str(), row.num_completed) +
             cell(row.mean_output_tokens, 11, 1) + cell(row.tokens_per_second, 11, 1) +
-            cells(row.ttft_seconds, 0) + cells(row.itl_seconds, 1) + failures_text(row) + "\n";
+            cells(row.ttft_seconds, 0) + cells(row.itl_seconds, 1) +
+            cells(row.reply_itl_seconds, 1) + failures_text(row) + "\n";
   }
   const std::string notes = notes_of(rows, result);
   return notes.empty() ? text : text + "\n" + notes;
@@ -254,7 +259,7 @@ std::string traffic_table_csv(const TrafficResult& result) {
   std::string text =
       "clients,rate,seconds,completed,refused,failed,cut_off,prompt_tokens,output_tokens,"
       "tokens_per_s,ttft_p50_s,ttft_p95_s,ttft_p99_s,itl_p50_s,itl_p95_s,itl_p99_s,"
-      "client_cpu_share\r\n";
+      "reply_itl_p50_s,reply_itl_p95_s,reply_itl_p99_s,client_cpu_share\r\n";
   auto field = [](double value) {
     return std::isnan(value) ? std::string(",") : print(",%.6g", value);
   };
@@ -266,7 +271,8 @@ std::string traffic_table_csv(const TrafficResult& result) {
     for (double value :
          {row.mean_prompt_tokens, row.mean_output_tokens, row.tokens_per_second,
           row.ttft_seconds.p50, row.ttft_seconds.p95, row.ttft_seconds.p99, row.itl_seconds.p50,
-          row.itl_seconds.p95, row.itl_seconds.p99, row.client_cpu_share}) {
+          row.itl_seconds.p95, row.itl_seconds.p99, row.reply_itl_seconds.p50,
+          row.reply_itl_seconds.p95, row.reply_itl_seconds.p99, row.client_cpu_share}) {
       text += field(value);
     }
     text += "\r\n";

@@ -31,9 +31,11 @@ struct TrafficRow {
   double tokens_per_second = 0;
   Percentiles ttft_seconds = {};  // of all that got a first token
   Percentiles itl_seconds = {};   // gaps between the pieces of a reply, of all replies together
-  double client_cpu_share = 0;    // of one core, taken by the load generator itself
-  bool has_usage = true;          // every count came from the server
-  int num_cached_tokens = 0;      // prompt tokens from the server's cache, where it tells them
+  // The mean ITL of each completed reply: what guidellm and aiperf call the ITL, vLLM the TPOT.
+  Percentiles reply_itl_seconds = {};
+  double client_cpu_share = 0;  // of one core, taken by the load generator itself
+  bool has_usage = true;        // every count came from the server
+  int num_cached_tokens = 0;    // prompt tokens from the server's cache, where it tells them
 };
 
 TrafficRow summarize(const TrafficPoint& point);

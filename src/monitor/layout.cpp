@@ -44,7 +44,8 @@ void add_wrapped(const std::vector<std::string>& parts, Style style, int width, 
   std::string text;
   for (const std::string& part : parts) {
     if (part.empty()) continue;
-    const bool fits = text.size() + gap.size() + part.size() <= static_cast<size_t>(width);
+    const bool fits =
+        display_width(text) + gap.size() + display_width(part) <= static_cast<size_t>(width);
     if (text.empty()) {
       text = part;
     } else if (fits) {
@@ -60,6 +61,11 @@ void add_wrapped(const std::vector<std::string>& parts, Style style, int width, 
 // "1 core", "2 cores".
 std::string number_of(size_t number, const char* thing) {
   return print("%zu %s%s", number, thing, number == 1 ? "" : "s");
+}
+
+// `text` and spaces up to `width` columns, at least one.
+std::string padded(const std::string& text, size_t width) {
+  return text + std::string(width - std::min(display_width(text), width - 1), ' ');
 }
 
 std::vector<std::string> words_of(const std::string& text) {
@@ -144,7 +150,8 @@ std::string count_text(uint64_t count, const char* what) {
   return print("%llu %s", static_cast<unsigned long long>(count), what);
 }
 
-void add_request_summary(const View& view, int width, Lines& lines) {
+// Of all models together.
+struct RequestCounts {
   int num_running = 0;
   int num_waiting = 0;
   uint64_t num_finished = 0;
@@ -154,49 +161,68 @@ void add_request_summary(const View& view, int width, Lines& lines) {
   uint64_t num_drafts = 0;
   uint64_t num_accepted = 0;
   std::chrono::nanoseconds wait{};
-  for (const ModelSample& model : view.now.server.models) {
-    num_running += model.num_running;
-    num_waiting += model.num_waiting + model.num_waiting_for_load;
-    num_finished += model.num_requests_finished;
-    num_rejected += model.num_requests_rejected;
-    num_preemptions += model.num_preemptions;
-    num_cancelled += model.num_requests_cancelled;
-    num_drafts += model.num_draft_tokens;
-    num_accepted += model.num_accepted_tokens;
-    wait = std::max(wait, model.estimated_wait);
+};
+
+RequestCounts count_requests(const ServerSample& server) {
+  RequestCounts sum;
+  for (const ModelSample& model : server.models) {
+    sum.num_running += model.num_running;
+    sum.num_waiting += model.num_waiting + model.num_waiting_for_load;
+    sum.num_finished += model.num_requests_finished;
+    sum.num_rejected += model.num_requests_rejected;
+    sum.num_preemptions += model.num_preemptions;
+    sum.num_cancelled += model.num_requests_cancelled;
+    sum.num_drafts += model.num_draft_tokens;
+    sum.num_accepted += model.num_accepted_tokens;
+    sum.wait = std::max(sum.wait, model.estimated_wait);
   }
+  return sum;
+}
+
+std::string requests_text(const RequestCounts& counts) {
+  return print("Requests  %d running, %d waiting", counts.num_running, counts.num_waiting);
+}
+
+std::string speed_text(const View& view) {
+  return print("tokens/s: in %.1f, out %.1f", view.prompt_tokens_per_second,
+               view.output_tokens_per_second);
+}
+
+void add_request_summary(const View& view, int width, Lines& lines) {
+  const RequestCounts counts = count_requests(view.now.server);
   const auto& hits = view.cache_hit_share;
-  add_wrapped({print("Requests  %d running, %d waiting", num_running, num_waiting),
-               wait.count() > 0 ? "wait about " + age_text(wait) : "",
-               print("tokens/s: in %.1f, out %.1f", view.prompt_tokens_per_second,
-                     view.output_tokens_per_second),
-               hits ? print("prefix cache hits %.0f%%", percent(*hits)) : "",
-               count_text(num_finished, "done"),
-               num_cancelled > 0 ? count_text(num_cancelled, "cancelled") : "",
-               num_drafts > 0
-                   ? print("guesses right %.0f%%", percent(ratio(static_cast<double>(num_accepted),
-                                                                 static_cast<double>(num_drafts))))
-                   : "",
-               num_rejected > 0 ? count_text(num_rejected, "refused") : "",
-               num_preemptions > 0 ? count_text(num_preemptions, "preempted") : ""},
-              Style::kTitle, width, lines);
+  const auto count_if_any = [](uint64_t count, const char* what) {
+    return count > 0 ? count_text(count, what) : "";
+  };
+  add_wrapped(
+      {requests_text(counts), counts.wait.count() > 0 ? "wait about " + age_text(counts.wait) : "",
+       speed_text(view), hits ? print("prefix cache hits %.0f%%", percent(*hits)) : "",
+       count_text(counts.num_finished, "done"), count_if_any(counts.num_cancelled, "cancelled"),
+       counts.num_drafts > 0
+           ? print("guesses right %.0f%%", percent(ratio(static_cast<double>(counts.num_accepted),
+                                                         static_cast<double>(counts.num_drafts))))
+           : "",
+       count_if_any(counts.num_rejected, "refused"),
+       count_if_any(counts.num_preemptions, "preempted")},
+      Style::kTitle, width, lines);
+}
+
+std::string state_text(const RequestSample& request) {
+  const int num_known = std::max(request.num_prefilled_tokens, request.num_cached_tokens);
+  if (!request.is_running) {
+    const std::string place = print("place %d", request.queue_position);
+    return request.estimated_wait.count() > 0 ? place + ", in " + age_text(request.estimated_wait)
+                                              : place;
+  }
+  if (num_known >= request.num_prompt_tokens) return "replying";
+  const double share = ratio(num_known, request.num_prompt_tokens);
+  return "prompt " + bar(share, 0, 10) + print(" %.0f%%", percent(share));
 }
 
 std::string request_line(const RequestSample& request, const ServerSample& server) {
-  std::string state;
-  const int num_known = std::max(request.num_prefilled_tokens, request.num_cached_tokens);
-  if (!request.is_running) {
-    state = print("place %d", request.queue_position);
-    if (request.estimated_wait.count() > 0) state += ", in " + age_text(request.estimated_wait);
-  } else if (num_known < request.num_prompt_tokens) {
-    state = "prompt " + bar(ratio(num_known, request.num_prompt_tokens), 0, 10) +
-            print(" %.0f%%", percent(ratio(num_known, request.num_prompt_tokens)));
-  } else {
-    state = "replying";
-  }
   std::string text =
       print("  %6llu  %-22s%8d%8d%8d%9s", static_cast<unsigned long long>(request.id),
-            state.c_str(), request.num_prompt_tokens, request.num_cached_tokens,
+            state_text(request).c_str(), request.num_prompt_tokens, request.num_cached_tokens,
             request.num_output_tokens, age_text(request.age).c_str());
   if (server.models.size() > 1) {
     text += "  " + printable(server.models[static_cast<size_t>(request.model_index)].name);
@@ -204,12 +230,12 @@ std::string request_line(const RequestSample& request, const ServerSample& serve
   return text;
 }
 
-// The summary, and one line a request, at most `most` of them.
-void add_requests(const View& view, int width, size_t most, Lines& lines) {
-  const ServerSample& server = view.now.server;
-  if (server.kind != ServerKind::kSluice) return;
-  lines.push_back({""});
-  add_request_summary(view, width, lines);
+void add_number_of_more(size_t number, Lines& lines) {
+  if (number > 0) lines.push_back({print("          and %zu more", number), Style::kDim});
+}
+
+// One line a request, at most `most` of them, and how many more there are.
+void add_request_table(const ServerSample& server, size_t most, Lines& lines) {
   if (server.requests.empty()) return;
   lines.push_back(
       {"      id  state                   prompt  cached   reply      age", Style::kDim});
@@ -217,10 +243,15 @@ void add_requests(const View& view, int width, size_t most, Lines& lines) {
   for (size_t i = 0; i < num_shown; ++i) {
     lines.push_back({request_line(server.requests[i], server)});
   }
-  if (num_shown < server.requests.size()) {
-    lines.push_back(
-        {print("          and %zu more", server.requests.size() - num_shown), Style::kDim});
-  }
+  add_number_of_more(server.requests.size() - num_shown, lines);
+}
+
+void add_requests(const View& view, int width, size_t most, Lines& lines) {
+  const ServerSample& server = view.now.server;
+  if (server.kind != ServerKind::kSluice) return;
+  lines.push_back({""});
+  add_request_summary(view, width, lines);
+  add_request_table(server, most, lines);
 }
 
 // All cores in rows: with bars when they fit into eight lines, else numbers only.
@@ -259,7 +290,6 @@ void add_machine(const View& view, int width, Lines& lines) {
                   : "memory " + of_total(static_cast<double>(used), static_cast<double>(total),
                                          format_bytes(used) + " of " + format_bytes(total))},
       Style::kTitle, width, lines);
-  add_cores(view, width, lines);
 }
 
 void add_threads(const View& view, size_t most, Lines& lines) {
@@ -273,9 +303,8 @@ void add_threads(const View& view, size_t most, Lines& lines) {
   const size_t num_shown = std::min(view.threads.size(), most);
   for (size_t i = 0; i < num_shown; ++i) {
     const ThreadShare& thread = view.threads[i];
-    lines.push_back({"  " + printable(thread.name) +
-                     std::string(18 - std::min<size_t>(printable(thread.name).size(), 17), ' ') +
-                     bar(thread.cpu_share, 0, 22) + print("%5.0f%%", percent(thread.cpu_share))});
+    lines.push_back({"  " + padded(printable(thread.name), 18) + bar(thread.cpu_share, 0, 22) +
+                     print("%5.0f%%", percent(thread.cpu_share))});
   }
   if (num_shown < view.threads.size()) {
     lines.push_back({print("  and %zu more", view.threads.size() - num_shown), Style::kDim});
@@ -309,14 +338,65 @@ void add_gpu(const GpuSample& gpu, int width, Lines& lines) {
               Style::kPlain, width, lines);
 }
 
-Lines compose(const View& view, int width, size_t most_requests, size_t most_threads) {
+// What is shown, and how much of the tables.
+struct Extent {
+  size_t most_requests = 0;
+  size_t most_threads = 0;
+  bool has_cores = true;
+};
+
+Lines compose(const View& view, int width, const Extent& extent) {
   Lines lines;
   add_server(view, width, lines);
   add_models(view.now.server, width, lines);
-  add_requests(view, width, most_requests, lines);
+  add_requests(view, width, extent.most_requests, lines);
   add_machine(view, width, lines);
+  if (extent.has_cores) add_cores(view, width, lines);
   for (const GpuSample& gpu : view.now.gpus) add_gpu(gpu, width, lines);
-  add_threads(view, most_threads, lines);
+  if (extent.most_threads > 0) add_threads(view, extent.most_threads, lines);
+  return lines;
+}
+
+std::string brief_model(const ModelSample& model) {
+  const double total = model.num_blocks_total;
+  const std::string name = "  " + printable(model.name);
+  if (model.is_loading) return name + print("  loading %.0f%%", percent(model.load_progress));
+  if (total == 0) return name;
+  return name + "  cache " +
+         bar(model.num_blocks_used / total, model.num_blocks_cached / total, 12);
+}
+
+// For a screen of few lines: a line for each thing, the most important first.
+Lines compose_brief(const View& view, int width, size_t most_lines) {
+  const ServerSample& server = view.now.server;
+  Lines lines;
+  add_server(view, width, lines);
+  if (server.kind != ServerKind::kNone) lines.resize(1);
+  if (server.kind == ServerKind::kSluice) {
+    const RequestCounts counts = count_requests(server);
+    lines.push_back({speed_text(view), Style::kTitle});
+    lines.push_back({requests_text(counts), Style::kTitle});
+  }
+  for (const ModelSample& model : server.models) lines.push_back({brief_model(model)});
+  const MemorySample& memory = view.now.machine.memory;
+  lines.push_back(
+      {print("CPU %.0f%%  memory ", percent(view.cpu_share)) +
+       format_bytes(memory.total_bytes - std::min(memory.available_bytes, memory.total_bytes)) +
+       " of " + format_bytes(memory.total_bytes)});
+  for (const GpuSample& gpu : view.now.gpus) {
+    lines.push_back({print("GPU %d", gpu.index) +
+                     (gpu.busy_percent ? print("  %d%%", *gpu.busy_percent) : "") +
+                     (gpu.memory_used_bytes ? "  " + format_bytes(*gpu.memory_used_bytes) : "")});
+  }
+  const size_t num_left = most_lines - std::min(lines.size(), most_lines);
+  const size_t num_requests = server.requests.size();
+  const size_t num_shown = num_requests <= num_left ? num_requests : num_left - (num_left > 0);
+  for (size_t i = 0; i < num_shown; ++i) {
+    const RequestSample& request = server.requests[i];
+    lines.push_back({print("  %6llu  ", static_cast<unsigned long long>(request.id)) +
+                     state_text(request) + print("  %d tokens", request.num_output_tokens)});
+  }
+  add_number_of_more(num_requests - num_shown, lines);
   return lines;
 }
 
@@ -335,62 +415,33 @@ std::string bar(double share, double second_share, int width) {
          std::string(static_cast<size_t>(inner - both), '.') + "]";
 }
 
-std::string printable(std::string_view text) {
-  std::string safe;
-  for (size_t i = 0; i < text.size();) {
-    const auto byte = static_cast<unsigned char>(text[i]);
-    size_t length = 1;
-    if (byte >= 0xC2 && byte <= 0xF4) length = byte < 0xE0 ? 2 : byte < 0xF0 ? 3 : 4;
-    bool is_good = byte >= ' ' && byte < 0x7F;
-    if (length > 1) {
-      is_good = i + length <= text.size();
-      for (size_t k = 1; k < length && is_good; ++k) {
-        is_good = (static_cast<unsigned char>(text[i + k]) & 0xC0) == 0x80;
-      }
-      // U+0080 to U+009F are control characters, too.
-      if (is_good && byte == 0xC2 && static_cast<unsigned char>(text[i + 1]) < 0xA0) {
-        safe += '?';
-        i += 2;
-        continue;
-      }
-    }
-    if (is_good) {
-      safe += text.substr(i, length);
-      i += length;
-    } else {
-      safe += '?';
-      ++i;
-    }
-  }
-  return safe;
-}
-
-std::string cut(std::string_view text, int width) {
-  int num_characters = 0;
-  size_t last = 0;  // where the last character that fits begins
-  for (size_t i = 0; i < text.size(); ++i) {
-    if ((static_cast<unsigned char>(text[i]) & 0xC0) == 0x80) continue;
-    if (++num_characters == width) last = i;
-    if (num_characters > width) return std::string(text.substr(0, last)) + "~";
-  }
-  return std::string(text);
-}
-
 std::vector<Line> layout(const View& view, int width, int height) {
   width = std::max(width, kLeastWidth);
-  size_t most_requests = view.now.server.requests.size();
-  size_t most_threads = view.threads.size();
-  Lines lines = compose(view, width, most_requests, most_threads);
+  Extent extent = {.most_requests = view.now.server.requests.size(),
+                   .most_threads = view.threads.size()};
+  Lines lines = compose(view, width, extent);
   const size_t most_lines = height > 0 ? static_cast<size_t>(height) : lines.size();
   // The longer table gives way first.
-  while (lines.size() > most_lines && std::max(most_requests, most_threads) > kLeastTableLines) {
-    size_t& longer = most_requests > most_threads ? most_requests : most_threads;
+  while (lines.size() > most_lines &&
+         std::max(extent.most_requests, extent.most_threads) > kLeastTableLines) {
+    size_t& longer =
+        extent.most_requests > extent.most_threads ? extent.most_requests : extent.most_threads;
     const size_t too_many = lines.size() - most_lines;
     longer = std::max({longer - std::min(longer, (too_many + 1) / 2), kLeastTableLines});
-    lines = compose(view, width, most_requests, most_threads);
+    lines = compose(view, width, extent);
   }
+  if (lines.size() > most_lines) {
+    extent.most_threads = 0;
+    extent.has_cores = false;
+    lines = compose(view, width, extent);
+    if (lines.size() < most_lines) {
+      extent.most_requests += most_lines - lines.size();
+      lines = compose(view, width, extent);
+    }
+  }
+  if (lines.size() > most_lines) lines = compose_brief(view, width, most_lines);
   if (lines.size() > most_lines) lines.resize(most_lines);
-  for (Line& line : lines) line.text = cut(line.text, width);
+  for (Line& line : lines) line.text = cut_to_width(line.text, static_cast<size_t>(width));
   return lines;
 }
 

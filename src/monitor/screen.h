@@ -6,8 +6,9 @@
 
 namespace sluice::monitor {
 
-// The live screen on the terminal, refreshed each `interval`, until 'q' or Ctrl-C. Throws
-// Error(kUnsupported) when standard input or output is no terminal that can show it.
+// The live screen on the terminal, refreshed each `interval`, until 'q' or Ctrl-C. A signal
+// that ends the program puts the terminal back first. Throws Error(kUnsupported) when standard
+// input or output is no terminal that can show it.
 void run_screen(const http::Url& url, std::chrono::milliseconds interval);
 
 }  // namespace sluice::monitor

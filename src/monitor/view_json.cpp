@@ -125,7 +125,8 @@ std::string view_json(const View& view) {
                              {"machine", machine_json(view)},
                              {"process", process_json(view)},
                              {"gpus", std::move(gpus)}};
-  return json.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+  // In ASCII: names come from outside, and a terminal obeys some characters beyond it.
+  return json.dump(-1, ' ', true, ordered_json::error_handler_t::replace);
 }
 
 }  // namespace sluice::monitor

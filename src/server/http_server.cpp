@@ -114,7 +114,6 @@ void HttpServer::Impl::close_acceptor() {
 
 // Whatever a task throws, the server lives on.
 void HttpServer::Impl::run() {
-  set_thread_name("http");
   while (true) {
     try {
       host->core->io.run();
@@ -138,7 +137,7 @@ HttpServer::~HttpServer() { stop(); }
 void HttpServer::start() {
   net::co_spawn(impl_->strand, impl_->accept_loop(), net::detached);
   for (int i = 0; i < impl_->host->core->options.num_threads; ++i) {
-    impl_->threads.emplace_back([impl = impl_.get()] { impl->run(); });
+    impl_->threads.emplace_back() = start_thread("http", [impl = impl_.get()] { impl->run(); });
   }
 }
 
@@ -156,7 +155,9 @@ void HttpServer::stop() {
   }
   impl_->close_acceptor();
   close_sessions(*impl_->host);
-  for (std::thread& thread : impl_->threads) thread.join();
+  for (std::thread& thread : impl_->threads) {
+    if (thread.joinable()) thread.join();
+  }
   {
     std::lock_guard lock(impl_->host->core->mutex);
     impl_->host->core->is_open = false;

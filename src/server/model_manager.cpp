@@ -279,7 +279,6 @@ void ModelManager::State::load_entry(std::unique_lock<std::mutex>& lock, Entry& 
 }
 
 void ModelManager::State::run() {
-  set_thread_name("loader");
   std::unique_lock lock(mutex);
   while (!is_stopping) {
     if (Entry* entry = next_to_load()) {
@@ -299,7 +298,7 @@ ModelManager::ModelManager(const ManagerOptions& options, Load load)
     : state_(std::make_shared<State>()) {
   state_->options = options;
   state_->load = std::move(load);
-  state_->loader = std::thread([state = state_.get()] { state->run(); });
+  state_->loader = start_thread("loader", [state = state_.get()] { state->run(); });
 }
 
 ModelManager::~ModelManager() { stop(); }

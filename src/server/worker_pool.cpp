@@ -7,11 +7,14 @@
 namespace sluice::server {
 
 WorkerPool::WorkerPool(const std::string& thread_name, int num_threads) {
-  for (int i = 0; i < num_threads; ++i) {
-    threads_.emplace_back([this, thread_name] {
-      set_thread_name(thread_name);
-      work();
-    });
+  threads_.reserve(static_cast<size_t>(num_threads));
+  try {
+    for (int i = 0; i < num_threads; ++i) {
+      threads_.push_back(start_thread(thread_name, [this] { work(); }));
+    }
+  } catch (...) {
+    stop();
+    throw;
   }
 }
 

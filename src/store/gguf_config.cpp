@@ -51,6 +51,18 @@ std::string quantization_name(const gguf::File& file) {
   return main_tensor_type(file);
 }
 
+struct TurnMarks {
+  std::string_view mark;  // in the chat template
+  std::string_view params_json;
+};
+
+// What Ollama's create writes for the templates of these families.
+constexpr std::array kTurnMarks = {
+    TurnMarks{"<|im_start|>", R"({"stop":["<|im_start|>","<|im_end|>"]})"},
+    TurnMarks{"<|start_header_id|>",
+              R"({"stop":["<|start_header_id|>","<|end_header_id|>","<|eot_id|>"]})"},
+};
+
 }  // namespace
 
 ModelConfig config_from_gguf(const gguf::File& file) {
@@ -71,6 +83,14 @@ ModelConfig config_from_gguf(const gguf::File& file) {
   config.context_length = file.get_uint(config.family + ".context_length").value_or(0);
   config.embedding_length = file.get_uint(config.family + ".embedding_length").value_or(0);
   return config;
+}
+
+std::string params_from_gguf(const gguf::File& file) {
+  const std::string_view source = file.get_string("tokenizer.chat_template").value_or("");
+  for (const TurnMarks& family : kTurnMarks) {
+    if (source.find(family.mark) != std::string_view::npos) return std::string(family.params_json);
+  }
+  return "";
 }
 
 }  // namespace sluice::store

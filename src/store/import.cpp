@@ -137,11 +137,16 @@ ModelRecord Store::import_gguf(const std::string& path, const ModelName& name,
   importer.report("writing manifest", model.size_bytes, model.size_bytes);
   // Once more from the bytes that were digested: the file may have changed since the first look.
   const std::string model_path = model.file ? model.file->path() : blob_path(model.digest);
-  StagedBlob config =
-      stage_text(blobs, encode_config(config_from_gguf(gguf::File::open(model_path))));
+  const gguf::File file = gguf::File::open(model_path);
+  StagedBlob config = stage_text(blobs, encode_config(config_from_gguf(file)));
+  std::optional<StagedBlob> params;
+  if (const std::string json = params_from_gguf(file); !json.empty()) {
+    params = stage_text(blobs, json);
+  }
   Manifest manifest;
   manifest.config = layer_of(kConfigType, config.digest, config.size_bytes);
   manifest.layers = {layer_of(kModelLayer, model.digest, model.size_bytes)};
+  if (params) manifest.layers.push_back(layer_of(kParamsLayer, params->digest, params->size_bytes));
   StagedBlob manifest_file = stage_text(blobs, encode_manifest(manifest));
   if (model.file) model.file->sync();
 
@@ -151,8 +156,8 @@ ModelRecord Store::import_gguf(const std::string& path, const ModelName& name,
       replaced ? try_read_manifest(*replaced) : std::nullopt;
   make_directories(fs::path(target.path).parent_path().string());
   // Everything is on the disk; from here on there are only renames, the manifest last.
-  for (StagedBlob* blob : {&model, &config}) {
-    if (blob->file && !has_size(blob_path(blob->digest), blob->size_bytes)) {
+  for (StagedBlob* blob : {&model, &config, params ? &*params : nullptr}) {
+    if (blob != nullptr && blob->file && !has_size(blob_path(blob->digest), blob->size_bytes)) {
       blob->file->commit(blobs + "/" + blob->digest.file_name());
     }
   }

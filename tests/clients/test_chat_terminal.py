@@ -1,62 +1,11 @@
 """The chat in a real (pseudo) terminal."""
 
-import os
-import pty
-import re
-import select
-import signal
-import termios
 import time
 
 import pytest
 
-from conftest import MODEL, clean_environment, program
-
-
-PROMPT = ">>> "
-
-
-class Terminal:
-    def __init__(self, home, *arguments, host="127.0.0.1:1"):
-        env = dict(clean_environment(home), SLUICE_HOST=host, TERM="xterm", COLUMNS="80")
-        self.pid, self.descriptor = pty.fork()
-        if self.pid == 0:
-            os.execve(program(), [program(), *arguments], env)
-        self.screen = ""
-
-    def read_until(self, text, seconds=60):
-        """What came up to and with `text`, without escape sequences."""
-        deadline = time.monotonic() + seconds
-        while text not in self.screen:
-            left = deadline - time.monotonic()
-            assert left > 0, f"no {text!r} in {self.screen!r}"
-            if select.select([self.descriptor], [], [], left)[0]:
-                data = os.read(self.descriptor, 65536).decode(errors="replace")
-                self.screen += re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", data)
-        before, _, self.screen = self.screen.partition(text)
-        # The prompt is there a moment before keys are keys: until then Ctrl-C and Ctrl-D are the
-        # terminal's own.
-        while text == PROMPT and termios.tcgetattr(self.descriptor)[3] & termios.ICANON:
-            assert time.monotonic() < deadline, "the terminal stays in line mode"
-            time.sleep(0.005)
-        return before + text
-
-    def type(self, text):
-        os.write(self.descriptor, text.encode())
-
-    def wait(self, seconds=30):
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            if select.select([self.descriptor], [], [], 0.05)[0]:
-                try:
-                    os.read(self.descriptor, 65536)
-                except OSError:
-                    pass  # the other side is closed
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                return os.waitstatus_to_exitcode(status)
-        os.kill(self.pid, signal.SIGKILL)
-        raise AssertionError("the chat did not end")
+from conftest import MODEL
+from terminal import PROMPT, Terminal
 
 
 @pytest.fixture
@@ -131,3 +80,27 @@ def test_history_is_kept_for_the_next_chat(home):
     terminal.read_until("a line to remember")
     terminal.type("\x03\x04")
     terminal.wait()
+
+
+@pytest.mark.parametrize("typed, told", [
+    ("/set parameter nosuch 1", "there is no option 'nosuch'"),
+    ("/set parameter top_k many", "must be a number"),
+    ("/set format json", "not supported"),
+    ("/set think", "does not support thinking"),
+    ("/set think sideways", "think"),
+])
+def test_what_cannot_be_set_is_told_at_once(chat, typed, told):
+    chat.type(typed + "\n")
+    answer = chat.read_until(PROMPT)
+    assert "Error: " in answer and told in answer and "Set " not in answer.partition("\n")[2]
+    chat.type("Go on.\n")  # and the chat is as it was
+    assert "Error" not in chat.read_until(PROMPT)
+    chat.type("/bye\n")
+    assert chat.wait() == 0
+
+
+def test_flags_that_the_model_cannot_follow_end_the_chat_at_once(home):
+    for flag in ("--format=json", "--think=true"):
+        terminal = Terminal(home, "run", MODEL, flag)
+        terminal.read_until("Error: ")
+        assert terminal.wait() == 1

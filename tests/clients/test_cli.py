@@ -2,10 +2,12 @@
 
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
 import time
+import urllib.request
 
 import pytest
 
@@ -176,3 +178,159 @@ def test_broken_model_file_fails_and_the_server_lives(home, tmp_path):
     assert status >= 400 and reply["error"]
     assert server.get("/api/tags")["models"]
     assert server.stop() == 0
+
+
+def run_with(home, *arguments, **options):
+    """A run without a server, whatever its end."""
+    env = dict(clean_environment(home), SLUICE_HOST="127.0.0.1:1")
+    options = {"stdin": subprocess.DEVNULL, "capture_output": True, **options}
+    return subprocess.run([program(), *arguments], env=env, text=True, timeout=120, **options)
+
+
+@pytest.fixture
+def messages(tmp_path):
+    path = tmp_path / "messages.json"
+    path.write_text(json.dumps([{"role": "user", "content": "hi"}]))
+    return str(path)
+
+
+def test_output_that_cannot_be_written_is_status_1(home, messages, tmp_path):
+    text = tmp_path / "text"
+    text.write_text("word " * 600)
+    template = tmp_path / "t.jinja"
+    template.write_text("x{{ messages[0].content }}")
+    commands = [["--help"], ["--version"], ["version"], ["list"], ["show", MODEL],
+                ["show", MODEL, "--template"], ["run", MODEL, "hi", "--num-predict", "2"],
+                ["tokenize", MODEL, "hi"], ["render", str(template), messages],
+                ["bench", MODEL, "-p", "8", "-n", "2", "-r", "1"],
+                ["perplexity", MODEL, "-f", str(text), "--ctx", "64", "--windows", "1"],
+                ["top", "--once"]]
+    for command in commands:
+        with open("/dev/full", "w", encoding="utf-8") as full:
+            done = run_with(home, *command, capture_output=False, stdout=full,
+                            stderr=subprocess.PIPE)
+        assert done.returncode == 1, command
+        assert "cannot write to standard output" in done.stderr, (command, done.stderr)
+
+
+def test_closed_descriptors_are_not_taken_by_files(home):
+    closed = lambda *numbers: lambda: [os.close(number) for number in numbers]
+    done = run_with(home, "run", MODEL, "hi", "--num-predict", "2", preexec_fn=closed(0))
+    assert done.returncode == 0 and done.stdout.endswith("\n\n")
+    done = run_with(home, "run", MODEL, preexec_fn=closed(0))
+    assert done.returncode == 1 and "nothing to say" in done.stderr
+    done = run_with(home, "list", preexec_fn=closed(1))
+    assert done.returncode == 1 and "standard output" in done.stderr
+    assert run_with(home, "show", "missing:1b", preexec_fn=closed(0, 1, 2)).returncode == 1
+
+
+def test_a_silent_standard_input_is_named_after_a_second(home):
+    env = dict(clean_environment(home), SLUICE_HOST="127.0.0.1:1")
+    process = subprocess.Popen([program(), "run", MODEL, "hi", "--num-predict", "2"], env=env,
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True)
+    assert "waiting for standard input" in process.stderr.readline()
+    assert process.poll() is None
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0 and out.endswith("\n\n")
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGHUP, signal.SIGPIPE])
+def test_a_server_outlives_its_terminal(home, signal_number):
+    server = Server(home)
+    server.process.send_signal(signal_number)
+    time.sleep(0.2)
+    assert server.get("/api/version")["version"]
+    assert server.stop() == 0
+
+
+def test_a_server_outlives_the_reader_of_its_log(home):
+    process = subprocess.Popen([program(), "serve", "--port", "0", "--log-level", "debug"],
+                               env=clean_environment(home), stdin=subprocess.DEVNULL,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if "listening on" in line:
+            break
+    url = line.split()[-1]
+    process.stderr.close()
+    for _ in range(3):
+        with urllib.request.urlopen(url + "/api/version", timeout=10) as reply:
+            assert json.load(reply)["version"]
+    process.terminate()
+    assert process.wait(30) == 0
+
+
+def test_little_memory_is_a_clear_line_and_no_abort(home, tmp_path):
+    """Threads and memory fail at other places with every limit; none may end in a signal."""
+    text = tmp_path / "text"
+    text.write_text("word " * 600)
+    commands = [["list"], ["run", MODEL, "hi", "--num-predict", "2"], ["top", "--once"],
+                ["tokenize", MODEL, "hi"], ["bench", MODEL, "-p", "8", "-n", "2", "-r", "1"],
+                ["perplexity", MODEL, "-f", str(text), "--ctx", "64", "--windows", "1"]]
+    for command in commands:
+        for megabytes in (40, 60, 80, 120, 200, 300):
+            limit = lambda: resource.setrlimit(resource.RLIMIT_AS, (megabytes << 20,) * 2)
+            done = run_with(home, *command, preexec_fn=limit)
+            if "while loading shared libraries" in done.stderr:
+                continue
+            what = (command, megabytes, done.returncode, done.stderr)
+            assert done.returncode in (0, 1), what
+            if done.returncode == 1 and command[0] != "top":
+                lines = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+                assert len(lines) == 1 and "std::" not in lines[0], what
+
+
+def test_little_memory_for_the_load_test_is_a_clear_line(home, server):
+    env = dict(clean_environment(home), SLUICE_HOST=server.url)
+    for test in (["--test", "output", "--words", "5", "--max-tokens", "2", "--requests", "64"],
+                 ["--test", "clients", "--max-tokens", "2", "--count", "64", "--requests", "64"],
+                 ["--test", "mixed", "--rate", "1000", "--count", "64"]):
+        limit = lambda: resource.setrlimit(resource.RLIMIT_AS, (160 << 20,) * 2)
+        done = subprocess.run([program(), "loadtest", *test], env=env, stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=120, preexec_fn=limit)
+        assert done.returncode == 1, (test, done)
+        assert "thread" in done.stderr or "memory" in done.stderr, (test, done)
+
+
+def test_a_file_gets_the_settings_of_the_environment(home):
+    model = next(path for path in (home / "models/blobs").iterdir()
+                 if path.stat().st_size > 100_000)
+    env = dict(clean_environment(home), SLUICE_HOST="127.0.0.1:1", SLUICE_MAX_MEMORY="1KB")
+    arguments = [program(), "run", f"{model.parent}/./{model.name}", "hi", "--num-predict", "2"]
+    done = subprocess.run(arguments, env=env, stdin=subprocess.DEVNULL, capture_output=True,
+                          text=True, timeout=60)
+    assert done.returncode == 1 and "memory" in done.stderr
+    env = dict(env, SLUICE_KV_CACHE_TYPE="f32")
+    done = subprocess.run(arguments, env=env, stdin=subprocess.DEVNULL, capture_output=True,
+                          text=True, timeout=60)
+    assert done.returncode == 1 and "SLUICE_KV_CACHE_TYPE" in done.stderr
+
+
+def test_top_without_a_server_shows_the_machine_and_is_status_1(home):
+    for arguments in (["top", "--once"], ["top", "--once", "--json"]):
+        done = run_with(home, *arguments)
+        assert done.returncode == 1 and "could not connect" in done.stderr
+        assert "achine" in done.stdout
+
+
+@pytest.mark.parametrize("host, shown", [("::1", "http://[::1]:"), (":0", "http://127.0.0.1:"),
+                                         ("127.0.0.1:0", "http://127.0.0.1:")])
+def test_serve_listens_where_ollama_would(home, host, shown):
+    env = dict(clean_environment(home), OLLAMA_HOST=host)
+    port = ["--port", "0"] if host == "::1" else []
+    process = subprocess.Popen([program(), "serve", *port], env=env, stdin=subprocess.DEVNULL,
+                               stderr=subprocess.PIPE, text=True)
+    log = []
+    for line in process.stderr:
+        log.append(line)
+        if "listening on" in line:
+            break
+    assert log and shown in log[-1], log
+    process.terminate()
+    process.stderr.close()
+    assert process.wait(30) == 0
+
+
+def test_an_unknown_option_is_told_at_once(home):
+    done = run_with(home, "run", MODEL, "hi", "--option", "nosuch=1")
+    assert done.returncode == 1 and "there is no option 'nosuch'" in done.stderr

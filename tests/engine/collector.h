@@ -36,6 +36,13 @@ class Collector {
       throw std::runtime_error("no text within a minute");
     }
   }
+  void wait_for_text_or_end() {
+    std::unique_lock lock(state_->mutex);
+    const auto is_there = [this] { return !state_->text.empty() || state_->num_final > 0; };
+    if (!state_->changed.wait_for(lock, std::chrono::seconds(60), is_there)) {
+      throw std::runtime_error("no text within a minute");
+    }
+  }
   std::string text() const {
     std::lock_guard lock(state_->mutex);
     return state_->text;

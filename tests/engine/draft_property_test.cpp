@@ -8,10 +8,12 @@
 #include <iostream>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/scheduler.h"
 #include "fake_model.h"
+#include "random_shift.h"
 
 namespace sluice::engine {
 namespace {
@@ -71,6 +73,7 @@ class DraftedSchedule {
       sequence.pooling = static_cast<Pooling>(between(0, 2));
       sequence.may_read_cache = sequence.pooling == Pooling::kLast;
     }
+    sequence.shift = next_shift(sequence);
   }
 
   void cancel_someone() {
@@ -97,10 +100,10 @@ class DraftedSchedule {
     std::vector<std::vector<text::TokenId>> drafts;
     for (const Chunk& chunk : chunks) drafts.push_back(chunk.sequence->draft);
     scheduler_.complete();
+    for (const Chunk& chunk : chunks) check_cache(*chunk.cached);
     std::span<const float> states = output.embeddings;
     for (size_t i = 0; i < chunks.size(); ++i) {
       const Chunk& chunk = chunks[i];
-      check_cache(*chunk.sequence);
       if (chunk.sequence->pooling) {
         take_states(chunk, states);
       } else if (chunk.wants_logits) {
@@ -116,12 +119,10 @@ class DraftedSchedule {
     for (int row = 0;; ++row) {
       if (between(0, 150) == 0) return scheduler_.remove(sequence.id);
       const text::TokenId token = between(0, kTokens - 1);
-      scheduler_.append(sequence, token);
+      std::vector<text::TokenId> expected = sequence.tokens;
+      expected.push_back(token);
+      if (scheduler_.append(sequence, token)) return check_shift(sequence, std::move(expected));
       check_cache(sequence);
-      const int num_tokens = static_cast<int>(sequence.tokens.size());
-      if (num_tokens == scheduler_.max_sequence_tokens() || between(0, 80) == 0) {
-        return shift(sequence);
-      }
       if (row == chunk.num_draft_tokens) return;
       if (token != draft[static_cast<size_t>(row)]) {
         ++num_rejected_;
@@ -133,16 +134,18 @@ class DraftedSchedule {
     }
   }
 
-  void shift(Sequence& sequence) {
-    const int num_tokens = static_cast<int>(sequence.tokens.size());
-    if (num_tokens < 3) return;
-    const int num_keep = between(0, num_tokens - 2);
-    std::vector<text::TokenId> expected = sequence.tokens;
-    const int count = (num_tokens - num_keep) / 2;
-    expected.erase(expected.begin() + num_keep, expected.begin() + num_keep + count);
-    scheduler_.shift(sequence, num_keep, count);
+  void check_shift(Sequence& sequence, std::vector<text::TokenId> expected) {
+    const auto begin = expected.begin() + sequence.shift->num_keep;
+    expected.erase(begin, begin + sequence.shift->num_tokens);
     ASSERT_EQ(sequence.tokens, expected);
+    check_cache(sequence);
+    sequence.shift = next_shift(sequence);
     ++num_shifts_;
+  }
+
+  ContextShift next_shift(const Sequence& sequence) {
+    return random_shift(sequence.num_tokens(), scheduler_.max_sequence_tokens(),
+                        [this](int low, int high) { return between(low, high); });
   }
 
   void take_states(const Chunk& chunk, std::span<const float>& states) {
@@ -159,9 +162,9 @@ class DraftedSchedule {
     scheduler_.remove(sequence.id);
   }
 
-  void check_cache(const Sequence& sequence) {
-    model_.check(sequence.blocks,
-                 std::span(sequence.tokens).first(static_cast<size_t>(sequence.num_computed)));
+  void check_cache(const CachedTokens& cached) {
+    model_.check(cached.blocks,
+                 std::span(cached.tokens).first(static_cast<size_t>(cached.num_computed)));
   }
 
   void check_plan(const std::vector<Chunk>& chunks) {

@@ -223,5 +223,25 @@ TEST(EngineReply, TimingsAddUp) {
   EXPECT_LE(timings.queued + timings.prefill + timings.decode, wall);
 }
 
+// The model wants B always: a penalty on the prompt's B, or on the sampled one, makes it something
+// else.
+TEST(EngineReply, PenaltiesMayCountOnlyWhatWasSampled) {
+  const auto reply = [](bool penalize_prompt) {
+    Engine engine(scripted({66}, 3), tokenizer(), options());
+    Collector collector;
+    Request request = greedy_request(collector, {65, 66, 66});
+    request.sampling.presence_penalty = 100;
+    request.sampling.repeat_last_n = -1;
+    request.sampling.penalize_prompt = penalize_prompt;
+    request.max_tokens = 2;
+    engine.submit(request);
+    collector.wait();
+    return collector.tokens();
+  };
+  EXPECT_NE(reply(true).at(0).token, 66);
+  EXPECT_EQ(reply(false).at(0).token, 66);
+  EXPECT_NE(reply(false).at(1).token, 66);
+}
+
 }  // namespace
 }  // namespace sluice::engine

@@ -448,5 +448,28 @@ TEST(Logprobs, MoreThanTheVocabularyGivesAllOfIt) {
   EXPECT_EQ(output.top[2].token, 0);
 }
 
+TEST(Sampler, PenaltiesSeeThePromptOnlyIfTheyShall) {
+  const std::vector<text::TokenId> tokens = {1, 2, 3, 4, 5};  // two of the prompt
+  const auto seen = [&](const SamplingParams& params) {
+    const auto span = penalized_tokens(params, tokens, 2);
+    return std::vector<text::TokenId>(span.begin(), span.end());
+  };
+  using Tokens = std::vector<text::TokenId>;
+  SamplingParams params;
+  EXPECT_EQ(seen(params), Tokens{}) << "there is no penalty";
+  params.presence_penalty = 1;
+  EXPECT_EQ(seen(params), tokens);
+  params.repeat_last_n = 4;
+  EXPECT_EQ(seen(params), (Tokens{2, 3, 4, 5}));
+  params.penalize_prompt = false;
+  EXPECT_EQ(seen(params), (Tokens{3, 4, 5}));
+  params.repeat_last_n = 2;
+  EXPECT_EQ(seen(params), (Tokens{4, 5}));
+  params.repeat_last_n = -1;
+  EXPECT_EQ(seen(params), (Tokens{3, 4, 5}));
+  params.repeat_last_n = 0;
+  EXPECT_EQ(seen(params), Tokens{});
+}
+
 }  // namespace
 }  // namespace sluice::engine

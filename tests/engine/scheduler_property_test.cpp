@@ -15,6 +15,7 @@
 
 #include "engine/scheduler.h"
 #include "fake_model.h"
+#include "random_shift.h"
 
 namespace sluice::engine {
 namespace {
@@ -52,6 +53,7 @@ class RandomSchedule {
   uint64_t num_preemptions() const { return scheduler_.counters().num_preemptions; }
   uint64_t num_accepted() const { return num_accepted_; }
   uint64_t num_shifts() const { return num_shifts_; }
+  uint64_t num_seamless_shifts() const { return num_seamless_shifts_; }
   uint64_t num_cached_tokens() const { return scheduler_.counters().num_cached_tokens; }
 
  private:
@@ -82,7 +84,8 @@ class RandomSchedule {
     const RequestId id = static_cast<RequestId>(++num_arrived_);
     const int longest = std::min(most + 1, size + between(0, 60));
     longest_[id] = std::max(longest, size + 1);
-    scheduler_.add(id, std::move(prompt), deadline);
+    Sequence& sequence = scheduler_.add(id, std::move(prompt), deadline);
+    if (between(0, 3) > 0) sequence.shift = next_shift(sequence);
   }
 
   void cancel_someone() {
@@ -99,8 +102,7 @@ class RandomSchedule {
     guess();
     decoding_.clear();
     scheduler_.for_each_running([&](const Sequence& sequence) {
-      const bool is_decoding = sequence.is_decoding() && !sequence.blocks.empty();
-      if (is_decoding) decoding_.insert({sequence.id, sequence.num_preemptions});
+      if (sequence.is_decoding()) decoding_.insert({sequence.id, sequence.num_preemptions});
     });
     const auto planned = scheduler_.plan(now_);
     const std::vector<Chunk> chunks(planned.begin(), planned.end());
@@ -110,10 +112,10 @@ class RandomSchedule {
     model_.forward(batch_);
     scheduler_.observe(step_time());
     scheduler_.complete();
+    for (const Chunk& chunk : chunks) check_cache(*chunk.cached);
     for (const Chunk& chunk : chunks) {
-      Sequence& sequence = *chunk.sequence;
-      check_cache(sequence);
       if (!chunk.wants_logits) continue;
+      Sequence& sequence = *chunk.sequence;
       ASSERT_EQ(sequence.num_remaining(), 0);
       advance(chunk);
     }
@@ -135,9 +137,9 @@ class RandomSchedule {
     return std::chrono::nanoseconds(time * between(90, 110) / 100);
   }
 
-  void check_cache(const Sequence& sequence) {
-    model_.check(sequence.blocks,
-                 std::span(sequence.tokens).first(static_cast<size_t>(sequence.num_computed)));
+  void check_cache(const CachedTokens& cached) {
+    model_.check(cached.blocks,
+                 std::span(cached.tokens).first(static_cast<size_t>(cached.num_computed)));
   }
 
   // The step has a token for the sequence, and one more behind each draft token that is right.
@@ -149,8 +151,7 @@ class RandomSchedule {
         return end(id);
       }
       const text::TokenId token = between(0, 1);
-      scheduler_.append(sequence, token);
-      if (between(0, 40) == 0 && sequence.tokens.size() > 4) return shift(sequence);
+      if (append(sequence, token)) return;
       if (i == chunk.num_draft_tokens || sequence.draft[static_cast<size_t>(i)] != token) return;
       scheduler_.accept(sequence);
       check_cache(sequence);
@@ -158,33 +159,58 @@ class RandomSchedule {
     }
   }
 
-  void shift(Sequence& sequence) {
-    const int size = static_cast<int>(sequence.tokens.size());
-    const int num_keep = between(0, size - 2);
-    scheduler_.shift(sequence, num_keep, between(1, size - num_keep - 1));
-    ++num_shifts_;
+  // True when the sequence was shifted: then it holds what is left, and all the same goes on.
+  bool append(Sequence& sequence, text::TokenId token) {
+    std::vector<text::TokenId> expected = sequence.tokens;
+    expected.push_back(token);
+    const int num_output_tokens = sequence.num_output_tokens();
+    const bool was_shifted = scheduler_.append(sequence, token);
+    EXPECT_EQ(was_shifted,
+              sequence.shift && static_cast<int>(expected.size()) == sequence.shift->limit);
+    if (was_shifted) {
+      const auto begin = expected.begin() + sequence.shift->num_keep;
+      expected.erase(begin, begin + sequence.shift->num_tokens);
+      check_cache(sequence);
+      ++num_shifts_;
+      if (sequence.is_decoding()) ++num_seamless_shifts_;
+      EXPECT_EQ(sequence.is_refilling, !sequence.is_decoding());
+      sequence.shift = next_shift(sequence);
+    }
+    EXPECT_EQ(sequence.tokens, expected);
+    EXPECT_EQ(sequence.num_output_tokens(), num_output_tokens + 1);
+    return was_shifted;
+  }
+
+  ContextShift next_shift(const Sequence& sequence) {
+    return random_shift(sequence.num_tokens(), scheduler_.max_sequence_tokens(),
+                        [this](int low, int high) { return between(low, high); });
   }
 
   void check_plan(const std::vector<Chunk>& chunks) {
     int num_tokens = 0, num_logit_rows = 0;
+    bool has_prefill = false;
     std::map<RequestId, int> planned;
     for (const Chunk& chunk : chunks) {
+      const bool is_complete = chunk.num_tokens == chunk.cached->num_remaining();
       ASSERT_GE(chunk.num_tokens, 1);
-      ASSERT_LE(chunk.num_tokens, chunk.sequence->num_remaining());
-      ASSERT_EQ(chunk.wants_logits, chunk.num_tokens == chunk.sequence->num_remaining());
-      ASSERT_TRUE(planned.emplace(chunk.sequence->id, chunk.num_tokens).second);
+      ASSERT_LE(chunk.num_tokens, chunk.cached->num_remaining());
+      ASSERT_EQ(chunk.wants_logits, is_complete && !chunk.is_successor());
       num_tokens += chunk.num_tokens + chunk.num_draft_tokens;
       num_logit_rows += chunk.wants_logits ? 1 + chunk.num_draft_tokens : 0;
+      if (chunk.is_successor()) continue;
+      ASSERT_TRUE(planned.emplace(chunk.sequence->id, chunk.num_tokens).second);
+      has_prefill = has_prefill || chunk.num_tokens > 1 || !chunk.wants_logits;
+    }
+    for (const Chunk& chunk : chunks) {
+      ASSERT_TRUE(!chunk.is_successor() || planned.contains(chunk.sequence->id))
+          << "a successor of one that does not decode";
     }
     ASSERT_LE(num_tokens, options_.max_batch_tokens);
     ASSERT_LE(num_logit_rows, options_.max_logit_rows);
-    ASSERT_LE(static_cast<int>(chunks.size()), options_.max_sequences);
+    ASSERT_LE(static_cast<int>(planned.size()), options_.max_sequences);
     // Steps that only decode come between for the sake of the others' ITL, a few in a row.
-    const bool is_pause = options_.max_itl_stretch > 0 &&
-                          chunks.size() < static_cast<size_t>(scheduler_.num_running()) &&
-                          std::all_of(chunks.begin(), chunks.end(), [](const Chunk& chunk) {
-                            return chunk.num_tokens == 1 && chunk.wants_logits;
-                          });
+    const bool is_pause = options_.max_itl_stretch > 0 && !has_prefill &&
+                          planned.size() < static_cast<size_t>(scheduler_.num_running());
     num_pauses_ = is_pause ? num_pauses_ + 1 : 0;
     ASSERT_LE(num_pauses_, 8) << "prompts wait for ever";
     bool is_oldest = true;
@@ -210,6 +236,7 @@ class RandomSchedule {
   std::set<std::pair<RequestId, int>> decoding_;  // before the step, and how often preempted
   uint64_t num_accepted_ = 0;
   uint64_t num_shifts_ = 0;
+  uint64_t num_seamless_shifts_ = 0;
   Clock::time_point now_{};
   backend::Batch batch_;
   std::map<RequestId, int> longest_;
@@ -221,7 +248,8 @@ TEST(SchedulerProperties, HoldForRandomSchedules) {
   constexpr uint64_t kSeed = 20260801;
   constexpr int kSchedules = 500;
   std::cout << "seed " << kSeed << "\n";
-  uint64_t num_preemptions = 0, num_cached_tokens = 0, num_accepted = 0, num_shifts = 0;
+  uint64_t num_preemptions = 0, num_cached_tokens = 0, num_accepted = 0, num_shifts = 0,
+           num_seamless_shifts = 0;
   const auto begin = Clock::now();
   for (uint64_t i = 0; i < kSchedules; ++i) {
     SCOPED_TRACE("seed " + std::to_string(kSeed + i));
@@ -232,15 +260,18 @@ TEST(SchedulerProperties, HoldForRandomSchedules) {
     num_cached_tokens += schedule.num_cached_tokens();
     num_accepted += schedule.num_accepted();
     num_shifts += schedule.num_shifts();
+    num_seamless_shifts += schedule.num_seamless_shifts();
   }
   const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
   std::cout << static_cast<int>(kSchedules / seconds) << " schedules a second, " << num_preemptions
             << " preemptions, " << num_cached_tokens << " cached tokens, " << num_accepted
-            << " tokens of drafts, " << num_shifts << " shifts\n";
+            << " tokens of drafts, " << num_shifts << " shifts, " << num_seamless_shifts
+            << " without a pause\n";
   EXPECT_GT(num_preemptions, 100u) << "the schedules are too tame";
   EXPECT_GT(num_cached_tokens, 10'000u);
   EXPECT_GT(num_accepted, 1'000u);
   EXPECT_GT(num_shifts, 500u);
+  EXPECT_GT(num_seamless_shifts, 200u);
 }
 
 }  // namespace

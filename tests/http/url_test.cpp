@@ -29,6 +29,28 @@ TEST(Url, KeepsAddress6InBrackets) {
   EXPECT_EQ(url.text(), "http://[fe80::1]:99/x");
 }
 
+TEST(Url, TakesAnAddress6WithoutBracketsWhenItIsAlone) {
+  EXPECT_EQ(parse_url("::1").text(), "http://[::1]:11434");
+  EXPECT_EQ(parse_url("::").text(), "http://[::1]:11434");
+  EXPECT_EQ(parse_url("http://fe80::1/x").text(), "http://[fe80::1]:80/x");
+}
+
+TEST(Url, AnAddressToListenOnMayBeAWildcardAndPort0) {
+  const auto listen = [](const char* text) {
+    const Url url = parse_listen_address(text);
+    return url.host + " " + std::to_string(url.port) + url.prefix;
+  };
+  EXPECT_EQ(listen("::1"), "::1 11434");
+  EXPECT_EQ(listen("::"), ":: 11434");
+  EXPECT_EQ(listen("[::]:80"), ":: 80");
+  EXPECT_EQ(listen(":0"), "127.0.0.1 0");
+  EXPECT_EQ(listen("0.0.0.0"), "0.0.0.0 11434");
+  EXPECT_EQ(listen("http://h:1/x"), "h 1");
+  EXPECT_EQ(listen("http://127.0.0.1"), "127.0.0.1 80");  // as Ollama
+  EXPECT_THROW(listen("h:65536"), Error);
+  EXPECT_THROW(listen("::1:11434x"), Error);
+}
+
 TEST(Url, RefusesWhatIsNoAddressAndSaysHowToWriteOne) {
   for (const char* text : {"",
                            "https://h",
@@ -43,6 +65,9 @@ TEST(Url, RefusesWhatIsNoAddressAndSaysHowToWriteOne) {
                            "h b",
                            "[::1",
                            "[x]:1",
+                           "[1.2]:1",
+                           "1::2::3",
+                           ":0",
                            "[]",
                            "[::1]5",
                            "http://h:1/a b",

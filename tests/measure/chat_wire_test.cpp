@@ -103,6 +103,22 @@ TEST(ChatWire, ReadsAnOpenaiStreamCutAnywhere) {
   });
 }
 
+TEST(ChatWire, TakesALastLineWithoutANewline) {
+  for (const Api api : {Api::kOllama, Api::kOpenai}) {
+    std::string reply = api == Api::kOllama ? kOllamaReply : kOpenaiReply;
+    while (reply.ends_with('\n')) reply.pop_back();
+    ReplyReader reader(api);
+    EXPECT_EQ(reader.feed(reply), 2);
+    EXPECT_FALSE(reader.is_complete());
+    EXPECT_EQ(reader.finish(), 0);
+    EXPECT_TRUE(reader.is_complete()) << api_name(api);
+    EXPECT_EQ(reader.figures().num_output_tokens, 4);
+  }
+  ReplyReader cut(Api::kOllama);
+  EXPECT_EQ(cut.feed(R"({"message":{"content":"x"},"done":tr)"), 0);
+  EXPECT_THROW(cut.finish(), Error);
+}
+
 TEST(ChatWire, ToleratesMembersOfTheWrongType) {
   ReplyReader reader(Api::kOllama);
   EXPECT_EQ(reader.feed("{\"message\":[1],\"done\":\"yes\"}\n{\"message\":{\"content\":null}}\n"),

@@ -64,6 +64,16 @@ TEST(Report, LeavesFailuresOutOfTheMeansAndCancelledOnesOutAltogether) {
   EXPECT_DOUBLE_EQ(rows[1].total_tokens_per_second, 100);
 }
 
+TEST(Report, AReplyWithoutTokensHasNoTimeToTheFirst) {
+  std::vector<RequestRecord> requests = two_waves();
+  requests[1].pieces.clear();
+  requests[1].num_output_tokens = 0;
+  EXPECT_FALSE(requests[1].first_token_seconds().has_value());
+  const std::vector<ReportRow> rows = summarize(requests);
+  EXPECT_EQ(rows[1].num_requests, 4);
+  EXPECT_DOUBLE_EQ(rows[1].mean_ttft_seconds, (0.4 + 0.1 + 0.3) / 3);
+}
+
 TEST(Report, PercentileIsTheNearestRank) {
   EXPECT_TRUE(std::isnan(percentile({}, 0.5)));
   EXPECT_EQ(percentile({3}, 0.95), 3);

@@ -69,6 +69,15 @@ TEST(TrafficReport, LatenciesAreOverAllRepliesTogether) {
   EXPECT_NEAR(row.itl_seconds.p95, 10.7, 1e-9);
 }
 
+// As guidellm and aiperf have it: time from the first token to the last, over the tokens less one.
+TEST(TrafficReport, ReplyItlIsTheMeanOfEachCompletedReply) {
+  const TrafficRow row = summarize(point_of_everything());
+  EXPECT_NEAR(row.reply_itl_seconds.p50, 0.4 / 7, 1e-9);
+  EXPECT_NEAR(row.reply_itl_seconds.p95, 10.7 / 3, 1e-9);
+  EXPECT_FALSE(reply(0, 1000, {1500}, 1).itl_seconds().has_value());
+  EXPECT_FALSE(reply(0, 1000, {}, 0).itl_seconds().has_value());
+}
+
 TEST(TrafficReport, TtftCountsFromTheArrivalNotFromALateSending) {
   TrafficRecord record = reply(0, 1000, {1500}, 1);
   record.sent = milliseconds(1400);
@@ -82,14 +91,15 @@ TEST(TrafficReport, PrintsTheTable) {
   result.points.push_back({.arrivals = {.rate = 2.5}, .begin = seconds(0), .end = seconds(10)});
   result.points[0].requests[0].figures.num_cached_tokens = 16;
   EXPECT_EQ(traffic_table_text(result),
-            "                                        tokens     TTFT, ms                     ITL, "
-            "ms\n"
-            "traffic            requests  of tokens  /s in all      p50      p95      p99      p50"
-            "      p95      p99\n"
-            "2 clients                 2        6.0        1.6      300      500      500    100.0"
-            "  10700.0  10700.0  1 refused  1 failed  2 cut off\n"
-            "2.5 requests/s            0          -        0.0        -        -        -        -"
-            "        -        -\n"
+            "                                        tokens     TTFT, ms                "
+            "     ITL, ms: single gaps         means of replies\n"
+            "traffic            requests  of tokens  /s in all      p50      p95      p99"
+            "      p50      p95      p99      p50      p95      p99\n"
+            "2 clients                 2        6.0        1.6      300      500      500"
+            "    100.0  10700.0  10700.0     57.1   3566.7   3566.7"
+            "  1 refused  1 failed  2 cut off\n"
+            "2.5 requests/s            0          -        0.0        -        -        -"
+            "        -        -        -        -        -        -\n"
             "\n"
             "16 prompt tokens came from the server's prefix cache.\n"
             "1 requests were cut off before their first token: the TTFT leaves them out.\n"
@@ -103,8 +113,9 @@ TEST(TrafficReport, PrintsCsv) {
   EXPECT_EQ(traffic_table_csv(result),
             "clients,rate,seconds,completed,refused,failed,cut_off,prompt_tokens,output_tokens,"
             "tokens_per_s,ttft_p50_s,ttft_p95_s,ttft_p99_s,itl_p50_s,itl_p95_s,itl_p99_s,"
-            "client_cpu_share\r\n"
-            "2,,10,1,0,0,0,30,8,0.8,0.1,0.1,0.1,0.1,0.2,0.2,0.05\r\n");
+            "reply_itl_p50_s,reply_itl_p95_s,reply_itl_p99_s,client_cpu_share\r\n"
+            "2,,10,1,0,0,0,30,8,0.8,0.1,0.1,0.1,0.1,0.2,0.2,0.0571429,0.0571429,0.0571429,"
+            "0.05\r\n");
 }
 
 TEST(TrafficReport, WritesEverythingAsJson) {

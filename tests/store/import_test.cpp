@@ -55,6 +55,27 @@ TEST_F(Import, MakesAModelOfAFile) {
   EXPECT_EQ(status.st_mode & 0777, 0644u);
 }
 
+TEST_F(Import, GivesStopStringsToATemplateWhoseMarksAreKnown) {
+  const auto params_of = [&](const std::string& chat_template) {
+    gguf::Writer writer;
+    writer.set_string("general.architecture", "llama");
+    writer.set_string("tokenizer.chat_template", chat_template);
+    const std::vector<float> values(32, 1.5f);
+    writer.add_tensor("token_embd.weight", quant::Type::kF32, {32},
+                      std::as_bytes(std::span(values)));
+    const std::string path = (folder_ / "templated.gguf").string();
+    writer.save(path);
+    store().import_gguf(path, ModelName::parse("templated"));
+    return store().get("templated").texts.params_json;
+  };
+  EXPECT_EQ(params_of("{% for m in messages %}<|im_start|>{{ m.content }}<|im_end|>{% endfor %}"),
+            R"({"stop":["<|im_start|>","<|im_end|>"]})");
+  EXPECT_EQ(params_of("<|start_header_id|>{{ x }}<|end_header_id|>"),
+            R"({"stop":["<|start_header_id|>","<|end_header_id|>","<|eot_id|>"]})");
+  EXPECT_EQ(params_of("{{ messages[0].content }}"), "");
+  EXPECT_EQ(files().size(), 3u);  // the params of before are gone
+}
+
 TEST_F(Import, TheSameFileTwiceIsKeptOnce) {
   const std::string path = gguf("one");
   store().import_gguf(path, ModelName::parse("a"));

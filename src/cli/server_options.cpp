@@ -1,0 +1,21 @@
+#include "cli/server_options.h"
+
+namespace sluice::cli {
+
+server::ServerOptions server_options(const Settings& settings) {
+  server::ServerOptions options;
+  options.store_root = settings.models_dir;
+  options.models.keep_alive = settings.keep_alive;
+  options.models.max_loaded = settings.max_loaded_models;
+  options.models.max_waiting = settings.max_queue;
+  options.models.max_memory_bytes = settings.max_memory_bytes.value_or(0);
+  options.load.cache_type = backend::parse_cache_type(settings.kv_cache_type);
+  options.load.speculate = settings.speculate;
+  options.load.max_queue = settings.max_queue;
+  options.load.default_context = settings.context_length;
+  options.request_timeout = settings.request_timeout;
+  options.origins = settings.origins;
+  return options;
+}
+
+}  // namespace sluice::cli
