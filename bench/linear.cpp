@@ -16,8 +16,8 @@
 
 #include "backend/cpu/ceilings.h"
 #include "backend/cpu/dispatch.h"
+#include "backend/cpu/huge_buffer.h"
 #include "backend/cpu/linear.h"
-#include "backend/cpu/memory.h"
 #include "backend/cpu/team.h"
 #include "base/cpu_features.h"
 #include "base/threads.h"

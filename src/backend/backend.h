@@ -105,9 +105,10 @@ class Backend {
   // One line for people: "cpu avx512-vnni, 2 threads".
   virtual std::string description() const = 0;
 
-  // Takes a model. May repack weights into its own layout; what it needs of the file's bytes after
-  // that must stay mapped as long as the backend. Throws Error(kUnsupported) for a program it
-  // cannot run, Error(kOutOfMemory) with what was needed and what was free.
+  // Takes a model, with the weights in a layout of its own: their data is read here and never
+  // again, so that the file may change or go afterwards. Throws Error(kUnsupported) for a program
+  // it cannot run, Error(kOutOfMemory) with what was needed and what was free, and what reading
+  // throws.
   virtual void load(Program program, const LoadOptions& options) = 0;
 
   // Bytes of one cache block over all layers; valid after load().

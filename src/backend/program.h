@@ -1,12 +1,11 @@
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
-#include <span>
 #include <string>
 #include <variant>
 #include <vector>
 
+#include "base/byte_range.h"
 #include "quant/types.h"
 
 // The forward pass as data: a model is turned into one list of coarse operations when it is loaded
@@ -18,13 +17,13 @@ using WeightId = int32_t;  // index into Program::weights
 using BufferId = int32_t;  // index into Program::buffers
 inline constexpr WeightId kNoWeight = -1;
 
-// A tensor of the model file. `data` lives as long as the file's mapping.
+// A tensor of the model file. `data` need not outlive Backend::load().
 struct Weight {
   std::string name;
   quant::Type type = quant::Type::kF32;
   int64_t columns = 0;  // length of one row: the input width of a matrix, the size of a vector
   int64_t rows = 1;     // the output width of a matrix
-  std::span<const std::byte> data;
+  ByteRange data;
 };
 
 // What the rows of a buffer are: one a token of the batch, one a token that something is wanted of

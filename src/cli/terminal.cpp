@@ -10,11 +10,10 @@
 #include <chrono>
 #include <cstdio>
 #include <ctime>
-#include <fstream>
-#include <sstream>
 #include <utility>
 
 #include "base/error.h"
+#include "base/input_file.h"
 #include "base/print.h"
 #include "base/threads.h"
 #include "base/units.h"
@@ -118,12 +117,8 @@ std::string read_standard_input() {
 }
 
 std::string read_file(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) throw io_error("cannot open", path, errno);
-  std::ostringstream text;
-  text << file.rdbuf();
-  if (file.bad() || (text.fail() && file.peek() != EOF)) throw io_error("cannot read", path, EIO);
-  return std::move(text).str();
+  constexpr size_t kMaxBytes = size_t{1} << 30;
+  return read_small_file(path, kMaxBytes);
 }
 
 Spinner::Spinner(std::string text) : text_(std::move(text)) {

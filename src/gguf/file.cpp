@@ -79,10 +79,10 @@ int64_t Tensor::num_elements() const {
 }
 
 File File::open(const std::string& path) {
-  MappedFile mapping(path);
+  auto input = std::make_unique<InputFile>(path);
   try {
-    File file = parse(mapping.bytes());
-    file.mapping_ = std::move(mapping);
+    File file = Parser(ByteRange(*input)).parse();
+    file.input_ = std::move(input);
     return file;
   } catch (const Error& error) {
     throw Error(error.code(), path + ": " + error.what());
@@ -90,6 +90,15 @@ File File::open(const std::string& path) {
 }
 
 File File::parse(std::span<const std::byte> bytes) { return Parser(bytes).parse(); }
+
+void File::check_unchanged() const {
+  if (input_) input_->check_unchanged();
+}
+
+void File::close() {
+  for (Tensor& tensor : tensors_) tensor.data = {};
+  input_.reset();
+}
 
 const Value* File::find(std::string_view key) const {
   const auto found = metadata_index_.find(key);

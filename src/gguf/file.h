@@ -11,7 +11,8 @@
 #include <variant>
 #include <vector>
 
-#include "base/mapped_file.h"
+#include "base/byte_range.h"
+#include "base/input_file.h"
 #include "quant/types.h"
 
 namespace sluice::gguf {
@@ -33,8 +34,8 @@ enum class ValueType : uint32_t {
   kFloat64 = 12,
 };
 
-// An array of scalars stays in the file's bytes and is decoded on demand; strings are views into
-// the file. Arrays of arrays are refused.
+// An array of scalars stays as it is in the file and is decoded on demand. Arrays of arrays are
+// refused.
 struct Array {
   ValueType element_type = ValueType::kUint8;
   uint64_t count = 0;
@@ -49,7 +50,7 @@ struct Tensor {
   std::string_view name;
   quant::Type type = quant::Type::kF32;
   std::vector<int64_t> shape;  // 1 to 4 dimensions, fastest first: [columns, rows, ...]
-  std::span<const std::byte> data;
+  ByteRange data;
 
   int64_t num_elements() const;
   int64_t columns() const { return shape[0]; }  // length of one row
@@ -57,15 +58,21 @@ struct Tensor {
 };
 
 // A GGUF file (versions 2 and 3, little-endian), checked whole before use: every count, offset,
-// alignment, string, type and shape. Views into it live as long as it does.
+// alignment, string, type and shape. Its head (metadata and the list of tensors) is in memory; what
+// the tensors hold is read on demand. Views into it and the tensors' data live as long as it does.
 // Source: the GGUF specification.
 class File {
  public:
-  // Maps the file. Throws Error: kNotFound, kInvalidArgument (a directory), kCorruptData with the
-  // place and the reason, kUnsupported naming the tensor type or version.
+  // Throws Error: kNotFound, kInvalidArgument (a directory, a pipe), kCorruptData with the place
+  // and the reason, kUnsupported naming the tensor type or version.
   static File open(const std::string& path);
   // Reads bytes that the caller keeps alive.
   static File parse(std::span<const std::byte> bytes);
+
+  // Throws Error(kCorruptData) when the file has been written to since it was opened.
+  void check_unchanged() const;
+  // Closes the file: the tensors' data is gone, the rest stays.
+  void close();
 
   uint32_t version() const { return version_; }
   const std::vector<std::pair<std::string_view, Value>>& metadata() const { return metadata_; }
@@ -89,7 +96,8 @@ class File {
 
  private:
   friend class Parser;
-  MappedFile mapping_;  // empty for parse()
+  std::unique_ptr<InputFile> input_;                // null for parse()
+  std::vector<std::unique_ptr<std::byte[]>> head_;  // what has been read of it
   uint32_t version_ = 0;
   uint64_t size_bytes_ = 0;
   std::vector<std::pair<std::string_view, Value>> metadata_;

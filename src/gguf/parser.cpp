@@ -5,6 +5,7 @@
 #include <numeric>
 #include <utility>
 
+#include "base/error.h"
 #include "gguf/quote.h"
 
 namespace sluice::gguf {
@@ -79,6 +80,7 @@ File Parser::parse() {
   for (uint64_t i = 0; i < header.num_entries; ++i) read_entry(i);
   for (uint64_t i = 0; i < header.num_tensors; ++i) read_tensor(i);
   place_tensors();
+  file_.head_ = cursor_.take_chunks();
   return std::move(file_);
 }
 
@@ -273,7 +275,7 @@ void Parser::place_tensors() {
            std::to_string(offset) + " passes the end of the file's " + std::to_string(data_bytes) +
            " bytes of data: the file is damaged or cut short; fetch it again");
     }
-    tensor.data = bytes_.subspan(data_start + offset, num_bytes);
+    tensor.data = bytes_.part(data_start + offset, num_bytes);
   }
   check_no_overlap(tensor_offsets_);
 }

@@ -11,7 +11,7 @@ namespace sluice::gguf {
 // Reads and checks a whole file, front to back. Messages start with the byte they are about.
 class Parser {
  public:
-  explicit Parser(std::span<const std::byte> bytes) : cursor_(bytes), bytes_(bytes) {}
+  explicit Parser(const ByteRange& bytes) : cursor_(bytes), bytes_(bytes) {}
 
   File parse();
 
@@ -33,7 +33,7 @@ class Parser {
   [[noreturn]] void fail(const std::string& reason) const;
 
   Cursor cursor_;
-  std::span<const std::byte> bytes_;
+  const ByteRange bytes_;
   File file_;
   std::vector<uint64_t> tensor_offsets_;  // into the data section, one a tensor
 };

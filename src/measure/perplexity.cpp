@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/input_file.h"
 #include "base/threads.h"
 
 namespace sluice::measure {
@@ -117,8 +118,7 @@ class BaseWriter {
 class BaseReader {
  public:
   BaseReader(const std::string& path, const BaseHeader& expected, std::span<const TokenId> tokens)
-      : path_(path), file_(path, std::ios::binary) {
-    if (!file_) throw io_error("cannot open", path, errno);
+      : file_(path) {
     BaseHeader header;
     read(&header, sizeof(header));
     if (std::memcmp(header.magic, kBaseMagic, sizeof(header.magic)) != 0) {
@@ -136,14 +136,18 @@ class BaseReader {
       throw Error(ErrorCode::kCorruptData, path + " was made from other tokens: another text?");
     }
   }
+  // The next bytes.
   void read(void* data, size_t size_bytes) {
-    file_.read(static_cast<char*>(data), static_cast<std::streamsize>(size_bytes));
-    if (!file_) throw Error(ErrorCode::kCorruptData, path_ + " ends too early");
+    if (size_bytes > file_.size_bytes() - offset_) {
+      throw Error(ErrorCode::kCorruptData, file_.path() + " ends too early");
+    }
+    file_.read(offset_, {static_cast<std::byte*>(data), size_bytes});
+    offset_ += size_bytes;
   }
 
  private:
-  std::string path_;
-  std::ifstream file_;
+  InputFile file_;
+  uint64_t offset_ = 0;
 };
 
 // Sums over all scored positions.

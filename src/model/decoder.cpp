@@ -211,6 +211,8 @@ Model::Model(const std::string& path, std::unique_ptr<backend::Backend> backend,
              const backend::LoadOptions& options)
     : file_(gguf::File::open(path)), spec_(read_spec(file_)), backend_(std::move(backend)) {
   backend_->load(build_program(spec_, file_), options);
+  file_.check_unchanged();
+  file_.close();
 }
 
 }  // namespace sluice::model

@@ -17,11 +17,12 @@ backend::Program build_program(const ModelSpec& spec, const gguf::File& file);
 // A model file on a backend, ready to run.
 class Model {
  public:
-  // Maps, checks and loads the file. Throws what the steps throw.
+  // Reads, checks and loads the file, which may change or go afterwards. Throws what the steps
+  // throw, and Error(kCorruptData) for a file that was written to meanwhile.
   Model(const std::string& path, std::unique_ptr<backend::Backend> backend,
         const backend::LoadOptions& options);
 
-  const gguf::File& file() const { return file_; }
+  const gguf::File& file() const { return file_; }  // without the tensors' data
   const ModelSpec& spec() const { return spec_; }
   backend::Backend& backend() { return *backend_; }
 

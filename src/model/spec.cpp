@@ -2,7 +2,7 @@
 
 #include <array>
 #include <cmath>
-#include <cstring>
+#include <span>
 #include <string_view>
 
 #include "base/error.h"
@@ -34,7 +34,7 @@ std::vector<float> read_rope_divisors(const gguf::File& file, int num_dims) {
     fail("rope_freqs.weight must hold " + std::to_string(num_dims / 2) + " F32 values");
   }
   std::vector<float> divisors(static_cast<size_t>(num_dims) / 2);
-  std::memcpy(divisors.data(), tensor->data.data(), divisors.size() * sizeof(float));
+  tensor->data.read(0, std::as_writable_bytes(std::span(divisors)));
   for (const float divisor : divisors) {
     if (!(divisor > 0.0f) || !std::isfinite(divisor)) {
       fail("rope_freqs.weight holds a value that is not a positive number");

@@ -34,44 +34,6 @@ std::string parent_directory(const std::string& path) {
 
 }  // namespace
 
-FileDescriptor::~FileDescriptor() {
-  if (number_ >= 0) ::close(number_);
-}
-
-FileDescriptor open_regular_file(const std::string& path) {
-  // O_NONBLOCK: opening a pipe would wait for a writer.
-  FileDescriptor file(
-      retry_interrupted([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK); }));
-  if (file.get() < 0) throw io_error("cannot open", path, errno);
-  struct stat status {};
-  if (::fstat(file.get(), &status) != 0) throw io_error("cannot read", path, errno);
-  if (!S_ISREG(status.st_mode)) {
-    throw Error(ErrorCode::kInvalidArgument, "'" + path + "' is not a regular file");
-  }
-  return file;
-}
-
-size_t read_some(const FileDescriptor& file, const std::string& path, std::span<std::byte> buffer) {
-  const ssize_t count =
-      retry_interrupted([&] { return ::read(file.get(), buffer.data(), buffer.size()); });
-  if (count < 0) throw io_error("cannot read", path, errno);
-  return static_cast<size_t>(count);
-}
-
-std::string read_small_file(const std::string& path, size_t max_bytes) {
-  const FileDescriptor file = open_regular_file(path);
-  std::string text;
-  std::byte buffer[16384];
-  while (const size_t count = read_some(file, path, buffer)) {
-    text.append(reinterpret_cast<const char*>(buffer), count);
-    if (text.size() > max_bytes) {
-      throw Error(ErrorCode::kCorruptData, "'" + path + "' is larger than the " +
-                                               std::to_string(max_bytes) + " bytes allowed here");
-    }
-  }
-  return text;
-}
-
 bool is_regular_file(const std::string& path) {
   struct stat status {};
   return ::stat(path.c_str(), &status) == 0 && S_ISREG(status.st_mode);
@@ -120,8 +82,8 @@ void TemporaryFile::write(std::span<const std::byte> bytes) {
   }
 }
 
-bool TemporaryFile::clone_from(const FileDescriptor& source) {
-  return ::ioctl(file_.get(), FICLONE, source.get()) == 0;
+bool TemporaryFile::clone_from(const InputFile& source) {
+  return ::ioctl(file_.get(), FICLONE, source.descriptor()) == 0;
 }
 
 bool TemporaryFile::link_from(const std::string& path) {
@@ -134,7 +96,8 @@ bool TemporaryFile::link_from(const std::string& path) {
     ::unlink(link_path.c_str());
     return false;
   }
-  file_ = open_regular_file(path_);
+  file_ = FileDescriptor(::open(path_.c_str(), O_RDONLY | O_CLOEXEC));
+  if (file_.get() < 0) throw io_error("cannot open", path_, errno);
   return true;
 }
 
@@ -150,6 +113,7 @@ void TemporaryFile::commit(const std::string& destination) {
   if (::rename(path_.c_str(), destination.c_str()) != 0) {
     throw io_error("cannot write", destination, errno);
   }
+  ::unlink(path_.c_str());  // still there when both were names of one file already
   path_.clear();
   sync_directory(parent_directory(destination));
 }

@@ -7,37 +7,11 @@
 #include <string_view>
 #include <utility>
 
+#include "base/input_file.h"
+
 namespace sluice::store {
 
 inline constexpr size_t kCopyBufferBytes = size_t{4} << 20;
-
-// Owns an open file.
-class FileDescriptor {
- public:
-  FileDescriptor() = default;
-  explicit FileDescriptor(int number) : number_(number) {}
-  ~FileDescriptor();
-  FileDescriptor(FileDescriptor&& other) noexcept : number_(std::exchange(other.number_, -1)) {}
-  FileDescriptor& operator=(FileDescriptor&& other) noexcept {
-    std::swap(number_, other.number_);
-    return *this;
-  }
-
-  int get() const { return number_; }
-
- private:
-  int number_ = -1;
-};
-
-// For reading. Throws Error: kNotFound, kInvalidArgument for what is no regular file (a pipe would
-// block for ever), kIo.
-FileDescriptor open_regular_file(const std::string& path);
-
-// Fills the front of `buffer`; 0 at the end of the file.
-size_t read_some(const FileDescriptor& file, const std::string& path, std::span<std::byte> buffer);
-
-// A whole file that must not be larger than `max_bytes` (else kCorruptData).
-std::string read_small_file(const std::string& path, size_t max_bytes);
 
 bool is_regular_file(const std::string& path);
 
@@ -68,7 +42,7 @@ class TemporaryFile {
 
   // Becomes a clone of `source` that shares its blocks until one is written (Btrfs, XFS). False
   // where the file system cannot.
-  bool clone_from(const FileDescriptor& source);
+  bool clone_from(const InputFile& source);
   // Becomes another name of the file at `path`. False where that is not possible.
   bool link_from(const std::string& path);
 

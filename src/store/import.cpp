@@ -1,5 +1,3 @@
-#include <sys/stat.h>
-
 #include <filesystem>
 #include <vector>
 
@@ -21,12 +19,6 @@ struct StagedBlob {
   uint64_t size_bytes = 0;
   std::optional<TemporaryFile> file;
 };
-
-uint64_t size_of(const FileDescriptor& file, const std::string& path) {
-  struct stat status {};
-  if (::fstat(file.get(), &status) != 0) throw io_error("cannot read", path, errno);
-  return static_cast<uint64_t>(status.st_size);
-}
 
 bool has_size(const std::string& path, uint64_t size_bytes) {
   std::error_code error;
@@ -61,19 +53,22 @@ class Importer {
   }
 
   // Reads the file once where it can: a digest before the copy is worth its time only when a blob
-  // of that size is there already.
+  // of that size is there already. (A damaged blob is copied over.)
   StagedBlob stage() const {
-    const uint64_t size_bytes = size_of(open_regular_file(path_), path_);
+    const uint64_t size_bytes = InputFile(path_).size_bytes();
     if (has_blob_of_size(blobs_, size_bytes)) {
       const Digest digest = hash(path_, size_bytes);
-      if (has_size(store_.blob_path(digest), size_bytes)) return {digest, size_bytes, {}};
+      const std::string blob = store_.blob_path(digest);
+      if (has_size(blob, size_bytes) && hash(blob, size_bytes) == digest) {
+        return {digest, size_bytes, {}};
+      }
     }
     return stage_copy();
   }
 
   StagedBlob stage_copy() const {
-    const FileDescriptor source = open_regular_file(path_);
-    const uint64_t size_bytes = size_of(source, path_);
+    const InputFile source(path_);
+    const uint64_t size_bytes = source.size_bytes();
     TemporaryFile file(blobs_);
     if (file.clone_from(source) || (options_.hard_link && file.link_from(path_))) {
       const Digest digest = hash(file.path(), size_bytes);
@@ -83,7 +78,7 @@ class Importer {
     Sha256 hash;
     uint64_t completed = 0;
     std::vector<std::byte> buffer(kCopyBufferBytes);
-    while (const size_t count = read_some(source, path_, buffer)) {
+    while (const size_t count = source.read_some(completed, buffer)) {
       const auto bytes = std::span<const std::byte>(buffer).first(count);
       hash.update(bytes);
       file.write(bytes);
@@ -157,9 +152,7 @@ ModelRecord Store::import_gguf(const std::string& path, const ModelName& name,
   make_directories(fs::path(target.path).parent_path().string());
   // Everything is on the disk; from here on there are only renames, the manifest last.
   for (StagedBlob* blob : {&model, &config, params ? &*params : nullptr}) {
-    if (blob != nullptr && blob->file && !has_size(blob_path(blob->digest), blob->size_bytes)) {
-      blob->file->commit(blobs + "/" + blob->digest.file_name());
-    }
+    if (blob && blob->file) blob->file->commit(blobs + "/" + blob->digest.file_name());
   }
   manifest_file.file->commit(target.path);
   if (old_manifest) remove_unused_blobs(*old_manifest);

@@ -92,11 +92,11 @@ Digest sha256(std::string_view text) {
 }
 
 Digest sha256_file(const std::string& path, const std::function<void(uint64_t)>& progress) {
-  const FileDescriptor file = open_regular_file(path);
+  const InputFile file(path);
   Sha256 hash;
   uint64_t completed = 0;
   std::vector<std::byte> buffer(kCopyBufferBytes);
-  while (const size_t count = read_some(file, path, buffer)) {
+  while (const size_t count = file.read_some(completed, buffer)) {
     hash.update(std::span(buffer).first(count));
     completed += count;
     if (progress) progress(completed);

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
+#include <fstream>
 #include <memory>
 
 #include "backend/backend.h"
@@ -248,11 +250,79 @@ TEST(CpuBackend, PassesOnWhatProgressThrows) {
   EXPECT_THROW(backend->load(model.program(), options), Error);
 }
 
+// All weights of a program in one file.
+void write_weights(Program& program, const std::string& path) {
+  std::ofstream file(path, std::ios::binary);
+  for (const Weight& weight : program.weights) {
+    const std::vector<std::byte> bytes = weight.data.read();
+    file.write(reinterpret_cast<const char*>(bytes.data()), static_cast<int64_t>(bytes.size()));
+  }
+}
+void take_from_file(Program& program, const InputFile& file) {
+  uint64_t offset = 0;
+  for (Weight& weight : program.weights) {
+    const uint64_t size = weight.data.size();
+    weight.data = ByteRange(file).part(offset, size);
+    offset += size;
+  }
+}
+
+TEST(CpuBackend, NeedsNothingOfTheFileOnceItIsLoaded) {
+  const std::string path = ::testing::TempDir() + "sluice_cpu_backend_weights";
+  for (const bool is_reference : {false, true}) {
+    const TinyModel model(TinyShape{}, 3);
+    const auto make = [&] {
+      return is_reference ? make_reference_backend(2) : make_cpu_backend({2, ""});
+    };
+    Program program = model.program();
+    write_weights(program, path);
+    auto expected = make(), backend = make();
+    expected->load(model.program(), {});
+    {
+      const InputFile file(path);
+      take_from_file(program, file);
+      backend->load(program, {});
+    }
+    std::filesystem::resize_file(path, 0);
+    const std::vector<int32_t> blocks = {0};
+    Batch batch;
+    batch.tokens = {1, 2, 3};
+    batch.sequences.push_back({0, 3, 0, blocks, true});
+    batch.logit_rows = {2};
+    std::vector<float> logits[2];
+    for (Backend* each : {expected.get(), backend.get()}) {
+      each->allocate_cache(1);
+      const auto row = each->forward(batch).logits;
+      logits[each == backend.get()].assign(row.begin(), row.end());
+    }
+    EXPECT_EQ(logits[0], logits[1]);
+  }
+}
+
+TEST(CpuBackend, AFileCutShortWhileItIsLoadedIsAnError) {
+  const std::string path = ::testing::TempDir() + "sluice_cpu_backend_weights";
+  const TinyModel model(TinyShape{}, 3);
+  for (const bool is_reference : {false, true}) {
+    Program program = model.program();
+    write_weights(program, path);
+    const InputFile file(path);
+    take_from_file(program, file);
+    std::filesystem::resize_file(path, file.size_bytes() / 2);
+    auto backend = is_reference ? make_reference_backend(2) : make_cpu_backend({2, ""});
+    try {
+      backend->load(program, {});
+      ADD_FAILURE() << "no error";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kCorruptData) << error.what();
+    }
+  }
+}
+
 TEST(CpuBackend, RefusesWhatItCannotRun) {
   const TinyModel model(TinyShape{}, 3);
   auto backend = make_cpu_backend({1, ""});
   Program program = model.program();
-  program.weights[1].data = program.weights[1].data.subspan(4);
+  program.weights[1].data = program.weights[1].data.part(4, program.weights[1].data.size() - 4);
   EXPECT_THROW(backend->load(program, {}), Error);
   program = model.program();
   std::get<Linear>(program.ops[2]).parts[0].weight = 999;

@@ -43,10 +43,10 @@ void read_tensors(const File& file) {
   for (const Tensor& tensor : file.tensors()) {
     const sluice::quant::TypeInfo& info = sluice::quant::type_info(tensor.type);
     std::vector<float> values(static_cast<size_t>(info.block_elements));
-    const size_t last = tensor.data.size() - static_cast<size_t>(info.block_bytes);
-    for (const size_t offset : {size_t{0}, last}) {
-      sluice::quant::dequantize(tensor.type, tensor.data.data() + offset, values.data(),
-                                info.block_elements);
+    std::vector<std::byte> block(static_cast<size_t>(info.block_bytes));
+    for (const uint64_t offset : {uint64_t{0}, tensor.data.size() - block.size()}) {
+      tensor.data.read(offset, block);
+      sluice::quant::dequantize(tensor.type, block.data(), values.data(), info.block_elements);
     }
   }
 }
@@ -56,7 +56,7 @@ void copy(const File& file) {
   Writer writer;
   for (const auto& [key, value] : file.metadata()) writer.copy(std::string(key), value);
   for (const Tensor& tensor : file.tensors()) {
-    writer.add_tensor(std::string(tensor.name), tensor.type, tensor.shape, tensor.data);
+    writer.add_tensor(std::string(tensor.name), tensor.type, tensor.shape, tensor.data.read());
   }
   const std::vector<std::byte> bytes = writer.bytes();
   const File copied = File::parse(bytes);

@@ -186,7 +186,9 @@ void walk(const File& file) {
   }
   for (const Tensor& tensor : file.tensors()) {
     std::vector<float> row(static_cast<size_t>(tensor.columns()));
-    quant::dequantize(tensor.type, tensor.data.data(), row.data(), tensor.columns());
+    std::vector<std::byte> bytes(quant::size_bytes(tensor.type, tensor.columns()));
+    tensor.data.read(0, bytes);
+    quant::dequantize(tensor.type, bytes.data(), row.data(), tensor.columns());
   }
 }
 

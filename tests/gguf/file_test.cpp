@@ -2,10 +2,12 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <limits>
 
 #include "base/error.h"
@@ -68,8 +70,8 @@ TEST_F(PypiFile, HasItsTensors) {
   EXPECT_EQ(exact->rows(), 3);
   EXPECT_EQ(rounded->type, quant::Type::kQ8_0);
   float expected[192], actual[192];
-  quant::dequantize(exact->type, exact->data.data(), expected, 192);
-  quant::dequantize(rounded->type, rounded->data.data(), actual, 192);
+  quant::dequantize(exact->type, exact->data.read().data(), expected, 192);
+  quant::dequantize(rounded->type, rounded->data.read().data(), actual, 192);
   for (int i = 0; i < 192; ++i) EXPECT_NEAR(actual[i], expected[i], 0.02f);
 }
 
@@ -129,9 +131,9 @@ TEST(File, HonoursTheFilesAlignment) {
                           .tensor("a", {1}, 0, 0)
                           .data(68, 64);
   const File file = File::parse(raw.bytes());
-  EXPECT_EQ(file.find_tensor("b")->data.data() - file.find_tensor("a")->data.data(), 64);
-  EXPECT_EQ(file.find_tensor("a")->data.data() - raw.bytes().data(),
-            static_cast<ptrdiff_t>(raw.bytes().size() - 68));
+  const std::byte* a = file.find_tensor("a")->data.memory().data();
+  EXPECT_EQ(file.find_tensor("b")->data.memory().data() - a, 64);
+  EXPECT_EQ(a - raw.bytes().data(), static_cast<ptrdiff_t>(raw.bytes().size() - 68));
 }
 
 TEST(File, SaysWhichFileAndWhatIsWrong) {
@@ -148,10 +150,82 @@ TEST(File, RefusesWhatIsNoFile) {
   EXPECT_EQ(code_of([] { File::open("/tmp"); }), ErrorCode::kInvalidArgument);
 }
 
+class FileOnDisk : public testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = std::filesystem::path(testing::TempDir()) / "sluice_gguf_file_test";
+    std::filesystem::create_directories(folder_);
+    path_ = (folder_ / "model.gguf").string();
+  }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+
+  void write(const RawFile& raw) const {
+    std::ofstream(path_, std::ios::binary)
+        .write(reinterpret_cast<const char*>(raw.bytes().data()),
+               static_cast<std::streamsize>(raw.bytes().size()));
+  }
+
+  std::filesystem::path folder_;
+  std::string path_;
+};
+
+// Values of all sizes, so that they fall across the pieces in which a head is read.
+TEST_F(FileOnDisk, AHeadOfManyPiecesIsReadAsFromMemory) {
+  constexpr uint64_t kNumStrings = 60'000;
+  RawFile raw = RawFile().header(1, 3).text("long").type(ValueType::kString);
+  raw.text(std::string(700'000, 'x'));
+  raw.text("many").type(ValueType::kArray).type(ValueType::kString).u64(kNumStrings);
+  for (uint64_t i = 0; i < kNumStrings; ++i) raw.text(std::string(i % 37, 'a') + std::to_string(i));
+  raw.uint32_entry("n", 7).tensor("w", {16}, 0, 0).data(64);
+  write(raw);
+  const File file = File::open(path_);
+  const File expected = File::parse(raw.bytes());
+  EXPECT_EQ(file.get_string("long"), expected.get_string("long"));
+  EXPECT_EQ(*file.get_strings("many"), *expected.get_strings("many"));
+  EXPECT_EQ(file.get_uint("n"), 7u);
+  EXPECT_EQ(file.find_tensor("w")->data.read(), expected.find_tensor("w")->data.read());
+}
+
+TEST_F(FileOnDisk, ATensorOfAFileCutShortIsAnError) {
+  write(RawFile().header(1, 0).tensor("w", {1024}, 0, 0).data(4096));
+  const File file = File::open(path_);
+  std::filesystem::resize_file(path_, 200);
+  EXPECT_EQ(code_of([&] { file.find_tensor("w")->data.read(); }), ErrorCode::kCorruptData);
+  EXPECT_EQ(code_of([&] { file.check_unchanged(); }), ErrorCode::kCorruptData);
+}
+
+TEST_F(FileOnDisk, TheHeadOutlivesTheFile) {
+  write(RawFile().header(1, 1).uint32_entry("n", 7).tensor("w", {16}, 0, 0).data(64));
+  File file = File::open(path_);
+  file.close();
+  std::filesystem::remove(path_);
+  EXPECT_EQ(file.get_uint("n"), 7u);
+  EXPECT_EQ(file.find_tensor("w")->rows(), 1);
+  EXPECT_EQ(file.find_tensor("w")->data.size(), 0u);
+}
+
+// A sparse file of a terabyte can claim anything; nothing is allocated for it.
+TEST_F(FileOnDisk, AHugeHeadIsRefusedBeforeItTakesMemory) {
+  for (const uint32_t element_type : {8u, 4u, 0u}) {
+    RawFile raw = RawFile().header(0, 1).text("key").type(ValueType::kArray).u32(element_type);
+    write(raw.u64(uint64_t{1} << 36));
+    std::filesystem::resize_file(path_, uint64_t{1} << 40);
+    EXPECT_EQ(code_of([&] { File::open(path_); }), ErrorCode::kCorruptData) << element_type;
+  }
+}
+
+TEST_F(FileOnDisk, PipesAndDevicesAreRefusedAtOnce) {
+  ASSERT_EQ(::mkfifo(path_.c_str(), 0600), 0);
+  EXPECT_EQ(code_of([&] { File::open(path_); }), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(code_of([] { File::open("/dev/zero"); }), ErrorCode::kInvalidArgument);
+}
+
 void expect_finite_rows(const File& file) {
   for (const Tensor& tensor : file.tensors()) {
     std::vector<float> row(static_cast<size_t>(tensor.columns()));
-    quant::dequantize(tensor.type, tensor.data.data(), row.data(), tensor.columns());
+    std::vector<std::byte> bytes(quant::size_bytes(tensor.type, tensor.columns()));
+    tensor.data.read(0, bytes);
+    quant::dequantize(tensor.type, bytes.data(), row.data(), tensor.columns());
     for (const float value : row) ASSERT_TRUE(std::isfinite(value)) << tensor.name;
   }
 }

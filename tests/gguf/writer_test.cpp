@@ -65,7 +65,7 @@ void expect_sample(const File& file) {
   ASSERT_EQ(file.tensors().size(), 2u);
   EXPECT_EQ(file.tensors()[0].name, "a.f32");
   EXPECT_THAT(file.tensors()[0].shape, ElementsAre(3, 2));
-  const std::span<const std::byte> blocks = file.tensors()[1].data;
+  const std::vector<std::byte> blocks = file.tensors()[1].data.read();
   EXPECT_EQ(std::vector(blocks.begin(), blocks.end()), counting_bytes(18));
 }
 

@@ -116,6 +116,31 @@ TEST_F(Import, ASymbolicLinkIsFollowedNotLinked) {
   EXPECT_FALSE(fs::is_symlink(record.model_path));
 }
 
+TEST_F(Import, RepairsADamagedBlobOfTheSameSize) {
+  const std::string path = gguf("one");
+  const ModelRecord first = store().import_gguf(path, ModelName::parse("a"));
+  std::string damaged = read_text(path);
+  damaged.back() = static_cast<char>(damaged.back() + 1);
+  const std::string config = store().blob_path(first.manifest.config.digest);
+  write_text(first.model_path, damaged);
+  write_text(config, std::string(fs::file_size(config), '{'));
+  store().import_gguf(path, ModelName::parse("a"));
+  EXPECT_EQ(read_text(first.model_path), read_text(path));
+  EXPECT_EQ(store().get("a").config.family, "llama");
+  EXPECT_FALSE(has_temporary_files());
+}
+
+TEST_F(Import, AHardLinkOfTheBlobItselfLeavesNoSecondName) {
+  const ModelRecord first = store().import_gguf(gguf("one"), ModelName::parse("a"));
+  const std::string outside = (folder_ / "outside.gguf").string();
+  fs::create_hard_link(first.model_path, outside);
+  fs::resize_file(first.model_path, fs::file_size(outside));
+  ImportOptions options;
+  options.hard_link = true;
+  store().import_gguf(outside, ModelName::parse("b"), options);
+  EXPECT_FALSE(has_temporary_files());
+}
+
 TEST_F(Import, RefusesBadFilesAndWritesNothing) {
   write_text(folder_ / "empty", "");
   write_text(folder_ / "magic", "GGUF");
@@ -123,7 +148,7 @@ TEST_F(Import, RefusesBadFilesAndWritesNothing) {
   const std::string whole = read_text(gguf("one"));
   write_text(folder_ / "cut", whole.substr(0, whole.size() - 40));
   ASSERT_EQ(::mkfifo((folder_ / "pipe").c_str(), 0600), 0);
-  for (const char* name : {"empty", "magic", "text", "cut", "missing", "."}) {
+  for (const char* name : {"empty", "magic", "text", "cut", "missing", ".", "pipe"}) {
     EXPECT_THROW(store().import_gguf((folder_ / name).string(), ModelName::parse("x")), Error)
         << name;
   }

@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "backend/cpu/huge_buffer.h"
 #include "backend/cpu/kernels.h"
-#include "backend/cpu/memory.h"
 #include "backend/cpu/team.h"
 
 // The KV cache and attention over it: how the work of a step is cut up and shared by the team.

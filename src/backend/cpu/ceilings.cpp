@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "backend/cpu/memory.h"
+#include "backend/cpu/huge_buffer.h"
 #include "base/target_clones.h"
 
 namespace sluice::backend::cpu {

@@ -9,8 +9,8 @@
 #include "backend/check.h"
 #include "backend/cpu/attention.h"
 #include "backend/cpu/dispatch.h"
+#include "backend/cpu/huge_buffer.h"
 #include "backend/cpu/linear.h"
-#include "backend/cpu/memory.h"
 #include "backend/cpu/program_check.h"
 #include "backend/cpu/staffing.h"
 #include "backend/cpu/team.h"
@@ -158,6 +158,7 @@ void CpuBackend::load(Program program, const LoadOptions& options) {
                    options.cache_type == CacheType::kQ8_0);
   weights_ = Weights();
   weights_ = Weights(program_, team_, options.on_progress);
+  for (Weight& weight : program_.weights) weight.data = {};  // not ours to keep
   attention_ = AttentionPlan(program_.num_heads, program_.num_kv_heads, team_.size(),
                              options.max_batch_tokens, cache_.padded_dim());
   plan_workspace();
@@ -326,12 +327,9 @@ void CpuBackend::fill_rope_table(const Rope& rope, int token, float* table) cons
 
 void CpuBackend::plan(const Embed& op) {
   phases_.add(num_rows(op.out), [this, &op](Pieces& pieces) {
-    const Weight& table = program_.weights[static_cast<size_t>(op.table)];
-    const size_t row_bytes = quant::size_bytes(table.type, table.columns);
     for (const int t : pieces) {
       float* out = row(op.out, t);
-      const auto token = static_cast<size_t>(batch_->tokens[static_cast<size_t>(t)]);
-      quant::dequantize(table.type, table.data.data() + token * row_bytes, out, table.columns);
+      weights_.embedding(op.table, batch_->tokens[static_cast<size_t>(t)], out);
       for (int i = 0; i < width(op.out); ++i) out[i] *= op.scale;
     }
   });

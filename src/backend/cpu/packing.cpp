@@ -1,12 +1,15 @@
 #include "backend/cpu/packing.h"
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
 #include <cstring>
 #include <limits>
 #include <string>
 
 #include "base/error.h"
 #include "quant/blocks.h"
+#include "quant/codec.h"
 
 namespace sluice::backend::cpu {
 namespace {
@@ -232,13 +235,12 @@ void pack_quantized(const PackedMatrix& m, const std::byte* source, int index) {
   uint8_t* group = reinterpret_cast<uint8_t*>(m.data) + static_cast<size_t>(index) * m.group_bytes;
   const int num_rows = std::min(kGroupRows, m.rows - index * kGroupRows);
   if (num_rows < kGroupRows) std::memset(group, 0, m.group_bytes);
-  const std::byte* first_row = source + static_cast<size_t>(index) * kGroupRows * row_bytes;
   for (int u = 0; u < units; ++u) {
     uint8_t* record = group + static_cast<size_t>(u) * Fmt::kUnitBytes;
     uint8_t* codes = record + scale_bytes(Fmt::kScales);
     for (int lane = 0; lane < num_rows; ++lane) {
       Block block;
-      std::memcpy(&block, first_row + static_cast<size_t>(lane) * row_bytes + u * sizeof(Block),
+      std::memcpy(&block, source + static_cast<size_t>(lane) * row_bytes + u * sizeof(Block),
                   sizeof(Block));
       RowPart part;
       read(block, part);
@@ -258,7 +260,7 @@ void pack_floats(const PackedMatrix& m, const std::byte* source, int index) {
   if (num_rows < kGroupRows) std::memset(group, 0, m.group_bytes);
   const size_t row_bytes = static_cast<size_t>(m.columns) * sizeof(Value);
   for (int lane = 0; lane < num_rows; ++lane) {
-    const std::byte* row = source + static_cast<size_t>(index * kGroupRows + lane) * row_bytes;
+    const std::byte* row = source + static_cast<size_t>(lane) * row_bytes;
     for (int c = 0; c < m.columns; ++c) {
       std::memcpy(group + (static_cast<size_t>(c) * kGroupRows + lane) * sizeof(Value),
                   row + static_cast<size_t>(c) * sizeof(Value), sizeof(Value));
@@ -266,9 +268,99 @@ void pack_floats(const PackedMatrix& m, const std::byte* source, int index) {
   }
 }
 
+float load_half(const uint8_t* numbers, int lane) {
+  uint16_t half;
+  std::memcpy(&half, numbers + 2 * lane, 2);
+  return quant::f16_to_f32(half);
+}
+
+// w = scale * code + min, of the columns of one half of a block.
+struct ScaleAndMin {
+  float scale = 0.0f;
+  float min = 0.0f;
+};
+
+// Of half `half` of block `block` in the record of row `lane` (layouts: Scales).
+template <Scales kScales>
+ScaleAndMin load_scale(const uint8_t* record, int lane, int block, int half) {
+  if constexpr (kScales == Scales::kE8M0) return {std::ldexp(1.0f, record[lane] - 128), 0.0f};
+  const float d = load_half(record, lane);
+  if constexpr (kScales == Scales::kF16) return {d, 0.0f};
+  if constexpr (kScales == Scales::kF16Min) return {d, load_half(record + 32, lane)};
+  const auto integer = [](uint8_t byte) { return static_cast<float>(static_cast<int8_t>(byte)); };
+  if constexpr (kScales == Scales::kSuper) {
+    return {d * integer(record[32 + 16 * block + lane]), 0.0f};
+  }
+  if constexpr (kScales == Scales::kSuperHalf) {
+    return {d * integer(record[32 + 32 * block + 16 * half + lane]), 0.0f};
+  }
+  if constexpr (kScales == Scales::kSuperMin) {
+    const uint8_t* own = record + 64 + 32 * block + lane;
+    const auto min = static_cast<float>(own[16]);
+    return {d * static_cast<float>(own[0]), -(load_half(record + 32, lane) * min)};
+  }
+  if constexpr (kScales == Scales::kSuperHalfMin) {
+    const uint8_t* own = record + 64 + 64 * block + 16 * half + lane;
+    const auto min = static_cast<float>(own[32]);
+    return {d * static_cast<float>(own[0]), -(load_half(record + 32, lane) * min)};
+  }
+}
+
+// The code at `column` of a block in row `lane`: what store_codes stored.
+template <Codes kCodes>
+int load_code(const uint8_t* codes, int lane, int column, const int8_t* table) {
+  const int vector = column / 4, byte = 4 * lane + column % 4;
+  if constexpr (kCodes == Codes::k8) return static_cast<int8_t>(codes[64 * vector + byte]);
+  const int nibble = (codes[64 * (vector % 4) + byte] >> (vector < 4 ? 0 : 4)) & 15;
+  if constexpr (kCodes == Codes::kTable) return table[nibble];
+  if constexpr (kCodes == Codes::k4) return (nibble ^ 8) - 8;
+  if constexpr (kCodes == Codes::k4Plus1) {
+    const int low = (codes[256 + byte] >> vector) & 1;
+    return ((nibble << 1 | low) ^ 16) - 16;
+  }
+  if constexpr (kCodes == Codes::k4Plus2) {
+    const int low = (codes[256 + 64 * (vector / 4) + byte] >> (2 * (vector % 4))) & 3;
+    return ((nibble << 2 | low) ^ 32) - 32;
+  }
+}
+
+template <class Fmt>
+void unpack_quantized(const PackedMatrix& m, int row, float* values) {
+  const int lane = row % kGroupRows;
+  const uint8_t* record = m.group(row / kGroupRows);
+  for (int u = 0; u < m.num_blocks() / Fmt::kUnitBlocks; ++u, record += Fmt::kUnitBytes) {
+    const uint8_t* codes = record + scale_bytes(Fmt::kScales);
+    for (int b = 0; b < Fmt::kUnitBlocks; ++b, codes += Fmt::kCodeBytes) {
+      for (int half = 0; half < 2; ++half) {
+        const auto [scale, min] = load_scale<Fmt::kScales>(record, lane, b, half);
+        for (int i = 0; i < kBlockColumns / 2; ++i) {
+          const int column = kBlockColumns / 2 * half + i;
+          const int code = load_code<Fmt::kCodes>(codes, lane, column, m.table) + Fmt::kOffset;
+          const float value = scale * static_cast<float>(code);
+          *values++ = Fmt::kHasMin ? value + min : value;
+        }
+      }
+    }
+  }
+}
+
+float float_of(uint32_t bits) { return std::bit_cast<float>(bits); }
+
+template <class Value, float (*convert)(Value)>
+void unpack_floats(const PackedMatrix& m, int row, float* values) {
+  const std::byte* first = m.data + static_cast<size_t>(row / kGroupRows) * m.group_bytes +
+                           static_cast<size_t>(row % kGroupRows) * sizeof(Value);
+  for (int c = 0; c < m.columns; ++c) {
+    Value value;
+    std::memcpy(&value, first + static_cast<size_t>(c) * kGroupRows * sizeof(Value), sizeof(Value));
+    values[c] = convert(value);
+  }
+}
+
 // What a type is packed as.
 struct Packing {
   void (*pack)(const PackedMatrix&, const std::byte*, int);
+  void (*unpack)(const PackedMatrix&, int, float*);
   int unit_blocks;
   size_t unit_bytes;
   const int8_t* table;
@@ -276,16 +368,24 @@ struct Packing {
 
 template <class Block, class Fmt>
 Packing quantized(const int8_t* table = nullptr) {
-  return {pack_quantized<Block, Fmt>, Fmt::kUnitBlocks, Fmt::kUnitBytes, table};
+  return {pack_quantized<Block, Fmt>, unpack_quantized<Fmt>, Fmt::kUnitBlocks, Fmt::kUnitBytes,
+          table};
+}
+
+template <class Value, float (*convert)(Value)>
+Packing floats() {
+  return {pack_floats<Value>, unpack_floats<Value, convert>, 1,
+          sizeof(Value) * kGroupRows * kBlockColumns, nullptr};
 }
 
 Packing packing_of(Type type) {
   switch (type) {
     case Type::kF32:
-      return {pack_floats<uint32_t>, 1, 4 * kGroupRows * kBlockColumns, nullptr};
+      return floats<uint32_t, float_of>();
     case Type::kF16:
+      return floats<uint16_t, quant::f16_to_f32>();
     case Type::kBF16:
-      return {pack_floats<uint16_t>, 1, 2 * kGroupRows * kBlockColumns, nullptr};
+      return floats<uint16_t, quant::bf16_to_f32>();
     case Type::kQ4_0:
       return quantized<quant::BlockQ4_0, FormatQ4_0>();
     case Type::kQ4_1:
@@ -343,6 +443,10 @@ PackedMatrix plan_packing(Type type, int64_t columns, int64_t rows) {
 
 void pack_group(const PackedMatrix& matrix, const std::byte* source, int index) {
   packing_of(matrix.type).pack(matrix, source, index);
+}
+
+void unpack_row(const PackedMatrix& matrix, int row, float* values) {
+  packing_of(matrix.type).unpack(matrix, row, values);
 }
 
 }  // namespace sluice::backend::cpu

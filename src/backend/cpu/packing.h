@@ -31,7 +31,10 @@ struct PackedMatrix {
 // not a multiple of 32.
 PackedMatrix plan_packing(quant::Type type, int64_t columns, int64_t rows);
 
-// Packs group `index` of the matrix whose rows lie in file form at `source`.
+// Packs group `index`, whose rows lie in file form at `source`.
 void pack_group(const PackedMatrix& matrix, const std::byte* source, int index);
+
+// Decodes row `row` into [columns] values, bit for bit what quant::dequantize gives.
+void unpack_row(const PackedMatrix& matrix, int row, float* values);
 
 }  // namespace sluice::backend::cpu

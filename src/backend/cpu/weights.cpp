@@ -1,6 +1,8 @@
 #include "backend/cpu/weights.h"
 
 #include <algorithm>
+#include <atomic>
+#include <exception>
 #include <variant>
 
 #include "base/error.h"
@@ -18,18 +20,142 @@ void for_each_linear_part(const Program& program, Function f) {
   }
 }
 
+// What a member reads of a file at a time: it stays in its second-level cache until it is packed.
+constexpr size_t kPieceBytes = size_t{256} << 10;
+
+size_t round_up_64(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
 std::vector<float> decode_vector(const Weight& weight) {
+  const std::vector<std::byte> bytes = weight.data.read();
   std::vector<float> values(static_cast<size_t>(weight.columns));
-  quant::dequantize(weight.type, weight.data.data(), values.data(), weight.columns);
+  quant::dequantize(weight.type, bytes.data(), values.data(), weight.columns);
   return values;
 }
+
+// The first failure of several threads.
+class Failure {
+ public:
+  bool is_there() const { return is_there_.load(std::memory_order_relaxed); }
+  void take_current() {
+    if (!is_there_.exchange(true)) exception_ = std::current_exception();
+  }
+  void rethrow() const {  // when all threads are done
+    if (exception_) std::rethrow_exception(exception_);
+  }
+
+ private:
+  std::atomic<bool> is_there_ = false;
+  std::exception_ptr exception_;
+};
 
 }  // namespace
 
 Weights::Weights(const Program& program, Team& team,
                  const std::function<void(double)>& on_progress) {
   plan(program);
-  pack(program, team, on_progress);
+  load_all(program, team, on_progress);
+  decode_vectors(program);
+}
+
+void Weights::plan(const Program& program) {
+  matrices_.resize(program.weights.size());
+  tables_.resize(program.weights.size());
+  for_each_linear_part(program, [&](const LinearPart& part) {
+    const Weight& weight = program.weights[static_cast<size_t>(part.weight)];
+    try {
+      matrices_[static_cast<size_t>(part.weight)] =
+          plan_packing(weight.type, weight.columns, weight.rows);
+    } catch (const Error& error) {
+      throw Error(error.code(), weight.name + ": " + error.what());
+    }
+  });
+  for (const Op& op : program.ops) {
+    const auto* embed = std::get_if<Embed>(&op);
+    if (!embed || matrix(embed->table).rows > 0) continue;
+    const auto id = static_cast<size_t>(embed->table);
+    const Weight& weight = program.weights[id];
+    tables_[id] = {weight.type, weight.columns, quant::size_bytes(weight.type, weight.columns),
+                   nullptr};
+  }
+  // Where each one lies; the second time with the memory there.
+  for (const bool is_counting : {true, false}) {
+    size_t total = 0;
+    const auto place = [&](size_t bytes) {
+      std::byte* at = is_counting ? nullptr : memory_.data() + total;
+      total += round_up_64(bytes);
+      return at;
+    };
+    for (size_t id = 0; id < matrices_.size(); ++id) {
+      PackedMatrix& packed = matrices_[id];
+      Table& table = tables_[id];
+      if (packed.rows > 0) packed.data = place(packed.size_bytes());
+      if (table.columns > 0) {
+        table.data = place(table.row_bytes * static_cast<size_t>(program.weights[id].rows));
+      }
+    }
+    if (is_counting) memory_ = HugeBuffer(total, "the model's weights");
+    size_bytes_ = total;
+  }
+}
+
+std::vector<Weights::Piece> Weights::pieces(const Program& program) const {
+  std::vector<Piece> result;
+  for (size_t id = 0; id < matrices_.size(); ++id) {
+    if (matrices_[id].rows == 0 && tables_[id].columns == 0) continue;
+    const Weight& weight = program.weights[id];
+    const size_t group_bytes = kGroupRows * quant::size_bytes(weight.type, weight.columns);
+    const auto rows = static_cast<int>(weight.rows);
+    const int step = kGroupRows * static_cast<int>(std::max<size_t>(1, kPieceBytes / group_bytes));
+    for (int first = 0; first < rows; first += step) {
+      result.push_back({id, first, std::min(step, rows - first)});
+    }
+  }
+  return result;
+}
+
+void Weights::load(const Weight& weight, const Piece& piece, std::vector<std::byte>& buffer) const {
+  const size_t row_bytes = quant::size_bytes(weight.type, weight.columns);
+  const size_t offset = static_cast<size_t>(piece.first) * row_bytes;
+  const size_t size = static_cast<size_t>(piece.count) * row_bytes;
+  if (const Table& table = tables_[piece.id]; table.data) {
+    weight.data.read(offset, {table.data + offset, size});
+    return;
+  }
+  buffer.resize(size);
+  weight.data.read(offset, buffer);
+  const PackedMatrix& packed = matrices_[piece.id];
+  for (int row = 0; row < piece.count; row += kGroupRows) {
+    pack_group(packed, buffer.data() + static_cast<size_t>(row) * row_bytes,
+               (piece.first + row) / kGroupRows);
+  }
+}
+
+void Weights::load_all(const Program& program, Team& team,
+                       const std::function<void(double)>& on_progress) {
+  const std::vector<Piece> all = pieces(program);
+  std::atomic<size_t> num_loaded = 0;
+  Failure failure;
+  team.run(static_cast<int>(all.size()), [&](Pieces& pieces) {
+    std::vector<std::byte> buffer;
+    for (const int i : pieces) {
+      if (failure.is_there()) continue;
+      try {
+        const Piece& piece = all[static_cast<size_t>(i)];
+        load(program.weights[piece.id], piece, buffer);
+        const size_t done = ++num_loaded;
+        if (pieces.member() == 0 && on_progress) {
+          on_progress(static_cast<double>(done) / static_cast<double>(all.size()));
+        }
+      } catch (...) {
+        failure.take_current();  // phases must not throw
+      }
+    }
+  });
+  failure.rethrow();
+  if (on_progress) on_progress(1.0);
+}
+
+void Weights::decode_vectors(const Program& program) {
   vectors_.resize(program.weights.size());
   const auto decode = [&](WeightId id) {
     if (id == kNoWeight) return;
@@ -48,50 +174,13 @@ Weights::Weights(const Program& program, Team& team,
   }
 }
 
-void Weights::plan(const Program& program) {
-  matrices_.resize(program.weights.size());
-  for_each_linear_part(program, [&](const LinearPart& part) {
-    const Weight& weight = program.weights[static_cast<size_t>(part.weight)];
-    try {
-      matrices_[static_cast<size_t>(part.weight)] =
-          plan_packing(weight.type, weight.columns, weight.rows);
-    } catch (const Error& error) {
-      throw Error(error.code(), weight.name + ": " + error.what());
-    }
-  });
-  for (const PackedMatrix& matrix : matrices_) size_bytes_ += matrix.size_bytes();
-  memory_ = HugeBuffer(size_bytes_, "the model's weights");
-  std::byte* next = memory_.data();
-  for (PackedMatrix& matrix : matrices_) {
-    if (matrix.rows == 0) continue;
-    matrix.data = next;
-    next += matrix.size_bytes();
-  }
-}
-
-void Weights::pack(const Program& program, Team& team,
-                   const std::function<void(double)>& on_progress) {
-  constexpr int kGroupsPerPiece = 8;
-  size_t packed_bytes = 0;  // of matrices done
-  for (size_t id = 0; id < matrices_.size(); ++id) {
-    const PackedMatrix& matrix = matrices_[id];
-    if (matrix.rows == 0) continue;
-    const std::span<const std::byte> source = program.weights[id].data;
-    const int groups = matrix.num_groups();
-    team.run((groups + kGroupsPerPiece - 1) / kGroupsPerPiece, [&](Pieces& pieces) {
-      for (const int piece : pieces) {
-        const int first = piece * kGroupsPerPiece;
-        for (int g = first; g < std::min(first + kGroupsPerPiece, groups); ++g) {
-          pack_group(matrix, source.data(), g);
-        }
-      }
-    });
-    // The bytes are in memory twice now; the file's can go.
-    drop_file_pages(source);
-    packed_bytes += matrix.size_bytes();
-    if (on_progress) {
-      on_progress(static_cast<double>(packed_bytes) / static_cast<double>(size_bytes_));
-    }
+void Weights::embedding(WeightId id, int row, float* values) const {
+  const Table& table = tables_[static_cast<size_t>(id)];
+  if (table.data) {
+    quant::dequantize(table.type, table.data + static_cast<size_t>(row) * table.row_bytes, values,
+                      table.columns);
+  } else {
+    unpack_row(matrix(id), row, values);
   }
 }
 

@@ -3,33 +3,55 @@
 #include <functional>
 #include <vector>
 
-#include "backend/cpu/memory.h"
+#include "backend/cpu/huge_buffer.h"
 #include "backend/cpu/packing.h"
 #include "backend/cpu/team.h"
 #include "backend/program.h"
 
 namespace sluice::backend::cpu {
 
-// A program's weights as the operations want them: matrices of Linear packed, norms and biases as
-// f32. Embedding tables stay in the file and are decoded a row at a time.
+// A program's weights as the operations want them, in memory of our own: matrices of Linear packed,
+// norms and biases as f32. An embedding table that no Linear reads lies as in the file.
 class Weights {
  public:
   Weights() = default;
-  // Packs on all members; `on_progress` (may be empty) is called on the calling thread. Throws
-  // Error(kUnsupported) naming a matrix that cannot be packed, Error(kOutOfMemory).
+  // Reads and packs on all members; `on_progress` (may be empty) is called on the calling thread.
+  // Throws Error(kUnsupported) naming a matrix that cannot be packed, Error(kOutOfMemory), and what
+  // reading the weights' data and `on_progress` throw.
   Weights(const Program& program, Team& team, const std::function<void(double)>& on_progress);
 
   const PackedMatrix& matrix(WeightId id) const { return matrices_[static_cast<size_t>(id)]; }
   const float* vector(WeightId id) const {
     return id == kNoWeight ? nullptr : vectors_[static_cast<size_t>(id)].data();
   }
+  // Decodes row `row` of an embedding table into `values`.
+  void embedding(WeightId id, int row, float* values) const;
+
   size_t size_bytes() const { return size_bytes_; }
 
  private:
+  // An embedding table in file form.
+  struct Table {
+    quant::Type type = quant::Type::kF32;
+    int64_t columns = 0;
+    size_t row_bytes = 0;
+    std::byte* data = nullptr;  // null where there is none
+  };
+  // Rows that are read together.
+  struct Piece {
+    size_t id;
+    int first;
+    int count;
+  };
+
   void plan(const Program& program);
-  void pack(const Program& program, Team& team, const std::function<void(double)>& on_progress);
+  std::vector<Piece> pieces(const Program& program) const;
+  void load(const Weight& weight, const Piece& piece, std::vector<std::byte>& buffer) const;
+  void load_all(const Program& program, Team& team, const std::function<void(double)>& on_progress);
+  void decode_vectors(const Program& program);
 
   std::vector<PackedMatrix> matrices_;       // by WeightId; without data where not of a Linear
+  std::vector<Table> tables_;                // by WeightId
   std::vector<std::vector<float>> vectors_;  // by WeightId; empty where not a vector
   HugeBuffer memory_;
   size_t size_bytes_ = 0;

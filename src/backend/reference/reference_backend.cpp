@@ -74,8 +74,11 @@ class ReferenceBackend final : public Backend {
       const int rows = max_rows(buffer.rows, options);
       buffers_.emplace_back(static_cast<size_t>(buffer.width) * static_cast<size_t>(rows));
     }
+    bytes_.clear();
     vectors_.clear();
-    for (const Weight& weight : program_.weights) {
+    for (Weight& weight : program_.weights) {
+      bytes_.push_back(weight.data.read());
+      weight.data = bytes_.back();
       std::vector<float> values;
       if (weight.rows == 1) values = dequantized_rows(weight, 0, 1);
       vectors_.push_back(std::move(values));
@@ -143,7 +146,8 @@ class ReferenceBackend final : public Backend {
   static std::vector<float> dequantized_rows(const Weight& weight, int64_t first, int64_t count) {
     std::vector<float> values(static_cast<size_t>(count * weight.columns));
     const size_t row_bytes = quant::size_bytes(weight.type, weight.columns);
-    quant::dequantize(weight.type, weight.data.data() + static_cast<size_t>(first) * row_bytes,
+    quant::dequantize(weight.type,
+                      weight.data.memory().data() + static_cast<size_t>(first) * row_bytes,
                       values.data(), count * weight.columns);
     return values;
   }
@@ -301,8 +305,9 @@ class ReferenceBackend final : public Backend {
   LoadOptions options_;
   int num_blocks_ = 0;
   std::vector<std::vector<float>> buffers_;
-  std::vector<std::vector<float>> vectors_;  // decoded norms and biases, by weight id
-  std::vector<std::vector<float>> keys_;     // one a layer: [block, token in block, kv head, dim]
+  std::vector<std::vector<std::byte>> bytes_;  // of the weights, in file form
+  std::vector<std::vector<float>> vectors_;    // decoded norms and biases, by weight id
+  std::vector<std::vector<float>> keys_;       // one a layer: [block, token in block, kv head, dim]
   std::vector<std::vector<float>> values_;
   const Batch* batch_ = nullptr;
 };

@@ -25,8 +25,4 @@ class HugeBuffer {
   size_t size_ = 0;
 };
 
-// Lets go of the pages of `bytes` if they are a read-only file mapping: they come back from the
-// page cache when touched again. Other memory is left alone.
-void drop_file_pages(std::span<const std::byte> bytes);
-
 }  // namespace sluice::backend::cpu

@@ -1,11 +1,8 @@
-#include "backend/cpu/memory.h"
+#include "backend/cpu/huge_buffer.h"
 
 #include <sys/mman.h>
 
-#include <algorithm>
 #include <cstdint>
-#include <cstdio>
-#include <fstream>
 #include <utility>
 
 #include "base/error.h"
@@ -59,26 +56,6 @@ HugeBuffer& HugeBuffer::operator=(HugeBuffer&& other) noexcept {
   std::swap(data_, other.data_);
   std::swap(size_, other.size_);
   return *this;
-}
-
-void drop_file_pages(std::span<const std::byte> bytes) {
-  const uintptr_t begin = round_up(reinterpret_cast<uintptr_t>(bytes.data()), kSmallPage);
-  const uintptr_t end =
-      (reinterpret_cast<uintptr_t>(bytes.data()) + bytes.size()) / kSmallPage * kSmallPage;
-  if (begin >= end) return;
-  // Anonymous memory would lose its contents: only what the system lists as a file, not writable.
-  std::ifstream maps("/proc/self/maps");
-  for (std::string line; std::getline(maps, line);) {
-    unsigned long from = 0, to = 0;
-    char flags[5] = {};
-    if (std::sscanf(line.c_str(), "%lx-%lx %4s", &from, &to, flags) != 3) continue;
-    if (begin < from || end > to) continue;
-    const bool is_file = line.find(" /") != std::string::npos;
-    if (is_file && flags[1] == '-') {
-      ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
-    }
-    return;
-  }
 }
 
 }  // namespace sluice::backend::cpu
