@@ -45,7 +45,13 @@ struct TagsEntry {
   ModelDetails details;
   std::vector<std::string> capabilities;  // empty: left out
 };
-std::string encode_tags(const std::vector<TagsEntry>& models);
+struct UnreadableModel {
+  std::string name;
+  std::string reason;
+};
+// `unreadable` is left out when there is none; Ollama's clients do not know it.
+std::string encode_tags(const std::vector<TagsEntry>& models,
+                        const std::vector<UnreadableModel>& unreadable = {});
 
 struct PsEntry {
   std::string name;

@@ -41,7 +41,8 @@ std::string parse_model(std::string_view body_text, Work& work) {
   return model_or_name(parse_body(body_text, work));
 }
 
-std::string encode_tags(const std::vector<TagsEntry>& models) {
+std::string encode_tags(const std::vector<TagsEntry>& models,
+                        const std::vector<UnreadableModel>& unreadable) {
   Json json;
   json["models"] = Json::array();
   for (const TagsEntry& entry : models) {
@@ -54,6 +55,9 @@ std::string encode_tags(const std::vector<TagsEntry>& models) {
     item["details"] = details_json(entry.details);
     if (!entry.capabilities.empty()) item["capabilities"] = entry.capabilities;
     json["models"].push_back(std::move(item));
+  }
+  for (const UnreadableModel& model : unreadable) {
+    json["unreadable"].push_back({{"name", model.name}, {"reason", model.reason}});
   }
   return dump_json(json);
 }

@@ -1,3 +1,6 @@
+#include <cstdio>
+
+#include "base/error.h"
 #include "base/units.h"
 #include "cli/commands.h"
 #include "cli/server_link.h"
@@ -20,6 +23,16 @@ void list(const std::string& prefix) {
                     relative_time(api::string_field(model, "modified_at").value_or(""))});
   }
   print_table(rows);
+  const api::Json* unreadable = api::array_field(reply, "unreadable");
+  if (!unreadable) return;
+  for (const api::Json& model : *unreadable) {
+    std::fprintf(stderr, "cannot read '%s': %s\n",
+                 api::string_field(model, "name").value_or("").c_str(),
+                 api::string_field(model, "reason").value_or("").c_str());
+  }
+  throw Error(ErrorCode::kCorruptData,
+              std::to_string(unreadable->size()) +
+                  " of the models cannot be read; `sluice rm` removes them");
 }
 
 }  // namespace

@@ -1,29 +1,23 @@
 #include "server/catalog.h"
 
-#include <spdlog/spdlog.h>
 #include <sys/stat.h>
 
-#include <cerrno>
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/input_file.h"
 
 namespace sluice::server {
 namespace {
 
 store::ModelRecord make_extra(const ExtraModel& extra) {
-  struct stat info {};
-  if (::stat(extra.path.c_str(), &info) != 0) throw io_error("cannot open", extra.path, errno);
-  if (S_ISDIR(info.st_mode)) {
-    throw Error(ErrorCode::kInvalidArgument,
-                "cannot open " + extra.path + ": it is a directory; name a GGUF file in it");
-  }
+  const InputFile file(extra.path);
   store::ModelRecord record{
       .name = store::ModelName::parse(extra.name),
       .digest = store::sha256(extra.path),  // of its place: hashing the file would take too long
       .manifest = {},
-      .size_bytes = static_cast<uint64_t>(info.st_size),
-      .modified = std::chrono::system_clock::from_time_t(info.st_mtime),
+      .size_bytes = file.size_bytes(),
+      .modified = file.modified(),
       .model_path = std::filesystem::absolute(extra.path).string(),
       .config = {},
       .texts = {}};
@@ -84,15 +78,12 @@ SharedRecord Catalog::get(std::string_view name) const {
   return record;
 }
 
-std::vector<store::ModelRecord> Catalog::list() const {
-  std::vector<store::ModelRecord> models;
-  for (const SharedRecord& record : extra_) models.push_back(*record);
-  store::ModelList stored = store_.list();
-  for (const auto& problem : stored.problems) {
-    spdlog::warn("{} is not readable: {}", problem.path, problem.reason);
-  }
-  for (auto& record : stored.models) models.push_back(std::move(record));
-  return models;
+store::ModelList Catalog::list() const {
+  store::ModelList list = store_.list();
+  std::vector<store::ModelRecord> extra;
+  for (const SharedRecord& record : extra_) extra.push_back(*record);
+  list.models.insert(list.models.begin(), extra.begin(), extra.end());
+  return list;
 }
 
 void Catalog::remove(std::string_view name) {
@@ -101,7 +92,7 @@ void Catalog::remove(std::string_view name) {
                                              "' is a file given on the command line; it is not in "
                                              "the store and cannot be removed");
   }
-  store_.remove(store_.get(name).name);
+  store_.remove(store::ModelName::parse(name));
 }
 
 std::string name_for_file(std::string_view path) {

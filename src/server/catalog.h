@@ -32,9 +32,10 @@ class Catalog {
 
   // Throws Error(kNotFound, "model 'NAME' not found"), kInvalidArgument, kCorruptData.
   SharedRecord get(std::string_view name) const;
-  // Newest first. Problems of the store are logged.
-  std::vector<store::ModelRecord> list() const;
-  // Throws Error(kNotFound) as get(), kUnsupported for an extra model.
+  // Newest first, the extra ones in front.
+  store::ModelList list() const;
+  // Also what is broken. Throws Error(kNotFound) and kInvalidArgument as get(), kUnsupported for an
+  // extra model.
   void remove(std::string_view name);
 
  private:

@@ -6,7 +6,9 @@
 #include "api/model_info.h"
 #include "api/ollama.h"
 #include "api/openai.h"
+#include "base/error.h"
 #include "gguf/file.h"
+#include "server/model_layers.h"
 
 namespace sluice::server {
 namespace {
@@ -67,7 +69,12 @@ std::string joined(const std::vector<std::string>& texts) {
 
 Reply list_tags(const ServerContext& context, const HttpRequest&, Work&) {
   std::vector<api::ollama::TagsEntry> entries;
-  for (const store::ModelRecord& record : context.catalog.list()) {
+  std::vector<api::ollama::UnreadableModel> unreadable;
+  const store::ModelList list = context.catalog.list();
+  for (const store::ModelList::Problem& problem : list.problems) {
+    unreadable.push_back({problem.name.short_name(), problem.reason});
+  }
+  for (const store::ModelRecord& record : list.models) {
     api::ollama::TagsEntry& entry = entries.emplace_back();
     entry.name = record.name.short_name();
     entry.modified_at = record.modified;
@@ -76,7 +83,7 @@ Reply list_tags(const ServerContext& context, const HttpRequest&, Work&) {
     entry.details = details_of(record);
     entry.capabilities = record.config.capabilities;
   }
-  return json_reply(api::ollama::encode_tags(entries));
+  return json_reply(api::ollama::encode_tags(entries, unreadable));
 }
 
 Reply list_running(const ServerContext& context, const HttpRequest&, Work&) {
@@ -107,11 +114,8 @@ Reply show_model(const ServerContext& context, const HttpRequest& request, Work&
   reply.parser = record.config.parser;
   reply.details = details_of(record);
   reply.modified_at = record.modified;
-  if (!record.texts.messages_json.empty()) {
-    reply.messages = api::parse_messages_layer(record.texts.messages_json);
-  }
-  api::Json params = api::Json::object();
-  if (!record.texts.params_json.empty()) params = api::parse_json(record.texts.params_json);
+  reply.messages = layer_messages(record);
+  const api::Json params = layer_params(record);
   reply.parameters = api::format_parameters(params);
   if (!record.model_path.empty()) {
     const gguf::File file = gguf::File::open(record.model_path);
@@ -134,14 +138,21 @@ Reply show_model(const ServerContext& context, const HttpRequest& request, Work&
 
 Reply delete_model(const ServerContext& context, const HttpRequest& request, Work& work) {
   const std::string name = api::ollama::parse_model(request.body, work);
-  context.models.unload(*context.catalog.get(name));
+  SharedRecord record;
+  try {
+    record = context.catalog.get(name);
+  } catch (const Error&) {
+    // A broken model can be removed, too; what is not there at all is told below.
+  }
   context.catalog.remove(name);
+  if (record) context.models.unload(*record);
   return Reply{200, "", "", {}};
 }
 
 Reply list_openai_models(const ServerContext& context, const HttpRequest&, Work&) {
   std::vector<api::openai::ModelEntry> entries;
-  for (const store::ModelRecord& record : context.catalog.list()) {
+  const store::ModelList list = context.catalog.list();
+  for (const store::ModelRecord& record : list.models) {
     entries.push_back(openai_entry(record));
   }
   return json_reply(api::openai::encode_models(entries));

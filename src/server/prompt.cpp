@@ -8,6 +8,7 @@
 
 #include "api/chat_context.h"
 #include "base/error.h"
+#include "server/model_layers.h"
 
 namespace sluice::server {
 namespace {
@@ -361,9 +362,7 @@ PreparedPrompt prepare_prompt(const LoadedModel& model, const store::ModelRecord
   const text::Tokenizer& tokenizer = *model.tokenizer;
   api::ModelPrompt layers;
   layers.system = record.texts.system;
-  if (!record.texts.messages_json.empty()) {
-    layers.messages = api::parse_messages_layer(record.texts.messages_json);
-  }
+  layers.messages = layer_messages(record);
   const std::vector<api::Message> messages =
       request.is_raw ? std::vector<api::Message>() : api::compose_messages(request, layers);
   Conversation conversation(model, record, request, messages, work);

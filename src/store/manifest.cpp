@@ -14,14 +14,18 @@ using OrderedJson = nlohmann::ordered_json;  // for writing
 
 constexpr size_t kMaxLayers = 10'000;
 constexpr int kMaxDepth = 32;
+// Of one document: names, values, and beginnings and ends of objects; a layer has a dozen.
+constexpr int kMaxJsonEvents = 200'000;
 
 [[noreturn]] void fail(const std::string& what) { throw Error(ErrorCode::kCorruptData, what); }
 
-// `what` is "manifest" or "config", for the message. The depth is checked while reading, so a deep
-// document is never built.
+// `what` is "manifest" or "config", for the message. Depth and size are checked while reading, so a
+// deep or huge document is never built.
 Json parse_object(std::string_view text, const char* what) {
-  const auto guard = [what](int depth, Json::parse_event_t, Json&) {
+  int num_events = 0;
+  const auto guard = [what, &num_events](int depth, Json::parse_event_t, Json&) {
     if (depth > kMaxDepth) fail(std::string(what) + " is nested too deeply");
+    if (++num_events > kMaxJsonEvents) fail(std::string(what) + " holds too many values");
     return true;
   };
   Json json;

@@ -20,7 +20,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr size_t kMaxManifestBytes = size_t{4} << 20;
-constexpr size_t kMaxTextBytes = size_t{16} << 20;
+constexpr size_t kMaxTextBytes = size_t{16} << 20;  // of all layers of one model
 
 // Names in a folder that are valid parts of a model's name, sorted. Nothing for what is no folder.
 std::vector<std::string> list_parts(const fs::path& folder, NamePart part) {
@@ -103,8 +103,14 @@ std::optional<Manifest> Store::try_read_manifest(const FoundManifest& found) {
   }
 }
 
-std::string Store::read_text_layer(const Layer& layer) const {
-  return read_small_file(blob_path(layer.digest), kMaxTextBytes);
+std::string Store::read_blob(const Layer& layer, size_t max_bytes) const {
+  const std::string path = blob_path(layer.digest);
+  std::string text = read_small_file(path, max_bytes);
+  if (sha256(text) != layer.digest) {
+    throw Error(ErrorCode::kCorruptData,
+                "'" + path + "' is damaged; import or pull the model again");
+  }
+  return text;
 }
 
 ModelRecord Store::read_record(const FoundManifest& found, bool with_texts) const {
@@ -116,21 +122,59 @@ ModelRecord Store::read_record(const FoundManifest& found, bool with_texts) cons
   record.manifest = parse_manifest(manifest_text);
   record.size_bytes = record.manifest.total_size_bytes();
   record.modified = modification_time(found.path);
-  record.config =
-      parse_config(read_small_file(blob_path(record.manifest.config.digest), kMaxManifestBytes));
+  const std::string config_text = read_blob(record.manifest.config, kMaxManifestBytes);
+  try {
+    record.config = parse_config(config_text);
+  } catch (const Error& error) {
+    throw Error(error.code(),
+                "'" + blob_path(record.manifest.config.digest) + "': " + error.what());
+  }
   if (const Layer* model = record.manifest.find_layer(kModelLayer)) {
     record.model_path = blob_path(model->digest);
   }
-  if (!with_texts) return record;
-  ModelTexts& texts = record.texts;
-  for (const Layer& layer : record.manifest.layers) {
-    if (layer.media_type == kTemplateLayer) texts.chat_template = read_text_layer(layer);
-    if (layer.media_type == kSystemLayer) texts.system = read_text_layer(layer);
-    if (layer.media_type == kParamsLayer) texts.params_json = read_text_layer(layer);
-    if (layer.media_type == kMessagesLayer) texts.messages_json = read_text_layer(layer);
-    if (layer.media_type == kLicenseLayer) texts.licenses.push_back(read_text_layer(layer));
-  }
+  if (with_texts) read_texts(record);
   return record;
+}
+
+void Store::read_texts(ModelRecord& record) const {
+  ModelTexts& texts = record.texts;
+  size_t room = kMaxTextBytes;
+  const auto read = [&](const Layer& layer) {
+    std::string text = read_blob(layer, room);
+    room -= text.size();
+    return text;
+  };
+  for (const Layer& layer : record.manifest.layers) {
+    if (layer.media_type == kTemplateLayer) texts.chat_template = read(layer);
+    if (layer.media_type == kSystemLayer) texts.system = read(layer);
+    if (layer.media_type == kLicenseLayer) texts.licenses.push_back(read(layer));
+    if (layer.media_type == kParamsLayer) {
+      texts.params_json = read(layer);
+      texts.params_path = blob_path(layer.digest);
+    }
+    if (layer.media_type == kMessagesLayer) {
+      texts.messages_json = read(layer);
+      texts.messages_path = blob_path(layer.digest);
+    }
+  }
+}
+
+void Store::check_weights(const ModelRecord& record) const {
+  const Layer* layer = record.manifest.find_layer(kModelLayer);
+  if (!layer) return;
+  std::error_code error;
+  const uint64_t size_bytes = fs::file_size(record.model_path, error);
+  if (error || !is_regular_file(record.model_path)) {
+    throw Error(ErrorCode::kNotFound, "model '" + record.name.short_name() + "' is incomplete: '" +
+                                          record.model_path +
+                                          "' is missing; import or pull it again");
+  }
+  if (size_bytes != layer->size_bytes) {
+    throw Error(ErrorCode::kCorruptData, "'" + record.model_path + "' is damaged: it has " +
+                                             std::to_string(size_bytes) + " bytes instead of " +
+                                             std::to_string(layer->size_bytes) +
+                                             "; import or pull the model again");
+  }
 }
 
 ModelList Store::list() const {
@@ -140,7 +184,8 @@ ModelList Store::list() const {
       list.models.push_back(read_record(found, /*with_texts=*/false));
     } catch (const Error& error) {
       // What another process removed in between is no problem, it is just not there.
-      if (is_regular_file(found.path)) list.problems.push_back({found.path, error.what()});
+      if (is_regular_file(found.path))
+        list.problems.push_back({found.name, found.path, error.what()});
     }
   }
   std::stable_sort(list.models.begin(), list.models.end(),
@@ -155,11 +200,7 @@ std::optional<ModelRecord> Store::find(const ModelName& name) const {
   if (!found) return std::nullopt;
   try {
     ModelRecord record = read_record(*found, /*with_texts=*/true);
-    if (!record.model_path.empty() && !is_regular_file(record.model_path)) {
-      throw Error(ErrorCode::kNotFound, "model '" + name.short_name() + "' is incomplete: '" +
-                                            record.model_path +
-                                            "' is missing; import or pull it again");
-    }
+    check_weights(record);
     return record;
   } catch (const Error& error) {
     if (error.code() != ErrorCode::kCorruptData) throw;

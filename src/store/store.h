@@ -21,6 +21,7 @@ struct ModelTexts {
   std::string params_json;    // "" or the text of an object of options
   std::string messages_json;  // "" or the text of an array of {role, content}
   std::vector<std::string> licenses;
+  std::string params_path, messages_path;  // the files that the two came from
 };
 
 // One model of the store.
@@ -39,6 +40,7 @@ struct ModelList {
   std::vector<ModelRecord> models;  // newest first, then by name
   // Manifests that could not be read, with the reason; never fatal.
   struct Problem {
+    ModelName name;
     std::string path;
     std::string reason;
   };
@@ -83,19 +85,21 @@ class Store {
   ModelList list() const;
 
   // Looks a model up, without regard to case. Nothing when there is none; Error(kCorruptData)
-  // naming the manifest when it is unreadable, Error(kNotFound) naming a blob that it needs and is
-  // missing.
+  // naming the manifest when it is unreadable or the blob when it is damaged (weights are looked at
+  // by their size alone), Error(kNotFound) naming a blob that it needs and is missing.
   std::optional<ModelRecord> find(const ModelName& name) const;
   // As find(); throws Error(kInvalidArgument, "invalid model name") or
   // Error(kNotFound, "model 'TEXT' not found") with the name as it was written.
   ModelRecord get(std::string_view name) const;
 
-  // Removes the name, and the blobs that no other model uses. (As long as some manifest cannot be
-  // read, blobs are kept: it might use them.) Throws Error(kNotFound).
+  // Removes the name, be what it stands for whole or broken, and the blobs that no other model
+  // uses. (As long as some manifest cannot be read, blobs are kept: it might use them.) Throws
+  // Error(kNotFound).
   RemoveResult remove(const ModelName& name);
 
   // Takes a GGUF file in under `name`, replacing what had that name. The file is checked whole
-  // first; an existing blob with the same content is used again. Throws Error: what gguf::File
+  // first; an existing blob with the same content is used again, and a damaged one is replaced.
+  // Throws Error: what gguf::File
   // throws, kNoSpace with what is needed and what is free, kIo. On any failure nothing changes.
   ModelRecord import_gguf(const std::string& path, const ModelName& name,
                           const ImportOptions& options = {});
@@ -117,7 +121,10 @@ class Store {
   ModelRecord read_record(const FoundManifest& found, bool with_texts) const;
   // Nothing for a manifest that cannot be read.
   static std::optional<Manifest> try_read_manifest(const FoundManifest& found);
-  std::string read_text_layer(const Layer& layer) const;
+  // The whole of a small blob, at most `max_bytes`, checked by its digest.
+  std::string read_blob(const Layer& layer, size_t max_bytes) const;
+  void read_texts(ModelRecord& record) const;
+  void check_weights(const ModelRecord& record) const;
   RemoveResult remove_unused_blobs(const Manifest& removed);
 
   std::string root_;

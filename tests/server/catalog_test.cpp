@@ -1,6 +1,9 @@
 #include "server/catalog.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <fstream>
 
 #include "base/error.h"
 #include "store/store_fixture.h"
@@ -63,6 +66,31 @@ TEST_F(CatalogTest, WhatIsGoneIsNotFound) {
   fs::remove(store().get("n").model_path);
   EXPECT_EQ(error_of(models, "n"), ErrorCode::kNotFound);
   EXPECT_EQ(error_of(models, "../n"), ErrorCode::kInvalidArgument);
+}
+
+TEST_F(CatalogTest, WhatIsBrokenIsToldBesideTheRestAndCanBeRemoved) {
+  import("one", "m");
+  import("two", "n");
+  const fs::path manifest = root() / "manifests/registry.ollama.ai/library/m/latest";
+  std::ofstream(manifest) << "{not json";
+  Catalog models = catalog();
+  const store::ModelList list = models.list();
+  ASSERT_EQ(list.models.size(), 1u);
+  ASSERT_EQ(list.problems.size(), 1u);
+  EXPECT_EQ(list.problems[0].name.short_name(), "m:latest");
+  EXPECT_EQ(error_of(models, "m"), ErrorCode::kCorruptData);
+  EXPECT_NO_THROW(models.get("n"));
+  models.remove("m");
+  EXPECT_EQ(error_of(models, "m"), ErrorCode::kNotFound);
+  EXPECT_TRUE(models.list().problems.empty());
+}
+
+TEST_F(CatalogTest, AnExtraModelMustBeARegularFile) {
+  const std::string pipe = (folder_ / "pipe").string();
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  for (const std::string& path : {pipe, folder_.string(), folder_.string() + "/missing"}) {
+    EXPECT_THROW(catalog({{"m", path}}), Error) << path;
+  }
 }
 
 TEST_F(CatalogTest, AnExtraModelHidesTheStoresOfThatName) {

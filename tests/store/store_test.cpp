@@ -181,6 +181,63 @@ TEST_F(StoreLayout, RemovesOnlyStaleTemporaryFiles) {
   EXPECT_EQ(files(), (std::set<std::string>{"blobs/sha256-other", "blobs/sluice-tmp-new"}));
 }
 
+TEST_F(StoreLayout, RemovesWhatIsBrokenOrMissing) {
+  const std::string folder = (root() / "manifests/registry.ollama.ai/library").string();
+  const Manifest no_config = add_ollama_model("registry.ollama.ai/library/a/latest", "weights a");
+  fs::remove(store().blob_path(no_config.config.digest));
+  const Manifest no_weights = add_ollama_model("registry.ollama.ai/library/b/latest", "weights b");
+  fs::remove(store().blob_path(no_weights.layers[0].digest));
+  write_text(folder + "/c/latest", "{not json");
+  write_text(folder + "/d/latest", std::string(5 << 20, ' '));
+  Store store = this->store();
+  for (const char* name : {"c", "d", "a", "b"}) {
+    store.remove(ModelName::parse(name));
+    EXPECT_FALSE(store.find(ModelName::parse(name))) << name;
+  }
+  EXPECT_TRUE(files().empty());
+}
+
+TEST_F(StoreLayout, ADamagedLayerIsNamed) {
+  for (const size_t layer : {size_t{0}, size_t{1}, size_t{3}, size_t{99}}) {
+    const Manifest manifest = add_ollama_model("registry.ollama.ai/library/x/latest", "weights");
+    const Digest& digest = layer == 99 ? manifest.config.digest : manifest.layers[layer].digest;
+    const fs::path blob = store().blob_path(digest);
+    fs::resize_file(blob, fs::file_size(blob) - 1);
+    try {
+      store().get("x");
+      ADD_FAILURE() << layer;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kCorruptData);
+      EXPECT_NE(std::string(error.what()).find(digest.file_name()), std::string::npos)
+          << error.what();
+    }
+  }
+}
+
+TEST_F(StoreLayout, TheTextsOfOneModelAreBoundedTogether) {
+  Manifest manifest = add_ollama_model("registry.ollama.ai/library/x/latest", "weights");
+  const Layer license = add_blob(kLicenseLayer, std::string(6 << 20, 'x'));
+  for (int i = 0; i < 3; ++i) manifest.layers.push_back(license);
+  write_text(root() / "manifests/registry.ollama.ai/library/x/latest", encode_manifest(manifest));
+  EXPECT_EQ(code_of([&] { store().get("x"); }), ErrorCode::kCorruptData);
+  EXPECT_EQ(store().list().models.size(), 1u) << "which does not need them";
+}
+
+// As it came: 4 MB of tiny layers, each read into a tree before they were counted.
+TEST_F(StoreLayout, AManifestOfAMillionLayersHoldsNobodyUp) {
+  add_ollama_model("registry.ollama.ai/library/good/latest", "weights");
+  std::string text = "{\"config\":{},\"layers\":[{}";
+  while (text.size() < (size_t{4} << 20) - 10) text += ",{}";
+  write_text(root() / "manifests/registry.ollama.ai/library/bad/latest", text + "]}");
+  const auto start = std::chrono::steady_clock::now();
+  const ModelList list = store().list();
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(2));
+  EXPECT_EQ(list.models.size(), 1u);
+  ASSERT_EQ(list.problems.size(), 1u);
+  EXPECT_EQ(list.problems[0].name.short_name(), "bad:latest");
+  EXPECT_NE(list.problems[0].reason.find("too many"), std::string::npos);
+}
+
 TEST_F(StoreLayout, AManifestOfManyMembersIsReadInTime) {
   std::string text = "{";
   for (int i = 0; i < 300'000; ++i) text += "\"" + std::to_string(i) + "\":0,";

@@ -1,0 +1,20 @@
+#pragma once
+
+#include <vector>
+
+#include "api/json.h"
+#include "api/options.h"
+#include "api/request.h"
+#include "store/store.h"
+
+// What the small layers of a model hold. A layer that cannot be understood is an
+// Error(kCorruptData) that names its file: the fault is the model's, not the client's.
+namespace sluice::server {
+
+// The object of options that come with the model; empty when it has none.
+api::Json layer_params(const store::ModelRecord& record);
+api::ModelOptions layer_options(const store::ModelRecord& record);
+// The messages that every conversation with the model begins with.
+std::vector<api::Message> layer_messages(const store::ModelRecord& record);
+
+}  // namespace sluice::server
