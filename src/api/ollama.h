@@ -26,6 +26,12 @@ ShowRequest parse_show(std::string_view body, Work& work);
 // {model|name}; also for /api/delete. "model is required" for an empty one.
 std::string parse_model(std::string_view body, Work& work);
 
+struct CopyRequest {
+  std::string source;
+  std::string destination;
+};
+CopyRequest parse_copy(std::string_view body, Work& work);
+
 struct ModelDetails {
   std::string parent_model;
   std::string format = "gguf";

@@ -41,6 +41,12 @@ std::string parse_model(std::string_view body_text, Work& work) {
   return model_or_name(parse_body(body_text, work));
 }
 
+CopyRequest parse_copy(std::string_view body_text, Work& work) {
+  const Json body = parse_body(body_text, work);
+  return {string_field(body, "source").value_or(""),
+          string_field(body, "destination").value_or("")};
+}
+
 std::string encode_tags(const std::vector<TagsEntry>& models,
                         const std::vector<UnreadableModel>& unreadable) {
   Json json;

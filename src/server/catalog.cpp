@@ -86,12 +86,22 @@ store::ModelList Catalog::list() const {
   return list;
 }
 
+void Catalog::refuse_extra(std::string_view name) const {
+  if (!find_extra(name)) return;
+  throw Error(ErrorCode::kUnsupported,
+              "model '" + std::string(name) +
+                  "' is a file given on the command line; it is not in the store and cannot be "
+                  "copied, replaced or removed");
+}
+
+void Catalog::copy(std::string_view source, std::string_view destination) {
+  refuse_extra(source);
+  refuse_extra(destination);
+  store_.copy(store::ModelName::parse(source), store::ModelName::parse(destination));
+}
+
 void Catalog::remove(std::string_view name) {
-  if (find_extra(name)) {
-    throw Error(ErrorCode::kUnsupported, "model '" + std::string(name) +
-                                             "' is a file given on the command line; it is not in "
-                                             "the store and cannot be removed");
-  }
+  refuse_extra(name);
   store_.remove(store::ModelName::parse(name));
 }
 

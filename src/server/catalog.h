@@ -34,6 +34,9 @@ class Catalog {
   SharedRecord get(std::string_view name) const;
   // Newest first, the extra ones in front.
   store::ModelList list() const;
+  // Gives a model of the store a second name. Throws as Store::copy(), kUnsupported for an extra
+  // model on either side.
+  void copy(std::string_view source, std::string_view destination);
   // Also what is broken. Throws Error(kNotFound) and kInvalidArgument as get(), kUnsupported for an
   // extra model.
   void remove(std::string_view name);
@@ -52,6 +55,7 @@ class Catalog {
 
   static std::optional<FileId> identify(const std::string& path);
   SharedRecord find_extra(std::string_view name) const;
+  void refuse_extra(std::string_view name) const;
   SharedRecord find_read(const std::string& manifest_path, const FileId& id) const;
 
   store::Store store_;

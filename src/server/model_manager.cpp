@@ -183,9 +183,9 @@ uint64_t ModelManager::State::free_budget() const {
 }
 
 // Unloads idle models, the least recently used first, until the wanted one may be loaded; waits
-// while all others are in use and there are too many.
+// while all others are in use and there are too many. Stops when nobody waits for it any more.
 void ModelManager::State::make_room(std::unique_lock<std::mutex>& lock, const Entry& wanted) {
-  while (!is_stopping) {
+  while (!is_stopping && !wanted.waiters.empty()) {
     const auto num_loaded = std::count_if(entries.begin(), entries.end(),
                                           [](const Entry& entry) { return bool{entry.model}; });
     const bool too_many = num_loaded >= options.max_loaded;
@@ -239,22 +239,18 @@ std::unique_ptr<LoadedModel> ModelManager::State::try_load(std::unique_lock<std:
 }
 
 void ModelManager::State::load_entry(std::unique_lock<std::mutex>& lock, Entry& entry) {
-  if (entry.waiters.empty()) {  // all have left
-    entries.remove_if([&entry](const Entry& other) { return &other == &entry; });
-    return;
-  }
   make_room(lock, entry);
   std::unique_ptr<LoadedModel> model;
   std::optional<Error> error;
-  while (!is_stopping && !model) {
+  while (!is_stopping && !entry.waiters.empty()) {
     error.reset();
     model = try_load(lock, entry, error);
     if (model || error->code() != ErrorCode::kOutOfMemory) break;
     const auto oldest = oldest_idle();
-    if (oldest == entries.end()) break;
+    if (oldest == entries.end() || entry.waiters.empty()) break;
     destroy(lock, oldest, "to make room");
   }
-  if (!model && !error) return;  // stopping
+  if (is_stopping && !model && !error) return;
   std::vector<Waiter> waiters = std::move(entry.waiters);
   entry.waiters.clear();
   std::vector<Lease> leases;
@@ -350,6 +346,7 @@ void ModelManager::withdraw(WaiterId id) {
     if (found == entry.waiters.end()) continue;
     withdrawn = std::move(*found);
     entry.waiters.erase(found);
+    state_->changed.notify_all();  // the loader may be making room for it
     return;
   }
 }
@@ -412,10 +409,7 @@ void ModelManager::drain() {
 void ModelManager::cancel_all() {
   std::lock_guard lock(state_->mutex);
   for (Entry& entry : state_->entries) {
-    if (!entry.model) continue;
-    for (const auto& request : entry.model->engine->stats().requests) {
-      entry.model->engine->cancel(request.id);
-    }
+    if (entry.model) entry.model->engine->cancel_all();
   }
 }
 

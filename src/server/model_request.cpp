@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "api/reply.h"
+#include "server/model_layers.h"
 
 namespace sluice::server {
 
@@ -17,11 +18,7 @@ void take_headers(const ServerContext& context, Exchange& exchange, api::Extensi
 
 api::ModelOptions options_over_model(const store::ModelRecord& record,
                                      const api::ModelOptions& options) {
-  api::ModelOptions defaults;
-  if (!record.texts.params_json.empty()) {
-    defaults = api::parse_options(api::parse_json(record.texts.params_json));
-  }
-  return api::merge_options(defaults, options);
+  return api::merge_options(layer_options(record), options);
 }
 
 void refuse(Exchange& exchange, const engine::Engine& engine, const Error& error) {

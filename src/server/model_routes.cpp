@@ -136,6 +136,12 @@ Reply show_model(const ServerContext& context, const HttpRequest& request, Work&
   return json_reply(api::ollama::encode_show(reply));
 }
 
+Reply copy_model(const ServerContext& context, const HttpRequest& request, Work& work) {
+  const api::ollama::CopyRequest copy = api::ollama::parse_copy(request.body, work);
+  context.catalog.copy(copy.source, copy.destination);
+  return Reply{200, "", "", {}};
+}
+
 Reply delete_model(const ServerContext& context, const HttpRequest& request, Work& work) {
   const std::string name = api::ollama::parse_model(request.body, work);
   SharedRecord record;

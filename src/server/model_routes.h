@@ -10,6 +10,7 @@ namespace sluice::server {
 Reply list_tags(const ServerContext& context, const HttpRequest& request, Work& work);
 Reply list_running(const ServerContext& context, const HttpRequest& request, Work& work);
 Reply show_model(const ServerContext& context, const HttpRequest& request, Work& work);
+Reply copy_model(const ServerContext& context, const HttpRequest& request, Work& work);
 Reply delete_model(const ServerContext& context, const HttpRequest& request, Work& work);
 Reply list_openai_models(const ServerContext& context, const HttpRequest& request, Work& work);
 Reply show_openai_model(const ServerContext& context, const HttpRequest& request, Work& work);

@@ -61,6 +61,7 @@ constexpr std::array kRoutes = {
     Route{"POST", "/api/generate", api::ollama::make_generate},
     Route{"POST", "/api/embed", api::ollama::make_embed},
     Route{"POST", "/api/embeddings", api::ollama::make_embeddings},
+    Route{"POST", "/api/copy", copy_model},
     Route{"DELETE", "/api/delete", delete_model},
     Route{"POST", "/v1/chat/completions", api::openai::make_chat_completion},
     Route{"POST", "/v1/completions", api::openai::make_completion},

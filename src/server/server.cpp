@@ -46,6 +46,8 @@ TransportOptions checked_transport(const ServerOptions& options) {
 void block_stop_signals() {
   const sigset_t set = stop_signals();
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  ::signal(SIGHUP, SIG_IGN);
+  ::signal(SIGPIPE, SIG_IGN);
 }
 
 std::string describe(const ServerOptions& options) {

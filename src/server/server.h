@@ -60,7 +60,8 @@ class Server {
   std::unique_ptr<Parts> parts_;
 };
 
-// Keeps SIGINT and SIGTERM for run_until_stopped().
+// Keeps SIGINT and SIGTERM for run_until_stopped(), and ignores SIGHUP and SIGPIPE: a server
+// outlives the terminal it was started from and the reader of its log.
 void block_stop_signals();
 
 }  // namespace sluice::server

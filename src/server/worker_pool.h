@@ -13,6 +13,7 @@ namespace sluice::server {
 // A few threads that run tasks in the order they come. Tasks must not throw.
 class WorkerPool {
  public:
+  // Throws what start_thread() does.
   WorkerPool(const std::string& thread_name, int num_threads);
   ~WorkerPool();  // stop()
   WorkerPool(const WorkerPool&) = delete;

@@ -213,19 +213,38 @@ ModelRecord Store::get(std::string_view name) const {
   throw Error(ErrorCode::kNotFound, "model '" + std::string(name) + "' not found");
 }
 
-RemoveResult Store::remove(const ModelName& name) {
-  const auto not_found = [&] {
-    return Error(ErrorCode::kNotFound, "model '" + name.short_name() + "' not found");
-  };
-  if (!locate(name)) throw not_found();
+Store::FoundManifest Store::require(const ModelName& name) const {
+  if (auto found = locate(name)) return *std::move(found);
+  throw Error(ErrorCode::kNotFound, "model '" + name.short_name() + "' not found");
+}
+
+void Store::copy(const ModelName& source, const ModelName& destination) {
+  require(source);
   const FileLock lock(lock_path(root_));
-  const auto found = locate(name);
-  if (!found) throw not_found();
+  const FoundManifest found = require(source);
+  const std::string text = read_small_file(found.path, kMaxManifestBytes);
+  parse_manifest(text);  // checks it
+  const auto replaced = locate(destination);
+  const std::string target = replaced ? replaced->path : manifest_path(destination);
+  if (target == found.path) return;
+  const std::optional<Manifest> old_manifest =
+      replaced ? try_read_manifest(*replaced) : std::nullopt;
+  make_directories(fs::path(target).parent_path().string());
+  TemporaryFile file(blobs_folder(root_));
+  file.write(text);
+  file.commit(target);
+  if (old_manifest) remove_unused_blobs(*old_manifest);
+}
+
+RemoveResult Store::remove(const ModelName& name) {
+  require(name);
+  const FileLock lock(lock_path(root_));
+  const FoundManifest found = require(name);
 
   // An unreadable manifest can go, too; nobody knows which blobs were its own.
-  const std::optional<Manifest> manifest = try_read_manifest(*found);
-  if (::unlink(found->path.c_str()) != 0) throw io_error("cannot remove", found->path, errno);
-  fs::path folder = fs::path(found->path).parent_path();
+  const std::optional<Manifest> manifest = try_read_manifest(found);
+  if (::unlink(found.path.c_str()) != 0) throw io_error("cannot remove", found.path, errno);
+  fs::path folder = fs::path(found.path).parent_path();
   sync_directory(folder.string());
   for (int level = 0; level < 3; ++level, folder = folder.parent_path()) {
     if (::rmdir(folder.c_str()) != 0) break;

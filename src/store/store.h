@@ -97,6 +97,10 @@ class Store {
   // Error(kNotFound).
   RemoveResult remove(const ModelName& name);
 
+  // Gives the model a second name, replacing what had that name. Throws Error(kNotFound),
+  // kCorruptData for a manifest that cannot be read, kNoSpace, kIo.
+  void copy(const ModelName& source, const ModelName& destination);
+
   // Takes a GGUF file in under `name`, replacing what had that name. The file is checked whole
   // first; an existing blob with the same content is used again, and a damaged one is replaced.
   // Throws Error: what gguf::File
@@ -118,6 +122,7 @@ class Store {
   };
   std::vector<FoundManifest> scan_manifests() const;
   std::optional<FoundManifest> locate(const ModelName& name) const;
+  FoundManifest require(const ModelName& name) const;  // throws Error(kNotFound)
   ModelRecord read_record(const FoundManifest& found, bool with_texts) const;
   // Nothing for a manifest that cannot be read.
   static std::optional<Manifest> try_read_manifest(const FoundManifest& found);

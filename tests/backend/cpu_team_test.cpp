@@ -1,9 +1,10 @@
 #include "backend/cpu/team.h"
 
 #include <gtest/gtest.h>
-
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -15,6 +16,8 @@
 #include <string>
 #include <thread>
 #include <vector>
+
+#include "base/error.h"
 
 namespace sluice::backend::cpu {
 namespace {
@@ -73,6 +76,27 @@ TEST(Team, EveryPieceIsDoneOnceAndPhasesFollowEachOther) {
     run_audited(team, size, {}, [](int) {});
     run_audited(team, size, {0, 0}, [](int) {});
   }
+}
+
+// In a child process, whose user may have a few threads only (root is not bound by the limit).
+TEST(Team, AMemberThatCannotBeStartedIsAnError) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const bool is_root = ::geteuid() == 0;
+    const rlimit limit = {is_root ? 4u : 1u, is_root ? 4u : 1u};
+    if (is_root && ::setuid(60123) != 0) ::_exit(3);
+    ::setrlimit(RLIMIT_NPROC, &limit);
+    try {
+      Team team(16);
+    } catch (const Error& error) {
+      ::_exit(error.code() == ErrorCode::kOutOfMemory ? 7 : 2);
+    }
+    ::_exit(1);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  ASSERT_TRUE(WIFEXITED(status)) << "ended by signal " << WTERMSIG(status);
+  EXPECT_EQ(WEXITSTATUS(status), 7);
 }
 
 // Members that are held up anywhere, and as many as the step before had or others.

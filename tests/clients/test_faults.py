@@ -1,16 +1,20 @@
 """What goes wrong outside: clients that vanish or dawdle, crowds of connections, signals, little
 memory. The server lives and gives back what they held."""
 
+import hashlib
 import json
+import os
 import pathlib
+import resource
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 
 import pytest
 
-from conftest import MODEL, Server, clean_environment, program
+from conftest import MODEL, Server, clean_environment, program, run_sluice
 from test_bad_requests import ENDLESS, LONG, post, status_of
 
 
@@ -247,6 +251,242 @@ def test_the_least_recently_used_model_makes_room(home, tmp_path):
         assert 0 < status["used_memory_bytes"] <= status["max_memory_bytes"]
     finally:
         assert server.stop() == 0
+
+
+def copy_of_store(home, tmp_path):
+    """A home of its own with the same models, to break things in."""
+    own = tmp_path / "home"
+    own.mkdir()
+    subprocess.run(["cp", "-r", str(home / "models"), str(own / "models")], check=True)
+    return own
+
+
+def weights_of(home):
+    return max((home / "models/blobs").iterdir(), key=lambda path: path.stat().st_size)
+
+
+GENERATE = {"model": MODEL, "prompt": "x", "stream": False, "options": {"num_predict": 8}}
+
+
+@pytest.mark.parametrize("damage", ["cut short", "overwritten", "removed"])
+def test_a_model_file_that_changes_while_it_is_loaded_harms_nobody(home, tmp_path, damage):
+    own = copy_of_store(home, tmp_path)
+    blob = weights_of(own)
+    size = blob.stat().st_size
+    server = Server(own)
+    try:
+        greedy = {**GENERATE, "options": {"num_predict": 8, "temperature": 0}}
+        status, before = server.post("/api/generate", greedy)
+        assert status == 200
+        with connect(server) as running:
+            running.sendall(post("/api/chat", json.dumps(ENDLESS).encode()))
+            read_until(running, b"content")
+            if damage == "cut short":
+                with open(blob, "r+b") as file:
+                    file.truncate(size // 2)
+            elif damage == "overwritten":
+                with open(blob, "r+b") as file:
+                    file.write(bytes(size))
+            else:
+                blob.unlink()
+            for _ in range(20):
+                read_until(running, b"content")
+        # What is loaded does not need the file any more.
+        if damage == "overwritten":
+            status, after = server.post("/api/generate", greedy)
+            assert status == 200 and after["response"] == before["response"]
+        server.post("/api/generate", {"model": MODEL, "keep_alive": 0})
+        status, reply = server.post("/api/generate", GENERATE)
+        if damage != "overwritten" or "error" in (reply or {}):
+            assert status in (404, 500) and blob.name in reply["error"], reply
+        assert server.get("/api/tags")["models"]
+    finally:
+        assert server.stop() == 0
+
+
+def test_a_file_that_is_cut_while_it_is_loading_is_an_error(home, tmp_path):
+    """Over and over, at another moment each time: in no case does the server end."""
+    own = copy_of_store(home, tmp_path)
+    blob = weights_of(own)
+    whole = blob.read_bytes()
+    server = Server(own)
+    try:
+        for delay in [i / 200 for i in range(12)]:
+            blob.write_bytes(whole)
+            with connect(server) as running:
+                running.sendall(post("/api/generate", json.dumps(GENERATE).encode()))
+                time.sleep(delay)
+                with open(blob, "r+b") as file:
+                    file.truncate(len(whole) // 3)
+                assert status_of(read_until(running, b"}")) in (200, 404, 500)
+            server.post("/api/generate", {"model": MODEL, "keep_alive": 0})
+            server.wait_for(lambda status: not status["models"], 60)
+        blob.write_bytes(whole)
+        assert server.post("/api/generate", GENERATE)[0] == 200
+    finally:
+        assert server.stop() == 0
+
+
+def test_pipes_and_devices_are_refused_at_once(home, tmp_path):
+    pipe = tmp_path / "pipe.gguf"
+    os.mkfifo(pipe)
+    text = tmp_path / "text"
+    os.mkfifo(text)
+    model = str(weights_of(home))
+    for path in (str(pipe), "/dev/zero", str(tmp_path)):
+        for command in (["run", path, "hi"], ["import", path, "x"], ["bench", path],
+                        ["tokenize", path, "hi"], ["perplexity", path, "-f", __file__],
+                        ["perplexity", model, "-f", str(text)]):
+            done = run_sluice(*command, home=home, check=False, timeout=30)
+            assert done.returncode == 1, command
+            assert done.stderr.startswith("Error: "), (command, done.stderr)
+
+
+def test_what_is_broken_in_the_store_is_told_and_can_be_removed(home, tmp_path):
+    own = copy_of_store(home, tmp_path)
+    library = own / "models/manifests/registry.ollama.ai/library"
+    (library / "bad").mkdir()
+    (library / "bad/latest").write_text('{"config":{},"layers":[' + "{}," * 1_300_000 + "{}]}")
+    (library / "worse").mkdir()
+    (library / "worse/latest").write_text("{not json")
+    listed = run_sluice("list", home=own, check=False)
+    assert listed.returncode == 1 and MODEL in listed.stdout
+    assert "bad:latest" in listed.stderr and "worse:latest" in listed.stderr
+    server = Server(own)
+    try:
+        start = time.monotonic()
+        tags = server.get("/api/tags")
+        assert [model["name"] for model in tags["models"]] == [MODEL]
+        assert {model["name"] for model in tags["unreadable"]} == {"bad:latest", "worse:latest"}
+        assert server.post("/api/show", {"model": "bad"})[0] == 500
+        assert server.post("/api/show", {"model": MODEL})[0] == 200
+        assert server.post("/api/generate", GENERATE)[0] == 200
+        assert time.monotonic() - start < 30
+        assert server.post("/api/delete", {"model": "bad"}, "DELETE")[0] == 200
+        assert server.post("/api/delete", {"model": "bad"}, "DELETE")[0] == 404
+    finally:
+        assert server.stop() == 0
+    assert run_sluice("rm", "worse", home=own).returncode == 0
+    listed = run_sluice("list", home=own)
+    assert listed.stderr == "" and MODEL in listed.stdout
+
+
+def test_a_damaged_layer_is_the_servers_fault_and_is_named(home, tmp_path):
+    own = copy_of_store(home, tmp_path)
+    manifest = json.loads(next((own / "models/manifests").rglob("tiny")).read_text())
+    params = b'{"temperature":"hot"}'  # as it was stored, but not what a request may say
+    digest = hashlib.sha256(params).hexdigest()
+    (own / "models/blobs" / f"sha256-{digest}").write_bytes(params)
+    manifest["layers"].append({"mediaType": "application/vnd.ollama.image.params",
+                               "digest": f"sha256:{digest}", "size": len(params)})
+    folder = own / "models/manifests/registry.ollama.ai/library/hot"
+    folder.mkdir()
+    (folder / "latest").write_text(json.dumps(manifest))
+    server = Server(own)
+    try:
+        for path in ("/api/show", "/api/generate"):
+            status, reply = server.post(path, {**GENERATE, "model": "hot"})
+            assert status == 500 and digest in reply["error"], (path, reply)
+    finally:
+        assert server.stop() == 0
+
+
+def test_a_copy_is_another_name(home, tmp_path):
+    own = copy_of_store(home, tmp_path)
+    server = Server(own)
+    try:
+        copy = {"source": MODEL, "destination": "me/second:1"}
+        assert server.post("/api/copy", copy)[0] == 200
+        assert {model["name"] for model in server.get("/api/tags")["models"]} == {
+            MODEL, "me/second:1"}
+        assert server.post("/api/copy", {**copy, "source": "nope"})[0] == 404
+        assert server.post("/api/delete", {"model": MODEL}, "DELETE")[0] == 200
+        assert server.post("/api/generate", {**GENERATE, "model": "me/second:1"})[0] == 200
+    finally:
+        assert server.stop() == 0
+
+
+def test_a_closed_terminal_or_log_does_not_end_a_server(home):
+    server = Server(home)
+    server.process.send_signal(signal.SIGHUP)
+    server.process.send_signal(signal.SIGPIPE)
+    assert server.post("/api/generate", GENERATE)[0] == 200
+    assert server.stop() == 0
+    # `sluice serve 2>&1 | head -n 1`: nobody reads the log any more.
+    read_end, write_end = os.pipe()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen([program(), "serve", "--port", str(port), "--log-level", "debug"],
+                               env=clean_environment(home), stdin=subprocess.DEVNULL,
+                               stdout=write_end, stderr=write_end)
+    os.close(write_end)
+    os.read(read_end, 1)
+    os.close(read_end)
+
+    def answers():
+        assert process.poll() is None
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+                connection.sendall(post("/api/generate", json.dumps(GENERATE).encode()))
+                return status_of(read_until(connection, b"}")) == 200
+        except ConnectionRefusedError:
+            return False
+
+    wait_until(answers, 60, "the server does not answer")
+    process.terminate()
+    assert process.wait(30) == 0
+
+
+def run_limited(home, limit, *arguments):
+    """Ends by itself or is stopped after some seconds; never by a signal that it did not get."""
+    process = subprocess.Popen([program(), *arguments], env=clean_environment(home),
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True, preexec_fn=limit)
+    try:
+        output, errors = process.communicate(timeout=4)
+    except subprocess.TimeoutExpired:
+        process.terminate()
+        output, errors = process.communicate(timeout=30)
+        assert process.returncode == 0, errors
+        return "ran"
+    assert process.returncode in (0, 1), (process.returncode, errors)
+    if process.returncode == 1:
+        assert "Error: " in errors, errors
+    return "failed" if process.returncode else "done"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="counts the threads of a user without others")
+def test_threads_that_cannot_be_made_are_told(home, tmp_path):
+    folder = pathlib.Path(tempfile.mkdtemp())
+    try:
+        subprocess.run(["cp", "-r", str(home / "models"), str(folder / "models")], check=True)
+        subprocess.run(["chmod", "-R", "a+rwX", str(folder)], check=True)
+        results = []
+        for count in (1, 2, 3, 4, 5, 6, 12):
+            def limit():
+                resource.setrlimit(resource.RLIMIT_NPROC, (count, count))
+                os.setuid(60124)
+            if subprocess.run([program(), "version"], preexec_fn=limit, check=False,
+                              capture_output=True).returncode:
+                pytest.skip("another user cannot run the program here")
+            results.append(run_limited(folder, limit, "serve", "--port", "0"))
+            for command in (["run", MODEL, "hi", "--num-predict", "4"], ["list"],
+                            ["bench", MODEL, "-p", "8", "-n", "2", "-r", "1"]):
+                run_limited(folder, limit, *command)
+        assert results[0] == "failed" and results[-1] == "ran"
+    finally:
+        subprocess.run(["rm", "-rf", str(folder)], check=True)
+
+
+def test_address_space_that_is_short_is_told(home):
+    results = []
+    for megabytes in (60, 90, 120, 160, 240, 400, 4000):
+        def limit():
+            resource.setrlimit(resource.RLIMIT_AS, (megabytes << 20, megabytes << 20))
+        results.append(run_limited(home, limit, "run", MODEL, "hi", "--num-predict", "4"))
+        run_limited(home, limit, "list")
+    assert results[0] == "failed" and results[-1] == "done"
 
 
 def test_top_shows_who_waits_and_until_when(home, server):

@@ -214,6 +214,43 @@ TEST_F(ModelManagerTest, WhoWithdrawsIsNotCalledAndFreesThePlace) {
   EXPECT_EQ(behaviour_.num_loads, 1);
 }
 
+TEST_F(ModelManagerTest, EvictsNothingForWhoHasLeftMeanwhile) {
+  ManagerOptions options;
+  options.max_loaded = 1;
+  ModelManager manager = make(options);
+  Lease lease = acquire(manager, "a:1");
+  std::atomic<int> num_called = 0;
+  const auto waiter =
+      manager.acquire(record("b:1"), std::nullopt, [&](Lease, const Error*) { ++num_called; });
+  std::this_thread::sleep_for(20ms);  // the loader waits for "a" to become idle
+  manager.withdraw(waiter);
+  ASSERT_TRUE(eventually([&] { return manager.status().size() == 1; }));
+  lease.release();
+  std::this_thread::sleep_for(20ms);
+  ASSERT_EQ(manager.status().size(), 1u);
+  EXPECT_EQ(manager.status()[0].record.name.model, "a");
+  EXPECT_EQ(behaviour_.num_loads, 1);
+  EXPECT_EQ(num_called, 0);
+}
+
+TEST_F(ModelManagerTest, CancelsEveryRequestHoweverMany) {
+  behaviour_.step_ms = 5;
+  ModelManager manager = make();
+  const Lease lease = acquire(manager, "a:1");
+  constexpr int kRequests = 400;  // more than a status lists
+  std::atomic<int> num_cancelled = 0;
+  for (int i = 0; i < kRequests; ++i) {
+    engine::Request request;
+    request.prompt = {1, 2, 3};
+    request.on_event = [&](engine::Event&& event) {
+      if (event.is_final && event.reason == engine::FinishReason::kCancelled) ++num_cancelled;
+    };
+    lease.model().engine->submit(std::move(request));
+  }
+  manager.cancel_all();
+  EXPECT_TRUE(eventually([&] { return num_cancelled == kRequests; }));
+}
+
 TEST_F(ModelManagerTest, UnloadsIdleModelsToStayWithinItsMemory) {
   ManagerOptions options;
   options.max_memory_bytes = 5000;

@@ -181,6 +181,27 @@ TEST_F(StoreLayout, RemovesOnlyStaleTemporaryFiles) {
   EXPECT_EQ(files(), (std::set<std::string>{"blobs/sha256-other", "blobs/sluice-tmp-new"}));
 }
 
+TEST_F(StoreLayout, ACopyIsASecondNameOfTheSameBlobs) {
+  const Manifest manifest = add_ollama_model("registry.ollama.ai/library/a/latest", "weights");
+  const Manifest old = add_ollama_model("registry.ollama.ai/library/B/latest", "old weights");
+  Store store = this->store();
+  store.copy(ModelName::parse("A"), ModelName::parse("me/c:1"));
+  EXPECT_EQ(store.get("me/c:1").digest, store.get("a").digest);
+  store.copy(ModelName::parse("a"), ModelName::parse("b"));  // replaces what had that name
+  EXPECT_EQ(store.get("b").name.model, "B");
+  EXPECT_EQ(read_text(store.get("b").model_path), "weights");
+  EXPECT_FALSE(fs::exists(store.blob_path(old.layers[0].digest)));
+  store.copy(ModelName::parse("a"), ModelName::parse("A"));  // onto itself
+  store.remove(ModelName::parse("a"));
+  EXPECT_TRUE(fs::exists(store.blob_path(manifest.layers[0].digest)));
+  EXPECT_EQ(code_of([&] { store.copy(ModelName::parse("a"), ModelName::parse("d")); }),
+            ErrorCode::kNotFound);
+  write_text(root() / "manifests/registry.ollama.ai/library/bad/latest", "{");
+  EXPECT_EQ(code_of([&] { store.copy(ModelName::parse("bad"), ModelName::parse("d")); }),
+            ErrorCode::kCorruptData);
+  EXPECT_FALSE(store.find(ModelName::parse("d")));
+}
+
 TEST_F(StoreLayout, RemovesWhatIsBrokenOrMissing) {
   const std::string folder = (root() / "manifests/registry.ollama.ai/library").string();
   const Manifest no_config = add_ollama_model("registry.ollama.ai/library/a/latest", "weights a");

@@ -45,15 +45,20 @@ Team::Team(int num_threads)
     : size_(std::max(1, num_threads)),
       spin_(size_ <= usable_cores() ? kSpin : kCrowdedSpin),
       taken_of_(static_cast<size_t>(size_)) {
-  for (int member = 1; member < size_; ++member) {
-    workers_.emplace_back([this, member] {
-      set_thread_name("cpu-worker-" + std::to_string(member));
-      serve(member);
-    });
+  try {
+    for (int member = 1; member < size_; ++member) {
+      workers_.push_back(
+          start_thread("cpu-worker-" + std::to_string(member), [this, member] { serve(member); }));
+    }
+  } catch (...) {
+    stop();
+    throw;
   }
 }
 
-Team::~Team() {
+Team::~Team() { stop(); }
+
+void Team::stop() {
   set_num_members(size_);
   publish(kStop);
   for (std::thread& worker : workers_) worker.join();

@@ -66,7 +66,7 @@ class PhaseList {
 // that is on. Who waits spins shortly, then sleeps and leaves its core to others.
 class Team {
  public:
-  explicit Team(int num_threads);  // at least 1
+  explicit Team(int num_threads);  // at least 1; throws what start_thread() does
   ~Team();
   Team(const Team&) = delete;
   Team& operator=(const Team&) = delete;
@@ -104,6 +104,7 @@ class Team {
     size_t next = 0;
   };
 
+  void stop();
   void serve(int member);
   bool take_part(int member, uint64_t word);
   void begin_next_phase();
