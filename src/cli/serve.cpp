@@ -80,7 +80,7 @@ server::ServerOptions make_options(const Flags& flags, const Settings& settings)
     options.models.max_memory_bytes = available_memory_bytes() / 10 * 9;
   }
   options.transport.max_connections = flags.max_connections;
-  options.load.num_threads = flags.threads;
+  options.load.placement.num_threads = flags.threads;
   options.load.num_sequences = flags.parallel;
   options.allow_anyone = flags.allow_anyone;
   options.drain_timeout = std::chrono::seconds(flags.drain_seconds);

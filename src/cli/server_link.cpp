@@ -75,7 +75,7 @@ ServerLink ServerLink::embed(const Settings& settings, const std::string& model_
   options.origins.clear();
   options.models.keep_alive = api::kForever;
   options.load.num_sequences = 1;
-  options.load.num_threads = own.num_threads;
+  options.load.placement.num_threads = own.num_threads;
   options.load.longest_sequence = own.longest_sequence;
   if (!model_path.empty()) {
     options.extra_models.push_back({server::name_for_file(model_path), model_path});

@@ -6,8 +6,6 @@
 
 #include "api/model_info.h"
 #include "base/error.h"
-#include "base/memory.h"
-#include "server/memory.h"
 
 namespace sluice::server {
 namespace {
@@ -50,16 +48,14 @@ std::unique_ptr<LoadedModel> load_model(const store::ModelRecord& record,
     throw Error(ErrorCode::kUnsupported, "model '" + record.name.short_name() +
                                              "' has no GGUF weights; only GGUF models can be run");
   }
-  if (record.size_bytes > budget_bytes) throw_shortage({record.size_bytes, 0, 0, budget_bytes});
   auto loaded = std::make_unique<LoadedModel>();
-  backend::CpuOptions cpu;
-  cpu.num_threads = settings.num_threads;
+  model::Placement placement = settings.placement;
+  placement.max_host_bytes = budget_bytes;
   backend::LoadOptions options;
   options.on_progress = on_progress;
   options.cache_type = settings.cache_type;
   options.max_embedding_rows = options.max_batch_tokens;
-  loaded->model =
-      std::make_unique<model::Model>(record.model_path, backend::make_cpu_backend(cpu), options);
+  loaded->model = model::load_model(record.model_path, placement, options);
   loaded->tokenizer = text::Tokenizer::from_gguf(loaded->model->file());
   read_template(loaded->model->file(), *loaded);
   const std::string_view source =
@@ -67,19 +63,11 @@ std::unique_ptr<LoadedModel> load_model(const store::ModelRecord& record,
   loaded->capabilities = api::capabilities(loaded->model->file(), source);
   backend::Backend& backend = loaded->model->backend();
   const model::ModelSpec& spec = loaded->model->spec();
-  CacheNeeds needs;
-  needs.block_bytes = backend.cache_block_bytes();
-  needs.trained_context = spec.context_length;
+  model::CacheNeeds needs = model::cache_needs(*loaded->model, placement);
   needs.default_context = settings.default_context;
   needs.num_sequences = settings.num_sequences;
   needs.longest_sequence = settings.longest_sequence;
-  const backend::MemoryUse used = backend.memory();
-  needs.weights_bytes = used.weights;
-  needs.workspace_bytes = used.workspace;
-  const uint64_t others = uint64_t{used.weights} + used.workspace;
-  needs.available_bytes =
-      std::min(available_memory_bytes(), budget_bytes - std::min(budget_bytes, others));
-  const CachePlan plan = plan_cache(needs);
+  const model::CachePlan plan = model::plan_cache(needs);
   backend.allocate_cache(plan.num_blocks);
 
   engine::EngineOptions engine_options;

@@ -9,6 +9,7 @@
 
 #include "backend/backend.h"
 #include "engine/engine.h"
+#include "model/load.h"
 #include "model/model.h"
 #include "store/store.h"
 #include "text/chat_template.h"
@@ -33,7 +34,7 @@ struct LoadedModel {
 };
 
 struct LoadSettings {
-  int num_threads = 0;           // 0: usable cores
+  model::Placement placement;    // without the budget, which the models share
   int default_context = 4096;    // of a request that does not say
   int num_sequences = 8;         // how many requests at once the cache should have room for
   int longest_sequence = 32768;  // tokens of one request that the cache should have room for
@@ -42,7 +43,7 @@ struct LoadSettings {
   bool speculate = false;  // prompt look-up for requests that do not say
 };
 
-// Loads the model's file on the CPU backend. `budget_bytes`: what weights, workspace and cache may
+// Loads the model's file. `budget_bytes`: what weights, workspace and cache may
 // take together. `on_progress` gets a fraction from 0 to 1 from the calling thread's loading steps.
 // Throws Error: what the steps throw, and kOutOfMemory with what was needed and what was free.
 using LoadProgress = std::function<void(double)>;

@@ -71,8 +71,9 @@ std::string describe(const ServerOptions& options) {
   line("kv_cache_type", std::string(backend::cache_type_name(options.load.cache_type)));
   line("speculate", options.load.speculate ? "yes" : "no");
   line("context", std::to_string(options.load.default_context));
-  line("threads",
-       options.load.num_threads == 0 ? "all cores" : std::to_string(options.load.num_threads));
+  line("threads", options.load.placement.num_threads == 0
+                      ? "all cores"
+                      : std::to_string(options.load.placement.num_threads));
   line("max_connections", std::to_string(options.transport.max_connections));
   line("max_body", format_bytes(options.transport.max_body_bytes));
   for (const std::string& origin : options.origins) line("origin", origin);

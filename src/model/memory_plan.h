@@ -4,7 +4,7 @@
 #include <cstdint>
 
 // How much of the memory the cache gets.
-namespace sluice::server {
+namespace sluice::model {
 
 struct CacheNeeds {
   size_t block_bytes = 0;        // one block, over all layers
@@ -27,8 +27,8 @@ struct CachePlan {
 // was needed and what was free when not even 256 tokens fit.
 CachePlan plan_cache(const CacheNeeds& needs);
 
-// Error(kOutOfMemory) for a model that does not fit: "not enough memory: the model needs 92 MB for
-// its weights, .. ; 50 MB are free; ..". Zero parts are left out.
+// Error(kOutOfMemory) for a model that does not fit: "not enough memory for the model: it needs 92
+// MB of weights + .., and 50 MB are free for it; ..". Zero parts are left out.
 struct MemoryShortage {
   uint64_t weights_bytes = 0;
   uint64_t cache_bytes = 0;  // at least
@@ -37,4 +37,4 @@ struct MemoryShortage {
 };
 [[noreturn]] void throw_shortage(const MemoryShortage& shortage);
 
-}  // namespace sluice::server
+}  // namespace sluice::model

@@ -1,4 +1,4 @@
-#include "server/memory.h"
+#include "model/memory_plan.h"
 
 #include <algorithm>
 #include <string>
@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "base/units.h"
 
-namespace sluice::server {
+namespace sluice::model {
 
 void throw_shortage(const MemoryShortage& shortage) {
   std::string parts;
@@ -50,4 +50,4 @@ CachePlan plan_cache(const CacheNeeds& needs) {
   return plan;
 }
 
-}  // namespace sluice::server
+}  // namespace sluice::model
