@@ -14,26 +14,56 @@ using OrderedJson = nlohmann::ordered_json;  // for writing
 
 constexpr size_t kMaxLayers = 10'000;
 constexpr int kMaxDepth = 32;
-// Of one document: names, values, and beginnings and ends of objects; a layer has a dozen.
-constexpr int kMaxJsonEvents = 200'000;
+constexpr int kMaxJsonValues = 200'000;  // of one document, names counted in; a layer has eleven
 
 [[noreturn]] void fail(const std::string& what) { throw Error(ErrorCode::kCorruptData, what); }
 
-// `what` is "manifest" or "config", for the message. Depth and size are checked while reading, so a
-// deep or huge document is never built.
-Json parse_object(std::string_view text, const char* what) {
-  int num_events = 0;
-  const auto guard = [what, &num_events](int depth, Json::parse_event_t, Json&) {
-    if (depth > kMaxDepth) fail(std::string(what) + " is nested too deeply");
-    if (++num_events > kMaxJsonEvents) fail(std::string(what) + " holds too many values");
-    return true;
-  };
-  Json json;
-  try {
-    json = Json::parse(text, guard);
-  } catch (const nlohmann::json::exception&) {
-    fail(std::string(what) + " is not valid JSON");
+// Looks at a document before it is built: a deep or huge one is never. (The library's own hook for
+// that walks all of a list at the end of each of its objects.)
+class Bounds : public nlohmann::json_sax<Json> {
+ public:
+  explicit Bounds(const char* what) : what_(what) {}
+
+  bool null() override { return count(); }
+  bool boolean(bool) override { return count(); }
+  bool number_integer(int64_t) override { return count(); }
+  bool number_unsigned(uint64_t) override { return count(); }
+  bool number_float(double, const std::string&) override { return count(); }
+  bool string(std::string&) override { return count(); }
+  bool binary(Json::binary_t&) override { return count(); }
+  bool key(std::string&) override { return count(); }
+  bool start_object(size_t) override { return open(); }
+  bool start_array(size_t) override { return open(); }
+  bool end_object() override { return close(); }
+  bool end_array() override { return close(); }
+  bool parse_error(size_t, const std::string&, const nlohmann::detail::exception&) override {
+    fail(std::string(what_) + " is not valid JSON");
   }
+
+ private:
+  bool count() {
+    if (++num_values_ > kMaxJsonValues) fail(std::string(what_) + " holds too many values");
+    return true;
+  }
+  bool open() {
+    if (++depth_ > kMaxDepth) fail(std::string(what_) + " is nested too deeply");
+    return count();
+  }
+  bool close() {
+    --depth_;
+    return true;
+  }
+
+  const char* what_;
+  int num_values_ = 0;
+  int depth_ = 0;
+};
+
+// `what` is "manifest" or "config", for the message.
+Json parse_object(std::string_view text, const char* what) {
+  Bounds bounds(what);
+  Json::sax_parse(text, &bounds);
+  Json json = Json::parse(text);
   if (!json.is_object()) fail(std::string(what) + " is not a JSON object");
   return json;
 }

@@ -221,6 +221,13 @@ TEST(OllamaModelRequests, TakeModelOrName) {
   EXPECT_EQ(error_of(show_of, "{}"), "model is required");
 }
 
+TEST(OllamaModelRequests, CopyNamesTwo) {
+  Work work;
+  const CopyRequest copy = parse_copy(R"({"source":"a","destination":"b"})", work);
+  EXPECT_EQ(copy.source, "a");
+  EXPECT_EQ(copy.destination, "b");
+}
+
 TEST(KeepAlive, ReadsNumbersAndDurations) {
   const auto parse = [](std::string_view text) { return parse_keep_alive(parse_json(text)); };
   EXPECT_EQ(parse("300"), nanoseconds(5min));
