@@ -219,7 +219,7 @@ void ModelManager::State::tell_progress(Entry& entry, double fraction) {
 std::unique_ptr<LoadedModel> ModelManager::State::try_load(std::unique_lock<std::mutex>& lock,
                                                            Entry& entry,
                                                            std::optional<Error>& error) {
-  const store::ModelRecord record = entry.record;
+  const store::ModelRecord& record = entry.record;  // does not change
   const uint64_t budget = free_budget();
   entry.load_start = Clock::now();
   entry.progress = 0;

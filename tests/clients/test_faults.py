@@ -440,21 +440,21 @@ def test_a_closed_terminal_or_log_does_not_end_a_server(home):
 
 
 def run_limited(home, limit, *arguments):
-    """Ends by itself or is stopped after some seconds; never by a signal that it did not get."""
+    """Ends by itself (a server: when it is stopped after some seconds), never by a signal of the
+    kernel's, and says why when it fails."""
     process = subprocess.Popen([program(), *arguments], env=clean_environment(home),
                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE, text=True, preexec_fn=limit)
     try:
-        output, errors = process.communicate(timeout=4)
+        _, errors = process.communicate(timeout=4 if arguments[0] == "serve" else 120)
     except subprocess.TimeoutExpired:
+        assert arguments[0] == "serve"
         process.terminate()
-        output, errors = process.communicate(timeout=30)
-        assert process.returncode == 0, errors
-        return "ran"
+        _, errors = process.communicate(timeout=60)
     assert process.returncode in (0, 1), (process.returncode, errors)
     if process.returncode == 1:
         assert "Error: " in errors, errors
-    return "failed" if process.returncode else "done"
+    return process.returncode == 0
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="counts the threads of a user without others")
@@ -475,7 +475,7 @@ def test_threads_that_cannot_be_made_are_told(home, tmp_path):
             for command in (["run", MODEL, "hi", "--num-predict", "4"], ["list"],
                             ["bench", MODEL, "-p", "8", "-n", "2", "-r", "1"]):
                 run_limited(folder, limit, *command)
-        assert results[0] == "failed" and results[-1] == "ran"
+        assert not results[0] and results[-1]
     finally:
         subprocess.run(["rm", "-rf", str(folder)], check=True)
 
@@ -487,7 +487,7 @@ def test_address_space_that_is_short_is_told(home):
             resource.setrlimit(resource.RLIMIT_AS, (megabytes << 20, megabytes << 20))
         results.append(run_limited(home, limit, "run", MODEL, "hi", "--num-predict", "4"))
         run_limited(home, limit, "list")
-    assert results[0] == "failed" and results[-1] == "done"
+    assert not results[0] and results[-1]
 
 
 def test_top_shows_who_waits_and_until_when(home, server):
