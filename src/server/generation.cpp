@@ -86,6 +86,7 @@ class Generation {
     const bool is_render_only = wanted.debug_render_only;
     auto make_prompt = [&](Work& work) {
       const api::GenerationRequest used = std::move(wanted);  // its memory goes on the worker
+      require_memory(body_bytes * kMostTimesBody);
       return prepare_prompt(model, *record, used, limits, work);
     };
     WorkerPool& preparer = context_.workers.preparer(body_bytes);

@@ -7,6 +7,7 @@
 #include "api/request.h"
 #include "engine/engine.h"
 #include "server/exchange.h"
+#include "server/memory_reserve.h"
 #include "server/on_worker.h"
 #include "server/server_context.h"
 
@@ -15,6 +16,8 @@ namespace sluice::server {
 
 // A body that parses in no time does so at once.
 inline constexpr size_t kTinyBodyBytes = 16u << 10;
+// What parsing a body takes at the most: many messages without text.
+inline constexpr size_t kMostTimesBody = 24;
 
 // The exchange's body, parsed: `parse`, T(std::string_view, Work&). Frees the body.
 template <typename Parse>
@@ -22,6 +25,7 @@ Awaitable<std::invoke_result_t<Parse, std::string_view, Work&>> parse_body(
     const ServerContext& context, Exchange& exchange, Parse parse) {
   std::string body = exchange.take_body();
   auto task = [&](Work& work) {
+    require_memory(body.size() * kMostTimesBody);
     const std::string text = std::move(body);  // its memory goes here, which takes time as well
     return parse(text, work);
   };
