@@ -1,6 +1,7 @@
 #include <cstdio>
 
 #include "base/error.h"
+#include "base/print.h"
 #include "base/units.h"
 #include "cli/commands.h"
 #include "cli/server_link.h"
@@ -27,8 +28,8 @@ void list(const std::string& prefix) {
   if (!unreadable) return;
   for (const api::Json& model : *unreadable) {
     std::fprintf(stderr, "cannot read '%s': %s\n",
-                 api::string_field(model, "name").value_or("").c_str(),
-                 api::string_field(model, "reason").value_or("").c_str());
+                 printable(api::string_field(model, "name").value_or("")).c_str(),
+                 printable(api::string_field(model, "reason").value_or("")).c_str());
   }
   throw Error(ErrorCode::kCorruptData,
               std::to_string(unreadable->size()) +

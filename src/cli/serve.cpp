@@ -2,7 +2,6 @@
 #include <sys/resource.h>
 
 #include <algorithm>
-#include <csignal>
 #include <memory>
 #include <sstream>
 
@@ -87,16 +86,9 @@ server::ServerOptions make_options(const Flags& flags, const Settings& settings)
   return options;
 }
 
-// A terminal or a pipe that goes away takes nothing with it but the log.
-void outlive_the_terminal() {
-  std::signal(SIGHUP, SIG_IGN);
-  std::signal(SIGPIPE, SIG_IGN);
-}
-
 void serve(const Flags& flags) {
   const Settings settings = settings_of(flags);
   server::block_stop_signals();
-  outlive_the_terminal();
   raise_descriptor_limit();
   start_log(!flags.log_level.empty() ? spdlog::level::from_str(flags.log_level)
             : settings.is_debug      ? spdlog::level::debug

@@ -42,7 +42,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.reply(200, b"")
 
     def do_GET(self):
-        replies = {"/api/tags": {"models": [MODEL]}, "/api/ps": {"models": [MODEL]},
+        replies = {"/api/tags": {"models": [MODEL], "unreadable": [{"name": EVIL, "reason": EVIL}]},
+                   "/api/ps": {"models": [MODEL]},
                    "/api/version": {"version": EVIL}, "/api/sluice/status": STATUS}
         if self.path in replies:
             return self.reply(200, replies[self.path])
