@@ -23,6 +23,7 @@ import xml.etree.ElementTree
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 CACHE = "build/test-results"
+LONGEST = ("bare machine", "release/fidelity", "tests/clients")  # begun first: the others fill up
 FUZZ_SECONDS = int(os.environ.get("SLUICE_FUZZ_SECONDS", "60"))
 
 
@@ -229,7 +230,7 @@ def main():
     os.chdir(ROOT)
     os.makedirs(CACHE, exist_ok=True)
     total = Result()
-    suites = list(all_suites(options.fast, options.bare))
+    suites = sorted(all_suites(options.fast, options.bare), key=lambda s: s.name not in LONGEST)
     with concurrent.futures.ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         pending = {pool.submit(run_suite, suite, options.fresh): suite for suite in suites}
         for future in concurrent.futures.as_completed(pending):
