@@ -109,6 +109,14 @@ TEST(Staffing, ABigTeamLosesOnlyTheMembersThatHaveNoCore) {
   }
 }
 
+// Long prompts: a trial is a whole step, twice as long as it need be.
+TEST(Staffing, TrialsOfLongStepsAreRare) {
+  Machine machine(2);
+  machine.waiting = [](int members) { return members == 1 ? 0.0 : 0.3; };
+  machine.run(seconds(10), 512);
+  EXPECT_LT(machine.run(seconds(1000), 512)[1], 0.04);
+}
+
 TEST(Staffing, KindsOfStepsLearnOnTheirOwn) {
   Machine machine(2);
   machine.waiting = [](int members) { return members == 1 ? 0.0 : 0.3; };

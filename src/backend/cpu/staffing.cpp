@@ -10,10 +10,13 @@ using std::chrono::milliseconds;
 
 // Several of the system's time slices, so that a window says how the cores are shared.
 constexpr auto kWindow = milliseconds(30);
-// A trial that fails costs some of a window; machines change within seconds.
+// Between trials. Machines change within seconds; but where steps are long a trial that fails costs
+// a whole one, and may cost its part of the time only.
 constexpr auto kShortestPause = milliseconds(150), kLongestPause = milliseconds(3000);
-// Of the members' time, in waiting. On a quiet machine it is next to nothing.
-constexpr double kCrowdedShare = 0.08;
+constexpr int kPauseOfTrial = 32;  // times as long as a failed trial, at least
+// Of the members' time, in waiting asleep. On a quiet machine it is next to nothing, or what is
+// left at the end of phases of a few large pieces.
+constexpr double kCrowdedShare = 0.12;
 // Of the cost: by so much must another number be better.
 constexpr double kWorthwhile = 0.97;
 // What a step costs however few tokens it has, in tokens; only to compare steps of one kind.
@@ -34,14 +37,15 @@ void Staffing::record(int num_tokens, Clock::duration took, Clock::duration wait
   kind.took += took;
   kind.waited += waited;
   if (kind.took < kWindow) return;
-  const std::chrono::duration<double> seconds = kind.took, waiting = kind.waited;
+  const Clock::duration window = kind.took;
+  const std::chrono::duration<double> seconds = window, waiting = kind.waited;
   const double cost = seconds.count() / kind.work;
   const bool is_crowded =
       waiting.count() > kCrowdedShare * seconds.count() * num_members(num_tokens);
   kind.work = 0;
   kind.took = kind.waited = {};
   if (kind.num_tried > 0) {
-    judge_trial(kind, cost, now);
+    judge_trial(kind, cost, window, now);
     return;
   }
   kind.cost = kind.cost > 0 ? 0.7 * kind.cost + 0.3 * cost : cost;
@@ -65,7 +69,8 @@ void Staffing::begin_trial(Kind& kind, bool is_crowded) const {
   }
 }
 
-void Staffing::judge_trial(Kind& kind, double cost, Clock::time_point now) const {
+void Staffing::judge_trial(Kind& kind, double cost, Clock::duration took,
+                           Clock::time_point now) const {
   if (cost < kWorthwhile * kind.cost) {
     kind.num_members = kind.num_tried;
     kind.cost = cost;
@@ -76,7 +81,7 @@ void Staffing::judge_trial(Kind& kind, double cost, Clock::time_point now) const
     kind.stride = kind.stride < team_size_ / 2 ? 2 * kind.stride : 1;
     kind.is_growing = !kind.is_growing;
     kind.pause = std::clamp<Clock::duration>(2 * kind.pause, kShortestPause, kLongestPause);
-    kind.next_trial = now + kind.pause;
+    kind.next_trial = now + std::max(kind.pause, kPauseOfTrial * took);
   }
   kind.num_tried = 0;
 }

@@ -40,7 +40,7 @@ class Staffing {
   };
 
   static size_t kind_of(int num_tokens);
-  void judge_trial(Kind& kind, double cost, Clock::time_point now) const;
+  void judge_trial(Kind& kind, double cost, Clock::duration took, Clock::time_point now) const;
   void begin_trial(Kind& kind, bool is_crowded) const;
 
   const int team_size_;
