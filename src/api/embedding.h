@@ -19,7 +19,7 @@ inline constexpr size_t kMaxEmbeddingInputs = 2048;
 
 struct EmbeddingRequest {
   std::string model;  // as the client wrote it; replies repeat it
-  std::vector<std::string> inputs;
+  std::vector<TextOrTokens> inputs;
   bool truncate = true;  // cut what is longer than the context; otherwise that is an error
   int dimensions = 0;    // keep so many and scale to length 1 again; 0: all
   ModelOptions options;
@@ -66,8 +66,8 @@ std::unique_ptr<EmbeddingDialect> make_embeddings();
 
 namespace openai {
 
-// /v1/embeddings. "invalid input" without any; "" is an input like others. Lists of token ids are
-// refused. As base64 if asked for: of little-endian 32-bit floats.
+// /v1/embeddings. "invalid input" without any; "" is an input like others. As base64 if asked for:
+// of little-endian 32-bit floats.
 std::unique_ptr<EmbeddingDialect> make_embeddings();
 
 }  // namespace openai

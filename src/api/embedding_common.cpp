@@ -11,8 +11,6 @@
 namespace sluice::api {
 namespace {
 
-[[noreturn]] void fail(const std::string& what) { throw Error(ErrorCode::kInvalidArgument, what); }
-
 int parse_dimensions(const Json& body) {
   constexpr int64_t kMost = std::numeric_limits<int>::max();
   const auto dimensions = int_field(body, "dimensions", std::numeric_limits<int64_t>::min(), kMost);
@@ -20,22 +18,6 @@ int parse_dimensions(const Json& body) {
 }
 
 }  // namespace
-
-std::vector<std::string> parse_inputs(const Json* input) {
-  if (input == nullptr) return {};
-  if (input->is_string()) return {input->get<std::string>()};
-  if (!input->is_array()) fail("invalid input type");
-  if (input->size() > kMaxEmbeddingInputs) {
-    fail("too many inputs: " + std::to_string(input->size()) + "; send at most " +
-         std::to_string(kMaxEmbeddingInputs) + " in one request");
-  }
-  std::vector<std::string> inputs;
-  for (const Json& item : *input) {
-    if (!item.is_string()) fail("invalid input type");
-    inputs.push_back(item.get<std::string>());
-  }
-  return inputs;
-}
 
 EmbeddingRequest parse_embedding_fields(const Json& body) {
   EmbeddingRequest request;
@@ -57,15 +39,11 @@ std::string numbers_text(const std::vector<float>& numbers) {
   return text + "]";
 }
 
-Json explain_embedding(const EmbeddingReply& reply) {
-  Json json;
-  json["cached_tokens"] = reply.num_cached_tokens;
-  json["dropped_tokens"] = reply.num_dropped_tokens;
-  return json;
-}
-
-void append_members(std::string& object, const Json& members) {
-  object += "," + dump_json(members).substr(1);
+std::string explain_embedding(const EmbeddingReply& reply) {
+  JsonObject json;
+  json.add("cached_tokens", reply.num_cached_tokens);
+  json.add("dropped_tokens", reply.num_dropped_tokens);
+  return json.take();
 }
 
 void shorten_embedding(std::vector<float>& embedding, int dimensions) {

@@ -1,6 +1,6 @@
 #include "api/encode_common.h"
 
-#include <algorithm>
+#include <cmath>
 #include <cstdint>
 
 #include "api/unicode_repair.h"
@@ -8,45 +8,52 @@
 namespace sluice::api {
 namespace {
 
-// Text as it will stand on the wire: what is not UTF-8 is replaced, so that `bytes` agrees with it.
-std::string wire_text(std::string_view text) {
-  std::string repaired;
-  while (!text.empty()) {
-    const size_t length = utf8_length(text);
-    if (length == 0) {
-      repaired += "\xEF\xBF\xBD";
-    } else {
-      repaired += text.substr(0, length);
-    }
-    text.remove_prefix(std::max<size_t>(1, length));
-  }
-  return repaired;
-}
-
-Json encode_one(const TokenLogprob& item) {
-  constexpr double kLowest = -9999.0;  // JSON has no minus infinity; OpenAI sends this number
-  const std::string token = wire_text(item.token);
-  Json json;
-  json["token"] = token;
-  json["logprob"] = item.logprob >= kLowest ? item.logprob : kLowest;
-  json["bytes"] = Json::array();
-  for (const char character : token) json["bytes"].push_back(static_cast<uint8_t>(character));
+JsonObject one_logprob(const TokenLogprob& item) {
+  JsonList bytes;
+  for (const char character : item.token) bytes.add(unsigned{static_cast<uint8_t>(character)});
+  JsonObject json;
+  json.add("token", item.token);
+  json.add("logprob", finite_logprob(item.logprob));
+  json.add_json("bytes", bytes.take());
   return json;
 }
 
 }  // namespace
 
-Json encode_logprobs(const std::vector<TokenLogprob>& logprobs, bool always_top) {
-  Json list = Json::array();
-  for (const TokenLogprob& item : logprobs) {
-    Json json = encode_one(item);
-    if (always_top || !item.top.empty()) {
-      json["top_logprobs"] = Json::array();
-      for (const TokenLogprob& other : item.top) json["top_logprobs"].push_back(encode_one(other));
-    }
-    list.push_back(std::move(json));
+bool is_utf8(std::string_view text) {
+  while (!text.empty()) {
+    const size_t length = utf8_length(text);
+    if (length == 0) return false;
+    text.remove_prefix(length);
   }
-  return list;
+  return true;
+}
+
+double finite_logprob(double logprob) {
+  constexpr double kLowest = -9999.0;
+  return logprob >= kLowest ? logprob : kLowest;
+}
+
+std::string logprobs_json(const std::vector<TokenLogprob>& logprobs, bool always_top) {
+  JsonList list;
+  for (const TokenLogprob& item : logprobs) {
+    JsonObject json = one_logprob(item);
+    if (always_top || !item.top.empty()) {
+      JsonList top;
+      for (const TokenLogprob& other : item.top) top.add_json(one_logprob(other).take());
+      json.add_json("top_logprobs", top.take());
+    }
+    list.add_json(json.take());
+  }
+  return list.take();
+}
+
+std::string waiting_comment(const Waiting& waiting) {
+  if (waiting.is_loading) {
+    return ": loading " + std::to_string(std::lround(waiting.load_progress * 100)) + "%\n\n";
+  }
+  return ": queue position " + std::to_string(waiting.place.position) + ", about " +
+         format_seconds(waiting.place.estimated_wait) + " s\n\n";
 }
 
 }  // namespace sluice::api

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cctype>
 #include <cmath>
-#include <unordered_map>
+#include <numeric>
 #include <vector>
 
 #include "api/unicode_repair.h"
@@ -14,13 +14,70 @@ namespace {
 
 [[noreturn]] void fail(const std::string& what) { throw Error(ErrorCode::kInvalidArgument, what); }
 
+// The library's destructor moves all children into a list of its own first. Depth is bounded by
+// JsonLimits.
+void take_apart(Json& value) noexcept {
+  if (value.is_array()) {
+    auto& items = value.get_ref<Json::array_t&>();
+    for (Json& item : items) take_apart(item);
+    items.clear();
+  } else if (value.is_object()) {
+    auto& members = value.get_ref<Json::object_t&>();
+    for (auto& [name, member] : members) take_apart(member);
+    members.clear();
+  }
+}
+
+// An array or object that is being read. Not yet a Json: growing one copies its members, with all
+// that is in them.
+struct OpenContainer {
+  explicit OpenContainer(bool is_list) : is_array(is_list) {}
+  OpenContainer(OpenContainer&&) noexcept = default;
+  ~OpenContainer() {
+    for (Json& value : values) take_apart(value);
+  }
+
+  bool is_array;
+  std::vector<std::string> names;  // of an object's members
+  Json::array_t values;
+};
+
+// Of members with one name the last counts, at the place of the first, as in Go. By sorting: a
+// client could choose names that have one hash.
+Json make_object(OpenContainer& container, Work& work) {
+  auto& [is_array, names, values] = container;
+  const size_t count = names.size();
+  std::vector<uint32_t> order(count);  // by name, then place
+  std::iota(order.begin(), order.end(), 0);
+  std::sort(order.begin(), order.end(), [&](uint32_t left, uint32_t right) {
+    work.charge(sizeof(Json));
+    const int sign = names[left].compare(names[right]);
+    return sign != 0 ? sign < 0 : left < right;
+  });
+  std::vector<bool> is_kept(count, true);
+  size_t num_kept = count;
+  for (size_t i = count; i-- > 1;) {
+    if (names[order[i]] != names[order[i - 1]]) continue;
+    std::swap(values[order[i]], values[order[i - 1]]);
+    is_kept[order[i]] = false;
+    --num_kept;
+  }
+  Json object = Json::object();
+  auto& members = object.get_ref<Json::object_t&>();
+  members.reserve(num_kept);
+  for (size_t i = 0; i < count; ++i) {
+    if (is_kept[i]) members.emplace_back(std::move(names[i]), std::move(values[i]));
+  }
+  return object;
+}
+
 // Builds the value from the parser's events and stops at the first limit. (The library's own
 // builder looks every new member up in a list: quadratic for objects with many members.)
 class Builder : public nlohmann::json_sax<Json> {
  public:
   Builder(const JsonLimits& limits, Work& work) : limits_(limits), work_(work) {}
 
-  Json take() { return std::move(root_); }
+  JsonTree take() { return std::move(root_); }
 
   bool null() override { return add(nullptr); }
   bool boolean(bool value) override { return add(value); }
@@ -29,18 +86,14 @@ class Builder : public nlohmann::json_sax<Json> {
   bool number_float(double value, const std::string&) override { return add(value); }
   bool string(std::string& value) override { return add(std::move(value)); }
   bool binary(Json::binary_t&) override { return false; }
-  bool start_object(size_t) override { return open(Json::object()); }
+  bool start_object(size_t) override { return open(false); }
   bool end_object() override { return close(); }
-  bool start_array(size_t) override { return open(Json::array()); }
+  bool start_array(size_t) override { return open(true); }
   bool end_array() override { return close(); }
 
   bool key(std::string& name) override {
     count_value();
-    Frame& frame = stack_.back();
-    auto& members = frame.node->get_ref<Json::object_t&>();
-    const auto [position, is_new] = frame.index.try_emplace(name, members.size());
-    if (is_new) members.emplace_back(name, nullptr);
-    frame.slot = &(members.begin() + static_cast<std::ptrdiff_t>(position->second))->second;
+    open_.back().names.push_back(std::move(name));
     return true;
   }
 
@@ -59,12 +112,6 @@ class Builder : public nlohmann::json_sax<Json> {
   }
 
  private:
-  struct Frame {
-    Json* node;            // an open object or array
-    Json* slot = nullptr;  // where the next value of an object goes
-    std::unordered_map<std::string, size_t> index;
-  };
-
   void count_value() {
     work_.charge(sizeof(Json));
     if (++num_values_ > limits_.max_values) {
@@ -72,44 +119,40 @@ class Builder : public nlohmann::json_sax<Json> {
     }
   }
 
-  Json* place(Json value) {
-    count_value();
-    if (stack_.empty()) {
+  bool place(JsonTree value) {
+    if (open_.empty()) {
       root_ = std::move(value);
-      return &root_;
+    } else {
+      open_.back().values.push_back(std::move(*value));
     }
-    Frame& frame = stack_.back();
-    if (frame.node->is_object()) {
-      *frame.slot = std::move(value);
-      return frame.slot;
-    }
-    frame.node->push_back(std::move(value));
-    return &frame.node->back();
-  }
-
-  bool add(Json value) {
-    place(std::move(value));
     return true;
   }
 
-  bool open(Json container) {
-    if (stack_.size() >= static_cast<size_t>(limits_.max_depth)) {
+  bool add(Json value) {
+    count_value();
+    return place(std::move(value));
+  }
+
+  bool open(bool is_array) {
+    if (open_.size() >= static_cast<size_t>(limits_.max_depth)) {
       fail("JSON is nested deeper than " + std::to_string(limits_.max_depth) + " levels");
     }
-    Json* node = place(std::move(container));
-    stack_.push_back({node, nullptr, {}});
+    count_value();
+    open_.emplace_back(is_array);
     return true;
   }
 
   bool close() {
-    stack_.pop_back();
-    return true;
+    OpenContainer& top = open_.back();
+    JsonTree value = top.is_array ? Json(std::move(top.values)) : make_object(top, work_);
+    open_.pop_back();
+    return place(std::move(value));
   }
 
   const JsonLimits& limits_;
   Work& work_;
-  Json root_;
-  std::vector<Frame> stack_;
+  JsonTree root_;
+  std::vector<OpenContainer> open_;
   size_t num_values_ = 0;
 };
 
@@ -126,12 +169,14 @@ bool equal_ignoring_case(std::string_view left, std::string_view right) {
 
 }  // namespace
 
+JsonTree::~JsonTree() { take_apart(value_); }
+
 Json parse_json(std::string_view text, const JsonLimits& limits) {
   Work work;
-  return parse_json(text, work, limits);
+  return std::move(*parse_json(text, work, limits));
 }
 
-Json parse_json(std::string_view text, Work& work, const JsonLimits& limits) {
+JsonTree parse_json(std::string_view text, Work& work, const JsonLimits& limits) {
   if (text.size() > limits.max_bytes) {
     fail("JSON of " + std::to_string(text.size()) + " bytes is larger than the limit of " +
          std::to_string(limits.max_bytes));
@@ -148,10 +193,10 @@ Json parse_json(std::string_view text, Work& work, const JsonLimits& limits) {
   return builder.take();
 }
 
-Json parse_body(std::string_view body, Work& work, const JsonLimits& limits) {
+JsonTree parse_body(std::string_view body, Work& work, const JsonLimits& limits) {
   if (body.find_first_not_of(" \t\r\n") == std::string_view::npos) fail("missing request body");
-  Json json = parse_json(body, work, limits);
-  if (!json.is_object()) fail("the request body must be a JSON object");
+  JsonTree json = parse_json(body, work, limits);
+  if (!json->is_object()) fail("the request body must be a JSON object");
   return json;
 }
 
@@ -167,6 +212,10 @@ const Json* find_field(const Json& object, std::string_view name) {
     if (!value.is_null() && equal_ignoring_case(key, name)) similar = &value;
   }
   return similar;
+}
+
+Json* find_field(Json& object, std::string_view name) {
+  return const_cast<Json*>(find_field(std::as_const(object), name));
 }
 
 std::optional<std::string> string_field(const Json& object, std::string_view name) {
@@ -227,6 +276,21 @@ const Json* object_field(const Json& object, std::string_view name) {
   const Json* field = find_field(object, name);
   if (field != nullptr && !field->is_object()) fail_type(name, "an object");
   return field;
+}
+
+Json* array_field(Json& object, std::string_view name) {
+  return const_cast<Json*>(array_field(std::as_const(object), name));
+}
+
+Json* object_field(Json& object, std::string_view name) {
+  return const_cast<Json*>(object_field(std::as_const(object), name));
+}
+
+std::string take_string(Json& object, std::string_view name) {
+  Json* field = find_field(object, name);
+  if (field == nullptr) return {};
+  if (!field->is_string()) fail_type(name, "a string");
+  return std::move(field->get_ref<std::string&>());
 }
 
 }  // namespace sluice::api

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cctype>
 #include <limits>
+#include <utility>
 
 #include "api/ollama.h"
 #include "api/ollama_dialect.h"
@@ -12,24 +13,26 @@ namespace {
 
 [[noreturn]] void fail(const std::string& what) { throw Error(ErrorCode::kInvalidArgument, what); }
 
-std::vector<ToolCall> parse_tool_calls(const Json& message) {
+std::vector<ToolCall> parse_tool_calls(Json& message) {
   std::vector<ToolCall> calls;
-  const Json* list = array_field(message, "tool_calls");
+  Json* list = array_field(message, "tool_calls");
   if (list == nullptr) return calls;
-  for (const Json& item : *list) {
-    const Json* function = item.is_object() ? object_field(item, "function") : nullptr;
+  for (Json& item : *list) {
+    Json* function = item.is_object() ? object_field(item, "function") : nullptr;
     if (function == nullptr) fail("every one of \"tool_calls\" needs a \"function\"");
     ToolCall& call = calls.emplace_back();
     call.id = string_field(item, "id").value_or("");
     call.name = string_field(*function, "name").value_or("");
     call.index = static_cast<int>(
         int_field(*function, "index", 0, std::numeric_limits<int>::max()).value_or(0));
-    if (const Json* arguments = object_field(*function, "arguments")) call.arguments = *arguments;
+    if (Json* arguments = object_field(*function, "arguments")) {
+      call.arguments = std::move(*arguments);
+    }
   }
   return calls;
 }
 
-Message parse_message(const Json& json) {
+Message parse_message(Json& json) {
   if (!json.is_object()) fail("field \"messages\" must be a list of objects");
   Message message;
   message.role = string_field(json, "role").value_or("");
@@ -38,8 +41,8 @@ Message parse_message(const Json& json) {
                  [](char character) {
                    return static_cast<char>(std::tolower(static_cast<unsigned char>(character)));
                  });
-  message.content = string_field(json, "content").value_or("");
-  message.thinking = string_field(json, "thinking").value_or("");
+  message.content = take_string(json, "content");
+  message.thinking = take_string(json, "thinking");
   message.images = parse_images(json);
   message.tool_calls = parse_tool_calls(json);
   message.tool_name = string_field(json, "tool_name").value_or("");
@@ -52,26 +55,29 @@ class Chat : public OllamaDialect {
   using OllamaDialect::OllamaDialect;
 
   GenerationRequest parse(std::string_view body_text, Work& work) override {
-    const Json body = parse_body(body_text, work);
+    JsonTree tree = parse_body(body_text, work);
+    Json& body = *tree;
     GenerationRequest request = parse_shared(body);
     request.is_chat = true;
     if (request.model.empty()) fail("model is required");
-    if (const Json* messages = array_field(body, "messages")) {
-      for (const Json& message : *messages) request.messages.push_back(parse_message(message));
+    if (Json* messages = array_field(body, "messages")) {
+      for (Json& message : *messages) request.messages.push_back(parse_message(message));
     }
-    if (const Json* tools = array_field(body, "tools")) request.tools = parse_tools(*tools);
+    if (Json* tools = array_field(body, "tools")) request.tools = parse_tools(*tools);
     request.is_load_only = request.messages.empty();
     check_supported(request);
     return request;
   }
 
  protected:
-  void put_piece(Json& json, const ReplyPiece& piece) const override {
-    Json& message = json["message"];
-    message["role"] = "assistant";
-    message["content"] = piece.content;
-    if (!piece.thinking.empty()) message["thinking"] = piece.thinking;
-    if (!piece.tool_calls.empty()) message["tool_calls"] = tool_calls_json(piece.tool_calls);
+  void put_piece(JsonObject& json, const ReplyPiece& piece) const override {
+    JsonObject message;
+    message.add("role", "assistant");
+    message.add("content", piece.content);
+    if (!piece.thinking.empty()) message.add("thinking", piece.thinking);
+    if (!piece.tool_calls.empty())
+      message.add_json("tool_calls", tool_calls_json(piece.tool_calls));
+    json.add_json("message", message.take());
   }
 };
 

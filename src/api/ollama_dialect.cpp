@@ -11,87 +11,93 @@
 namespace sluice::api::ollama {
 namespace {
 
-void set_positive(Json& json, const char* name, int64_t value) {
-  if (value > 0) json[name] = value;
+void add_positive(JsonObject& json, std::string_view name, int64_t value) {
+  if (value > 0) json.add(name, value);
 }
 
-void add_metrics(Json& json, const ReplyEnd& end) {
+void add_metrics(JsonObject& json, const ReplyEnd& end) {
   // Never 0, as clients divide by it or take it for missing.
   const auto at_least_one = [](std::chrono::nanoseconds duration) {
     return std::max<int64_t>(1, duration.count());
   };
-  set_positive(json, "total_duration", end.total.count());
-  json["load_duration"] = at_least_one(end.load + end.timings.queued);
-  set_positive(json, "prompt_eval_count", end.num_prompt_tokens);
-  json["prompt_eval_duration"] = at_least_one(end.timings.prefill);
-  set_positive(json, "eval_count", end.num_output_tokens);
-  if (end.num_output_tokens > 0) json["eval_duration"] = at_least_one(end.timings.decode);
-  json["sluice"] = explain_end(end);
+  add_positive(json, "total_duration", end.total.count());
+  json.add("load_duration", at_least_one(end.load + end.timings.queued));
+  add_positive(json, "prompt_eval_count", end.num_prompt_tokens);
+  json.add("prompt_eval_duration", at_least_one(end.timings.prefill));
+  add_positive(json, "eval_count", end.num_output_tokens);
+  if (end.num_output_tokens > 0) json.add("eval_duration", at_least_one(end.timings.decode));
+  json.add_json("sluice", explain_end(end));
 }
 
-void add_logprobs(Json& json, const ReplyPiece& piece) {
-  if (!piece.logprobs.empty()) json["logprobs"] = encode_logprobs(piece.logprobs, false);
+void add_logprobs(JsonObject& json, const ReplyPiece& piece) {
+  if (!piece.logprobs.empty()) json.add_json("logprobs", logprobs_json(piece.logprobs, false));
 }
 
 // Steps of a percent and a tenth of a second: nobody reads more.
-void add_waiting(Json& json, const Waiting& waiting) {
+void add_waiting(JsonObject& json, const Waiting& waiting) {
   if (waiting.is_loading) {
-    json["status"] = "loading";
-    json["progress"] = std::round(waiting.load_progress * 100) / 100;
+    json.add("status", "loading");
+    json.add("progress", std::round(waiting.load_progress * 100) / 100);
     return;
   }
   const double seconds = std::chrono::duration<double>(waiting.place.estimated_wait).count();
-  json["status"] = "queued";
-  json["queue_position"] = waiting.place.position;
-  json["estimated_wait"] = std::round(seconds * 10) / 10;
+  json.add("status", "queued");
+  json.add("queue_position", waiting.place.position);
+  json.add("estimated_wait", std::round(seconds * 10) / 10);
 }
 
-std::string line(const Json& json) { return dump_json(json) + "\n"; }
+// Other unknown options are ignored, old ones of Ollama's among them, as there.
+void refuse_constraints(const Json& options) {
+  for (const char* name : {"grammar", "json_schema", "logit_bias"}) {
+    if (const Json* value = find_field(options, name); value != nullptr && !value->empty()) {
+      throw Error(ErrorCode::kUnsupported,
+                  "option \"" + std::string(name) + "\" is not supported; leave it out");
+    }
+  }
+}
 
 }  // namespace
 
 std::string error_body(int /*status*/, std::string_view message) {
-  Json json;
-  json["error"] = message;
-  return dump_json(json);
+  JsonObject json;
+  json.add("error", message);
+  return json.take();
 }
 
-std::vector<std::string> parse_images(const Json& object) {
-  std::vector<std::string> images;
-  const Json* list = array_field(object, "images");
-  if (list == nullptr) return images;
-  for (const Json& item : *list) {
-    if (!item.is_string()) {
-      throw Error(ErrorCode::kInvalidArgument, "field \"images\" must be a list of strings");
-    }
-    check_base64(item.get_ref<const std::string&>(), "images");
-    images.push_back(item.get<std::string>());
-  }
+std::vector<std::string> parse_images(Json& object) {
+  Json* list = array_field(object, "images");
+  if (list == nullptr) return {};
+  std::vector<std::string> images = parse_strings(*list, "images");
+  for (const std::string& image : images) check_base64(image, "images");
   return images;
 }
 
-Json tool_calls_json(const std::vector<ToolCall>& calls) {
-  Json list = Json::array();
+std::string tool_calls_json(const std::vector<ToolCall>& calls) {
+  JsonList list;
   for (const ToolCall& call : calls) {
-    Json item;
-    if (!call.id.empty()) item["id"] = call.id;
-    item["function"]["index"] = call.index;
-    item["function"]["name"] = call.name;
-    item["function"]["arguments"] = call.arguments;
-    list.push_back(std::move(item));
+    JsonObject function;
+    function.add("index", call.index);
+    function.add("name", call.name);
+    function.add_json("arguments", dump_json(call.arguments));
+    JsonObject item;
+    if (!call.id.empty()) item.add("id", call.id);
+    item.add_json("function", function.take());
+    list.add_json(item.take());
   }
-  return list;
+  return list.take();
 }
 
-GenerationRequest OllamaDialect::parse_shared(const Json& body) {
+GenerationRequest OllamaDialect::parse_shared(Json& body) {
+  refuse_unhonoured(body);
   GenerationRequest request;
   request.model = string_field(body, "model").value_or("");
   model_ = request.model;
   request.stream = bool_field(body, "stream").value_or(true);
   if (const Json* options = object_field(body, "options")) {
+    refuse_constraints(*options);
     request.options = parse_options(*options);
   }
-  if (const Json* format = find_field(body, "format")) request.format = parse_format(*format);
+  if (Json* format = find_field(body, "format")) request.format = parse_format(*format);
   if (const Json* think = find_field(body, "think")) request.think = parse_think(*think);
   if (const Json* keep = find_field(body, "keep_alive")) {
     request.keep_alive = parse_keep_alive(*keep);
@@ -104,36 +110,36 @@ GenerationRequest OllamaDialect::parse_shared(const Json& body) {
   return request;
 }
 
-Json OllamaDialect::head(const ReplyPiece& piece) const {
-  Json json;
-  json["model"] = model_;
-  json["created_at"] = format_rfc3339(now_());
+JsonObject OllamaDialect::head(const ReplyPiece& piece) const {
+  JsonObject json;
+  json.add("model", model_);
+  json.add("created_at", format_rfc3339(now_()));
   put_piece(json, piece);
   return json;
 }
 
 std::string OllamaDialect::piece(const ReplyPiece& piece) {
-  Json json = head(piece);
-  json["done"] = false;
+  JsonObject json = head(piece);
+  json.add("done", false);
   add_logprobs(json, piece);
-  return line(json);
+  return json.take() + "\n";
 }
 
 std::string OllamaDialect::waiting(const Waiting& waiting) {
-  Json json = head({});
-  json["done"] = false;
+  JsonObject json = head({});
+  json.add("done", false);
   add_waiting(json, waiting);
-  return line(json);
+  return json.take() + "\n";
 }
 
 std::string OllamaDialect::last(const Choice& choice) const {
-  Json json = head(choice.piece);
-  json["done"] = true;
-  json["done_reason"] = done_reason(choice.end.reason);
+  JsonObject json = head(choice.piece);
+  json.add("done", true);
+  json.add("done_reason", done_reason(choice.end.reason));
   put_end(json, choice);
   add_logprobs(json, choice.piece);
   add_metrics(json, choice.end);
-  return dump_json(json);
+  return json.take();
 }
 
 std::string OllamaDialect::end(const ReplyEnd& end) { return last({{}, end}) + "\n"; }
@@ -149,18 +155,20 @@ std::string OllamaDialect::error_body(int status, std::string_view message) cons
 }
 
 std::string OllamaDialect::loaded(std::string_view reason, std::chrono::nanoseconds load) {
-  Json json = head({});
-  json["done"] = true;
-  json["done_reason"] = reason;
-  set_positive(json, "load_duration", load.count());
-  return dump_json(json);
+  JsonObject json = head({});
+  json.add("done", true);
+  json.add("done_reason", reason);
+  add_positive(json, "load_duration", load.count());
+  return json.take();
 }
 
 std::string OllamaDialect::rendered(const std::string& prompt) {
-  Json json = head({});
-  json["done"] = false;
-  json["_debug_info"]["rendered_template"] = prompt;
-  return dump_json(json);
+  JsonObject info;
+  info.add("rendered_template", prompt);
+  JsonObject json = head({});
+  json.add("done", false);
+  json.add_json("_debug_info", info.take());
+  return json.take();
 }
 
 }  // namespace sluice::api::ollama

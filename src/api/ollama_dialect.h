@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "api/dialect.h"
-#include "api/json.h"
+#include "api/json_writer.h"
 
 namespace sluice::api::ollama {
 
@@ -30,22 +30,22 @@ class OllamaDialect : public Dialect {
 
  protected:
   // The fields that both requests have; remembers the model's name.
-  GenerationRequest parse_shared(const Json& body);
+  GenerationRequest parse_shared(Json& body);
   // Puts a piece's text where the dialect has it.
-  virtual void put_piece(Json& json, const ReplyPiece& piece) const = 0;
+  virtual void put_piece(JsonObject& json, const ReplyPiece& piece) const = 0;
   // What else the last object has, behind its reason.
-  virtual void put_end(Json&, const Choice&) const {}
+  virtual void put_end(JsonObject&, const Choice&) const {}
 
  private:
-  Json head(const ReplyPiece& piece) const;
+  JsonObject head(const ReplyPiece& piece) const;
   std::string last(const Choice& choice) const;
 
   TimePoint (*now_)();
   std::string model_;
 };
 
-// `images` of a message or a prompt: base64, checked.
-std::vector<std::string> parse_images(const Json& object);
-Json tool_calls_json(const std::vector<ToolCall>& calls);
+// `images` of a message or a prompt, moved out: base64, checked.
+std::vector<std::string> parse_images(Json& object);
+std::string tool_calls_json(const std::vector<ToolCall>& calls);
 
 }  // namespace sluice::api::ollama

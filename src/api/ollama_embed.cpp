@@ -2,11 +2,14 @@
 
 #include "api/embedding_common.h"
 #include "api/ollama.h"
+#include "api/parse_common.h"
 #include "base/error.h"
 
 // POST /api/embed, and /api/embeddings of old.
 namespace sluice::api::ollama {
 namespace {
+
+[[noreturn]] void fail(const std::string& what) { throw Error(ErrorCode::kInvalidArgument, what); }
 
 EmbeddingRequest parse_fields(const Json& body) {
   EmbeddingRequest request = parse_embedding_fields(body);
@@ -22,30 +25,33 @@ EmbeddingRequest parse_fields(const Json& body) {
 class Embed : public EmbeddingDialect {
  public:
   EmbeddingRequest parse(std::string_view body_text, Work& work) override {
-    const Json body = parse_body(body_text, work);
+    JsonTree tree = parse_body(body_text, work);
+    Json& body = *tree;
     EmbeddingRequest request = parse_fields(body);
     request.truncate = bool_field(body, "truncate").value_or(true);
-    request.inputs = parse_inputs(find_field(body, "input"));
-    if (request.inputs == std::vector<std::string>{""}) request.inputs.clear();
+    Json* input = find_field(body, "input");
+    for (TextOrTokens& item : parse_texts_or_tokens(input, "input", kMaxEmbeddingInputs)) {
+      if (!std::holds_alternative<std::string>(item)) fail("invalid input type");
+      request.inputs.push_back(std::move(item));
+    }
+    const bool is_empty = request.inputs.size() == 1 && request.inputs[0] == TextOrTokens("");
+    if (is_empty) request.inputs.clear();
     model_ = request.model;
     return request;
   }
 
   std::string whole(const EmbeddingReply& reply) const override {
-    std::string text = R"({"model":)" + dump_json(Json(model_)) + R"(,"embeddings":[)";
-    for (size_t i = 0; i < reply.embeddings.size(); ++i) {
-      if (i > 0) text += ',';
-      text += numbers_text(reply.embeddings[i]);
-    }
-    text += ']';
-    if (reply.embeddings.empty()) return text + "}";
-    Json rest;
-    rest["total_duration"] = reply.total.count();
-    rest["load_duration"] = std::max<int64_t>(1, reply.load.count());
-    rest["prompt_eval_count"] = reply.num_prompt_tokens;
-    rest["sluice"] = explain_embedding(reply);
-    append_members(text, rest);
-    return text;
+    JsonList embeddings;
+    for (const auto& embedding : reply.embeddings) embeddings.add_json(numbers_text(embedding));
+    JsonObject json;
+    json.add("model", model_);
+    json.add_json("embeddings", embeddings.take());
+    if (reply.embeddings.empty()) return json.take();
+    json.add("total_duration", reply.total.count());
+    json.add("load_duration", std::max<int64_t>(1, reply.load.count()));
+    json.add("prompt_eval_count", reply.num_prompt_tokens);
+    json.add_json("sluice", explain_embedding(reply));
+    return json.take();
   }
 
   std::string error_body(int status, std::string_view message) const override {
@@ -59,12 +65,13 @@ class Embed : public EmbeddingDialect {
 class Embeddings : public EmbeddingDialect {
  public:
   EmbeddingRequest parse(std::string_view body_text, Work& work) override {
-    const Json body = parse_body(body_text, work);
+    JsonTree tree = parse_body(body_text, work);
+    Json& body = *tree;
     EmbeddingRequest request = parse_fields(body);
     request.dimensions = 0;
-    if (request.model.empty()) throw Error(ErrorCode::kInvalidArgument, "model is required");
-    std::string prompt = string_field(body, "prompt").value_or("");
-    if (!prompt.empty()) request.inputs.push_back(std::move(prompt));
+    if (request.model.empty()) fail("model is required");
+    std::string prompt = take_string(body, "prompt");
+    if (!prompt.empty()) request.inputs.emplace_back(std::move(prompt));
     return request;
   }
 

@@ -1,5 +1,3 @@
-#include <limits>
-
 #include "api/ollama.h"
 #include "api/ollama_dialect.h"
 #include "api/parse_common.h"
@@ -9,20 +7,6 @@ namespace sluice::api::ollama {
 namespace {
 
 [[noreturn]] void fail(const std::string& what) { throw Error(ErrorCode::kInvalidArgument, what); }
-
-std::optional<std::vector<text::TokenId>> parse_context(const Json& body) {
-  const Json* list = array_field(body, "context");
-  if (list == nullptr) return std::nullopt;
-  std::vector<text::TokenId> context;
-  context.reserve(list->size());
-  for (const Json& item : *list) {
-    const bool is_id = item.is_number_unsigned() &&
-                       item.get<uint64_t>() <= uint64_t{std::numeric_limits<int32_t>::max()};
-    if (!is_id) fail("field \"context\" must be a list of token ids");
-    context.push_back(item.get<text::TokenId>());
-  }
-  return context;
-}
 
 // An empty text is as good as none.
 std::optional<std::string> non_empty_field(const Json& body, std::string_view name) {
@@ -37,14 +21,17 @@ class Generate : public OllamaDialect {
 
   // An empty model name is left to the look-up (404).
   GenerationRequest parse(std::string_view body_text, Work& work) override {
-    const Json body = parse_body(body_text, work);
+    JsonTree tree = parse_body(body_text, work);
+    Json& body = *tree;
     GenerationRequest request = parse_shared(body);
     request.is_chat = false;
-    request.prompt = string_field(body, "prompt").value_or("");
+    request.prompt = take_string(body, "prompt");
     request.suffix = string_field(body, "suffix").value_or("");
     request.system = non_empty_field(body, "system");
     request.chat_template = non_empty_field(body, "template");
-    request.context = parse_context(body);
+    if (const Json* context = array_field(body, "context")) {
+      request.context = parse_tokens(*context, "context");
+    }
     request.images = parse_images(body);
     request.is_raw = bool_field(body, "raw").value_or(false);
     const bool has_context = request.context && !request.context->empty();
@@ -58,15 +45,18 @@ class Generate : public OllamaDialect {
   }
 
  protected:
-  void put_piece(Json& json, const ReplyPiece& piece) const override {
-    json["response"] = piece.content;
-    if (!piece.thinking.empty()) json["thinking"] = piece.thinking;
+  void put_piece(JsonObject& json, const ReplyPiece& piece) const override {
+    json.add("response", piece.content);
+    if (!piece.thinking.empty()) json.add("thinking", piece.thinking);
   }
 
-  void put_end(Json& json, const Choice& choice) const override {
+  void put_end(JsonObject& json, const Choice& choice) const override {
     const auto& calls = choice.piece.tool_calls;
-    if (!calls.empty()) json["tool_calls"] = tool_calls_json(calls);
-    if (!choice.end.context.empty()) json["context"] = choice.end.context;
+    if (!calls.empty()) json.add_json("tool_calls", tool_calls_json(calls));
+    if (choice.end.context.empty()) return;
+    JsonList context;
+    for (const text::TokenId id : choice.end.context) context.add(id);
+    json.add_json("context", context.take());
   }
 };
 

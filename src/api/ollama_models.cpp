@@ -33,7 +33,7 @@ void set_text(Json& json, const char* name, const std::string& text) {
 }  // namespace
 
 ShowRequest parse_show(std::string_view body_text, Work& work) {
-  const Json body = parse_body(body_text, work);
+  const JsonTree body = parse_body(body_text, work);
   return {model_or_name(body), bool_field(body, "verbose").value_or(false)};
 }
 
@@ -42,7 +42,7 @@ std::string parse_model(std::string_view body_text, Work& work) {
 }
 
 CopyRequest parse_copy(std::string_view body_text, Work& work) {
-  const Json body = parse_body(body_text, work);
+  const JsonTree body = parse_body(body_text, work);
   return {string_field(body, "source").value_or(""),
           string_field(body, "destination").value_or("")};
 }

@@ -1,3 +1,5 @@
+#include <functional>
+#include <map>
 #include <utility>
 
 #include "api/encode_common.h"
@@ -32,14 +34,14 @@ std::string image_data(const Json& part) {
   fail("invalid image input: give a data: URL with base64 (jpeg, png or webp)");
 }
 
-void parse_content_parts(const Json& parts, Message& message) {
+void parse_content_parts(Json& parts, Message& message) {
   bool has_text = false;
-  for (const Json& part : parts) {
+  for (Json& part : parts) {
     if (!part.is_object()) fail("invalid message format: a part of \"content\" is no object");
     const std::string type = string_field(part, "type").value_or("");
     if (type == "text") {
       if (has_text) message.content += '\n';
-      message.content += string_field(part, "text").value_or("");
+      message.content += take_string(part, "text");
       has_text = true;
     } else if (type == "image_url") {
       message.images.push_back(image_data(part));
@@ -49,18 +51,18 @@ void parse_content_parts(const Json& parts, Message& message) {
   }
 }
 
-Json parse_arguments(const Json& function) {
+JsonTree parse_arguments(const Json& function, Work& work) {
   const std::string text = string_field(function, "arguments").value_or("{}");
   try {
-    Json arguments = text.empty() ? Json::object() : parse_json(text);
-    if (arguments.is_object()) return arguments;
+    JsonTree arguments = text.empty() ? JsonTree(Json::object()) : parse_json(text, work);
+    if (arguments->is_object()) return arguments;
   } catch (const Error&) {
-    // said below, as for what is no object
+    work.check();  // what is left is said below, as for what is no object
   }
   fail("invalid tool call arguments");
 }
 
-std::vector<ToolCall> parse_tool_calls(const Json& json) {
+std::vector<ToolCall> parse_tool_calls(const Json& json, Work& work) {
   std::vector<ToolCall> calls;
   const Json* list = array_field(json, "tool_calls");
   if (list == nullptr) return calls;
@@ -71,52 +73,52 @@ std::vector<ToolCall> parse_tool_calls(const Json& json) {
     call.index = static_cast<int>(calls.size()) - 1;
     call.id = string_field(item, "id").value_or("");
     call.name = string_field(*function, "name").value_or("");
-    call.arguments = parse_arguments(*function);
+    call.arguments = parse_arguments(*function, work);
   }
   return calls;
 }
 
-// Name of the call that a tool message answers.
-std::string called_name(const std::vector<Message>& earlier, const std::string& id) {
-  for (auto message = earlier.rbegin(); message != earlier.rend(); ++message) {
-    for (const ToolCall& call : message->tool_calls) {
-      if (!id.empty() && call.id == id) return call.name;
-    }
-  }
-  return {};
-}
+// The names of the calls so far, by their ids. A sorted map: a client could choose ids that have
+// one hash.
+using CalledNames = std::map<std::string, std::string, std::less<>>;
 
-Message parse_message(const Json& json, const std::vector<Message>& earlier) {
+Message parse_message(Json& json, CalledNames& called, Work& work) {
   if (!json.is_object()) fail("field \"messages\" must be a list of objects");
   Message message;
   message.role = string_field(json, "role").value_or("");
   if (message.role.empty()) fail("every message needs a \"role\"");
   // OpenAI's newer word for it; templates of open models know only the old one.
   if (message.role == "developer") message.role = "system";
-  message.tool_calls = parse_tool_calls(json);
-  const Json* content = find_field(json, "content");
+  message.tool_calls = parse_tool_calls(json, work);
+  for (const ToolCall& call : message.tool_calls) {
+    if (!call.id.empty()) called.insert_or_assign(call.id, call.name);
+  }
+  Json* content = find_field(json, "content");
   if (content == nullptr) {
     if (message.tool_calls.empty()) fail("invalid message content type: null");
   } else if (content->is_string()) {
-    message.content = content->get<std::string>();
+    message.content = std::move(content->get_ref<std::string&>());
   } else if (content->is_array()) {
     parse_content_parts(*content, message);
   } else {
     fail(std::string("invalid message content type: ") + content->type_name());
   }
-  message.thinking = string_field(json, "reasoning").value_or("");
+  message.thinking = take_string(json, "reasoning");
   if (message.thinking.empty()) {
-    message.thinking = string_field(json, "reasoning_content").value_or("");
+    message.thinking = take_string(json, "reasoning_content");
   }
   message.tool_call_id = string_field(json, "tool_call_id").value_or("");
   message.tool_name = string_field(json, "name").value_or("");
   if (message.role == "tool" && message.tool_name.empty()) {
-    message.tool_name = called_name(earlier, message.tool_call_id);
+    const auto name = called.find(message.tool_call_id);
+    if (name != called.end()) message.tool_name = name->second;
   }
   return message;
 }
 
+// `think` is Ollama's word for it.
 std::optional<Think> parse_effort(const Json& body) {
+  if (const Json* think = find_field(body, "think")) return parse_think(*think);
   std::optional<std::string> effort = string_field(body, "reasoning_effort");
   if (const Json* reasoning = object_field(body, "reasoning"); reasoning != nullptr && !effort) {
     effort = string_field(*reasoning, "effort");
@@ -132,6 +134,15 @@ std::optional<Think> parse_effort(const Json& body) {
        ": must be \"none\", \"minimal\", \"low\", \"medium\", \"high\", \"xhigh\" or \"max\"");
 }
 
+// tool_choice "none" hides the tools. That the model must call one, or a certain one, cannot be
+// promised yet.
+bool wants_tools(const Json& body) {
+  const Json* choice = find_field(body, "tool_choice");
+  if (choice == nullptr || *choice == "auto") return true;
+  if (*choice == "none") return false;
+  refuse("tool_choice other than \"auto\" and \"none\" is not supported yet");
+}
+
 void check_response_format(const Json& body) {
   const Json* format = object_field(body, "response_format");
   if (format == nullptr) return;
@@ -141,48 +152,58 @@ void check_response_format(const Json& body) {
   refuse("response_format \"" + type + "\" is not supported yet; use \"text\"");
 }
 
-Json tool_calls_json(const std::vector<ToolCall>& calls) {
-  Json list = Json::array();
+std::string tool_calls_json(const std::vector<ToolCall>& calls) {
+  JsonList list;
   for (const ToolCall& call : calls) {
-    Json item;
-    item["id"] = call.id;
-    item["index"] = call.index;
-    item["type"] = "function";
-    item["function"]["name"] = call.name;
-    item["function"]["arguments"] = dump_json(call.arguments);
-    list.push_back(std::move(item));
+    JsonObject function;
+    function.add("name", call.name);
+    function.add("arguments", dump_json(call.arguments));
+    JsonObject item;
+    item.add("id", call.id);
+    item.add("index", call.index);
+    item.add("type", "function");
+    item.add_json("function", function.take());
+    list.add_json(item.take());
   }
-  return list;
+  return list.take();
 }
 
-Json logprobs_json(const ReplyPiece& piece) {
-  Json json;
-  json["content"] = encode_logprobs(piece.logprobs, true);
-  return json;
+void add_logprobs(JsonObject& choice, const ReplyPiece& piece) {
+  if (piece.logprobs.empty()) return;
+  JsonObject logprobs;
+  logprobs.add_json("content", logprobs_json(piece.logprobs, true));
+  choice.add_json("logprobs", logprobs.take());
+}
+
+// What an event adds. There is always a finish_reason, null but for the last.
+JsonObject chunk_choice(std::string_view delta, std::string_view finish = {}) {
+  JsonObject choice;
+  choice.add("index", 0);
+  choice.add_json("delta", delta);
+  choice.add_json("finish_reason", finish.empty() ? "null" : json_text(finish));
+  return choice;
 }
 
 // A part of a message's content must be text (or an image as a data: URL); text parts are joined by
-// a newline. Role developer becomes system. tool_choice "none" hides the tools; its other values
-// mean "auto", as with Ollama. response_format other than text is refused, as are n above 1 and
-// logit_bias.
+// a newline. Role developer becomes system. response_format other than text is refused.
 class ChatCompletion : public OpenAiDialect {
  public:
   explicit ChatCompletion(const Stamp& stamp)
       : OpenAiDialect(stamp, "chatcmpl-", "chat.completion", "chat.completion.chunk") {}
 
   GenerationRequest parse(std::string_view body_text, Work& work) override {
-    const Json body = parse_body(body_text, work);
+    JsonTree tree = parse_body(body_text, work);
+    Json& body = *tree;
     GenerationRequest request = parse_shared(body);
     request.is_chat = true;
-    const Json* messages = array_field(body, "messages");
+    Json* messages = array_field(body, "messages");
     if (messages == nullptr || messages->empty()) fail("[] is too short - 'messages'");
-    for (const Json& message : *messages) {
-      request.messages.push_back(parse_message(message, request.messages));
+    CalledNames called;
+    for (Json& message : *messages) {
+      request.messages.push_back(parse_message(message, called, work));
     }
-    const Json* choice = find_field(body, "tool_choice");
-    const bool wants_no_tools = choice != nullptr && *choice == "none";
-    if (const Json* tools = array_field(body, "tools"); tools != nullptr && !wants_no_tools) {
-      request.tools = parse_tools(*tools);
+    if (wants_tools(body)) {
+      if (Json* tools = array_field(body, "tools")) request.tools = parse_tools(*tools);
     }
     check_response_format(body);
     request.think = parse_effort(body);
@@ -195,23 +216,23 @@ class ChatCompletion : public OpenAiDialect {
   std::string piece(const ReplyPiece& piece) override {
     std::string events;
     if (!piece.thinking.empty()) {
-      Json delta = take_delta();
-      delta["content"] = "";
-      delta["reasoning"] = piece.thinking;
-      events += event(chunk_choice(std::move(delta)));
+      JsonObject delta = begin_delta();
+      delta.add("content", "");
+      delta.add("reasoning", piece.thinking);
+      events += event(chunk_choice(delta.take()).take());
       const bool is_all =
           piece.content.empty() && piece.tool_calls.empty() && piece.logprobs.empty();
       if (is_all) return events;
     }
-    Json delta = take_delta();
-    delta["content"] = piece.content;
+    JsonObject delta = begin_delta();
+    delta.add("content", piece.content);
     if (!piece.tool_calls.empty()) {
-      delta["tool_calls"] = tool_calls_json(piece.tool_calls);
+      delta.add_json("tool_calls", tool_calls_json(piece.tool_calls));
       has_tool_calls_ = true;
     }
-    Json choice = chunk_choice(std::move(delta));
-    if (!piece.logprobs.empty()) choice["logprobs"] = logprobs_json(piece);
-    return events + event(std::move(choice));
+    JsonObject choice = chunk_choice(delta.take());
+    add_logprobs(choice, piece);
+    return events + event(choice.take());
   }
 
   // Clients want a first delta, with the role, also of an empty reply.
@@ -222,40 +243,31 @@ class ChatCompletion : public OpenAiDialect {
   }
 
  protected:
-  Json choice_json(const Choice& choice) const override {
+  std::string choice_json(const Choice& choice) override {
     const ReplyPiece& piece = choice.piece;
-    Json message;
-    message["role"] = "assistant";
-    message["content"] = piece.content;
-    if (!piece.thinking.empty()) message["reasoning"] = piece.thinking;
-    if (!piece.tool_calls.empty()) message["tool_calls"] = tool_calls_json(piece.tool_calls);
-    Json json;
-    json["index"] = 0;
-    json["message"] = std::move(message);
-    json["finish_reason"] = finish_reason(choice.end.reason, !piece.tool_calls.empty());
-    if (!piece.logprobs.empty()) json["logprobs"] = logprobs_json(piece);
-    return json;
+    JsonObject message;
+    message.add("role", "assistant");
+    message.add("content", piece.content);
+    if (!piece.thinking.empty()) message.add("reasoning", piece.thinking);
+    if (!piece.tool_calls.empty())
+      message.add_json("tool_calls", tool_calls_json(piece.tool_calls));
+    JsonObject json;
+    json.add("index", 0);
+    json.add_json("message", message.take());
+    json.add("finish_reason", finish_reason(choice.end.reason, !piece.tool_calls.empty()));
+    add_logprobs(json, piece);
+    return json.take();
   }
 
-  Json last_choice_json(const ReplyEnd& end) const override {
-    Json choice = chunk_choice(Json::object());
-    choice["finish_reason"] = finish_reason(end.reason, has_tool_calls_);
-    return choice;
+  std::string last_choice_json(const ReplyEnd& end) const override {
+    return chunk_choice("{}", finish_reason(end.reason, has_tool_calls_)).take();
   }
 
  private:
-  Json take_delta() {
-    Json delta = Json::object();
-    if (!std::exchange(has_role_, true)) delta["role"] = "assistant";
+  JsonObject begin_delta() {
+    JsonObject delta;
+    if (!std::exchange(has_role_, true)) delta.add("role", "assistant");
     return delta;
-  }
-
-  static Json chunk_choice(Json delta) {
-    Json choice;
-    choice["index"] = 0;
-    choice["delta"] = std::move(delta);
-    choice["finish_reason"] = nullptr;
-    return choice;
   }
 
   bool has_role_ = false;

@@ -1,3 +1,7 @@
+#include <algorithm>
+#include <utility>
+
+#include "api/encode_common.h"
 #include "api/openai.h"
 #include "api/openai_dialect.h"
 #include "api/parse_common.h"
@@ -6,48 +10,110 @@
 namespace sluice::api::openai {
 namespace {
 
+// More are refused: each is a sequence of its own.
+constexpr size_t kMaxPrompts = 128;
+
+// A token's text, or, where it is a part of a character, its bytes as OpenAI writes them.
+std::string token_name(const std::string& token) {
+  if (is_utf8(token)) return token;
+  std::string name = "bytes:";
+  for (const char character : token) {
+    constexpr char kDigits[] = "0123456789abcdef";
+    const auto byte = static_cast<unsigned char>(character);
+    name += {'\\', 'x', kDigits[byte >> 4], kDigits[byte & 15]};
+  }
+  return name;
+}
+
+// Characters that begin in these bytes.
+int count_characters(const std::string& bytes) {
+  return static_cast<int>(std::count_if(bytes.begin(), bytes.end(), [](char character) {
+    return (static_cast<unsigned char>(character) & 0xC0) != 0x80;
+  }));
+}
+
+// The prompt is put into the model's template, as Ollama does, unless it comes as token ids.
 class Completion : public OpenAiDialect {
  public:
   explicit Completion(const Stamp& stamp)
       : OpenAiDialect(stamp, "cmpl-", "text_completion", "text_completion") {}
 
   GenerationRequest parse(std::string_view body_text, Work& work) override {
-    const Json body = parse_body(body_text, work);
+    JsonTree tree = parse_body(body_text, work);
+    Json& body = *tree;
     GenerationRequest request = parse_shared(body);
     request.is_chat = false;
-    request.prompt = string_field(body, "prompt").value_or("");
+    request.other_prompts =
+        parse_texts_or_tokens(find_field(body, "prompt"), "prompt", kMaxPrompts);
+    if (request.other_prompts.empty()) request.other_prompts.emplace_back("");
+    offsets_.resize(request.other_prompts.size());
+    set_num_replies(request.other_prompts.size());
+    request.take_other_prompt(1);
+    request.other_prompts.erase(request.other_prompts.begin());
     request.suffix = string_field(body, "suffix").value_or("");
     if (const auto top = int_field(body, "logprobs", 0, 20)) {
       request.num_top_logprobs = static_cast<int>(*top);
-    }
-    if (bool_field(body, "echo").value_or(false)) {
-      throw Error(ErrorCode::kUnsupported, "echo is not supported");
+      has_top_ = *top > 0;
     }
     check_supported(request);
     return request;
   }
 
   std::string piece(const ReplyPiece& piece) override {
-    return event(text_choice(piece.content, nullptr));
+    return event(text_choice(piece, piece.index, {}));
   }
 
  protected:
-  Json choice_json(const Choice& choice) const override {
-    return text_choice(choice.piece.content, finish_reason(choice.end.reason, false));
+  std::string choice_json(const Choice& choice) override {
+    return text_choice(choice.piece, choice.end.index, finish_reason(choice.end.reason, false));
   }
 
-  Json last_choice_json(const ReplyEnd& end) const override {
-    return text_choice("", finish_reason(end.reason, false));
+  std::string last_choice_json(const ReplyEnd& end) const override {
+    JsonObject choice;
+    choice.add("text", "");
+    choice.add("index", end.index);
+    choice.add("finish_reason", finish_reason(end.reason, false));
+    return choice.take();
   }
 
  private:
-  static Json text_choice(const std::string& text, const Json& finish) {
-    Json choice;
-    choice["text"] = text;
-    choice["index"] = 0;
-    choice["finish_reason"] = finish;
-    return choice;
+  // `finish`: "" before the end.
+  std::string text_choice(const ReplyPiece& piece, int index, std::string_view finish) {
+    JsonObject choice;
+    choice.add("text", piece.content);
+    choice.add("index", index);
+    if (!piece.logprobs.empty()) {
+      int& offset = offsets_.at(static_cast<size_t>(index));
+      choice.add_json("logprobs", token_lists(piece.logprobs, offset));
+    }
+    choice.add_json("finish_reason", finish.empty() ? "null" : json_text(finish));
+    return choice.take();
   }
+
+  // `offset`: where in the reply's text the next token begins, in characters.
+  std::string token_lists(const std::vector<TokenLogprob>& logprobs, int& offset) const {
+    JsonList tokens, token_logprobs, top_logprobs, text_offset;
+    for (const TokenLogprob& item : logprobs) {
+      tokens.add(token_name(item.token));
+      token_logprobs.add(finite_logprob(item.logprob));
+      text_offset.add(offset);
+      offset += count_characters(item.token);
+      JsonObject top;
+      for (const TokenLogprob& other : item.top) {
+        top.add(token_name(other.token), finite_logprob(other.logprob));
+      }
+      top_logprobs.add_json(top.take());
+    }
+    JsonObject json;
+    json.add_json("tokens", tokens.take());
+    json.add_json("token_logprobs", token_logprobs.take());
+    json.add_json("top_logprobs", has_top_ ? top_logprobs.take() : "null");
+    json.add_json("text_offset", text_offset.take());
+    return json.take();
+  }
+
+  bool has_top_ = false;
+  std::vector<int> offsets_;  // by prompt
 };
 
 }  // namespace

@@ -1,7 +1,6 @@
 #include "api/openai_dialect.h"
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 
 #include "api/openai.h"
@@ -12,17 +11,13 @@ namespace {
 
 [[noreturn]] void fail(const std::string& what) { throw Error(ErrorCode::kInvalidArgument, what); }
 
-[[noreturn]] void refuse(const std::string& what) { throw Error(ErrorCode::kUnsupported, what); }
-
-std::vector<std::string> parse_stop(const Json& value) {
+std::vector<std::string> parse_stop(Json& value) {
   if (value.is_string()) return {value.get<std::string>()};
-  std::vector<std::string> stops;
   if (!value.is_array()) fail("field \"stop\" must be a string or a list of strings");
   for (const Json& item : value) {
     if (!item.is_string()) fail("field \"stop\" must be a string or a list of strings");
-    stops.push_back(item.get<std::string>());
   }
-  return stops;
+  return parse_strings(value, "stop");
 }
 
 std::optional<int> limit_field(const Json& body, std::string_view name) {
@@ -33,17 +28,34 @@ std::optional<int> limit_field(const Json& body, std::string_view name) {
   return static_cast<int>(std::clamp<int64_t>(*limit, -1, kMax));
 }
 
-ModelOptions parse_sampling(const Json& body) {
+template <typename T>
+void set_if(std::optional<T>& option, std::optional<T> value) {
+  if (value) option = std::move(value);
+}
+
+ModelOptions parse_sampling(Json& body) {
   ModelOptions options;
-  options.temperature = float_field(body, "temperature").value_or(1.0f);
-  options.top_p = float_field(body, "top_p").value_or(1.0f);
-  options.presence_penalty = float_field(body, "presence_penalty");
-  options.frequency_penalty = float_field(body, "frequency_penalty");
-  options.seed = int_field(body, "seed", std::numeric_limits<int64_t>::min(),
-                           std::numeric_limits<int64_t>::max());
-  options.num_predict = limit_field(body, "max_completion_tokens");
-  if (!options.num_predict) options.num_predict = limit_field(body, "max_tokens");
-  if (const Json* stop = find_field(body, "stop")) options.stop = parse_stop(*stop);
+  options.temperature = 1.0f;
+  options.top_p = 1.0f;
+  if (const Json* others = object_field(body, "options")) {
+    options = merge_options(options, parse_options(*others));
+  }
+  constexpr int kMax = std::numeric_limits<int>::max();
+  set_if(options.temperature, float_field(body, "temperature"));
+  set_if(options.top_p, float_field(body, "top_p"));
+  set_if(options.min_p, float_field(body, "min_p"));
+  if (const auto top_k = int_field(body, "top_k", -1, kMax)) {
+    options.top_k = static_cast<int>(std::max<int64_t>(0, *top_k));
+  }
+  set_if(options.repeat_penalty, float_field(body, "repetition_penalty"));
+  set_if(options.repeat_penalty, float_field(body, "repeat_penalty"));
+  set_if(options.presence_penalty, float_field(body, "presence_penalty"));
+  set_if(options.frequency_penalty, float_field(body, "frequency_penalty"));
+  set_if(options.seed, int_field(body, "seed", std::numeric_limits<int64_t>::min(),
+                                 std::numeric_limits<int64_t>::max()));
+  set_if(options.num_predict, limit_field(body, "max_tokens"));
+  set_if(options.num_predict, limit_field(body, "max_completion_tokens"));
+  if (Json* stop = find_field(body, "stop")) options.stop = parse_stop(*stop);
   return options;
 }
 
@@ -53,28 +65,32 @@ void add(ReplyEnd& sum, const ReplyEnd& end) {
   sum.num_output_tokens += end.num_output_tokens;
 }
 
-Json usage_json(const ReplyEnd& sum) {
-  Json json;
-  json["prompt_tokens"] = sum.num_prompt_tokens;
-  json["completion_tokens"] = sum.num_output_tokens;
-  json["total_tokens"] = int64_t{sum.num_prompt_tokens} + sum.num_output_tokens;
-  json["prompt_tokens_details"]["cached_tokens"] = sum.num_cached_tokens;
-  return json;
+std::string usage_json(const ReplyEnd& sum) {
+  JsonObject details;
+  details.add("cached_tokens", sum.num_cached_tokens);
+  JsonObject json;
+  json.add("prompt_tokens", sum.num_prompt_tokens);
+  json.add("completion_tokens", sum.num_output_tokens);
+  json.add("total_tokens", int64_t{sum.num_prompt_tokens} + sum.num_output_tokens);
+  json.add_json("prompt_tokens_details", details.take());
+  return json.take();
 }
+
+std::string event_of(JsonObject json) { return "data: " + json.take() + "\n\n"; }
 
 }  // namespace
 
 std::string error_body(int status, std::string_view message) {
-  Json error;
-  error["message"] = message;
-  error["type"] = status == 404                   ? "not_found_error"
-                  : status >= 400 && status < 500 ? "invalid_request_error"
-                                                  : "api_error";
-  error["param"] = nullptr;
-  error["code"] = nullptr;
-  Json json;
-  json["error"] = std::move(error);
-  return dump_json(json);
+  JsonObject error;
+  error.add("message", message);
+  error.add("type", status == 404                   ? "not_found_error"
+                    : status >= 400 && status < 500 ? "invalid_request_error"
+                                                    : "api_error");
+  error.add("param", nullptr);
+  error.add("code", nullptr);
+  JsonObject json;
+  json.add_json("error", error.take());
+  return json.take();
 }
 
 std::string_view finish_reason(engine::FinishReason reason, bool has_tool_calls) {
@@ -92,7 +108,7 @@ OpenAiDialect::OpenAiDialect(const Stamp& stamp, std::string_view id_prefix, con
       id_(std::string(id_prefix) + stamp.id),
       created_unix_(std::chrono::system_clock::to_time_t(stamp.now())) {}
 
-GenerationRequest OpenAiDialect::parse_shared(const Json& body) {
+GenerationRequest OpenAiDialect::parse_shared(Json& body) {
   GenerationRequest request;
   request.model = string_field(body, "model").value_or("");
   if (request.model.empty()) fail("model is required");
@@ -104,69 +120,53 @@ GenerationRequest OpenAiDialect::parse_shared(const Json& body) {
   request.options = parse_sampling(body);
   request.shift = false;  // a reply of OpenAI's ends when the context is full
   request.extensions = parse_extensions(body);
-  constexpr int64_t kMaxChoices = std::numeric_limits<int>::max();
-  if (int_field(body, "n", 1, kMaxChoices).value_or(1) > 1) {
-    refuse("n above 1 is not supported; send several requests");
+  if (const Json* keep = find_field(body, "keep_alive")) {
+    request.keep_alive = parse_keep_alive(*keep);
   }
-  if (const Json* bias = object_field(body, "logit_bias"); bias != nullptr && !bias->empty()) {
-    refuse("logit_bias is not supported");
-  }
+  int_field(body, "n", 1, std::numeric_limits<int>::max());
+  refuse_unhonoured(body);
   return request;
 }
 
-Json OpenAiDialect::head(const char* object) const {
-  Json json;
-  json["id"] = id_;
-  json["object"] = object;
-  json["created"] = created_unix_;
-  json["model"] = model_;
-  json["system_fingerprint"] = "fp_sluice";
-  json["choices"] = Json::array();
+JsonObject OpenAiDialect::head(const char* object, std::string_view choices) const {
+  JsonObject json;
+  json.add("id", id_);
+  json.add("object", object);
+  json.add("created", created_unix_);
+  json.add("model", model_);
+  json.add("system_fingerprint", "fp_sluice");
+  json.add_json("choices", choices);
   return json;
 }
 
-std::string OpenAiDialect::event_of(const Json& json) const {
-  return "data: " + dump_json(json) + "\n\n";
-}
-
-std::string OpenAiDialect::event(Json choice) const {
-  Json json = head(chunk_object_);
-  json["choices"].push_back(std::move(choice));
-  return event_of(json);
-}
-
-std::string OpenAiDialect::waiting(const Waiting& waiting) {
-  if (waiting.is_loading) {
-    return ": loading " + std::to_string(std::lround(waiting.load_progress * 100)) + "%\n\n";
-  }
-  return ": queue position " + std::to_string(waiting.place.position) + ", about " +
-         format_seconds(waiting.place.estimated_wait) + " s\n\n";
+std::string OpenAiDialect::event(std::string_view choice) const {
+  return event_of(head(chunk_object_, "[" + std::string(choice) + "]"));
 }
 
 std::string OpenAiDialect::end(const ReplyEnd& end) {
   add(sum_, end);
-  Json last = head(chunk_object_);
-  last["choices"].push_back(last_choice_json(end));
-  last["sluice"] = explain_end(end);
-  std::string events = event_of(last);
+  JsonObject last = head(chunk_object_, "[" + last_choice_json(end) + "]");
+  last.add_json("sluice", explain_end(end));
+  std::string events = event_of(std::move(last));
   if (--num_open_ > 0) return events;
   if (include_usage_) {
-    Json usage = head(chunk_object_);
-    usage["usage"] = usage_json(sum_);
-    events += event_of(usage);
+    JsonObject usage = head(chunk_object_, "[]");
+    usage.add_json("usage", usage_json(sum_));
+    events += event_of(std::move(usage));
   }
   return events + "data: [DONE]\n\n";
 }
 
 std::string OpenAiDialect::whole(std::span<const Choice> choices) {
-  Json json = head(object_);
+  JsonList list;
   for (const Choice& choice : choices) {
     add(sum_, choice.end);
-    json["choices"].push_back(choice_json(choice));
+    list.add_json(choice_json(choice));
   }
-  json["usage"] = usage_json(sum_);
-  json["sluice"] = explain_end(choices.front().end);
-  return dump_json(json);
+  JsonObject json = head(object_, list.take());
+  json.add_json("usage", usage_json(sum_));
+  json.add_json("sluice", explain_end(choices.front().end));
+  return json.take();
 }
 
 std::string OpenAiDialect::stream_error(int status, std::string_view message) {

@@ -4,7 +4,7 @@
 #include <string_view>
 
 #include "api/dialect.h"
-#include "api/json.h"
+#include "api/encode_common.h"
 
 namespace sluice::api::openai {
 
@@ -15,8 +15,7 @@ class OpenAiDialect : public Dialect {
   std::string_view content_type() const override { return "text/event-stream"; }
   std::string first(int) override { return {}; }
   std::string piece(const ReplyPiece& piece) override = 0;
-  // A comment, which clients skip: ": queue position 3, about 1.2 s\n\n" or ": loading 42%\n\n".
-  std::string waiting(const Waiting& waiting) override;
+  std::string waiting(const Waiting& waiting) override { return waiting_comment(waiting); }
   // After the last one the usage, if it was asked for, and [DONE].
   std::string end(const ReplyEnd& end) override;
   std::string stream_error(int status, std::string_view message) override;
@@ -29,19 +28,22 @@ class OpenAiDialect : public Dialect {
                 const char* chunk_object);
 
   // The fields that both requests have. temperature and top_p are 1 unless given;
-  // max_completion_tokens counts before max_tokens.
-  GenerationRequest parse_shared(const Json& body);
+  // max_completion_tokens counts before max_tokens. Some clients send Ollama's options and
+  // keep_alive, or top_k and min_p as other servers take them: they count, below OpenAI's own.
+  GenerationRequest parse_shared(Json& body);
+  // How many replies there will be.
+  void set_num_replies(size_t count) { num_open_ = count; }
 
   // The item of `choices` for a whole reply, and for the event that ends one in a stream.
-  virtual Json choice_json(const Choice& choice) const = 0;
-  virtual Json last_choice_json(const ReplyEnd& end) const = 0;
+  virtual std::string choice_json(const Choice& choice) = 0;
+  virtual std::string last_choice_json(const ReplyEnd& end) const = 0;
 
   // An event with one choice.
-  std::string event(Json choice) const;
+  std::string event(std::string_view choice) const;
 
  private:
-  Json head(const char* object) const;
-  std::string event_of(const Json& json) const;
+  // `choices`: a JSON list.
+  JsonObject head(const char* object, std::string_view choices) const;
 
   const char* object_;
   const char* chunk_object_;
@@ -50,7 +52,7 @@ class OpenAiDialect : public Dialect {
   std::string model_;
   bool include_usage_ = false;
   ReplyEnd sum_;  // of the replies that have ended: what usage tells
-  int num_open_ = 1;
+  size_t num_open_ = 1;
 };
 
 // "stop", "length", "tool_calls".

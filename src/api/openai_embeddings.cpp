@@ -4,6 +4,7 @@
 
 #include "api/embedding_common.h"
 #include "api/openai.h"
+#include "api/parse_common.h"
 #include "base/error.h"
 
 // POST /v1/embeddings.
@@ -38,7 +39,8 @@ std::string base64_text(const std::vector<float>& numbers) {
 class Embeddings : public EmbeddingDialect {
  public:
   EmbeddingRequest parse(std::string_view body_text, Work& work) override {
-    const Json body = parse_body(body_text, work);
+    JsonTree tree = parse_body(body_text, work);
+    Json& body = *tree;
     EmbeddingRequest request = parse_embedding_fields(body);
     if (request.model.empty()) fail("model is required");
     const std::string format = string_field(body, "encoding_format").value_or("float");
@@ -46,29 +48,33 @@ class Embeddings : public EmbeddingDialect {
       fail("invalid encoding_format: must be \"float\" or \"base64\"");
     }
     is_base64_ = format == "base64";
-    request.inputs = parse_inputs(find_field(body, "input"));
+    request.inputs = parse_texts_or_tokens(find_field(body, "input"), "input", kMaxEmbeddingInputs);
     if (request.inputs.empty()) fail("invalid input");
     model_ = request.model;
     return request;
   }
 
   std::string whole(const EmbeddingReply& reply) const override {
-    std::string text = R"({"object":"list","data":[)";
+    JsonList list;
     for (size_t i = 0; i < reply.embeddings.size(); ++i) {
       const auto& embedding = reply.embeddings[i];
-      text += i == 0 ? "" : ",";
-      text += R"({"object":"embedding","embedding":)";
-      text += is_base64_ ? "\"" + base64_text(embedding) + "\"" : numbers_text(embedding);
-      text += R"(,"index":)" + std::to_string(i) + "}";
+      JsonObject item;
+      item.add("object", "embedding");
+      item.add_json("embedding",
+                    is_base64_ ? json_text(base64_text(embedding)) : numbers_text(embedding));
+      item.add("index", i);
+      list.add_json(item.take());
     }
-    text += "]";
-    Json rest;
-    rest["model"] = model_;
-    rest["usage"]["prompt_tokens"] = reply.num_prompt_tokens;
-    rest["usage"]["total_tokens"] = reply.num_prompt_tokens;
-    rest["sluice"] = explain_embedding(reply);
-    append_members(text, rest);
-    return text;
+    JsonObject usage;
+    usage.add("prompt_tokens", reply.num_prompt_tokens);
+    usage.add("total_tokens", reply.num_prompt_tokens);
+    JsonObject json;
+    json.add("object", "list");
+    json.add_json("data", list.take());
+    json.add("model", model_);
+    json.add_json("usage", usage.take());
+    json.add_json("sluice", explain_embedding(reply));
+    return json.take();
   }
 
   std::string error_body(int status, std::string_view message) const override {

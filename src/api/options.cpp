@@ -136,6 +136,7 @@ ModelOptions parse_options(const Json& object) {
   for (const auto& [name, value] : object.get_ref<const Json::object_t&>()) {
     if (!value.is_null()) set_option(options, name, value);
   }
+  if (options.num_predict == 0) options.num_predict = -1;  // as with Ollama
   return options;
 }
 
@@ -168,7 +169,7 @@ engine::SamplingParams to_sampling(const ModelOptions& options) {
 void apply_options(const ModelOptions& options, engine::Request& request) {
   request.sampling = to_sampling(options);
   const int num_predict = options.num_predict.value_or(-1);
-  request.max_tokens = num_predict > 0 ? num_predict : -1;
+  request.max_tokens = std::max(-1, num_predict);
   request.context_limit = std::max(0, options.num_ctx.value_or(0));
   request.num_keep = std::max(-1, options.num_keep.value_or(request.num_keep));
   if (options.draft_num_predict) request.speculate = *options.draft_num_predict > 0;

@@ -26,7 +26,7 @@ struct ModelOptions {
   std::optional<int64_t> seed;  // negative: random
   // Limits.
   std::optional<std::vector<std::string>> stop;
-  std::optional<int> num_predict;  // 0 or less: until the context is full
+  std::optional<int> num_predict;  // negative: until the context is full
   std::optional<int> num_keep;
   std::optional<int> num_ctx;
   // Loading; accepted and reported, the server says what it makes of them.

@@ -5,6 +5,7 @@
 #include <cctype>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "base/error.h"
 
@@ -24,7 +25,85 @@ std::string shortened(std::string text) {
   return text;
 }
 
+std::string in_quotes(std::string_view name) { return "\"" + std::string(name) + "\""; }
+
+// Sorted by name.
+struct Unhonoured {
+  std::string_view name;
+  double neutral = 0;  // the number that changes nothing
+};
+constexpr std::array kUnhonoured = {
+    Unhonoured{"add_generation_prompt"},
+    Unhonoured{"allowed_token_ids"},
+    Unhonoured{"audio"},
+    Unhonoured{"bad_words"},
+    Unhonoured{"best_of", 1},
+    Unhonoured{"chat_template"},
+    Unhonoured{"chat_template_kwargs"},
+    Unhonoured{"continue_final_message"},
+    Unhonoured{"documents"},
+    Unhonoured{"dry_multiplier"},
+    Unhonoured{"dynatemp_range"},
+    Unhonoured{"ebnf"},
+    Unhonoured{"echo"},
+    Unhonoured{"function_call"},
+    Unhonoured{"functions"},
+    Unhonoured{"grammar"},
+    Unhonoured{"guided_choice"},
+    Unhonoured{"guided_grammar"},
+    Unhonoured{"guided_json"},
+    Unhonoured{"guided_regex"},
+    Unhonoured{"include_stop_str_in_output"},
+    Unhonoured{"json_schema"},
+    Unhonoured{"length_penalty", 1},
+    Unhonoured{"logit_bias"},
+    Unhonoured{"lora"},
+    Unhonoured{"min_tokens"},
+    Unhonoured{"mirostat"},
+    Unhonoured{"n", 1},
+    Unhonoured{"n_probs"},
+    Unhonoured{"prompt_logprobs"},
+    Unhonoured{"regex"},
+    Unhonoured{"samplers"},
+    Unhonoured{"stop_token_ids"},
+    Unhonoured{"structured_outputs"},
+    Unhonoured{"top_a"},
+    Unhonoured{"top_n_sigma"},
+    Unhonoured{"use_beam_search"},
+    Unhonoured{"web_search_options"},
+    Unhonoured{"xtc_probability"},
+};
+
+bool changes_nothing(const Json& value, const Unhonoured& field) {
+  switch (value.type()) {
+    case Json::value_t::null:
+      return true;
+    case Json::value_t::boolean:
+      return value.get<bool>() == (field.name == "add_generation_prompt");
+    case Json::value_t::string:
+      return value.get_ref<const std::string&>().empty();
+    case Json::value_t::array:
+    case Json::value_t::object:
+      return value.empty();
+    default:
+      return value.get<double>() == field.neutral;
+  }
+}
+
 }  // namespace
+
+void refuse_unhonoured(const Json& body) {
+  for (const auto& [name, value] : body.get_ref<const Json::object_t&>()) {
+    const auto field = std::lower_bound(
+        kUnhonoured.begin(), kUnhonoured.end(), name,
+        [](const Unhonoured& left, const std::string& right) { return left.name < right; });
+    if (field == kUnhonoured.end() || field->name != name) continue;
+    if (!changes_nothing(value, *field)) {
+      throw Error(ErrorCode::kUnsupported,
+                  "field " + in_quotes(name) + " is not supported; leave it out");
+    }
+  }
+}
 
 void check_base64(std::string_view text, std::string_view field) {
   size_t num_characters = 0;
@@ -44,14 +123,14 @@ void check_base64(std::string_view text, std::string_view field) {
   }
 }
 
-Format parse_format(const Json& value) {
+Format parse_format(Json& value) {
   if (value.is_null() || (value.is_string() && value.get_ref<const std::string&>().empty())) {
     return {};
   }
   if (value.is_string() && value.get_ref<const std::string&>() == "json") {
     return {FormatKind::kJson, {}};
   }
-  if (value.is_object()) return {FormatKind::kSchema, value};
+  if (value.is_object()) return {FormatKind::kSchema, std::move(value)};
   fail("invalid format: " + shortened(dump_json(value)) +
        "; expected \"json\" or a valid JSON Schema object");
 }
@@ -68,8 +147,7 @@ Think parse_think(const Json& value) {
        " (must be true, false, \"low\", \"medium\", \"high\" or \"max\")");
 }
 
-Json parse_tools(const Json& list) {
-  Json tools = Json::array();
+Json parse_tools(Json& list) {
   for (const Json& tool : list) {
     if (!tool.is_object()) fail("field \"tools\" must be a list of objects");
     const Json* function = object_field(tool, "function");
@@ -77,9 +155,55 @@ Json parse_tools(const Json& list) {
       fail("every tool needs a \"function\" with a \"name\"");
     }
     object_field(*function, "parameters");
-    tools.push_back(tool);
   }
-  return tools;
+  return std::move(list);
+}
+
+std::vector<std::string> parse_strings(Json& value, std::string_view name) {
+  std::vector<std::string> strings;
+  for (Json& item : value) {
+    if (!item.is_string()) fail("field " + in_quotes(name) + " must be a list of strings");
+    strings.push_back(std::move(item.get_ref<std::string&>()));
+  }
+  return strings;
+}
+
+std::vector<text::TokenId> parse_tokens(const Json& list, std::string_view name) {
+  std::vector<text::TokenId> tokens;
+  tokens.reserve(list.size());
+  for (const Json& item : list) {
+    const bool is_id = item.is_number_unsigned() &&
+                       item.get<uint64_t>() <= uint64_t{std::numeric_limits<int32_t>::max()};
+    if (!is_id) fail("field " + in_quotes(name) + " must be a list of token ids");
+    tokens.push_back(item.get<text::TokenId>());
+  }
+  return tokens;
+}
+
+std::vector<TextOrTokens> parse_texts_or_tokens(Json* value, std::string_view name,
+                                                size_t max_items) {
+  if (value == nullptr) return {};
+  std::vector<TextOrTokens> items;
+  const auto add = [&](Json& item) {
+    if (item.is_string()) {
+      items.emplace_back(std::move(item.get_ref<std::string&>()));
+    } else if (item.is_array() && !item.empty()) {
+      items.emplace_back(parse_tokens(item, name));
+    } else {
+      fail("invalid " + std::string(name) + " type");
+    }
+  };
+  const bool is_one = !value->is_array() || (!value->empty() && value->front().is_number());
+  if (is_one) {
+    add(*value);
+    return items;
+  }
+  if (value->size() > max_items) {
+    fail("too many items in " + in_quotes(name) + ": " + std::to_string(value->size()) +
+         "; send at most " + std::to_string(max_items) + " in one request");
+  }
+  for (Json& item : *value) add(item);
+  return items;
 }
 
 int parse_top_logprobs(const Json& body) {

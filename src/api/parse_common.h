@@ -2,6 +2,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "api/json.h"
 #include "api/request.h"
@@ -12,12 +13,20 @@ namespace sluice::api {
 // Standard base64 with padding; line breaks are allowed. `illegal base64 data in FIELD`.
 void check_base64(std::string_view text, std::string_view field);
 
-// "json", a schema object, "" or null.
-Format parse_format(const Json& value);
+// "json", a schema object (moved out), "" or null.
+Format parse_format(Json& value);
 // true, false, or a level.
 Think parse_think(const Json& value);
-// A list of {type, function{name, ..}}; kept as the client wrote it.
-Json parse_tools(const Json& list);
+// A list of {type, function{name, ..}}; kept as the client wrote it (moved out).
+Json parse_tools(Json& list);
+// A list of strings, moved out.
+std::vector<std::string> parse_strings(Json& value, std::string_view name);
+// What is sent as text or token ids, alone or in a list: "a", ["a","b"], [1,2], [[1,2],[3]]. null
+// and [] give none.
+std::vector<TextOrTokens> parse_texts_or_tokens(Json* value, std::string_view name,
+                                                size_t max_items);
+// Token ids.
+std::vector<text::TokenId> parse_tokens(const Json& list, std::string_view name);
 // num_top_logprobs from `logprobs` (boolean) and `top_logprobs`.
 int parse_top_logprobs(const Json& body);
 
@@ -30,5 +39,9 @@ Extensions parse_extensions(const Json& body);
 // Throws Error(kUnsupported) for what can be asked for but is not there yet, so that nothing is
 // ignored silently.
 void check_supported(const GenerationRequest& request);
+
+// Throws Error(kUnsupported) for a field of another server's (llama.cpp, vLLM, SGLang) or of
+// OpenAI's that would change the reply and that we do not honour, unless its value changes nothing.
+void refuse_unhonoured(const Json& body);
 
 }  // namespace sluice::api

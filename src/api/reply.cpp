@@ -2,6 +2,8 @@
 
 #include <cstdio>
 
+#include "api/json_writer.h"
+
 namespace sluice::api {
 
 std::vector<TokenLogprob> to_logprobs(const std::vector<engine::OutputToken>& tokens,
@@ -55,18 +57,18 @@ std::string_view done_reason(engine::FinishReason reason) {
   return "error";
 }
 
-Json explain_end(const ReplyEnd& end) {
-  Json json;
-  json["finish_reason"] = engine::finish_reason_name(end.reason);
-  if (end.reason == engine::FinishReason::kStopString) json["stop"] = end.stop_string;
-  json["cached_tokens"] = end.num_cached_tokens;
-  json["dropped_tokens"] = end.num_dropped_tokens;
-  json["shifted_tokens"] = end.num_shifted_tokens;
-  json["draft_tokens"] = end.num_draft_tokens;
-  json["accepted_tokens"] = end.num_accepted_tokens;
-  json["queue_position"] = end.queue_position;
-  json["queued_duration"] = end.timings.queued.count();
-  return json;
+std::string explain_end(const ReplyEnd& end) {
+  JsonObject json;
+  json.add("finish_reason", engine::finish_reason_name(end.reason));
+  if (end.reason == engine::FinishReason::kStopString) json.add("stop", end.stop_string);
+  json.add("cached_tokens", end.num_cached_tokens);
+  json.add("dropped_tokens", end.num_dropped_tokens);
+  json.add("shifted_tokens", end.num_shifted_tokens);
+  json.add("draft_tokens", end.num_draft_tokens);
+  json.add("accepted_tokens", end.num_accepted_tokens);
+  json.add("queue_position", end.queue_position);
+  json.add("queued_duration", end.timings.queued.count());
+  return json.take();
 }
 
 std::string format_seconds(std::chrono::nanoseconds duration) {

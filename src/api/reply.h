@@ -62,7 +62,7 @@ std::string_view done_reason(engine::FinishReason reason);
 // {"finish_reason":"stop_string","stop":"\n\n","cached_tokens":N,"dropped_tokens":N,
 //  "shifted_tokens":N,"draft_tokens":N,"accepted_tokens":N,"queue_position":N,
 //  "queued_duration":NS}; `stop` only when one was hit.
-Json explain_end(const ReplyEnd& end);
+std::string explain_end(const ReplyEnd& end);
 
 // What a request waits for: the model's load, or its turn. Told to clients who want to know.
 struct Waiting {

@@ -2,6 +2,7 @@
 
 #include <charconv>
 #include <cmath>
+#include <utility>
 
 #include "base/error.h"
 #include "base/units.h"
@@ -54,6 +55,14 @@ std::chrono::nanoseconds parse_text(const std::string& name, std::string_view te
 Timeout none_if_zero(Timeout timeout) { return timeout == Timeout::zero() ? kNoTimeout : timeout; }
 
 }  // namespace
+
+void GenerationRequest::take_other_prompt(size_t index) {
+  TextOrTokens other = std::move(other_prompts.at(index - 1));
+  prompt.clear();
+  prompt_tokens.reset();
+  if (auto* text = std::get_if<std::string>(&other)) prompt = std::move(*text);
+  if (auto* tokens = std::get_if<1>(&other)) prompt_tokens = std::move(*tokens);
+}
 
 KeepAlive parse_keep_alive(const Json& value) { return parse_value("keep_alive", value); }
 

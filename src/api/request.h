@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 #include "api/json.h"
@@ -19,7 +20,7 @@ struct ToolCall {
   std::string id;  // "" when the client sent none
   int index = 0;
   std::string name;
-  Json arguments = Json::object();  // always an object, members in the client's order
+  JsonTree arguments = Json::object();  // always an object, members in the client's order
 };
 
 struct Message {
@@ -34,14 +35,15 @@ struct Message {
 
 struct Think {
   bool is_enabled = false;
-  std::string level;  // "" or "low", "medium", "high", "max"
+  std::string level;     // "" or "low", "medium", "high", "max"
+  bool is_wish = false;  // a model that cannot just answers; otherwise that is an error
 };
 
 enum class FormatKind { kText, kJson, kSchema };
 
 struct Format {
   FormatKind kind = FormatKind::kText;
-  Json schema;  // only for kSchema
+  JsonTree schema;  // only for kSchema
 };
 
 // How long a model stays loaded after its last request; kForever for negative values.
@@ -70,6 +72,9 @@ struct Extensions {
   bool ignore_end = false;          // "ignore_eos", as llama.cpp and vLLM call it
 };
 
+// Token ids are taken as they are.
+using TextOrTokens = std::variant<std::string, std::vector<text::TokenId>>;
+
 // A chat, or a prompt to go on with.
 struct GenerationRequest {
   std::string model;  // as the client wrote it; replies repeat it
@@ -77,10 +82,12 @@ struct GenerationRequest {
 
   // Chat.
   std::vector<Message> messages;
-  Json tools = Json::array();  // each {type, function{name, description, parameters}}
+  JsonTree tools = Json::array();  // each {type, function{name, description, parameters}}
 
   // Prompt (/api/generate, /v1/completions).
   std::string prompt;
+  std::optional<std::vector<text::TokenId>> prompt_tokens;  // in place of `prompt`
+  std::vector<TextOrTokens> other_prompts;                  // each has a reply of its own
   std::string suffix;
   std::optional<std::string> system;                  // in place of the model's own
   std::optional<std::string> chat_template;           // in place of the model's own
@@ -101,6 +108,11 @@ struct GenerationRequest {
   bool is_load_only = false;       // load the model (or unload it: keep_alive 0), nothing else
   bool debug_render_only = false;  // give the rendered prompt back, nothing else
   Extensions extensions;
+
+  // How many replies there are.
+  size_t num_prompts() const { return 1 + other_prompts.size(); }
+  // Makes one of the other prompts, from 1 on, the prompt.
+  void take_other_prompt(size_t index);
 };
 
 }  // namespace sluice::api

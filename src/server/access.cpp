@@ -189,7 +189,9 @@ Headers cors_headers(std::string_view origin, bool is_preflight) {
         "x-stainless-lang,x-stainless-package-version,x-stainless-os,x-stainless-arch,"
         "x-stainless-retry-count,x-stainless-runtime,x-stainless-runtime-version,"
         "x-stainless-async,x-stainless-helper-method,x-stainless-poll-helper,"
-        "x-stainless-custom-poll-interval,x-stainless-timeout,X-Queue-Events,X-Request-Timeout");
+        "x-stainless-custom-poll-interval,x-stainless-timeout,X-Queue-Events,X-Request-Timeout,"
+        "OpenAI-Organization,OpenAI-Project,X-Title,HTTP-Referer,x-api-key,anthropic-version,"
+        "anthropic-beta,anthropic-dangerous-direct-browser-access");
     headers.emplace_back("Access-Control-Max-Age", "43200");
   }
   return headers;

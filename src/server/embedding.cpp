@@ -12,6 +12,7 @@
 #include "server/event_stream.h"
 #include "server/model_request.h"
 #include "server/model_wait.h"
+#include "server/prompt.h"
 #include "server/reply_writer.h"
 
 namespace sluice::server {
@@ -29,14 +30,22 @@ struct Limits {
   bool truncate = true;
 };
 
-// The tokens of an input, at most the context's; the special ones around it are kept. Counts those
-// left out.
-std::vector<text::TokenId> encode(const text::Tokenizer& tokenizer, const std::string& text,
+// The tokens of an input, at most the context's; the special ones around a text are kept. Counts
+// those left out.
+std::vector<text::TokenId> encode(const text::Tokenizer& tokenizer, api::TextOrTokens input,
                                   const Limits& limits, Work& work, int& num_dropped_tokens) {
   text::EncodeOptions options;
   options.add_special = true;
   options.parse_special = false;  // the text is data
-  std::vector<text::TokenId> tokens = tokenizer.encode(text, options, work);
+  std::vector<text::TokenId> tokens;
+  size_t num_special = 0;
+  if (auto* ids = std::get_if<std::vector<text::TokenId>>(&input)) {
+    check_token_ids(tokenizer, *ids, "input");
+    tokens = std::move(*ids);
+  } else {
+    tokens = tokenizer.encode(std::get<std::string>(input), options, work);
+    num_special = tokenizer.encode("", options).size();
+  }
   if (tokens.empty()) {
     // An empty text of a model that puts nothing around it: its start or end is all there is.
     const auto only = tokenizer.bos() ? tokenizer.bos() : tokenizer.eos();
@@ -49,6 +58,10 @@ std::vector<text::TokenId> encode(const text::Tokenizer& tokenizer, const std::s
     throw Error(ErrorCode::kContextOverflow,
                 "the input length exceeds the context length: " + std::to_string(tokens.size()) +
                     " tokens, and the context holds " + std::to_string(limit));
+  }
+  if (limit <= num_special) {
+    throw Error(ErrorCode::kContextOverflow,
+                "input after truncation exceeds maximum context length");
   }
   const text::TokenId last = tokens.back();
   num_dropped_tokens += static_cast<int>(tokens.size() - limit);
@@ -108,9 +121,10 @@ class Embedding {
         std::min(num_ctx > 0 ? num_ctx : context_.default_context, model.context_length);
     limits_.truncate = request_.truncate;
     auto make_inputs = [&](Work& work) {
-      const std::vector<std::string> texts = std::move(request_.inputs);
-      for (const std::string& text : texts) {
-        inputs_.push_back(encode(*model.tokenizer, text, limits_, work, reply_.num_dropped_tokens));
+      std::vector<api::TextOrTokens> inputs = std::move(request_.inputs);
+      for (api::TextOrTokens& input : inputs) {
+        inputs_.push_back(
+            encode(*model.tokenizer, std::move(input), limits_, work, reply_.num_dropped_tokens));
       }
       return true;
     };

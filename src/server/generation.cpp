@@ -64,6 +64,10 @@ class Generation {
     wants_context_ = wanted.wants_context;
     reply_.set_stream(wanted.stream);
 
+    if (wanted.num_prompts() > 1) {
+      throw Error(ErrorCode::kUnsupported,
+                  "several prompts in one request are not supported yet; send a request for each");
+    }
     auto look_up = [&](Work&) { return context_.catalog.get(wanted.model); };
     const SharedRecord record = co_await on_worker(context_.workers.disk, exchange_, look_up);
     if (is_unload(wanted)) {

@@ -1,5 +1,6 @@
 #include "server/model_routes.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "api/chat_context.h"
@@ -9,6 +10,7 @@
 #include "base/error.h"
 #include "gguf/file.h"
 #include "server/model_layers.h"
+#include "server/model_request.h"
 
 namespace sluice::server {
 namespace {
@@ -28,6 +30,18 @@ api::ollama::ModelDetails details_of(const store::ModelRecord& record) {
 api::openai::ModelEntry openai_entry(const store::ModelRecord& record) {
   return {record.name.short_name(), std::chrono::system_clock::to_time_t(record.modified),
           record.name.name_space};
+}
+
+// What a request gets that does not say.
+int context_of_requests(const ServerContext& context, const ModelStatus& status) {
+  int length = context.default_context;
+  try {
+    const int wanted = options_over_model(status.record, {}).num_ctx.value_or(0);
+    if (wanted > 0) length = wanted;
+  } catch (const Error&) {
+    // Parameters that cannot be read are told to who uses the model.
+  }
+  return std::min(length, status.context_length);
 }
 
 double seconds_of(std::chrono::nanoseconds duration) {
@@ -96,7 +110,7 @@ Reply list_running(const ServerContext& context, const HttpRequest&, Work&) {
     entry.digest_hex = status.record.digest.hex();
     entry.details = details_of(status.record);
     entry.expires_at = status.stays_for_ever ? api::ollama::never_expires() : status.expires_at;
-    entry.context_length = static_cast<uint64_t>(status.context_length);
+    entry.context_length = static_cast<uint64_t>(context_of_requests(context, status));
     entry.extra = queue_json(status.engine);
   }
   return json_reply(api::ollama::encode_ps(std::move(entries)));

@@ -24,10 +24,11 @@ void check_supported(const LoadedModel& model, const store::ModelRecord& record,
     refuse(quoted(request.model) + " does not support " + (request.is_chat ? "chat" : "generate"));
   }
   if (!request.suffix.empty()) refuse(record.name.full_name() + " does not support insert");
-  if (!request.tools.empty() && !model.has_capability("tools")) {
+  if (!request.tools->empty() && !model.has_capability("tools")) {
     refuse(record.name.full_name() + " does not support tools");
   }
-  if (request.think && request.think->is_enabled && !model.has_capability("thinking")) {
+  const bool must_think = request.think && request.think->is_enabled && !request.think->is_wish;
+  if (must_think && !model.has_capability("thinking")) {
     refuse(quoted(request.model) + " does not support thinking");
   }
   const bool has_images =
@@ -313,14 +314,9 @@ class Fitting {
 // Puts the tokens of an earlier reply in front of the prompt.
 void prepend_context(const text::Tokenizer& tokenizer, const std::vector<text::TokenId>& context,
                      PreparedPrompt& prompt) {
-  for (const text::TokenId id : context) {
-    if (id < 0 || static_cast<size_t>(id) >= tokenizer.vocab_size()) {
-      throw Error(ErrorCode::kInvalidArgument,
-                  "context holds the token id " + std::to_string(id) +
-                      ", which this model does not have; send back what it returned");
-    }
-  }
+  check_token_ids(tokenizer, context, "context");
   if (context.empty()) return;
+  prompt.text.insert(0, tokenizer.decode(context, true));
   const auto bos = tokenizer.bos();
   if (bos && !prompt.tokens.empty() && prompt.tokens.front() == *bos) {
     prompt.tokens.erase(prompt.tokens.begin());
@@ -355,11 +351,28 @@ void drop_middle(const text::Tokenizer& tokenizer, const api::GenerationRequest&
 
 }  // namespace
 
+void check_token_ids(const text::Tokenizer& tokenizer, const std::vector<text::TokenId>& ids,
+                     std::string_view field) {
+  for (const text::TokenId id : ids) {
+    if (id >= 0 && static_cast<size_t>(id) < tokenizer.vocab_size()) continue;
+    throw Error(ErrorCode::kInvalidArgument, std::string(field) + " holds the token id " +
+                                                 std::to_string(id) +
+                                                 ", which this model does not have");
+  }
+}
+
 PreparedPrompt prepare_prompt(const LoadedModel& model, const store::ModelRecord& record,
                               const api::GenerationRequest& request, const PromptLimits& limits,
                               Work& work) {
   check_supported(model, record, request);
   const text::Tokenizer& tokenizer = *model.tokenizer;
+  if (request.prompt_tokens) {
+    check_token_ids(tokenizer, *request.prompt_tokens, "prompt");
+    PreparedPrompt prompt;
+    prompt.tokens = *request.prompt_tokens;
+    drop_middle(tokenizer, request, limits, prompt);
+    return prompt;
+  }
   api::ModelPrompt layers;
   layers.system = record.texts.system;
   layers.messages = layer_messages(record);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "api/request.h"
@@ -12,7 +13,7 @@ namespace sluice::server {
 
 // The prompt that a request becomes.
 struct PreparedPrompt {
-  std::string text;  // as rendered; without the tokens of `context`
+  std::string text;  // as rendered, behind that of `context`; "" of a prompt of token ids
   std::vector<text::TokenId> tokens;
   int num_dropped_tokens = 0;  // left out because they did not fit
 };
@@ -33,5 +34,9 @@ struct PromptLimits {
 PreparedPrompt prepare_prompt(const LoadedModel& model, const store::ModelRecord& record,
                               const api::GenerationRequest& request, const PromptLimits& limits,
                               Work& work);
+
+// Throws Error(kInvalidArgument) for ids that the model does not have. `field`: where they stood.
+void check_token_ids(const text::Tokenizer& tokenizer, const std::vector<text::TokenId>& ids,
+                     std::string_view field);
 
 }  // namespace sluice::server

@@ -11,7 +11,8 @@ namespace {
 size_t size_of(const api::ReplyPiece& piece) {
   size_t size = piece.content.size() + piece.thinking.size();
   for (const api::TokenLogprob& logprob : piece.logprobs) {
-    size += sizeof logprob * (1 + logprob.top.size());
+    size += sizeof logprob + logprob.token.size();
+    for (const api::TokenLogprob& other : logprob.top) size += sizeof other + other.token.size();
   }
   return size;
 }

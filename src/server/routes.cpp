@@ -6,6 +6,7 @@
 #include <array>
 #include <utility>
 
+#include "api/anthropic.h"
 #include "api/embedding.h"
 #include "api/error.h"
 #include "api/ollama.h"
@@ -25,6 +26,11 @@ namespace {
 Reply say_running(const ServerContext&, const HttpRequest&, Work&) {
   // Clients look for this very text to see that they found an Ollama server.
   return Reply{200, "text/plain; charset=utf-8", "Ollama is running", {}};
+}
+
+// What load balancers and load generators ask for.
+Reply say_healthy(const ServerContext&, const HttpRequest&, Work&) {
+  return json_reply(R"({"status":"ok"})");
 }
 
 Reply say_version(const ServerContext&, const HttpRequest&, Work&) {
@@ -52,6 +58,7 @@ struct Route {
 // The one list of what the server answers. GET includes HEAD.
 constexpr std::array kRoutes = {
     Route{"GET", "/", say_running, true},
+    Route{"GET", "/health", say_healthy, true},
     Route{"GET", "/api/version", say_version, true},
     Route{"GET", "/api/sluice/status", say_status, true},
     Route{"GET", "/api/tags", list_tags},
@@ -66,6 +73,7 @@ constexpr std::array kRoutes = {
     Route{"POST", "/v1/chat/completions", api::openai::make_chat_completion},
     Route{"POST", "/v1/completions", api::openai::make_completion},
     Route{"POST", "/v1/embeddings", api::openai::make_embeddings},
+    Route{"POST", "/v1/messages", api::anthropic::make_messages},
     Route{"GET", "/v1/models", list_openai_models},
     Route{"GET", "/v1/models/*", show_openai_model},
 };
@@ -82,6 +90,7 @@ struct ErrorShape {
   api::ErrorBody body;
 };
 constexpr std::array kErrorShapes = {
+    ErrorShape{"/v1/messages", api::anthropic::error_body},
     ErrorShape{"/v1/", api::openai::error_body},
     ErrorShape{"", api::ollama::error_body},
 };

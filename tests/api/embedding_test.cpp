@@ -35,7 +35,7 @@ std::string error_of(MakeEmbeddingDialect make, std::string_view body) {
   return "no error";
 }
 
-using Strings = std::vector<std::string>;
+using Strings = std::vector<TextOrTokens>;
 
 TEST(EmbedRequest, TakesOneTextOrAList) {
   const EmbeddingRequest one = parse(ollama::make_embed, R"({"model":"m","input":"a"})");
@@ -85,8 +85,15 @@ TEST(EmbedRequest, OpenAisHasAnEncoding) {
   EXPECT_EQ(parse(openai::make_embeddings, R"({"model":"m","input":""})").inputs, Strings{""});
   EXPECT_EQ(error_of(openai::make_embeddings, R"({"model":"m","input":[]})"), "invalid input");
   EXPECT_EQ(error_of(openai::make_embeddings, R"({"model":"m"})"), "invalid input");
-  EXPECT_EQ(error_of(openai::make_embeddings, R"({"model":"m","input":[[1,2]]})"),
+  using Tokens = std::vector<text::TokenId>;
+  EXPECT_EQ(parse(openai::make_embeddings, R"({"model":"m","input":[1,2]})").inputs,
+            (Strings{Tokens{1, 2}}));
+  EXPECT_EQ(parse(openai::make_embeddings, R"({"model":"m","input":[[1,2],[3]]})").inputs,
+            (Strings{Tokens{1, 2}, Tokens{3}}));
+  EXPECT_EQ(error_of(openai::make_embeddings, R"({"model":"m","input":[[]]})"),
             "invalid input type");
+  EXPECT_NE(error_of(openai::make_embeddings, R"({"model":"m","input":[1,-2]})").find("token ids"),
+            std::string::npos);
   EXPECT_NE(
       error_of(openai::make_embeddings, R"({"model":"m","input":"a","encoding_format":"hex"})")
           .find("encoding_format"),

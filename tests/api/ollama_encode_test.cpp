@@ -136,7 +136,7 @@ TEST(OllamaEncode, Logprobs) {
   EXPECT_EQ(dump_json(json["logprobs"]),
             R"([{"token":" sky","logprob":-0.01,"bytes":[32,115,107,121],"top_logprobs":[)"
             R"({"token":" sky","logprob":-0.01,"bytes":[32,115,107,121]},)"
-            "{\"token\":\"\xEF\xBF\xBD\",\"logprob\":-2.5,\"bytes\":[239,191,189]}]},"
+            "{\"token\":\"\xEF\xBF\xBD\",\"logprob\":-2.5,\"bytes\":[255]}]},"
             R"({"token":"x","logprob":-9999.0,"bytes":[120]}])");
 }
 

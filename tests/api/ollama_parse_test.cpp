@@ -73,7 +73,7 @@ TEST(OllamaChat, ReadsAWholeRequest) {
   EXPECT_EQ(dump_json(request.messages[2].tool_calls[0].arguments), R"({"z":1,"a":[2]})");
   EXPECT_EQ(request.messages[3].tool_name, "f");
   EXPECT_EQ(request.messages[3].tool_call_id, "call_1");
-  EXPECT_EQ(dump_json(request.tools[0]["function"]["parameters"]["properties"]),
+  EXPECT_EQ(dump_json((*request.tools)[0]["function"]["parameters"]["properties"]),
             R"({"b":{"type":"string"},"a":{"type":["string","null"]}})");
   EXPECT_FALSE(request.is_load_only);
 }
@@ -210,6 +210,18 @@ TEST(OllamaGenerate, RefusesBadInputClearly) {
       {R"({"model":"m","prompt":"x","images":["AAAA"]})", "\"m\" does not support images"},
   };
   for (const auto& [body, message] : cases) EXPECT_EQ(generate_error(body), message) << body;
+}
+
+TEST(OllamaGenerate, WhatWouldConstrainTheReplyIsRefusedByName) {
+  EXPECT_EQ(generate_error(R"({"model":"m","prompt":"x","grammar":"root ::= x"})"),
+            "field \"grammar\" is not supported; leave it out");
+  EXPECT_EQ(chat_error(R"({"model":"m","response_format":{},"json_schema":{"type":"object"}})"),
+            "field \"json_schema\" is not supported; leave it out");
+  EXPECT_EQ(generate_error(R"({"model":"m","prompt":"x","options":{"grammar":"root ::= x"}})"),
+            "option \"grammar\" is not supported; leave it out");
+  // Old options of Ollama's are no error there either.
+  EXPECT_EQ(generate_error(R"({"model":"m","prompt":"x","grammar":"","options":{"mirostat":1}})"),
+            "no error");
 }
 
 TEST(OllamaModelRequests, TakeModelOrName) {

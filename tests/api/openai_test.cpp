@@ -67,7 +67,7 @@ TEST(OpenAiChat, ReadsAWholeRequest) {
   EXPECT_EQ(request.messages[2].thinking, "hm");
   EXPECT_EQ(dump_json(request.messages[2].tool_calls[0].arguments), R"({"b":1,"a":2})");
   EXPECT_EQ(request.messages[3].tool_name, "f");
-  EXPECT_EQ(request.tools.size(), 1u);
+  EXPECT_EQ(request.tools->size(), 1u);
 }
 
 TEST(OpenAiChat, HasOpenAisDefaults) {
@@ -93,7 +93,7 @@ TEST(OpenAiChat, MaxCompletionTokensCountsFirst) {
 TEST(OpenAiChat, ToolChoiceNoneHidesTheTools) {
   const auto request = parse_chat_completion(
       with_messages(R"("tool_choice":"none","tools":[{"function":{"name":"f"}}])"));
-  EXPECT_TRUE(request.tools.empty());
+  EXPECT_TRUE(request.tools->empty());
 }
 
 TEST(OpenAiChat, RefusesBadInputClearly) {
@@ -140,9 +140,20 @@ TEST(OpenAiChat, RefusesBadInputClearly) {
       {with_messages(R"("temperature":1e39)"), "field \"temperature\" is out of range"},
       {with_messages(R"("seed":1.5)"), "field \"seed\" must be an integer"},
       {with_messages(R"("max_tokens":"9")"), "field \"max_tokens\" must be an integer"},
-      {with_messages(R"("n":2)"), "n above 1 is not supported; send several requests"},
+      {with_messages(R"("n":2)"), "field \"n\" is not supported; leave it out"},
       {with_messages(R"("n":0)"), "field \"n\" must be between 1 and 2147483647"},
-      {with_messages(R"("logit_bias":{"5":1})"), "logit_bias is not supported"},
+      {with_messages(R"("logit_bias":{"5":1})"),
+       "field \"logit_bias\" is not supported; leave it out"},
+      {with_messages(R"("grammar":"root ::= x")"),
+       "field \"grammar\" is not supported; leave it out"},
+      {with_messages(R"("guided_json":{"type":"object"})"),
+       "field \"guided_json\" is not supported; leave it out"},
+      {with_messages(R"("functions":[{"name":"f"}])"),
+       "field \"functions\" is not supported; leave it out"},
+      {with_messages(R"("tool_choice":"required")"),
+       "tool_choice other than \"auto\" and \"none\" is not supported yet"},
+      {with_messages(R"("tool_choice":{"type":"function","function":{"name":"f"}})"),
+       "tool_choice other than \"auto\" and \"none\" is not supported yet"},
       {with_messages(R"("stream_options":true)"), "field \"stream_options\" must be an object"},
       {with_messages(R"("response_format":{"type":"json_object"})"),
        "response_format \"json_object\" is not supported yet; use \"text\""},
@@ -164,9 +175,56 @@ TEST(OpenAiCompletion, ReadsARequest) {
   EXPECT_EQ(request.prompt, "x");
   EXPECT_EQ(request.options.num_predict, 4);
   EXPECT_EQ(request.num_top_logprobs, 2);
-  EXPECT_THROW(parse_completion(R"({"model":"m","prompt":["x"]})"), Error);
   EXPECT_THROW(parse_completion(R"({"model":"m","prompt":"x","suffix":"y"})"), Error);
   EXPECT_THROW(parse_completion(R"({"model":"m","prompt":"x","echo":true})"), Error);
+}
+
+TEST(OpenAiChat, FieldsThatChangeNothingPass) {
+  EXPECT_EQ(chat_error(with_messages(
+                R"("n":1,"best_of":1,"logit_bias":{},"grammar":null,"functions":[],"echo":false,)"
+                R"("min_tokens":0,"length_penalty":1.0,"chat_template":"","lora":[],"user":"me",)"
+                R"("unknown":{"a":[1]},"metadata":{"k":"v"},"store":false)")),
+            "no error");
+}
+
+TEST(OpenAiChat, WhatOtherClientsSayOfSamplingCounts) {
+  const ModelOptions options =
+      parse_chat_completion(
+          with_messages(R"("options":{"temperature":0.25,"num_ctx":64,"top_p":0.5},"top_p":0.75,)"
+                        R"("top_k":-1,"min_p":0.125,"repetition_penalty":1.5,"keep_alive":"5m")"))
+          .options;
+  EXPECT_EQ(options.temperature, 0.25f);
+  EXPECT_EQ(options.num_ctx, 64);
+  EXPECT_EQ(options.top_p, 0.75f);
+  EXPECT_EQ(options.top_k, 0);
+  EXPECT_EQ(options.min_p, 0.125f);
+  EXPECT_EQ(options.repeat_penalty, 1.5f);
+}
+
+TEST(OpenAiChat, NoTokensAtAllMayBeAskedFor) {
+  engine::Request request;
+  apply_options(parse_chat_completion(with_messages(R"("max_tokens":0)")).options, request);
+  EXPECT_EQ(request.max_tokens, 0);
+  apply_options(parse_chat_completion(with_messages(R"("max_tokens":-1)")).options, request);
+  EXPECT_EQ(request.max_tokens, -1);
+  apply_options(parse_options(parse_json(R"({"num_predict":0})")), request);
+  EXPECT_EQ(request.max_tokens, -1);  // as with Ollama
+}
+
+TEST(OpenAiChat, AToolMessageHasTheNameOfTheLatestCallWithItsId) {
+  const auto call = [](const std::string& name) {
+    return R"({"role":"assistant","content":null,"tool_calls":[{"id":"1","function":{"name":")" +
+           name + R"("}}]})";
+  };
+  const std::string answer = R"({"role":"tool","tool_call_id":"1","content":"x"})";
+  const std::string other = R"({"role":"tool","tool_call_id":"2","content":"x"})";
+  const auto messages =
+      parse_chat_completion(R"({"model":"m","messages":[)" + call("f") + "," + answer + "," +
+                            call("g") + "," + answer + "," + other + "]}")
+          .messages;
+  EXPECT_EQ(messages[1].tool_name, "f");
+  EXPECT_EQ(messages[3].tool_name, "g");
+  EXPECT_EQ(messages[4].tool_name, "");
 }
 
 std::unique_ptr<Dialect> sample_chat(bool include_usage = false) {
@@ -192,6 +250,39 @@ std::unique_ptr<Dialect> sample_chat_under_way(bool include_usage = false) {
 const std::string kHead =
     R"({"id":"chatcmpl-7","object":"chat.completion.chunk","created":1,"model":"m",)"
     R"("system_fingerprint":"fp_sluice","choices":[)";
+
+std::vector<TextOrTokens> prompts_of(const std::string& prompt) {
+  GenerationRequest request = parse_completion(R"({"model":"m","prompt":)" + prompt + "}");
+  std::vector<TextOrTokens> prompts;
+  for (size_t i = 0; i < request.num_prompts(); ++i) {
+    if (i > 0) request.take_other_prompt(i);
+    if (request.prompt_tokens) {
+      prompts.emplace_back(*request.prompt_tokens);
+    } else {
+      prompts.emplace_back(request.prompt);
+    }
+  }
+  return prompts;
+}
+
+TEST(OpenAiCompletion, HasFourFormsOfPrompts) {
+  using Prompts = std::vector<TextOrTokens>;
+  using Tokens = std::vector<text::TokenId>;
+  EXPECT_EQ(prompts_of(R"("a")"), Prompts{"a"});
+  EXPECT_EQ(prompts_of(R"(["a","b"])"), (Prompts{"a", "b"}));
+  EXPECT_EQ(prompts_of("[1,2]"), (Prompts{Tokens{1, 2}}));
+  EXPECT_EQ(prompts_of("[[1,2],[3]]"), (Prompts{Tokens{1, 2}, Tokens{3}}));
+  EXPECT_EQ(prompts_of(R"("")"), Prompts{""});
+  EXPECT_EQ(prompts_of("null"), Prompts{""});
+  for (const char* wrong : {"5", "[1,\"a\"]", "[[]]", "[[\"a\"]]", "[-1]", "[1.5]", "{}", "[null]",
+                            "[99999999999]", "true"}) {
+    EXPECT_THROW(prompts_of(wrong), Error) << wrong;
+  }
+  std::string many = "[\"a\"";
+  for (int i = 0; i < 128; ++i) many += ",\"a\"";
+  EXPECT_THROW(prompts_of(many + "]"), Error);
+  EXPECT_FALSE(parse_completion(R"({"model":"m","prompt":""})").is_load_only);
+}
 
 ReplyEnd sample_end() {
   ReplyEnd end;
@@ -295,6 +386,53 @@ TEST(OpenAiEncode, Completions) {
                 kUsage + "," + kExplained + "}");
   EXPECT_NE(sample_completion()->piece(piece).find(R"("finish_reason":null)"), std::string::npos);
   EXPECT_TRUE(sample_completion()->end(sample_end()).ends_with("data: [DONE]\n\n"));
+}
+
+TEST(OpenAiEncode, SeveralPromptsHaveAChoiceEach) {
+  const std::string body =
+      R"({"model":"m","prompt":["x","y"],"stream_options":{"include_usage":true}})";
+  auto dialect = make_completion(kStamp);
+  parse(*dialect, body);
+  ReplyPiece piece;
+  piece.content = "Hi";
+  piece.index = 1;
+  EXPECT_NE(dialect->piece(piece).find(R"({"text":"Hi","index":1,)"), std::string::npos);
+  ReplyEnd end = sample_end();
+  end.index = 1;
+  const std::string first_end = dialect->end(end);
+  EXPECT_NE(first_end.find(R"({"text":"","index":1,"finish_reason":"stop"})"), std::string::npos);
+  EXPECT_EQ(first_end.find("[DONE]"), std::string::npos);
+  const std::string last_end = dialect->end(sample_end());
+  EXPECT_NE(last_end.find(R"("prompt_tokens":18,"completion_tokens":8)"), std::string::npos);
+  EXPECT_TRUE(last_end.ends_with("data: [DONE]\n\n"));
+
+  dialect = make_completion(kStamp);
+  parse(*dialect, body);
+  const Choice choices[] = {{piece, end}, {piece, end}};
+  const Json whole = parse_json(dialect->whole(choices));
+  EXPECT_EQ(whole["choices"].size(), 2u);
+  EXPECT_EQ(whole["usage"]["total_tokens"], 26);
+}
+
+TEST(OpenAiEncode, LogprobsOfCompletionsAreLists) {
+  auto dialect = make_completion(kStamp);
+  parse(*dialect, R"({"model":"m","prompt":"x","logprobs":2})");
+  ReplyPiece piece;
+  piece.logprobs = {{"\xE6\x97", -0.5, {{"\xE6\x97", -0.5, {}}, {"a\"", -1.5, {}}}},
+                    {"\xA5", -0.25, {}}};
+  const auto lists_of = [](const std::string& event) {
+    return parse_json(std::string_view(event).substr(6))["choices"][0]["logprobs"];
+  };
+  EXPECT_EQ(dump_json(lists_of(dialect->piece(piece))),
+            R"({"tokens":["bytes:\\xe6\\x97","bytes:\\xa5"],"token_logprobs":[-0.5,-0.25],)"
+            R"("top_logprobs":[{"bytes:\\xe6\\x97":-0.5,"a\"":-1.5},{}],"text_offset":[0,1]})");
+  piece.logprobs = {{"ab", -1, {}}};
+  EXPECT_EQ(lists_of(dialect->piece(piece))["text_offset"], Json::array({1}));
+  EXPECT_EQ(lists_of(dialect->piece(piece))["text_offset"], Json::array({3}));
+
+  dialect = make_completion(kStamp);
+  parse(*dialect, R"({"model":"m","prompt":"x","logprobs":0})");
+  EXPECT_EQ(lists_of(dialect->piece(piece))["top_logprobs"], nullptr);
 }
 
 TEST(OpenAiEncode, ModelsAndErrors) {

@@ -1,10 +1,11 @@
-// OpenAI's requests: any body is parsed or refused with Error, and what was accepted can be put
-// before a template and written back.
+// OpenAI's and Anthropic's requests: any body is parsed or refused with Error, and what was
+// accepted can be put before a template and written back.
 
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
 
+#include "api/anthropic.h"
 #include "api/chat_context.h"
 #include "api/embedding.h"
 #include "api/openai.h"
@@ -53,6 +54,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view body(reinterpret_cast<const char*>(data), size);
   try_parse([&] { use(api::openai::make_chat_completion({}), body); });
   try_parse([&] { use(api::openai::make_completion({}), body); });
+  try_parse([&] { use(api::anthropic::make_messages({}), body); });
   try_parse([&] { use(api::openai::make_embeddings(), body); });
   return 0;
 }

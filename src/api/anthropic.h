@@ -1,0 +1,22 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "api/dialect.h"
+
+// Anthropic's dialect.
+namespace sluice::api::anthropic {
+
+// /v1/messages, without tools. max_tokens is required; what is not said of sampling is the model's.
+// Text blocks are joined by newlines. Thinking is a wish: models that cannot just answer. Refused
+// with a clear text (kUnsupported): tools and their blocks, images, structured output, and a last
+// message of the assistant's. A stream is message_start, for each block content_block_start,
+// content_block_delta ... and content_block_stop, then message_delta and message_stop.
+std::unique_ptr<Dialect> make_messages(const Stamp& stamp);
+
+// {"type":"error","error":{"type":..,"message":..}}; the type follows from the status.
+std::string error_body(int status, std::string_view message);
+
+}  // namespace sluice::api::anthropic

@@ -1,0 +1,221 @@
+#include "api/anthropic.h"
+
+#include <gtest/gtest.h>
+
+#include "api/json.h"
+#include "base/error.h"
+
+namespace sluice::api::anthropic {
+namespace {
+
+const Stamp kStamp = {"0123456789abcdef01234567", nullptr};
+
+GenerationRequest parse(Dialect& dialect, std::string_view body) {
+  Work work;
+  return dialect.parse(body, work);
+}
+
+GenerationRequest parse_messages(std::string_view body) {
+  return parse(*make_messages(kStamp), body);
+}
+
+std::string error_of(std::string_view body) {
+  try {
+    parse_messages(body);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+std::string with(const std::string& fields) {
+  return R"({"model":"m","max_tokens":9,"messages":[{"role":"user","content":"hi"}])" +
+         (fields.empty() ? "" : "," + fields) + "}";
+}
+
+TEST(AnthropicMessages, ReadsAWholeRequest) {
+  const GenerationRequest request = parse_messages(R"({
+    "model": "m", "max_tokens": 9, "stream": true, "temperature": 0.5, "top_p": 0.25, "top_k": 7,
+    "stop_sequences": ["x", "y"], "metadata": {"user_id": "me"}, "thinking": {"type": "enabled",
+      "budget_tokens": 1024}, "output_config": {"effort": "high"},
+    "system": [{"type": "text", "text": "be", "cache_control": {"type": "ephemeral"}},
+               {"type": "text", "text": "brief"}],
+    "messages": [
+      {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
+      {"role": "assistant", "content": [{"type": "thinking", "thinking": "hm", "signature": "s"},
+                                        {"type": "text", "text": "c"}]},
+      {"role": "user", "content": "d"}]})");
+  EXPECT_TRUE(request.is_chat);
+  EXPECT_TRUE(request.stream);
+  EXPECT_FALSE(request.shift);
+  EXPECT_EQ(request.options.num_predict, 9);
+  EXPECT_EQ(request.options.temperature, 0.5f);
+  EXPECT_EQ(request.options.top_p, 0.25f);
+  EXPECT_EQ(request.options.top_k, 7);
+  EXPECT_EQ(request.options.stop, (std::vector<std::string>{"x", "y"}));
+  ASSERT_TRUE(request.think);
+  EXPECT_TRUE(request.think->is_enabled && request.think->is_wish);
+  EXPECT_EQ(request.think->level, "high");
+  ASSERT_EQ(request.messages.size(), 4u);
+  EXPECT_EQ(request.messages[0].role, "system");
+  EXPECT_EQ(request.messages[0].content, "be\nbrief");
+  EXPECT_EQ(request.messages[1].content, "a\nb");
+  EXPECT_EQ(request.messages[2].thinking, "hm");
+  EXPECT_EQ(request.messages[2].content, "c");
+  EXPECT_EQ(request.messages[3].content, "d");
+}
+
+TEST(AnthropicMessages, LeavesWhatIsNotSaidToTheModel) {
+  const GenerationRequest request = parse_messages(with(""));
+  EXPECT_FALSE(request.stream);
+  EXPECT_FALSE(request.options.temperature);
+  EXPECT_FALSE(request.options.stop);
+  EXPECT_FALSE(request.think);
+  EXPECT_EQ(request.messages.size(), 1u);
+}
+
+TEST(AnthropicMessages, RefusesBadInputClearly) {
+  const std::pair<std::string, std::string> cases[] = {
+      {"", "missing request body"},
+      {"{}", "model is required"},
+      {R"({"model":"m"})", "max_tokens is required and must be positive"},
+      {R"({"model":"m","max_tokens":0})", "max_tokens is required and must be positive"},
+      {R"({"model":"m","max_tokens":1})", "messages is required"},
+      {R"({"model":"m","max_tokens":1,"messages":[]})", "messages is required"},
+      {R"({"model":"m","max_tokens":1,"messages":[5]})", "messages: every one must be an object"},
+      {R"({"model":"m","max_tokens":1,"messages":[{"role":"tool","content":"x"}]})",
+       "messages: the role must be \"user\" or \"assistant\""},
+      {R"({"model":"m","max_tokens":1,"messages":[{"role":"user"}]})",
+       "messages: every one needs a content"},
+      {R"({"model":"m","max_tokens":1,"messages":[{"role":"user","content":5}]})",
+       "messages: the content must be a string or a list of blocks"},
+      {R"({"model":"m","max_tokens":1,"messages":[{"role":"user","content":["x"]}]})",
+       "messages: every block must be an object"},
+      {R"({"model":"m","max_tokens":1,"messages":[{"role":"user","content":[
+        {"type":"tool_result","tool_use_id":"1"}]}]})",
+       "messages: blocks of type \"tool_result\" are not supported"},
+      {R"({"model":"m","max_tokens":1,"messages":[{"role":"user","content":[
+        {"type":"image","source":{}}]}]})",
+       "messages: blocks of type \"image\" are not supported"},
+      {R"({"model":"m","max_tokens":1,"messages":[{"role":"assistant","content":"x"}]})",
+       "messages: the last one is the assistant's, and replies that go on behind it are not "
+       "supported"},
+      {with(R"("system":5)"), "system must be a string or a list of blocks"},
+      {with(R"("stop_sequences":"x")"), "field \"stop_sequences\" must be a list"},
+      {with(R"("stop_sequences":[1])"), "field \"stop_sequences\" must be a list of strings"},
+      {with(R"("tools":[{"name":"f"}])"), "field \"tools\" is not supported yet; leave it out"},
+      {with(R"("thinking":{"type":"deep"})"),
+       "thinking: the type must be \"enabled\", \"adaptive\" or \"disabled\""},
+      {with(R"("output_config":{"format":{"type":"json_schema"}})"),
+       "structured output is not supported yet; leave the format out"},
+      {with(R"("grammar":"x")"), "field \"grammar\" is not supported; leave it out"},
+      {with(R"("tools":[],"mcp_servers":[],"tool_choice":{"type":"auto"})"), "no error"},
+  };
+  for (const auto& [body, message] : cases) EXPECT_EQ(error_of(body), message) << body;
+}
+
+ReplyEnd end_by(engine::FinishReason reason, const std::string& stop = "") {
+  ReplyEnd end;
+  end.reason = reason;
+  end.stop_string = stop;
+  end.num_prompt_tokens = 9;
+  end.num_output_tokens = 4;
+  return end;
+}
+
+const std::string kExplained =
+    R"("sluice":{"finish_reason":"max_tokens","cached_tokens":0,"dropped_tokens":0,)"
+    R"("shifted_tokens":0,"draft_tokens":0,"accepted_tokens":0,"queue_position":0,)"
+    R"("queued_duration":0})";
+
+TEST(AnthropicReply, IsAStreamOfEvents) {
+  const auto dialect = make_messages(kStamp);
+  parse(*dialect, with(""));
+  EXPECT_EQ(dialect->content_type(), "text/event-stream");
+  EXPECT_EQ(dialect->first(9),
+            "event: message_start\ndata: "
+            R"({"type":"message_start","message":{"id":"msg_0123456789abcdef01234567",)"
+            R"("type":"message","role":"assistant","model":"m","content":[],"stop_reason":null,)"
+            R"("stop_sequence":null,"usage":{"input_tokens":9,"output_tokens":0}}})"
+            "\n\n");
+  ReplyPiece piece;
+  EXPECT_EQ(dialect->piece(piece), "");  // nothing but log-probabilities, which nobody asked for
+  piece.content = "Hi";
+  const std::string delta =
+      "event: content_block_delta\ndata: "
+      R"({"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"Hi"}})"
+      "\n\n";
+  EXPECT_EQ(dialect->piece(piece),
+            "event: content_block_start\ndata: "
+            R"({"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}})"
+            "\n\nevent: ping\ndata: {\"type\":\"ping\"}\n\n" +
+                delta);
+  EXPECT_EQ(dialect->piece(piece), delta);
+  EXPECT_EQ(dialect->end(end_by(engine::FinishReason::kMaxTokens)),
+            "event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":0}\n\n"
+            "event: message_delta\ndata: "
+            R"({"type":"message_delta","delta":{"stop_reason":"max_tokens","stop_sequence":null},)"
+            R"("usage":{"input_tokens":9,"output_tokens":4},)" +
+                kExplained + "}\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n");
+}
+
+TEST(AnthropicReply, ThinkingIsABlockOfItsOwn) {
+  const auto dialect = make_messages(kStamp);
+  parse(*dialect, with(""));
+  ReplyPiece piece;
+  piece.thinking = "hm";
+  piece.content = "Hi";
+  const std::string events = dialect->piece(piece);
+  const size_t stop = events.find(R"({"type":"content_block_stop","index":0})");
+  ASSERT_NE(stop, std::string::npos);
+  EXPECT_LT(events.find(R"({"type":"thinking_delta","thinking":"hm"})"), stop);
+  EXPECT_GT(events.find(R"("index":1,"content_block":{"type":"text","text":""})"), stop);
+}
+
+TEST(AnthropicReply, IsOneObject) {
+  const auto dialect = make_messages(kStamp);
+  parse(*dialect, with(""));
+  Choice choice;
+  choice.piece.content = "Hi";
+  choice.end = end_by(engine::FinishReason::kMaxTokens);
+  EXPECT_EQ(dialect->whole({&choice, 1}),
+            R"({"id":"msg_0123456789abcdef01234567","type":"message","role":"assistant",)"
+            R"("model":"m","content":[{"type":"text","text":"Hi"}],"stop_reason":"max_tokens",)"
+            R"("stop_sequence":null,"usage":{"input_tokens":9,"output_tokens":4},)" +
+                kExplained + "}");
+  choice.piece = {};
+  EXPECT_EQ(parse_json(dialect->whole({&choice, 1}))["content"], Json::array());
+}
+
+TEST(AnthropicReply, SaysWhyItEnded) {
+  using engine::FinishReason;
+  const auto reason_of = [](const ReplyEnd& end) {
+    const auto dialect = make_messages(kStamp);
+    parse(*dialect, with(R"("stop_sequences":["x"])"));
+    const Choice choice = {{}, end};
+    const Json json = parse_json(dialect->whole({&choice, 1}));
+    return dump_json(json["stop_reason"]) + dump_json(json["stop_sequence"]);
+  };
+  EXPECT_EQ(reason_of(end_by(FinishReason::kEndOfSequence)), R"("end_turn"null)");
+  EXPECT_EQ(reason_of(end_by(FinishReason::kStopString, "x")), R"("stop_sequence""x")");
+  EXPECT_EQ(reason_of(end_by(FinishReason::kStopString, "<|model's own|>")), R"("end_turn"null)");
+  EXPECT_EQ(reason_of(end_by(FinishReason::kContextFull)), R"("max_tokens"null)");
+  EXPECT_EQ(reason_of(end_by(FinishReason::kDeadline)), R"("max_tokens"null)");
+}
+
+TEST(AnthropicErrors, HaveTheirOwnForm) {
+  const std::pair<int, std::string> types[] = {
+      {400, "invalid_request_error"}, {403, "permission_error"}, {404, "not_found_error"},
+      {413, "request_too_large"},     {500, "api_error"},        {503, "overloaded_error"},
+      {504, "timeout_error"},
+  };
+  for (const auto& [status, type] : types) {
+    EXPECT_EQ(error_body(status, "x"),
+              R"({"type":"error","error":{"type":")" + type + R"(","message":"x"}})");
+  }
+  EXPECT_EQ(make_messages(kStamp)->stream_error(500, "x"),
+            "event: error\ndata: " + error_body(500, "x") + "\n\n");
+}
+
+}  // namespace
+}  // namespace sluice::api::anthropic
