@@ -24,6 +24,16 @@ SchedulerOptions scheduler_options(const EngineOptions& options) {
           options.max_logit_rows, options.max_itl_stretch,  options.enable_prefix_cache};
 }
 
+StepRecord record_of(std::span<const Chunk> chunks) {
+  StepRecord record;
+  for (const Chunk& chunk : chunks) {
+    if (!chunk.is_successor()) ++record.num_sequences;
+    (chunk.is_decode ? record.num_decode_rows : record.num_prefill_rows) += chunk.num_tokens;
+    record.num_draft_rows += chunk.num_draft_tokens;
+  }
+  return record;
+}
+
 }  // namespace
 
 Engine::Loop::Loop(Forward forward, const text::Tokenizer& tokenizer, const EngineOptions& options)
@@ -37,13 +47,19 @@ Engine::Loop::Loop(Forward forward, const text::Tokenizer& tokenizer, const Engi
   thread_ = start_thread("engine", [this] { run(); });
 }
 
-Engine::Loop::~Loop() {
+Engine::Loop::~Loop() { stop(); }
+
+EngineTotals Engine::Loop::stop() {
   {
     std::lock_guard lock(mutex_);
     is_stopping_ = true;
   }
   wake_.notify_one();
-  thread_.join();
+  if (thread_.joinable()) {
+    thread_.join();
+    publish_stats();
+  }
+  return stats();
 }
 
 int Engine::Loop::token_limit(const Request& request) const {
@@ -127,6 +143,7 @@ bool Engine::Loop::take_inbox() {
   std::vector<RequestId> cancels;
   RequestId last_cancelled = 0;
   if (scheduler_.is_idle()) {
+    check_when_idle();
     measure_pace(Clock::now());
     publish_stats();
   }
@@ -212,6 +229,9 @@ void Engine::Loop::step() {
   ++totals_.num_steps;
   totals_.forward_time += forward_end - forward_begin;
 
+  StepRecord record = record_of(chunks);  // before requests end
+  record.num_waiting = scheduler_.num_waiting();
+  record.num_blocks_used = scheduler_.pool().num_used();
   if (failure) {
     const std::string message = message_of(failure);
     for (const Chunk& chunk : chunks) {
@@ -222,7 +242,12 @@ void Engine::Loop::step() {
     scheduler_.complete();
     hand_out(chunks, output);
   }
-  totals_.schedule_time += (Clock::now() - forward_end) + (forward_begin - begin);
+  const auto schedule_time = (Clock::now() - forward_end) + (forward_begin - begin);
+  totals_.schedule_time += schedule_time;
+  record.begin = begin;
+  record.forward_time = forward_end - forward_begin;
+  record.schedule_time = schedule_time;
+  steps_.add(record);
 }
 
 backend::StepOutput Engine::Loop::run_forward(std::span<const Chunk> chunks) {
@@ -361,7 +386,7 @@ void Engine::Loop::finish(RequestId id, FinishReason reason, const std::string& 
   ++totals_.num_requests_finished;
   if (reason == FinishReason::kCancelled) ++totals_.num_requests_cancelled;
   if (sequence != nullptr && sequence->started) ++num_ended_;
-  node.mapped().finish(sequence, reason, error, Clock::now());
+  ended_requests_.add(node.mapped().finish(id, sequence, reason, error, Clock::now()));
   if (sequence != nullptr) scheduler_.remove(id);
 }
 
@@ -385,6 +410,14 @@ Engine::Ticket Engine::submit(Request request) { return loop_->submit(std::move(
 void Engine::require_room() const { loop_->require_room(); }
 
 void Engine::cancel(RequestId id) { loop_->cancel(id); }
+
+StepLog::Page Engine::steps(uint64_t first) const { return loop_->steps(first); }
+
+RequestLog::Page Engine::ended_requests(uint64_t first) const {
+  return loop_->ended_requests(first);
+}
+
+EngineTotals Engine::stop() { return loop_->stop(); }
 
 void Engine::cancel_all() { loop_->cancel_all(); }
 

@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "engine/counters.h"
+#include "engine/records.h"
 #include "engine/request.h"
 #include "text/tokenizer.h"
 
@@ -49,25 +51,7 @@ struct RequestStatus {
 
 // A snapshot, cheap to take from any thread: how things were before the latest step, plus what was
 // submitted since.
-struct EngineStats {
-  int num_running = 0;
-  int num_waiting = 0;
-  int num_blocks_total = 0;
-  int num_blocks_used = 0;                    // held by running sequences
-  int num_blocks_cached = 0;                  // free, but holding a prefix that can be reused
-  std::chrono::nanoseconds estimated_wait{};  // of one more request; zero: none or not known
-  uint64_t num_requests_finished = 0;         // those cancelled are counted in
-  uint64_t num_requests_cancelled = 0;
-  uint64_t num_requests_rejected = 0;
-  uint64_t num_prompt_tokens = 0;  // prefilled since start, what was recomputed included
-  uint64_t num_cached_tokens = 0;  // not prefilled thanks to the prefix cache
-  uint64_t num_output_tokens = 0;
-  uint64_t num_draft_tokens = 0;
-  uint64_t num_accepted_tokens = 0;
-  uint64_t num_steps = 0;
-  uint64_t num_preemptions = 0;
-  std::chrono::nanoseconds forward_time{};   // in the backend
-  std::chrono::nanoseconds schedule_time{};  // everything else of a step
+struct EngineStats : EngineCounts {
   // All running ones, then the first of the queue in its order: 256 in all, or all that run.
   std::vector<RequestStatus> requests;
 };
@@ -104,7 +88,14 @@ class Engine {
   // The same for all that were submitted so far.
   void cancel_all();
 
+  // From any thread.
   EngineStats stats() const;
+  // The latest steps and ended requests, from a number on: see RecordLog::since().
+  StepLog::Page steps(uint64_t first) const;
+  RequestLog::Page ended_requests(uint64_t first) const;
+
+  // What the destructor does. Returns what was counted till the end.
+  EngineTotals stop();
 
  private:
   class Loop;

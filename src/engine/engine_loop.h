@@ -27,6 +27,9 @@ class Engine::Loop {
   void cancel(RequestId id);
   void cancel_all();
   EngineStats stats() const;
+  StepLog::Page steps(uint64_t first) const { return steps_.since(first); }
+  RequestLog::Page ended_requests(uint64_t first) const { return ended_requests_.since(first); }
+  EngineTotals stop();
 
  private:
   // Why a sequence is over.
@@ -64,6 +67,7 @@ class Engine::Loop {
   void emit(RequestId id);
   void finish(RequestId id, FinishReason reason, const std::string& error = {});
   void finish_all(FinishReason reason, const std::string& error = {}) noexcept;
+  void check_when_idle() const noexcept;
   void publish_stats() noexcept;
   std::vector<RequestStatus> list_requests(Clock::time_point now) const;
   RequestStatus status_of(const Sequence& sequence, Clock::time_point now) const;
@@ -77,7 +81,7 @@ class Engine::Loop {
   std::map<RequestId, Reply> replies_;
   backend::Batch batch_;
   std::vector<DraftOffer> offers_;
-  EngineStats totals_;  // the counters
+  EngineTotals totals_;
   QueuePace pace_;
   uint64_t num_ended_ = 0;                // of the requests that had begun
   std::vector<RequestId> newcomers_;      // since the latest step
@@ -98,6 +102,9 @@ class Engine::Loop {
   std::chrono::nanoseconds queue_interval_{};
   uint64_t num_rejected_ = 0;
   EngineStats published_;
+
+  StepLog steps_;
+  RequestLog ended_requests_;
 
   std::thread thread_;  // last: starts when all the rest is there
 };

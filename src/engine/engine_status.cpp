@@ -86,10 +86,22 @@ void Engine::Loop::tell_place(RequestId id, int position) {
   if (reply.callback_error()) broken_.push_back(id);
 }
 
+// In debug builds a table that does not fit together ends the program.
+void Engine::Loop::check_when_idle() const noexcept {
+#ifndef NDEBUG
+  try {
+    scheduler_.check_integrity();
+  } catch (const std::bad_alloc&) {
+    // Another time.
+  }
+#endif
+}
+
 // Without memory for the table of requests monitors see the numbers alone.
 void Engine::Loop::publish_stats() noexcept {
   const Clock::time_point now = Clock::now();
-  EngineStats stats = totals_;
+  EngineStats stats;
+  static_cast<EngineTotals&>(stats) = totals_;
   stats.num_running = scheduler_.num_running();
   stats.num_waiting = scheduler_.num_waiting();
   stats.num_blocks_total = scheduler_.pool().num_total();
@@ -98,6 +110,8 @@ void Engine::Loop::publish_stats() noexcept {
   stats.num_prompt_tokens = scheduler_.counters().num_prefilled_tokens;
   stats.num_cached_tokens = scheduler_.counters().num_cached_tokens;
   stats.num_preemptions = scheduler_.counters().num_preemptions;
+  stats.num_shifts = scheduler_.counters().num_shifts;
+  stats.num_refills = scheduler_.counters().num_refills;
   try {
     stats.requests = list_requests(now);
   } catch (const std::bad_alloc&) {

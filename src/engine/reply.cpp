@@ -29,6 +29,7 @@ Reply::Outcome Reply::advance(const Sequence& sequence, const LogitRow& row,
   }
   OutputToken output = sample(sequence, row);
   const text::TokenId token = output.token;
+  if (num_output_tokens_ > 0) generation_->inter_token_times.add(now - generation_->last_token);
   generation_->last_token = now;
   ++num_output_tokens_;
   if (tokenizer_->is_end_of_generation(token) && !request_.ignore_end_of_sequence) {
@@ -113,8 +114,8 @@ bool Reply::push_text(const std::string& piece) {
   return result.stop_index.has_value();
 }
 
-void Reply::finish(const Sequence* sequence, FinishReason reason, const std::string& error,
-                   Clock::time_point now) noexcept {
+RequestRecord Reply::finish(RequestId id, const Sequence* sequence, FinishReason reason,
+                            const std::string& error, Clock::time_point now) noexcept {
   Event event;
   try {
     if (generation_) reason = flush_text(reason);
@@ -128,6 +129,8 @@ void Reply::finish(const Sequence* sequence, FinishReason reason, const std::str
     event.error = message_of(std::current_exception());
   }
   event.is_final = true;
+  event.id = id;
+  event.task = request_.task;
   event.reason = reason;
   event.num_output_tokens = num_output_tokens_;
   event.num_draft_tokens = num_draft_tokens_;
@@ -135,10 +138,15 @@ void Reply::finish(const Sequence* sequence, FinishReason reason, const std::str
   if (sequence != nullptr) {
     event.num_prompt_tokens = sequence->num_prompt_tokens;
     event.num_cached_tokens = sequence->num_cached_tokens;
+    event.num_prefilled_tokens = sequence->num_prefilled_tokens;
     event.num_shifted_tokens = sequence->num_shifted_tokens;
+    event.num_preemptions = sequence->num_preemptions;
   }
   event.timings = timings(sequence, now);
+  if (generation_) event.inter_token_times = generation_->inter_token_times;
+  const RequestRecord record = event;
   deliver(std::move(event));
+  return record;
 }
 
 // Emits what was held back. Returns the reason why the reply ends: it may have been a stop string.

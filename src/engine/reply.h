@@ -58,8 +58,8 @@ class Reply {
   // Emits the text held back and the final event, with kEmbedded the embedding. To be called once.
   // `sequence`: null when it has none yet. When there is no memory for the text, the event says so:
   // it comes in any case.
-  void finish(const Sequence* sequence, FinishReason reason, const std::string& error,
-              Clock::time_point now) noexcept;
+  RequestRecord finish(RequestId id, const Sequence* sequence, FinishReason reason,
+                       const std::string& error, Clock::time_point now) noexcept;
 
   // What the callback threw, if it did: the request is to end with kError.
   const std::optional<std::string>& callback_error() const { return callback_error_; }
@@ -81,6 +81,7 @@ class Reply {
     std::vector<OutputToken> tokens;  // behind it
     Clock::time_point first_token;
     Clock::time_point last_token;
+    TimeHistogram inter_token_times;
   };
 
   OutputToken sample(const Sequence& sequence, const LogitRow& row);

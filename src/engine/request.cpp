@@ -1,6 +1,7 @@
 #include "engine/request.h"
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 
 #include "base/error.h"
@@ -39,6 +40,25 @@ std::string_view finish_reason_name(FinishReason reason) {
       return "error";
   }
   return "unknown";
+}
+
+std::chrono::nanoseconds TimeHistogram::limit(size_t bucket) {
+  static const auto limits = [] {
+    std::array<std::chrono::nanoseconds, kNumBuckets> limits;
+    for (size_t i = 0; i + 1 < kNumBuckets; ++i) {
+      const double nanoseconds = 250'000 * std::exp2(0.5 * static_cast<double>(i));
+      limits[i] = std::chrono::nanoseconds(static_cast<int64_t>(nanoseconds));
+    }
+    limits.back() = std::chrono::nanoseconds::max();
+    return limits;
+  }();
+  return limits.at(bucket);
+}
+
+void TimeHistogram::add(std::chrono::nanoseconds time) {
+  size_t bucket = 0;
+  while (time > limit(bucket)) ++bucket;
+  ++counts[bucket];
 }
 
 void check_request(const Request& request, int vocab_size) {

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <array>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -57,8 +59,37 @@ struct OutputToken {
 
 struct Timings {
   std::chrono::nanoseconds queued{};   // from submit to the first step that worked on it
-  std::chrono::nanoseconds prefill{};  // from there to the first token
+  std::chrono::nanoseconds prefill{};  // from there to the first token, or to the end without one
   std::chrono::nanoseconds decode{};   // from the first token to the last
+};
+
+// How many times were so long, in buckets of which each is longer by the square root of 2.
+struct TimeHistogram {
+  static constexpr size_t kNumBuckets = 36;
+  // The longest time in a bucket: from 250 us to 33 s; the last one takes what is longer.
+  static std::chrono::nanoseconds limit(size_t bucket);
+  void add(std::chrono::nanoseconds time);
+
+  std::array<uint32_t, kNumBuckets> counts{};
+};
+
+enum class Task { kGenerate, kEmbed };
+
+// What became of a request. Plain numbers: a copy never fails.
+struct RequestRecord {
+  RequestId id = 0;
+  Task task = Task::kGenerate;
+  FinishReason reason = FinishReason::kEndOfSequence;
+  int num_prompt_tokens = 0;
+  int num_cached_tokens = 0;     // of the prompt, taken from the prefix cache
+  int num_prefilled_tokens = 0;  // computed in chunks, also those computed again
+  int num_output_tokens = 0;     // all that were sampled, the one that ended the sequence too
+  int num_shifted_tokens = 0;    // forgotten while generating, to make room in the context
+  int num_draft_tokens = 0;      // guessed by prompt look-up
+  int num_accepted_tokens = 0;   // of these, that the model would have chosen as well
+  int num_preemptions = 0;
+  Timings timings;
+  TimeHistogram inter_token_times;
 };
 
 // Where a request stands in the queue.
@@ -70,8 +101,8 @@ struct QueuePlace {
 
 // What comes out: events with text, then exactly one final event, which has none. Text is whole
 // UTF-8, stop strings and what may become one held back. Before them, events that only tell the
-// place in the queue, if they were asked for.
-struct Event {
+// place in the queue, if they were asked for. The record is the final event's.
+struct Event : RequestRecord {
   std::string text;
   std::optional<QueuePlace> queue_place;  // of an event that has nothing else
   // The tokens behind this text. Over all events: every token sampled, in order, but for the one
@@ -79,21 +110,11 @@ struct Event {
   std::vector<OutputToken> tokens;
   bool is_final = false;
 
-  // Valid in the final event.
-  FinishReason reason = FinishReason::kEndOfSequence;
+  // Valid in the final event, as the record.
   std::string stop_string;
   std::string error;
-  int num_prompt_tokens = 0;
-  int num_cached_tokens = 0;     // of the prompt, taken from the prefix cache
-  int num_output_tokens = 0;     // all that were sampled, the one that ended the sequence too
-  int num_shifted_tokens = 0;    // forgotten while generating, to make room in the context
-  int num_draft_tokens = 0;      // guessed by prompt look-up
-  int num_accepted_tokens = 0;   // of these, that the model would have chosen as well
   std::vector<float> embedding;  // Task::kEmbed: length 1 in the Euclidean norm
-  Timings timings;
 };
-
-enum class Task { kGenerate, kEmbed };
 
 // How the hidden states of a text become one vector: its last token's, the mean, its first token's.
 enum class Pooling { kLast, kMean, kFirst };

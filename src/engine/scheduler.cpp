@@ -343,6 +343,7 @@ void Scheduler::plan_chunk(Sequence& sequence, int num_tokens) {
 void Scheduler::complete() {
   for (const Chunk& chunk : chunks_) {
     if (!chunk.is_decode) {
+      chunk.sequence->num_prefilled_tokens += chunk.num_tokens;
       counters_.num_prefilled_tokens += static_cast<uint64_t>(chunk.num_tokens);
     }
     if (chunk.wants_logits) chunk.sequence->is_refilling = false;

@@ -37,6 +37,8 @@ struct SchedulerCounters {
   uint64_t num_prefilled_tokens = 0;  // computed in chunks, after a preemption once more
   uint64_t num_cached_tokens = 0;     // not computed thanks to the prefix cache
   uint64_t num_preemptions = 0;
+  uint64_t num_shifts = 0;
+  uint64_t num_refills = 0;        // of these, with no complete successor
   uint64_t num_queued_starts = 0;  // requests that had to wait a step or more and then began
 };
 

@@ -127,6 +127,8 @@ void Scheduler::shift(Sequence& sequence) {
   sequence.num_shifted_tokens += shift.num_tokens;
   sequence.num_leading_prompt_tokens = shift.num_left_of(sequence.num_leading_prompt_tokens);
   sequence.is_refilling = !sequence.is_decoding();
+  ++counters_.num_shifts;
+  if (sequence.is_refilling) ++counters_.num_refills;
 }
 
 }  // namespace sluice::engine

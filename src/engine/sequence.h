@@ -60,7 +60,8 @@ struct Sequence : CachedTokens {
   // Shifted with no complete successor: what is left of its tokens is computed again.
   bool is_refilling = false;
 
-  int num_cached_tokens = 0;  // of the prompt, taken from the prefix cache before any preemption
+  int num_cached_tokens = 0;     // of the prompt, taken from the prefix cache before any preemption
+  int num_prefilled_tokens = 0;  // computed in chunks, its successors' and again counted in
   int num_preemptions = 0;
   int num_shifted_tokens = 0;                // taken out of `tokens`
   int num_leading_prompt_tokens = 0;         // of `tokens`: the prompt but for what was shifted

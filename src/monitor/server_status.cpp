@@ -49,24 +49,9 @@ std::chrono::nanoseconds duration_of(const json& object, const char* name) {
 }
 
 void read_engine(const json& engine, ModelSample& model) {
-  model.num_running = int_of(engine, "num_running");
-  model.num_waiting = int_of(engine, "num_waiting");
-  model.num_blocks_total = int_of(engine, "num_blocks_total");
-  model.num_blocks_used = int_of(engine, "num_blocks_used");
-  model.num_blocks_cached = int_of(engine, "num_blocks_cached");
-  model.estimated_wait = duration_of(engine, "estimated_wait_ns");
-  model.num_requests_cancelled = count_of(engine, "num_requests_cancelled");
-  model.num_draft_tokens = count_of(engine, "num_draft_tokens");
-  model.num_accepted_tokens = count_of(engine, "num_accepted_tokens");
-  model.num_requests_finished = count_of(engine, "num_requests_finished");
-  model.num_requests_rejected = count_of(engine, "num_requests_rejected");
-  model.num_prompt_tokens = count_of(engine, "num_prompt_tokens");
-  model.num_cached_tokens = count_of(engine, "num_cached_tokens");
-  model.num_output_tokens = count_of(engine, "num_output_tokens");
-  model.num_steps = count_of(engine, "num_steps");
-  model.num_preemptions = count_of(engine, "num_preemptions");
-  model.forward_time = duration_of(engine, "forward_time_ns");
-  model.schedule_time = duration_of(engine, "schedule_time_ns");
+  for (const engine::Counter& counter : engine::engine_counters()) {
+    counter.set(model, count_of(engine, counter.name));
+  }
 }
 
 ModelSample read_model(const json& object) {

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/counters.h"
 #include "http/client.h"
 
 // What the server tells about itself.
@@ -17,7 +18,8 @@ enum class ServerKind {
   kOllama,  // only GET /api/ps
 };
 
-struct ModelSample {
+// With what its engine tells; totals count since the model was loaded.
+struct ModelSample : engine::EngineCounts {
   std::string name;
   std::string parameter_size;  // "134.52M"
   std::string quantization;    // "Q4_1"
@@ -30,26 +32,6 @@ struct ModelSample {
   uint64_t cache_bytes = 0;
   uint64_t workspace_bytes = 0;
   std::string expires_at;  // RFC 3339; empty: never, or unknown
-
-  // Of the engine; counters count since the model was loaded.
-  int num_running = 0;
-  int num_waiting = 0;
-  int num_blocks_total = 0;
-  int num_blocks_used = 0;
-  int num_blocks_cached = 0;
-  std::chrono::nanoseconds estimated_wait{};  // of one more request; 0: none, or not known
-  uint64_t num_requests_finished = 0;         // the cancelled ones included
-  uint64_t num_requests_cancelled = 0;
-  uint64_t num_requests_rejected = 0;
-  uint64_t num_draft_tokens = 0;     // guessed ahead
-  uint64_t num_accepted_tokens = 0;  // of these, that were right
-  uint64_t num_prompt_tokens = 0;    // prefilled
-  uint64_t num_cached_tokens = 0;    // spared by the prefix cache
-  uint64_t num_output_tokens = 0;
-  uint64_t num_steps = 0;
-  uint64_t num_preemptions = 0;
-  std::chrono::nanoseconds forward_time{};
-  std::chrono::nanoseconds schedule_time{};
 };
 
 struct RequestSample {

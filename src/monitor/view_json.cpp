@@ -13,7 +13,7 @@ ordered_json or_null(const std::optional<Value>& value) {
 }
 
 ordered_json model_json(const ModelSample& model) {
-  return {
+  ordered_json json = {
       {"name", model.name},
       {"parameter_size", model.parameter_size},
       {"quantization", model.quantization},
@@ -24,22 +24,11 @@ ordered_json model_json(const ModelSample& model) {
       {"weights_bytes", model.weights_bytes},
       {"cache_bytes", model.cache_bytes},
       {"workspace_bytes", model.workspace_bytes},
-      {"num_running", model.num_running},
-      {"num_waiting", model.num_waiting},
-      {"num_blocks_total", model.num_blocks_total},
-      {"num_blocks_used", model.num_blocks_used},
-      {"num_blocks_cached", model.num_blocks_cached},
-      {"expires_at", model.expires_at.empty() ? ordered_json() : ordered_json(model.expires_at)},
-      {"estimated_wait_ns", model.estimated_wait.count()},
-      {"num_requests_finished", model.num_requests_finished},
-      {"num_requests_cancelled", model.num_requests_cancelled},
-      {"num_requests_rejected", model.num_requests_rejected},
-      {"num_prompt_tokens", model.num_prompt_tokens},
-      {"num_cached_tokens", model.num_cached_tokens},
-      {"num_output_tokens", model.num_output_tokens},
-      {"num_draft_tokens", model.num_draft_tokens},
-      {"num_accepted_tokens", model.num_accepted_tokens},
-      {"num_preemptions", model.num_preemptions}};
+      {"expires_at", model.expires_at.empty() ? ordered_json() : ordered_json(model.expires_at)}};
+  for (const engine::Counter& counter : engine::engine_counters()) {
+    json[counter.name] = counter.get(model);
+  }
+  return json;
 }
 
 ordered_json server_json(const View& view) {

@@ -71,7 +71,9 @@ struct ModelManager::State : std::enable_shared_from_this<ModelManager::State> {
   Load load;
   mutable std::mutex mutex;  // guards all that follows
   std::condition_variable changed;
-  std::list<Entry> entries;  // addresses stay
+  std::list<Entry> entries;       // addresses stay
+  std::list<Entry> unloading;     // their models are on the way out
+  engine::EngineTotals unloaded;  // of the models that are gone
   bool is_draining = false;
   bool is_stopping = false;
   ModelManager::WaiterId last_waiter = 0;
@@ -153,10 +155,15 @@ Clock::time_point ModelManager::State::next_expiry() const {
 
 void ModelManager::State::destroy(std::unique_lock<std::mutex>& lock,
                                   std::list<Entry>::iterator entry, const char* why) {
-  std::list<Entry> removed;
-  removed.splice(removed.begin(), entries, entry);
+  unloading.splice(unloading.begin(), entries, entry);
   lock.unlock();
-  spdlog::info("unloading {} ({})", removed.front().record.name.short_name(), why);
+  spdlog::info("unloading {} ({})", entry->record.name.short_name(), why);
+  const engine::EngineTotals totals = entry->model->engine->stop();
+  std::list<Entry> removed;
+  lock.lock();
+  unloaded += totals;
+  removed.splice(removed.begin(), unloading, entry);
+  lock.unlock();
   removed.clear();
   malloc_trim(0);  // gives the memory back to the system, not only to our own heap
   lock.lock();
@@ -388,6 +395,17 @@ std::vector<ModelStatus> ModelManager::status() const {
     status.engine = entry.model->engine->stats();
   }
   return result;
+}
+
+engine::EngineTotals ModelManager::totals() const {
+  std::lock_guard lock(state_->mutex);
+  engine::EngineTotals totals = state_->unloaded;
+  for (const std::list<Entry>* entries : {&state_->entries, &state_->unloading}) {
+    for (const Entry& entry : *entries) {
+      if (entry.model) totals += entry.model->engine->stats();
+    }
+  }
+  return totals;
 }
 
 uint64_t ModelManager::max_memory_bytes() const { return state_->options.max_memory_bytes; }

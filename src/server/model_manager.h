@@ -83,6 +83,8 @@ class ModelManager {
   bool unload(const store::ModelRecord& record);
 
   std::vector<ModelStatus> status() const;
+  // Of all engines since the start, those of models that are unloaded counted in: never smaller.
+  engine::EngineTotals totals() const;
   uint64_t max_memory_bytes() const;
   int num_leases() const;  // of all models, those waiting for a load counted in
 

@@ -43,6 +43,7 @@ Reply say_status(const ServerContext& context, const HttpRequest&, Work&) {
   facts.num_connections = context.num_connections();
   facts.is_draining = context.is_draining;
   facts.max_memory_bytes = context.models.max_memory_bytes();
+  facts.totals = context.models.totals();
   return json_reply(encode_status(facts, context.models.status()));
 }
 

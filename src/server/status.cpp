@@ -25,27 +25,22 @@ Json request_json(const engine::RequestStatus& request) {
 }
 
 Json engine_json(const engine::EngineStats& stats) {
+  Json json = Json::object();
+  for (const engine::Counter& counter : engine::engine_counters()) {
+    json[counter.name] = counter.get(stats);
+  }
   Json requests = Json::array();
   for (const auto& request : stats.requests) requests.push_back(request_json(request));
-  return {{"num_running", stats.num_running},
-          {"num_waiting", stats.num_waiting},
-          {"num_blocks_total", stats.num_blocks_total},
-          {"num_blocks_used", stats.num_blocks_used},
-          {"num_blocks_cached", stats.num_blocks_cached},
-          {"estimated_wait_ns", stats.estimated_wait.count()},
-          {"num_requests_finished", stats.num_requests_finished},
-          {"num_requests_cancelled", stats.num_requests_cancelled},
-          {"num_requests_rejected", stats.num_requests_rejected},
-          {"num_prompt_tokens", stats.num_prompt_tokens},
-          {"num_cached_tokens", stats.num_cached_tokens},
-          {"num_output_tokens", stats.num_output_tokens},
-          {"num_draft_tokens", stats.num_draft_tokens},
-          {"num_accepted_tokens", stats.num_accepted_tokens},
-          {"num_steps", stats.num_steps},
-          {"num_preemptions", stats.num_preemptions},
-          {"forward_time_ns", stats.forward_time.count()},
-          {"schedule_time_ns", stats.schedule_time.count()},
-          {"requests", std::move(requests)}};
+  json["requests"] = std::move(requests);
+  return json;
+}
+
+Json totals_json(const engine::EngineTotals& totals) {
+  Json json = Json::object();
+  for (const engine::Counter& counter : engine::engine_counters()) {
+    if (counter.kind == engine::CounterKind::kTotal) json[counter.name] = counter.get({{}, totals});
+  }
+  return json;
 }
 
 Json model_json(const ModelStatus& model) {
@@ -97,6 +92,7 @@ std::string encode_status(const ServerFacts& facts, const std::vector<ModelStatu
                          {"used_memory_bytes", used_bytes},
                          {"num_running", num_running},
                          {"num_waiting", num_waiting},
+                         {"totals", totals_json(facts.totals)},
                          {"models", std::move(list)}});
 }
 

@@ -9,13 +9,15 @@
 namespace sluice::server {
 
 // The document of GET /api/sluice/status, for monitors. Durations are integers in nanoseconds,
-// memory is in bytes, counters count since the start (of the model, in "engine").
+// memory is in bytes. What "engine" and "totals" hold is in engine/counters.h; totals count since
+// the start of the model in "engine", since that of the server in "totals".
 //
 // {"version":"0.1.0","pid":1,"uptime_ns":1,"resident_bytes":1,"available_bytes":1,"num_threads":1,
 //  "num_connections":1,"is_draining":false,
 //  "max_memory_bytes":1,                   // what all models may take; 0: no bound of our own
 //  "used_memory_bytes":1,                  // what they take now
 //  "num_running":1,"num_waiting":0,        // sums over the models
+//  "totals":{"num_steps":1, ...},          // over all models, those unloaded counted in
 //  "models":[{
 //    "name":"smollm2:135m","digest":"<hex>","size_bytes":1,"family":"llama",
 //    "parameter_size":"134.52M","quantization":"Q4_1",
@@ -25,13 +27,7 @@ namespace sluice::server {
 //    "context_length":8192,"backend":"cpu avx2, 2 threads",
 //    "memory":{"weights":1,"cache":1,"workspace":1},
 //    "load_duration_ns":1,"expires_at":"2026-08-21T10:00:00Z",   // null: stays for ever
-//    "engine":{"num_running":1,"num_waiting":0,"num_blocks_total":1,"num_blocks_used":1,
-//      "num_blocks_cached":1,
-//      "estimated_wait_ns":0,             // of one more request; 0: none, or not known yet
-//      "num_requests_finished":1,"num_requests_cancelled":0,"num_requests_rejected":0,
-//      "num_prompt_tokens":1,"num_cached_tokens":0,"num_output_tokens":1,
-//      "num_draft_tokens":0,"num_accepted_tokens":0,"num_steps":1,
-//      "num_preemptions":0,"forward_time_ns":1,"schedule_time_ns":1,
+//    "engine":{"num_running":1,"num_steps":1, ...,
 //      "requests":[{"id":1,"is_running":true,"queue_position":0,"estimated_wait_ns":0,
 //        "num_prompt_tokens":1,
 //        "num_cached_tokens":0,"num_prefilled_tokens":1,"num_output_tokens":1,"age_ns":1}]}}]}
@@ -40,6 +36,7 @@ struct ServerFacts {
   int num_connections = 0;
   bool is_draining = false;
   uint64_t max_memory_bytes = 0;
+  engine::EngineTotals totals;
 };
 std::string encode_status(const ServerFacts& facts, const std::vector<ModelStatus>& models);
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <condition_variable>
+#include <future>
 #include <mutex>
 
 #include "server/fake_loaded_model.h"
@@ -288,6 +289,26 @@ TEST_F(ModelManagerTest, LoadThatRunsOutOfMemoryIsTriedAgainWithoutAnIdleModel) 
   const Lease used = acquire(manager, "b:1");
   EXPECT_THROW(acquire(manager, "c:1"), Error) << "the other one is in use";
   EXPECT_EQ(manager.status().size(), 1u);
+}
+
+TEST_F(ModelManagerTest, TotalsStayWhenAModelIsUnloaded) {
+  ModelManager manager = make();
+  Lease lease = acquire(manager, "a:1");
+  std::promise<void> ended;
+  engine::Request request;
+  request.prompt = {1, 2, 3};
+  request.max_tokens = 2;
+  request.ignore_end_of_sequence = true;
+  request.on_event = [&](const engine::Event& event) {
+    if (event.is_final) ended.set_value();
+  };
+  lease.model().engine->submit(request);
+  ended.get_future().wait();
+  lease.release();
+  EXPECT_TRUE(manager.unload(record("a:1")));
+  EXPECT_TRUE(eventually([&] { return manager.status().empty(); }));
+  EXPECT_TRUE(eventually([&] { return manager.totals().num_output_tokens == 2; }));
+  EXPECT_EQ(manager.totals().num_requests_finished, 1u);
 }
 
 }  // namespace
