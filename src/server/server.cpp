@@ -153,17 +153,17 @@ void Server::stop(std::chrono::milliseconds patience, const std::function<bool()
   parts_->http.stop_accepting();
   using Clock = std::chrono::steady_clock;
   constexpr std::chrono::milliseconds kPause{10};
-  const auto wait_for_requests = [&](std::chrono::milliseconds limit) {
+  const auto wait_for_requests = [&](std::chrono::milliseconds limit, bool may_be_cut_short) {
     const auto deadline = Clock::now() + limit;
     while (parts_->http.num_requests() > 0 && Clock::now() < deadline) {
-      if (is_impatient && is_impatient()) break;
+      if (may_be_cut_short && is_impatient && is_impatient()) break;
       std::this_thread::sleep_for(kPause);
     }
   };
-  wait_for_requests(patience);
+  wait_for_requests(patience, true);
   if (parts_->http.num_requests() > 0) {
     parts_->http.end_requests();
-    wait_for_requests(kLastWords);
+    wait_for_requests(kLastWords, false);
   }
   // Connections first: from here on nobody touches a model but the engines.
   parts_->http.stop();
