@@ -82,7 +82,8 @@ void run(Flags& flags) {
   load.max_batch_tokens = std::max(flags.options.step_tokens, load.max_logit_rows);
   const std::unique_ptr<model::Model> model = load_offline_model(flags.model, load);
   model->backend().allocate_cache(measure::bench_blocks(cases));
-  const int num_threads = flags.model.num_threads > 0 ? flags.model.num_threads : usable_cores();
+  const int num_threads =
+      flags.model.placement.num_threads > 0 ? flags.model.placement.num_threads : usable_cores();
   const double bandwidth = measure_bandwidth(num_threads);
   if (!flags.is_json) {
     std::printf("%s\n%s\n\n", cpu_model_name().c_str(), model->backend().description().c_str());

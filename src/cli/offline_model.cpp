@@ -1,6 +1,5 @@
 #include "cli/offline_model.h"
 
-#include "base/threads.h"
 #include "cli/settings.h"
 
 namespace sluice::cli {
@@ -8,15 +7,20 @@ namespace sluice::cli {
 void add_offline_model_flags(CLI::App& command, OfflineModelFlags& flags) {
   command.add_option("MODEL", flags.model, "Name of a model in the store, or path of a GGUF file")
       ->required();
-  command.add_option("--backend", flags.backend, "cpu, or reference: plain code in 32-bit floats")
+  command
+      .add_option("--backend", flags.placement.device,
+                  "cpu, or reference: plain code in 32-bit floats")
       ->check(CLI::IsMember({"cpu", "reference"}))
       ->capture_default_str();
   command
-      .add_option("--isa", flags.isa, "Use only these instructions (default: the best there are)")
+      .add_option("--isa", flags.placement.isa,
+                  "Use only these instructions (default: the best there are)")
       ->check(CLI::IsMember({"generic", "avx2", "avx512", "amx"}));
   command.add_option("--kv-cache-type", flags.cache_type, "f16, or q8_0: half the memory")
       ->check(CLI::IsMember({"f16", "q8_0"}));
-  command.add_option("-t,--threads", flags.num_threads, "Threads (default: the usable cores)")
+  command
+      .add_option("-t,--threads", flags.placement.num_threads,
+                  "Threads (default: the usable cores)")
       ->check(CLI::Range(1, 1024));
 }
 
@@ -24,18 +28,10 @@ std::unique_ptr<model::Model> load_offline_model(const OfflineModelFlags& flags,
                                                  backend::LoadOptions options) {
   if (!flags.cache_type.empty()) {
     options.cache_type = backend::parse_cache_type(flags.cache_type);
-  } else if (flags.backend == "cpu") {
+  } else if (flags.placement.device == "cpu") {
     options.cache_type = backend::parse_cache_type(read_settings().kv_cache_type);
   }
-  const int num_threads = flags.num_threads > 0 ? flags.num_threads : usable_cores();
-  std::unique_ptr<backend::Backend> backend;
-  if (flags.backend == "reference") {
-    backend = backend::make_reference_backend(num_threads);
-  } else {
-    backend = backend::make_cpu_backend({num_threads, flags.isa});
-  }
-  return std::make_unique<model::Model>(resolve_model_path(flags.model), std::move(backend),
-                                        options);
+  return model::load_model(resolve_model_path(flags.model), flags.placement, options);
 }
 
 }  // namespace sluice::cli

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "backend/backend.h"
+#include "model/load.h"
 #include "model/model.h"
 
 namespace sluice::cli {
@@ -12,10 +13,8 @@ namespace sluice::cli {
 // Flags of the commands that load a model in this process, without a server: bench, perplexity.
 struct OfflineModelFlags {
   std::string model;  // a name in the store or a path
-  std::string backend = "cpu";
-  std::string isa;
-  std::string cache_type;  // "": the backend's own
-  int num_threads = 0;
+  model::Placement placement;
+  std::string cache_type;  // "": the device's own
 };
 void add_offline_model_flags(CLI::App& command, OfflineModelFlags& flags);
 
