@@ -104,35 +104,35 @@ void run(Flags& flags) {
 
 }  // namespace
 
-void add_bench(CLI::App& app) {
+void add_bench(Command& program) {
   auto flags = std::make_shared<Flags>();
-  CLI::App* command = app.add_subcommand(
+  Command command = program.subcommand(
       "bench", "Time prefill and decode in this process, beside the memory's speed");
-  command->footer(
+  command.footer(
       "Lists are comma-separated. Examples:\n"
       "  sluice bench smollm2:135m\n"
       "  sluice bench llama3.2:1b --prompt 128,512,2048 --sequences 1,4,16 --depth 0,4096");
-  add_offline_model_flags(*command, flags->model);
-  command->add_option("-p,--prompt", flags->prompts, "Lengths of prompts to prefill (0: none)")
-      ->delimiter(',')
-      ->check(CLI::Range(0, 1 << 20));
-  command->add_option("-n,--decode", flags->decode_tokens, "Tokens to decode (0: none)")
-      ->check(CLI::Range(0, 1 << 20))
-      ->capture_default_str();
-  command->add_option("-s,--sequences", flags->sequences, "Sequences decoded together")
-      ->delimiter(',')
-      ->check(CLI::Range(1, 1024));
-  command->add_option("-d,--depth", flags->depths, "Tokens already in the cache")
-      ->delimiter(',')
-      ->check(CLI::Range(0, 1 << 20));
-  command->add_option("-r,--repetitions", flags->options.repetitions, "Runs of each test")
-      ->check(CLI::Range(1, 1000))
-      ->capture_default_str();
-  command->add_option("--step", flags->options.step_tokens, "Prompt tokens computed at once")
-      ->check(CLI::Range(1, 8192))
-      ->capture_default_str();
-  command->add_flag("--json", flags->is_json, "Print figures for programs");
-  command->callback([flags] { run(*flags); });
+  add_offline_model_flags(command, flags->model);
+  command.option("-p,--prompt", flags->prompts, "Lengths of prompts to prefill (0: none)")
+      .comma_separated()
+      .range(0, 1 << 20);
+  command.option("-n,--decode", flags->decode_tokens, "Tokens to decode (0: none)")
+      .range(0, 1 << 20)
+      .show_default();
+  command.option("-s,--sequences", flags->sequences, "Sequences decoded together")
+      .comma_separated()
+      .range(1, 1024);
+  command.option("-d,--depth", flags->depths, "Tokens already in the cache")
+      .comma_separated()
+      .range(0, 1 << 20);
+  command.option("-r,--repetitions", flags->options.repetitions, "Runs of each test")
+      .range(1, 1000)
+      .show_default();
+  command.option("--step", flags->options.step_tokens, "Prompt tokens computed at once")
+      .range(1, 8192)
+      .show_default();
+  command.flag("--json", flags->is_json, "Print figures for programs");
+  command.action([flags] { run(*flags); });
 }
 
 }  // namespace sluice::cli

@@ -1,26 +1,26 @@
 #pragma once
 
-#include <CLI/CLI.hpp>
+#include "cli/flags.h"
 
 // One function a command, each in its own file: adds the subcommand with its flags and what it
 // runs. A command reports failure by throwing sluice::Error; main prints it and sets the exit
 // status.
 namespace sluice::cli {
 
-void add_run(CLI::App& app);
-void add_serve(CLI::App& app);
-void add_list(CLI::App& app);
-void add_ps(CLI::App& app);
-void add_show(CLI::App& app);
-void add_rm(CLI::App& app);
-void add_stop(CLI::App& app);
-void add_import(CLI::App& app);
-void add_tokenize(CLI::App& app);
-void add_render(CLI::App& app);
-void add_perplexity(CLI::App& app);
-void add_bench(CLI::App& app);
-void add_loadtest(CLI::App& app);
-void add_top(CLI::App& app);
-void add_version(CLI::App& app);
+void add_run(Command& program);
+void add_serve(Command& program);
+void add_list(Command& program);
+void add_ps(Command& program);
+void add_show(Command& program);
+void add_rm(Command& program);
+void add_stop(Command& program);
+void add_import(Command& program);
+void add_tokenize(Command& program);
+void add_render(Command& program);
+void add_perplexity(Command& program);
+void add_bench(Command& program);
+void add_loadtest(Command& program);
+void add_top(Command& program);
+void add_version(Command& program);
 
 }  // namespace sluice::cli

@@ -77,15 +77,15 @@ void import(const Flags& flags) {
 
 }  // namespace
 
-void add_import(CLI::App& app) {
+void add_import(Command& program) {
   auto flags = std::make_shared<Flags>();
-  CLI::App* command = app.add_subcommand("import", "Put a GGUF file into the store under a name");
-  command->add_option("FILE", flags->file, "A GGUF file")->required();
-  command->add_option("NAME", flags->name, "A name such as smollm2:135m")->required();
-  command->add_option("--models", flags->models, "Folder of the store (default ~/.ollama/models)");
-  command->add_flag("--hard-link", flags->hard_link,
-                    "Share the file's bytes instead of copying; nobody may write to it any more");
-  command->callback([flags] { import(*flags); });
+  Command command = program.subcommand("import", "Put a GGUF file into the store under a name");
+  command.option("FILE", flags->file, "A GGUF file").required();
+  command.option("NAME", flags->name, "A name such as smollm2:135m").required();
+  command.option("--models", flags->models, "Folder of the store (default ~/.ollama/models)");
+  command.flag("--hard-link", flags->hard_link,
+               "Share the file's bytes instead of copying; nobody may write to it any more");
+  command.action([flags] { import(*flags); });
 }
 
 }  // namespace sluice::cli

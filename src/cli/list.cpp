@@ -38,12 +38,12 @@ void list(const std::string& prefix) {
 
 }  // namespace
 
-void add_list(CLI::App& app) {
+void add_list(Command& program) {
   auto prefix = std::make_shared<std::string>();
-  CLI::App* command = app.add_subcommand("list", "Show the models in the store");
-  command->alias("ls");
-  command->add_option("PREFIX", *prefix, "Only names that begin with this");
-  command->callback([prefix] { list(*prefix); });
+  Command command = program.subcommand("list", "Show the models in the store");
+  command.alias("ls");
+  command.option("PREFIX", *prefix, "Only names that begin with this");
+  command.action([prefix] { list(*prefix); });
 }
 
 }  // namespace sluice::cli

@@ -199,86 +199,84 @@ void run(const Flags& flags) {
   }
 }
 
-void add_traffic_flags(CLI::App* command, Flags& flags) {
+void add_traffic_flags(Command& command, Flags& flags) {
   command
-      ->add_option("--rate", flags.rates,
-                   "Requests a second that arrive at random moments, as 0.5,1,2, instead of "
-                   "clients that wait for their reply (clients, mixed)")
-      ->delimiter(',')
-      ->check(CLI::Range(1e-3, 1e5));
-  command->add_option("--mix", flags.mix, "Lengths in the mixed test: sharegpt or alpaca (short)")
-      ->check(CLI::IsMember({"sharegpt", "alpaca"}))
-      ->capture_default_str();
-  command->add_option("--duration", flags.duration_seconds, "Seconds of each line (clients, mixed)")
-      ->check(CLI::Range(0.1, 1e6))
-      ->capture_default_str();
+      .option("--rate", flags.rates,
+              "Requests a second that arrive at random moments, as 0.5,1,2, instead of "
+              "clients that wait for their reply (clients, mixed)")
+      .comma_separated()
+      .range(1e-3, 1e5);
+  command.option("--mix", flags.mix, "Lengths in the mixed test: sharegpt or alpaca (short)")
+      .one_of({"sharegpt", "alpaca"})
+      .show_default();
+  command.option("--duration", flags.duration_seconds, "Seconds of each line (clients, mixed)")
+      .range(0.1, 1e6)
+      .show_default();
   command
-      ->add_option("--count", flags.num_requests,
-                   "Requests of each line instead of a duration (clients, mixed)")
-      ->check(CLI::Range(1, 10'000'000));
+      .option("--count", flags.num_requests,
+              "Requests of each line instead of a duration (clients, mixed)")
+      .range(1, 10'000'000);
   command
-      ->add_option("--drain", flags.drain_seconds,
-                   "Seconds that requests may still run after the end (clients, mixed)")
-      ->check(CLI::Range(0.0, 1e6))
-      ->capture_default_str();
-  command->add_flag("--ignore-end", flags.ignore_end,
-                    "Ask for replies of full length where the server can (openai: ignore_eos)");
+      .option("--drain", flags.drain_seconds,
+              "Seconds that requests may still run after the end (clients, mixed)")
+      .range(0.0, 1e6)
+      .show_default();
+  command.flag("--ignore-end", flags.ignore_end,
+               "Ask for replies of full length where the server can (openai: ignore_eos)");
 }
 
 }  // namespace
 
-void add_loadtest(CLI::App& app) {
+void add_loadtest(Command& program) {
   auto flags = std::make_shared<Flags>();
-  CLI::App* command = app.add_subcommand(
+  Command command = program.subcommand(
       "loadtest", "Measure a running server: speed by length of the reply and number of users");
-  command->add_option("URL", flags->url,
-                      "Server to test (default: SLUICE_HOST, OLLAMA_HOST, 127.0.0.1:11434)");
-  command->add_option("--model", flags->model, "Model (default: the first the server lists)");
-  command->add_option("--api", flags->api, "Protocol: ollama or openai")
-      ->check(CLI::IsMember({"ollama", "openai"}))
-      ->capture_default_str();
+  command.option("URL", flags->url,
+                 "Server to test (default: SLUICE_HOST, OLLAMA_HOST, 127.0.0.1:11434)");
+  command.option("--model", flags->model, "Model (default: the first the server lists)");
+  command.option("--api", flags->api, "Protocol: ollama or openai")
+      .one_of({"ollama", "openai"})
+      .show_default();
   command
-      ->add_option(
-          "--test", flags->test,
-          "Waves of requests: output (stories), input (484-word text) or all of both. "
-          "Lasting traffic: clients (stories of 128 tokens, each client sends its next "
-          "request when its last has ended) or mixed (prompts and replies of many lengths)")
-      ->check(CLI::IsMember({"output", "input", "all", "clients", "mixed"}))
-      ->capture_default_str();
+      .option("--test", flags->test,
+              "Waves of requests: output (stories), input (484-word text) or all of both. "
+              "Lasting traffic: clients (stories of 128 tokens, each client sends its next "
+              "request when its last has ended) or mixed (prompts and replies of many lengths)")
+      .one_of({"output", "input", "all", "clients", "mixed"})
+      .show_default();
   command
-      ->add_option("--requests", flags->options.concurrency,
-                   "Requests at a time, or clients, as 1,2,4")
-      ->delimiter(',')
-      ->check(CLI::Range(1, kMaxConcurrency))
-      ->capture_default_str();
+      .option("--requests", flags->options.concurrency, "Requests at a time, or clients, as 1,2,4")
+      .comma_separated()
+      .range(1, kMaxConcurrency)
+      .show_default();
   command
-      ->add_option("--words", flags->words,
-                   "Words to ask for in stories (default 25,50,100,200,400,800; clients: 800)")
-      ->delimiter(',')
-      ->check(CLI::Range(1, 1'000'000));
-  command->add_option("--repeat", flags->options.repeat, "How often each line is measured")
-      ->check(CLI::Range(1, 100'000))
-      ->capture_default_str();
-  command->add_option("--seed", flags->seed,
-                      "Request i is sampled with SEED + i and gets its own order of the text's "
-                      "sentences (default: random)");
-  command->add_flag("--same-prompt", flags->options.same_prompt,
-                    "Send every request alike (a prefix cache then shows)");
-  command->add_option("--temperature", flags->options.temperature,
-                      "Sampling temperature (default: the server's)");
+      .option("--words", flags->words,
+              "Words to ask for in stories (default 25,50,100,200,400,800; clients: 800)")
+      .comma_separated()
+      .range(1, 1'000'000);
+  command.option("--repeat", flags->options.repeat, "How often each line is measured")
+      .range(1, 100'000)
+      .show_default();
+  command.option("--seed", flags->seed,
+                 "Request i is sampled with SEED + i and gets its own order of the text's "
+                 "sentences (default: random)");
+  command.flag("--same-prompt", flags->options.same_prompt,
+               "Send every request alike (a prefix cache then shows)");
+  command.option("--temperature", flags->options.temperature,
+                 "Sampling temperature (default: the server's)");
   command
-      ->add_option("--max-tokens", flags->options.max_tokens,
-                   "Longest reply (default: no limit, as in the article; clients: 128)")
-      ->check(CLI::Range(1, 1'000'000));
-  command->add_option("--timeout", flags->timeout_seconds, "Longest silence of a reply, in seconds")
-      ->check(CLI::Range(0.0, 1e6))
-      ->capture_default_str();
-  command->add_flag("--no-warm-up", flags->no_warm_up,
-                    "Do not send a first request that is not counted");
+      .option("--max-tokens", flags->options.max_tokens,
+              "Longest reply (default: no limit, as in the article; clients: 128)")
+      .range(1, 1'000'000);
+  command.option("--timeout", flags->timeout_seconds, "Longest silence of a reply, in seconds")
+      .range(0.0, 1e6)
+      .show_default();
+  command.flag("--no-warm-up", flags->no_warm_up,
+               "Do not send a first request that is not counted");
   add_traffic_flags(command, *flags);
-  command->add_option("--json", flags->json_path, "Write every request's raw figures to this file");
-  command->add_flag("--csv", flags->is_csv, "Print the table as CSV");
-  command->callback([flags] { run(*flags); });
+  command.option("--json", flags->json_path, "Write every request's raw figures to this file");
+  command.flag("--csv", flags->is_csv, "Print the table as CSV");
+  command.action([flags] { run(*flags); });
 }
 
 }  // namespace sluice::cli

@@ -1,7 +1,6 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
@@ -33,52 +32,33 @@ SLUICE_CONTEXT_LENGTH, SLUICE_MAX_QUEUE, SLUICE_MAX_LOADED_MODELS, SLUICE_MAX_ME
 SLUICE_KV_CACHE_TYPE, SLUICE_SPECULATE, SLUICE_REQUEST_TIMEOUT, SLUICE_ORIGINS, SLUICE_DEBUG,
 SLUICE_NOHISTORY, then the same names with OLLAMA_, then the defaults.)";
 
-void add_commands(CLI::App& app) {
+void add_commands(sluice::cli::Command& program) {
   using namespace sluice::cli;
-  add_run(app);
-  add_serve(app);
-  add_list(app);
-  add_ps(app);
-  add_show(app);
-  add_rm(app);
-  add_stop(app);
-  add_import(app);
-  add_tokenize(app);
-  add_render(app);
-  add_perplexity(app);
-  add_bench(app);
-  add_loadtest(app);
-  add_top(app);
-  add_version(app);
-}
-
-// CLI11 says only that a subcommand is missing when it does not know the one that is there.
-std::string parse_error_text(const CLI::App& app, const CLI::ParseError& error, int argc,
-                             char** argv) {
-  if (argc < 2 || argv[1][0] == '-') return error.what();
-  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
-    if (command->check_name(argv[1])) return error.what();
-  }
-  return std::string("there is no command '") + argv[1] + "'";
+  add_run(program);
+  add_serve(program);
+  add_list(program);
+  add_ps(program);
+  add_show(program);
+  add_rm(program);
+  add_stop(program);
+  add_import(program);
+  add_tokenize(program);
+  add_render(program);
+  add_perplexity(program);
+  add_bench(program);
+  add_loadtest(program);
+  add_top(program);
+  add_version(program);
 }
 
 int run(int argc, char** argv) {
-  CLI::App app("Runs language models on this machine: deploy, chat, serve, measure, watch.",
-               "sluice");
-  app.set_version_flag("-v,--version", "sluice version " + std::string(sluice::server::kVersion));
-  app.footer(kExamples);
-  app.require_subcommand(1);
-  add_commands(app);
-  try {
-    app.parse(argc, argv);
-    return 0;
-  } catch (const CLI::ParseError& error) {
-    const int status = error.get_exit_code();
-    if (status == 0) return app.exit(error);  // --help and --version
-    sluice::cli::print_error(parse_error_text(app, error, argc, argv));
-    std::fputs("Run with --help for what there is.\n", stderr);
-    return 2;
-  }
+  const sluice::cli::ProgramText text = {
+      .name = "sluice",
+      .description = "Runs language models on this machine: deploy, chat, serve, measure, watch.",
+      .version = "sluice version " + std::string(sluice::server::kVersion),
+      .footer = kExamples,
+  };
+  return sluice::cli::run_command_line(text, add_commands, argc, argv);
 }
 
 // A descriptor that is closed would be taken by the first file or socket that is opened, which then

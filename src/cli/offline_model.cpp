@@ -4,24 +4,21 @@
 
 namespace sluice::cli {
 
-void add_offline_model_flags(CLI::App& command, OfflineModelFlags& flags) {
-  command.add_option("MODEL", flags.model, "Name of a model in the store, or path of a GGUF file")
-      ->required();
+void add_offline_model_flags(Command& command, OfflineModelFlags& flags) {
+  command.option("MODEL", flags.model, "Name of a model in the store, or path of a GGUF file")
+      .required();
   command
-      .add_option("--backend", flags.placement.device,
-                  "cpu, or reference: plain code in 32-bit floats")
-      ->check(CLI::IsMember({"cpu", "reference"}))
-      ->capture_default_str();
+      .option("--backend", flags.placement.device, "cpu, or reference: plain code in 32-bit floats")
+      .one_of({"cpu", "reference"})
+      .show_default();
   command
-      .add_option("--isa", flags.placement.isa,
-                  "Use only these instructions (default: the best there are)")
-      ->check(CLI::IsMember({"generic", "avx2", "avx512", "amx"}));
-  command.add_option("--kv-cache-type", flags.cache_type, "f16, or q8_0: half the memory")
-      ->check(CLI::IsMember({"f16", "q8_0"}));
-  command
-      .add_option("-t,--threads", flags.placement.num_threads,
-                  "Threads (default: the usable cores)")
-      ->check(CLI::Range(1, 1024));
+      .option("--isa", flags.placement.isa,
+              "Use only these instructions (default: the best there are)")
+      .one_of({"generic", "avx2", "avx512", "amx"});
+  command.option("--kv-cache-type", flags.cache_type, "f16, or q8_0: half the memory")
+      .one_of({"f16", "q8_0"});
+  command.option("-t,--threads", flags.placement.num_threads, "Threads (default: the usable cores)")
+      .range(1, 1024);
 }
 
 std::unique_ptr<model::Model> load_offline_model(const OfflineModelFlags& flags,

@@ -1,10 +1,10 @@
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <memory>
 #include <string>
 
 #include "backend/backend.h"
+#include "cli/flags.h"
 #include "model/load.h"
 #include "model/model.h"
 
@@ -16,7 +16,7 @@ struct OfflineModelFlags {
   model::Placement placement;
   std::string cache_type;  // "": the device's own
 };
-void add_offline_model_flags(CLI::App& command, OfflineModelFlags& flags);
+void add_offline_model_flags(Command& command, OfflineModelFlags& flags);
 
 // Loads it. Throws Error.
 std::unique_ptr<model::Model> load_offline_model(const OfflineModelFlags& flags,

@@ -56,33 +56,33 @@ void run(Flags& flags) {
 
 }  // namespace
 
-void add_perplexity(CLI::App& app) {
+void add_perplexity(Command& program) {
   auto flags = std::make_shared<Flags>();
-  CLI::App* command = app.add_subcommand(
+  Command command = program.subcommand(
       "perplexity", "Measure how well a model predicts a text, and how far it is from a base");
-  command->footer(
+  command.footer(
       "Windows of --ctx tokens, the second half of each scored. To compare two settings:\n"
       "  sluice perplexity MODEL -f text.txt --backend reference --save-base base.bin\n"
       "  sluice perplexity MODEL -f text.txt --kl-base base.bin");
-  add_offline_model_flags(*command, flags->model);
-  command->add_option("-f,--file", flags->file, "The text")->required();
-  command->add_option("--ctx", flags->options.context, "Tokens in a window")
-      ->check(CLI::Range(8, 1 << 20))
-      ->capture_default_str();
+  add_offline_model_flags(command, flags->model);
+  command.option("-f,--file", flags->file, "The text").required();
+  command.option("--ctx", flags->options.context, "Tokens in a window")
+      .range(8, 1 << 20)
+      .show_default();
   command
-      ->add_option("--step", flags->options.step_tokens,
-                   "Tokens computed at once: 1 measures decoding, many prefill")
-      ->check(CLI::Range(1, 8192))
-      ->capture_default_str();
-  command->add_option("--windows", flags->options.max_windows, "At most so many windows (0: all)")
-      ->check(CLI::Range(0, 1 << 20));
-  auto* save = command->add_option("--save-base", flags->options.save_base,
-                                   "Write the log-probabilities into this file (large)");
+      .option("--step", flags->options.step_tokens,
+              "Tokens computed at once: 1 measures decoding, many prefill")
+      .range(1, 8192)
+      .show_default();
+  command.option("--windows", flags->options.max_windows, "At most so many windows (0: all)")
+      .range(0, 1 << 20);
+  const Option save = command.option("--save-base", flags->options.save_base,
+                                     "Write the log-probabilities into this file (large)");
   command
-      ->add_option("--kl-base", flags->options.kl_base,
-                   "Compare with the log-probabilities in this file")
-      ->excludes(save);
-  command->callback([flags] { run(*flags); });
+      .option("--kl-base", flags->options.kl_base,
+              "Compare with the log-probabilities in this file")
+      .excludes(save);
+  command.action([flags] { run(*flags); });
 }
 
 }  // namespace sluice::cli

@@ -42,11 +42,11 @@ void ps(const std::string& prefix) {
 
 }  // namespace
 
-void add_ps(CLI::App& app) {
+void add_ps(Command& program) {
   auto prefix = std::make_shared<std::string>();
-  CLI::App* command = app.add_subcommand("ps", "Show the models that the server has in memory");
-  command->add_option("PREFIX", *prefix, "Only names that begin with this");
-  command->callback([prefix] { ps(*prefix); });
+  Command command = program.subcommand("ps", "Show the models that the server has in memory");
+  command.option("PREFIX", *prefix, "Only names that begin with this");
+  command.action([prefix] { ps(*prefix); });
 }
 
 }  // namespace sluice::cli

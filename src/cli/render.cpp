@@ -81,18 +81,16 @@ void render(const Flags& flags) {
 
 }  // namespace
 
-void add_render(CLI::App& app) {
+void add_render(Command& program) {
   auto flags = std::make_shared<Flags>();
-  CLI::App* command =
-      app.add_subcommand("render", "Print the prompt that a chat template makes of messages");
+  Command command =
+      program.subcommand("render", "Print the prompt that a chat template makes of messages");
   command
-      ->add_option("MODEL", flags->source,
-                   "Name in the store, path of a GGUF file, or of a .jinja file")
-      ->required();
-  command->add_option("MESSAGES", flags->messages, "JSON file with the list of messages")
-      ->required();
-  command->add_option("--tools", flags->tools, "JSON file with the list of tools");
-  command->callback([flags] { render(*flags); });
+      .option("MODEL", flags->source, "Name in the store, path of a GGUF file, or of a .jinja file")
+      .required();
+  command.option("MESSAGES", flags->messages, "JSON file with the list of messages").required();
+  command.option("--tools", flags->tools, "JSON file with the list of tools");
+  command.action([flags] { render(*flags); });
 }
 
 }  // namespace sluice::cli

@@ -11,11 +11,11 @@
 
 namespace sluice::cli {
 
-void add_rm(CLI::App& app) {
+void add_rm(Command& program) {
   auto names = std::make_shared<std::vector<std::string>>();
-  CLI::App* command = app.add_subcommand("rm", "Remove models from the store");
-  command->add_option("MODEL", *names, "Names")->required();
-  command->callback([names] {
+  Command command = program.subcommand("rm", "Remove models from the store");
+  command.option("MODEL", *names, "Names").required();
+  command.action([names] {
     ServerLink link = ServerLink::connect_or_embed(read_settings());
     size_t num_failed = 0;
     for (const std::string& name : *names) {

@@ -129,51 +129,47 @@ void run(const Flags& flags) {
   one_shot(link, flags, chat, prompt);
 }
 
-void add_option_flags(CLI::App& command, const std::shared_ptr<Flags>& flags) {
+void add_option_flags(Command& command, const std::shared_ptr<Flags>& flags) {
   for (const char* name : kOptionFlags) {
     std::string flag = std::string("--") + name;
     for (char& c : flag) c = c == '_' ? '-' : c;
     std::string names = flag;
     if (flag != std::string("--") + name) names += std::string(",--") + name;
     command
-        .add_option_function<std::string>(
+        .option_to(
             names,
             [flags, key = std::string(name)](const std::string& value) {
               flags->options.push_back(key + "=" + value);
             },
             "The option " + std::string(name))
-        ->type_name("NUMBER");
+        .value_name("NUMBER");
   }
 }
 
 }  // namespace
 
-void add_run(CLI::App& app) {
+void add_run(Command& program) {
   auto flags = std::make_shared<Flags>();
-  CLI::App* command = app.add_subcommand(
+  Command command = program.subcommand(
       "run", "Chat with a model, or print one reply to PROMPT and standard input");
-  command->add_option("MODEL", flags->model, "Name in the store, or path of a GGUF file")
-      ->required();
-  command->add_option("PROMPT", flags->prompt, "What to say; none: a chat in the terminal");
-  command->add_flag("--verbose", flags->verbose, "Print timings after each reply");
-  command->add_option("--system", flags->system, "System message");
-  command->add_option("--format", flags->format, "json: the reply is JSON");
-  command->add_option("--think", flags->think, "Let the model think: true, false, low .. max")
-      ->expected(0, 1)
-      ->default_str("true");
-  command->add_flag("--hidethinking", flags->hide_thinking, "Do not print what it thinks");
-  command->add_option("--keepalive", flags->keep_alive, "How long the model stays loaded (5m)");
-  command->add_flag("--nowordwrap", flags->no_word_wrap, "Do not break lines between words");
-  command->add_flag("--raw", flags->raw, "Take the prompt as it is, without the chat template");
+  command.option("MODEL", flags->model, "Name in the store, or path of a GGUF file").required();
+  command.option("PROMPT", flags->prompt, "What to say; none: a chat in the terminal");
+  command.flag("--verbose", flags->verbose, "Print timings after each reply");
+  command.option("--system", flags->system, "System message");
+  command.option("--format", flags->format, "json: the reply is JSON");
+  command.option("--think", flags->think, "Let the model think: true, false, low .. max")
+      .value_or("true");
+  command.flag("--hidethinking", flags->hide_thinking, "Do not print what it thinks");
+  command.option("--keepalive", flags->keep_alive, "How long the model stays loaded (5m)");
+  command.flag("--nowordwrap", flags->no_word_wrap, "Do not break lines between words");
+  command.flag("--raw", flags->raw, "Take the prompt as it is, without the chat template");
   command
-      ->add_option("-t,--threads", flags->threads,
-                   "Compute threads, when no server runs (default: all cores)")
-      ->check(CLI::Range(1, 1024));
-  command->add_option("-o,--option", flags->options, "Any option, KEY=VALUE (repeatable)")
-      ->expected(1)
-      ->take_all();
-  add_option_flags(*command, flags);
-  command->callback([flags] { run(*flags); });
+      .option("-t,--threads", flags->threads,
+              "Compute threads, when no server runs (default: all cores)")
+      .range(1, 1024);
+  command.option("-o,--option", flags->options, "Any option, KEY=VALUE (repeatable)").repeatable();
+  add_option_flags(command, flags);
+  command.action([flags] { run(*flags); });
 }
 
 }  // namespace sluice::cli

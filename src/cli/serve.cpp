@@ -108,58 +108,56 @@ void serve(const Flags& flags) {
 
 }  // namespace
 
-void add_serve(CLI::App& app) {
+void add_serve(Command& program) {
   auto flags = std::make_shared<Flags>();
-  CLI::App* command = app.add_subcommand(
+  Command command = program.subcommand(
       "serve", "Answer Ollama's and OpenAI's clients over HTTP until Ctrl-C or SIGTERM");
-  command->alias("start");
-  command->add_option("--host", flags->host, "Address to listen on (default 127.0.0.1:11434)");
-  command->add_option("-p,--port", flags->port, "Port; 0 takes a free one and prints it")
-      ->check(CLI::Range(0, 65535));
-  command->add_option("--models", flags->models, "Folder of the store (default ~/.ollama/models)");
-  command->add_option("-t,--threads", flags->threads, "Compute threads (default: all cores)")
-      ->check(CLI::Range(1, 1024));
+  command.alias("start");
+  command.option("--host", flags->host, "Address to listen on (default 127.0.0.1:11434)");
+  command.option("-p,--port", flags->port, "Port; 0 takes a free one and prints it")
+      .range(0, 65535);
+  command.option("--models", flags->models, "Folder of the store (default ~/.ollama/models)");
+  command.option("-t,--threads", flags->threads, "Compute threads (default: all cores)")
+      .range(1, 1024);
   command
-      ->add_option("-c,--context", flags->context,
-                   "num_ctx of requests that do not say (default 4096)")
-      ->check(CLI::Range(16, 1 << 24));
+      .option("-c,--context", flags->context, "num_ctx of requests that do not say (default 4096)")
+      .range(16, 1 << 24);
   command
-      ->add_option("--parallel", flags->parallel,
-                   "How many conversations of that length the cache should hold")
-      ->check(CLI::Range(1, 4096))
-      ->capture_default_str();
-  command->add_option("--keep-alive", flags->keep_alive,
-                      "How long an idle model stays loaded: 5m, 0, -1 for ever");
-  command->add_option("--max-queue", flags->max_queue, "Most requests waiting (default 512)")
-      ->check(CLI::Range(1, 1 << 20));
+      .option("--parallel", flags->parallel,
+              "How many conversations of that length the cache should hold")
+      .range(1, 4096)
+      .show_default();
+  command.option("--keep-alive", flags->keep_alive,
+                 "How long an idle model stays loaded: 5m, 0, -1 for ever");
+  command.option("--max-queue", flags->max_queue, "Most requests waiting (default 512)")
+      .range(1, 1 << 20);
   command
-      ->add_option("--max-loaded-models", flags->max_loaded_models,
-                   "Most models in memory (default 3)")
-      ->check(CLI::Range(1, 64));
-  command->add_option("--max-memory", flags->max_memory,
-                      "What all models together may take: 8GB (default: 90% of what is free now)");
+      .option("--max-loaded-models", flags->max_loaded_models, "Most models in memory (default 3)")
+      .range(1, 64);
+  command.option("--max-memory", flags->max_memory,
+                 "What all models together may take: 8GB (default: 90% of what is free now)");
   command
-      ->add_option("--kv-cache-type", flags->kv_cache_type,
-                   "How the cache holds keys and values: f16, or q8_0 in half the memory")
-      ->check(CLI::IsMember({"f16", "q8_0"}));
-  command->add_option("--request-timeout", flags->request_timeout,
-                      "How long a request may take that does not say: 5m (default: no limit)");
-  command->add_flag("--speculate", flags->speculate,
-                    "Guess ahead from the text so far, for requests that do not say");
-  command->add_option("--max-connections", flags->max_connections, "Most open connections")
-      ->check(CLI::Range(1, 60000))
-      ->capture_default_str();
+      .option("--kv-cache-type", flags->kv_cache_type,
+              "How the cache holds keys and values: f16, or q8_0 in half the memory")
+      .one_of({"f16", "q8_0"});
+  command.option("--request-timeout", flags->request_timeout,
+                 "How long a request may take that does not say: 5m (default: no limit)");
+  command.flag("--speculate", flags->speculate,
+               "Guess ahead from the text so far, for requests that do not say");
+  command.option("--max-connections", flags->max_connections, "Most open connections")
+      .range(1, 60000)
+      .show_default();
   command
-      ->add_option("--drain-seconds", flags->drain_seconds,
-                   "How long running requests may go on after a signal to stop")
-      ->check(CLI::Range(0, 86400))
-      ->capture_default_str();
-  command->add_option("--origin", flags->origins, "A web page's origin that may call (repeatable)");
-  command->add_option("--log-level", flags->log_level, "What to tell")
-      ->check(CLI::IsMember({"debug", "info", "warn", "err", "off"}));
-  command->add_flag("--allow-anyone", flags->allow_anyone,
-                    "Listen beyond this machine although nobody is asked for a key");
-  command->callback([flags] { serve(*flags); });
+      .option("--drain-seconds", flags->drain_seconds,
+              "How long running requests may go on after a signal to stop")
+      .range(0, 86400)
+      .show_default();
+  command.option("--origin", flags->origins, "A web page's origin that may call (repeatable)");
+  command.option("--log-level", flags->log_level, "What to tell")
+      .one_of({"debug", "info", "warn", "err", "off"});
+  command.flag("--allow-anyone", flags->allow_anyone,
+               "Listen beyond this machine although nobody is asked for a key");
+  command.action([flags] { serve(*flags); });
 }
 
 }  // namespace sluice::cli

@@ -42,20 +42,18 @@ void show(const Flags& flags) {
 
 }  // namespace
 
-void add_show(CLI::App& app) {
+void add_show(Command& program) {
   auto flags = std::make_shared<Flags>();
-  CLI::App* command = app.add_subcommand("show", "Show what a model is");
-  command->add_option("MODEL", flags->model, "Name in the store, or path of a GGUF file")
-      ->required();
-  CLI::Option_group* only = command->add_option_group("only", "Only this part");
-  only->add_flag("--license", flags->license, "The license");
-  only->add_flag("--modelfile", flags->modelfile, "The Modelfile");
-  only->add_flag("--parameters", flags->parameters, "The parameters");
-  only->add_flag("--system", flags->system, "The system message");
-  only->add_flag("--template", flags->chat_template, "The chat template");
-  only->require_option(0, 1);
-  command->add_flag("-v,--verbose", flags->verbose, "All metadata and tensors, too");
-  command->callback([flags] { show(*flags); });
+  Command command = program.subcommand("show", "Show what a model is");
+  command.option("MODEL", flags->model, "Name in the store, or path of a GGUF file").required();
+  Command only = command.exclusive_group("only", "Only this part");
+  only.flag("--license", flags->license, "The license");
+  only.flag("--modelfile", flags->modelfile, "The Modelfile");
+  only.flag("--parameters", flags->parameters, "The parameters");
+  only.flag("--system", flags->system, "The system message");
+  only.flag("--template", flags->chat_template, "The chat template");
+  command.flag("-v,--verbose", flags->verbose, "All metadata and tensors, too");
+  command.action([flags] { show(*flags); });
 }
 
 }  // namespace sluice::cli

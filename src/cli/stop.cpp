@@ -7,11 +7,11 @@
 
 namespace sluice::cli {
 
-void add_stop(CLI::App& app) {
+void add_stop(Command& program) {
   auto name = std::make_shared<std::string>();
-  CLI::App* command = app.add_subcommand("stop", "Unload a model from the server's memory");
-  command->add_option("MODEL", *name, "Name")->required();
-  command->callback([name] {
+  Command command = program.subcommand("stop", "Unload a model from the server's memory");
+  command.option("MODEL", *name, "Name").required();
+  command.action([name] {
     ServerLink link = ServerLink::connect(read_settings());
     const api::Json body = {{"model", *name}, {"keep_alive", 0}};
     try {

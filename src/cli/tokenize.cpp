@@ -65,20 +65,19 @@ void tokenize(const Flags& flags) {
 
 }  // namespace
 
-void add_tokenize(CLI::App& app) {
+void add_tokenize(Command& program) {
   auto flags = std::make_shared<Flags>();
-  CLI::App* command = app.add_subcommand(
+  Command command = program.subcommand(
       "tokenize", "Show the tokens of a text (an argument, -f FILE, or standard input)");
-  command->add_option("MODEL", flags->model, "Name in the store, or path of a GGUF file")
-      ->required();
-  CLI::Option* text = command->add_option("TEXT", flags->text, "The text");
-  command->add_option("-f,--file", flags->file, "Take the bytes of this file")->excludes(text);
-  command->add_flag("--ids", flags->ids_only, "Only the ids, on one line");
-  command->add_flag("--bos", flags->bos, "Put the model's BOS token first");
-  command->add_flag("--plain", flags->plain,
-                    "Treat the names of special tokens in the text as plain text");
-  command->callback([flags, text] {
-    flags->has_text = text->count() > 0;
+  command.option("MODEL", flags->model, "Name in the store, or path of a GGUF file").required();
+  const Option text = command.option("TEXT", flags->text, "The text");
+  command.option("-f,--file", flags->file, "Take the bytes of this file").excludes(text);
+  command.flag("--ids", flags->ids_only, "Only the ids, on one line");
+  command.flag("--bos", flags->bos, "Put the model's BOS token first");
+  command.flag("--plain", flags->plain,
+               "Treat the names of special tokens in the text as plain text");
+  command.action([flags, text] {
+    flags->has_text = text.is_given();
     tokenize(*flags);
   });
 }

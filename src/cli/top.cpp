@@ -77,18 +77,18 @@ void run(const Flags& flags) {
 
 }  // namespace
 
-void add_top(CLI::App& app) {
+void add_top(Command& program) {
   auto flags = std::make_shared<Flags>();
-  CLI::App* command = app.add_subcommand(
+  Command command = program.subcommand(
       "top", "Watch a server and this machine: requests, speed, cache, cores, threads, GPU");
-  command->add_option("URL", flags->url,
-                      "Server to watch (default: SLUICE_HOST, OLLAMA_HOST, 127.0.0.1:11434)");
-  command->add_flag("--once", flags->is_once, "Print it as plain text after one interval and end");
-  command->add_option("--interval", flags->interval_seconds, "Seconds between two samples")
-      ->check(CLI::Range(0.1, 3600.0))
-      ->capture_default_str();
-  command->add_flag("--json", flags->is_json, "Print each sample as one line of JSON");
-  command->callback([flags] { run(*flags); });
+  command.option("URL", flags->url,
+                 "Server to watch (default: SLUICE_HOST, OLLAMA_HOST, 127.0.0.1:11434)");
+  command.flag("--once", flags->is_once, "Print it as plain text after one interval and end");
+  command.option("--interval", flags->interval_seconds, "Seconds between two samples")
+      .range(0.1, 3600.0)
+      .show_default();
+  command.flag("--json", flags->is_json, "Print each sample as one line of JSON");
+  command.action([flags] { run(*flags); });
 }
 
 }  // namespace sluice::cli

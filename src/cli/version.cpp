@@ -7,9 +7,9 @@
 
 namespace sluice::cli {
 
-void add_version(CLI::App& app) {
-  CLI::App* command = app.add_subcommand("version", "Print the version");
-  command->callback([] {
+void add_version(Command& program) {
+  Command command = program.subcommand("version", "Print the version");
+  command.action([] {
     const CpuFeatures& cpu = cpu_features();
     std::printf("sluice version %s\n", std::string(server::kVersion).c_str());
     std::printf("interface of Ollama %s\n", std::string(server::kOllamaVersion).c_str());
