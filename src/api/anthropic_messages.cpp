@@ -4,16 +4,13 @@
 
 #include "api/anthropic.h"
 #include "api/encode_common.h"
+#include "api/error.h"
 #include "api/json.h"
 #include "api/parse_common.h"
 
 // POST /v1/messages, without tools.
 namespace sluice::api::anthropic {
 namespace {
-
-[[noreturn]] void fail(const std::string& what) { throw Error(ErrorCode::kInvalidArgument, what); }
-
-[[noreturn]] void refuse(const std::string& what) { throw Error(ErrorCode::kUnsupported, what); }
 
 std::string_view error_type(int status) {
   switch (status) {

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "api/error.h"
 #include "api/parse_common.h"
 #include "base/error.h"
 

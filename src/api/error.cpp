@@ -29,4 +29,8 @@ int http_status(ErrorCode code) {
   return 500;
 }
 
+void fail(const std::string& what) { throw Error(ErrorCode::kInvalidArgument, what); }
+
+void refuse(const std::string& what) { throw Error(ErrorCode::kUnsupported, what); }
+
 }  // namespace sluice::api

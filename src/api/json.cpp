@@ -1,4 +1,5 @@
 #include "api/json.h"
+#include "api/error.h"
 
 #include <algorithm>
 #include <cctype>
@@ -11,8 +12,6 @@
 
 namespace sluice::api {
 namespace {
-
-[[noreturn]] void fail(const std::string& what) { throw Error(ErrorCode::kInvalidArgument, what); }
 
 // The library's destructor moves all children into a list of its own first. Depth is bounded by
 // JsonLimits.

@@ -3,6 +3,7 @@
 #include <limits>
 #include <utility>
 
+#include "api/error.h"
 #include "api/ollama.h"
 #include "api/ollama_dialect.h"
 #include "api/parse_common.h"
@@ -10,8 +11,6 @@
 // POST /api/chat.
 namespace sluice::api::ollama {
 namespace {
-
-[[noreturn]] void fail(const std::string& what) { throw Error(ErrorCode::kInvalidArgument, what); }
 
 std::vector<ToolCall> parse_tool_calls(Json& message) {
   std::vector<ToolCall> calls;

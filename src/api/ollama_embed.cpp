@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "api/embedding_common.h"
+#include "api/error.h"
 #include "api/ollama.h"
 #include "api/parse_common.h"
 #include "base/error.h"
@@ -8,8 +9,6 @@
 // POST /api/embed, and /api/embeddings of old.
 namespace sluice::api::ollama {
 namespace {
-
-[[noreturn]] void fail(const std::string& what) { throw Error(ErrorCode::kInvalidArgument, what); }
 
 EmbeddingRequest parse_fields(const Json& body) {
   EmbeddingRequest request = parse_embedding_fields(body);

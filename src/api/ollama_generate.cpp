@@ -1,3 +1,4 @@
+#include "api/error.h"
 #include "api/ollama.h"
 #include "api/ollama_dialect.h"
 #include "api/parse_common.h"
@@ -5,8 +6,6 @@
 // POST /api/generate.
 namespace sluice::api::ollama {
 namespace {
-
-[[noreturn]] void fail(const std::string& what) { throw Error(ErrorCode::kInvalidArgument, what); }
 
 // An empty text is as good as none.
 std::optional<std::string> non_empty_field(const Json& body, std::string_view name) {

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "api/encode_common.h"
+#include "api/error.h"
 #include "api/openai.h"
 #include "api/openai_dialect.h"
 #include "api/parse_common.h"
@@ -10,10 +11,6 @@
 // POST /v1/chat/completions.
 namespace sluice::api::openai {
 namespace {
-
-[[noreturn]] void fail(const std::string& what) { throw Error(ErrorCode::kInvalidArgument, what); }
-
-[[noreturn]] void refuse(const std::string& what) { throw Error(ErrorCode::kUnsupported, what); }
 
 // The base64 text of a data: URL of an image.
 std::string image_data(const Json& part) {

@@ -1,4 +1,5 @@
 #include "api/openai_dialect.h"
+#include "api/error.h"
 
 #include <algorithm>
 #include <limits>
@@ -8,8 +9,6 @@
 
 namespace sluice::api::openai {
 namespace {
-
-[[noreturn]] void fail(const std::string& what) { throw Error(ErrorCode::kInvalidArgument, what); }
 
 std::vector<std::string> parse_stop(Json& value) {
   if (value.is_string()) return {value.get<std::string>()};

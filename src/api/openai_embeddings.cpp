@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "api/embedding_common.h"
+#include "api/error.h"
 #include "api/openai.h"
 #include "api/parse_common.h"
 #include "base/error.h"
@@ -10,8 +11,6 @@
 // POST /v1/embeddings.
 namespace sluice::api::openai {
 namespace {
-
-[[noreturn]] void fail(const std::string& what) { throw Error(ErrorCode::kInvalidArgument, what); }
 
 std::string base64_text(const std::vector<float>& numbers) {
   static constexpr char kDigits[] =

@@ -1,4 +1,5 @@
 #include "api/options.h"
+#include "api/error.h"
 
 #include <array>
 #include <cmath>

@@ -7,12 +7,11 @@
 #include <limits>
 #include <utility>
 
+#include "api/error.h"
 #include "base/error.h"
 
 namespace sluice::api {
 namespace {
-
-[[noreturn]] void fail(const std::string& what) { throw Error(ErrorCode::kInvalidArgument, what); }
 
 bool is_base64_character(char character) {
   return std::isalnum(static_cast<unsigned char>(character)) != 0 || character == '+' ||

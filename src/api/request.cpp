@@ -1,4 +1,5 @@
 #include "api/request.h"
+#include "api/error.h"
 
 #include <charconv>
 #include <cmath>
