@@ -6,6 +6,7 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # GCC 12 reports these inside the standard library and Boost at -O3, wrongly.
   list(APPEND SLUICE_WARNINGS -Wno-maybe-uninitialized -Wno-stringop-overflow -Wno-array-bounds
        -Wno-restrict -Wno-dangling-pointer -Wno-psabi)
+  list(APPEND SLUICE_WARNINGS -Wno-subobject-linkage)  # wrong for files that sluice_batches includes
 endif()
 
 # What computes nothing that takes time compiles faster so: CLI11 and GoogleTest by a quarter at -O1,
@@ -16,6 +17,11 @@ if(CMAKE_BUILD_TYPE STREQUAL "Debug" AND SLUICE_SANITIZE MATCHES "undefined")
   set(SLUICE_COLD_PROGRAM_OPTIONS -O0)
   set(SLUICE_COLD_ROOM_OPTIONS -O0)
 endif()
+
+# What most files of a program include is compiled once for all of them.
+set(SLUICE_STANDARD_HEADERS <algorithm> <chrono> <functional> <map> <memory> <optional> <random>
+    <span> <string> <thread> <unordered_map> <vector>)
+set(SLUICE_PRECOMPILE_OPTIONS -fpch-preprocess)  # ccache asks for it
 
 if(SLUICE_SANITIZE STREQUAL "thread")
   add_compile_options(-Wno-tsan)  # Asio's fences: ThreadSanitizer may miss them, GCC warns of it
@@ -35,10 +41,39 @@ set(SLUICE_ISA_amx ${SLUICE_ISA_avx512} -mavx512bf16 -mamx-tile -mamx-int8 -mamx
 
 set(SLUICE_ROOMS "" CACHE INTERNAL "")
 
-# sluice_room(name [COLD] DEPS ...): library sluice_<name> from src/<name>/, recursively. A dependency
-# that is a room's name means that room's library. COLD: computes nothing that takes time.
+# sluice_batches(room count list): replaces the files in a list by `count` files that include them, which
+# then share what their headers cost: two thirds of a small file's time. A file's name decides where it
+# goes, so that a new one leaves the others where they are. Names in anonymous namespaces must differ in
+# a room; files where they do not are named behind it and stay as they are.
+function(sluice_batches room count list)
+  set(batches "")
+  foreach(source IN LISTS ${list})
+    file(RELATIVE_PATH path ${CMAKE_SOURCE_DIR}/src ${source})
+    if(path IN_LIST ARGN)
+      list(APPEND batches ${source})
+      continue()
+    endif()
+    string(MD5 hash ${path})
+    string(SUBSTRING ${hash} 0 6 hash)
+    math(EXPR batch "0x${hash} % ${count}")
+    string(APPEND text_${batch} "#include \"${path}\"\n")
+  endforeach()
+  math(EXPR last "${count} - 1")
+  foreach(batch RANGE ${last})
+    if(text_${batch})
+      set(file ${CMAKE_BINARY_DIR}/batches/${room}_${batch}.cpp)
+      file(CONFIGURE OUTPUT ${file} CONTENT "${text_${batch}}" @ONLY)
+      list(APPEND batches ${file})
+    endif()
+  endforeach()
+  set(${list} ${batches} PARENT_SCOPE)
+endfunction()
+
+# sluice_room(name [COLD] [BATCHES count [ALONE file...]] DEPS ...): library sluice_<name> from src/<name>/, recursively.
+# A dependency that is a room's name means that room's library. COLD: computes nothing that takes time.
+# BATCHES: compiled as so many files, but for those ALONE (see above).
 function(sluice_room name)
-  cmake_parse_arguments(ARG "COLD" "" "DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "COLD" "BATCHES" "ALONE;DEPS" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.cpp)
   if(SLUICE_FUZZ)
     list(FILTER sources EXCLUDE REGEX "/backend/cpu/")  # slow to compile, reads nothing from outside
@@ -51,6 +86,9 @@ function(sluice_room name)
       list(APPEND deps ${dep})
     endif()
   endforeach()
+  if(ARG_BATCHES AND SLUICE_BATCHES)
+    sluice_batches(${name} ${ARG_BATCHES} sources ${ARG_ALONE})
+  endif()
   if(sources)
     add_library(sluice_${name} STATIC ${sources})
     target_include_directories(sluice_${name} PUBLIC ${CMAKE_SOURCE_DIR}/src)
@@ -89,9 +127,16 @@ function(sluice_room_tests name room)
   file(GLOB tests CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/${name}/*.cpp)
   if(tests)
     add_executable(${name}_test ${tests})
-    target_compile_options(${name}_test PRIVATE ${SLUICE_WARNINGS} ${SLUICE_COLD_PROGRAM_OPTIONS})
+    target_compile_options(${name}_test PRIVATE ${SLUICE_WARNINGS} ${SLUICE_COLD_PROGRAM_OPTIONS}
+                                                ${SLUICE_PRECOMPILE_OPTIONS})
     if(EXISTS ${CMAKE_SOURCE_DIR}/tests/${name}/golden)
       target_compile_definitions(${name}_test PRIVATE SLUICE_TEST_DATA="${CMAKE_SOURCE_DIR}/tests")
+    endif()
+    if(name STREQUAL base)
+      target_precompile_headers(base_test PRIVATE <gmock/gmock.h> <gtest/gtest.h>
+                                                  ${SLUICE_STANDARD_HEADERS})
+    else()
+      target_precompile_headers(${name}_test REUSE_FROM base_test)
     endif()
     target_include_directories(${name}_test PRIVATE ${CMAKE_SOURCE_DIR}/tests)
     target_link_libraries(${name}_test PRIVATE sluice_${room} GTest::gtest GTest::gmock

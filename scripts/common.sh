@@ -48,8 +48,7 @@ build() {
   ((memory_jobs < 1)) && memory_jobs=1
   ((jobs > memory_jobs)) && jobs=$memory_jobs
   say "Building ($preset; the first time takes minutes)"
-  # Paths count from the tree's root, so that a fresh clone finds what another tree has compiled.
-  CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1 cmake --build "build/$preset" -j "$jobs" "$@" >&2 || die "the build ($preset) failed"
+  cmake --build "build/$preset" -j "$jobs" "$@" >&2 || die "the build ($preset) failed"
 }
 
 # python_env NAME REQUIREMENT...: a virtual environment in build/NAME with these packages.

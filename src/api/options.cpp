@@ -1,5 +1,4 @@
 #include "api/options.h"
-#include "api/error.h"
 
 #include <array>
 #include <cmath>

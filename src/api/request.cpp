@@ -1,5 +1,4 @@
 #include "api/request.h"
-#include "api/error.h"
 
 #include <charconv>
 #include <cmath>
