@@ -36,7 +36,7 @@ Val is_even(const Call& call) { return has_remainder(call, Val::integer(2), 0); 
 Val is_divisible_by(const Call& call) { return has_remainder(call, call[0], 0); }
 
 template <bool (*right)(char32_t), bool (*wrong)(char32_t)>
-Val has_case(const Call& call) {
+Val text_has_case(const Call& call) {
   return Val::boolean(is_in_case(to_text(call.heap, call.self), right, wrong));
 }
 
@@ -72,8 +72,8 @@ constexpr Builtin kTests[] = {
     {"odd", "", is_odd},
     {"even", "", is_even},
     {"divisibleby", "num", is_divisible_by},
-    {"lower", "", has_case<is_lower, is_upper>},
-    {"upper", "", has_case<is_upper, is_lower>},
+    {"lower", "", text_has_case<is_lower, is_upper>},
+    {"upper", "", text_has_case<is_upper, is_lower>},
     {"filter", "", is_known<find_filter>},
     {"test", "", is_known<find_test>},
     {"sameas", "other", is_same_as},
