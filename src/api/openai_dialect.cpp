@@ -36,6 +36,7 @@ ModelOptions parse_sampling(Json& body) {
   ModelOptions options;
   options.temperature = 1.0f;
   options.top_p = 1.0f;
+  options.penalize_prompt = false;
   if (const Json* others = object_field(body, "options")) {
     options = merge_options(options, parse_options(*others));
   }

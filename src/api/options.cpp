@@ -144,6 +144,7 @@ ModelOptions merge_options(const ModelOptions& base, const ModelOptions& over) {
   ModelOptions merged = base;
   for (const auto& field : kIntegers) overlay(merged.*field.member, over.*field.member);
   for (const auto& field : kFloats) overlay(merged.*field.member, over.*field.member);
+  overlay(merged.penalize_prompt, over.penalize_prompt);
   overlay(merged.seed, over.seed);
   overlay(merged.stop, over.stop);
   overlay(merged.use_mmap, over.use_mmap);
@@ -162,6 +163,7 @@ engine::SamplingParams to_sampling(const ModelOptions& options) {
   params.repeat_penalty = options.repeat_penalty.value_or(params.repeat_penalty);
   params.presence_penalty = options.presence_penalty.value_or(params.presence_penalty);
   params.frequency_penalty = options.frequency_penalty.value_or(params.frequency_penalty);
+  params.penalize_prompt = options.penalize_prompt.value_or(params.penalize_prompt);
   if (options.seed && *options.seed >= 0) params.seed = static_cast<uint64_t>(*options.seed);
   return params;
 }

@@ -23,6 +23,8 @@ struct ModelOptions {
   std::optional<float> repeat_penalty;
   std::optional<float> presence_penalty;
   std::optional<float> frequency_penalty;
+  std::optional<bool>
+      penalize_prompt;          // no option of Ollama's: which penalizes it, OpenAI does not
   std::optional<int64_t> seed;  // negative: random
   // Limits.
   std::optional<std::vector<std::string>> stop;

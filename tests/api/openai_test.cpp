@@ -211,6 +211,14 @@ TEST(OpenAiChat, NoTokensAtAllMayBeAskedFor) {
   EXPECT_EQ(request.max_tokens, -1);  // as with Ollama
 }
 
+TEST(OpenAiChat, PenaltiesSeeOnlyWhatWasSampled) {
+  const ModelOptions of_model = parse_options(parse_json(R"({"presence_penalty":1})"));
+  EXPECT_TRUE(to_sampling(of_model).penalize_prompt);
+  const ModelOptions asked =
+      parse_chat_completion(with_messages("\"frequency_penalty\":1")).options;
+  EXPECT_FALSE(to_sampling(merge_options(of_model, asked)).penalize_prompt);
+}
+
 TEST(OpenAiChat, AToolMessageHasTheNameOfTheLatestCallWithItsId) {
   const auto call = [](const std::string& name) {
     return R"({"role":"assistant","content":null,"tool_calls":[{"id":"1","function":{"name":")" +
