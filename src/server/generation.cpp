@@ -40,8 +40,8 @@ class Generation {
   Awaitable<void> answer() {
     std::optional<Failure> failure;
     try {
-      std::optional<engine::Request> request = co_await prepare();
-      if (request) co_await run(std::move(*request));
+      std::vector<engine::Request> requests = co_await prepare();
+      if (!requests.empty()) co_await run(std::move(requests));
     } catch (...) {
       failure = failure_of(std::current_exception());
     }
@@ -52,9 +52,19 @@ class Generation {
   }
 
  private:
-  // What the client says becomes what the engine takes. Nothing when it asked for less than a
-  // reply and has it.
-  Awaitable<std::optional<engine::Request>> prepare() {
+  // One of the request's prompts on its way through the engine.
+  struct Prompt {
+    int num_dropped_tokens = 0;
+    int num_tokens = 0;
+    int num_output_tokens = 0;  // so far
+    engine::QueuePlace place;   // when it came
+    std::vector<text::TokenId> context_ids;
+    bool is_over = false;
+  };
+
+  // What the client says becomes what the engine takes, a request for each prompt. None when it
+  // asked for less than a reply and has it.
+  Awaitable<std::vector<engine::Request>> prepare() {
     const size_t body_bytes = exchange_.request().body.size();
     auto parse = [&](std::string_view body, Work& work) { return dialect_.parse(body, work); };
     api::GenerationRequest wanted = co_await parse_body(context_, exchange_, parse);
@@ -64,49 +74,66 @@ class Generation {
     wants_context_ = wanted.wants_context;
     reply_.set_stream(wanted.stream);
 
-    if (wanted.num_prompts() > 1) {
-      throw Error(ErrorCode::kUnsupported,
-                  "several prompts in one request are not supported yet; send a request for each");
-    }
     auto look_up = [&](Work&) { return context_.catalog.get(wanted.model); };
     const SharedRecord record = co_await on_worker(context_.workers.disk, exchange_, look_up);
     if (is_unload(wanted)) {
       context_.models.unload(*record);
       co_await reply_.finish_with(dialect_.loaded("unload", {}));
-      co_return std::nullopt;
+      co_return std::vector<engine::Request>();
     }
     co_await acquire(*record, wanted);
     if (wanted.is_load_only) {
       co_await reply_.finish_with(dialect_.loaded("load", load_));
-      co_return std::nullopt;
+      co_return std::vector<engine::Request>();
     }
 
     LoadedModel& model = lease_.model();
     if (!wanted.debug_render_only) {  // before the work: under overload most are refused
       submit_or_refuse(exchange_, *model.engine, [&] { model.engine->require_room(); });
     }
-    engine::Request request = engine_request(*record, wanted);
+    const engine::Request request = engine_request(*record, wanted);
     const PromptLimits limits{request.context_limit, request.num_keep};
     const bool is_render_only = wanted.debug_render_only;
-    auto make_prompt = [&](Work& work) {
-      const api::GenerationRequest used = std::move(wanted);  // its memory goes on the worker
+    auto make_prompts = [&](Work& work) {
+      api::GenerationRequest used = std::move(wanted);  // its memory goes on the worker
       require_memory(body_bytes * kMostTimesBody);
-      return prepare_prompt(model, *record, used, limits, work);
+      std::vector<PreparedPrompt> prompts;
+      for (size_t i = 0; i < used.num_prompts(); ++i) {
+        if (i > 0) used.take_other_prompt(i);
+        prompts.push_back(prepare_prompt(model, *record, used, limits, work));
+      }
+      return prompts;
     };
     WorkerPool& preparer = context_.workers.preparer(body_bytes);
-    PreparedPrompt prompt = co_await on_worker(preparer, exchange_, make_prompt);
-    tell_dropped(prompt.num_dropped_tokens, limits.context);
+    std::vector<PreparedPrompt> prepared = co_await on_worker(preparer, exchange_, make_prompts);
     if (is_render_only) {
-      co_await reply_.finish_with(dialect_.rendered(prompt.text));
-      co_return std::nullopt;
+      tell_dropped(prepared.front().num_dropped_tokens, limits.context);
+      co_await reply_.finish_with(dialect_.rendered(prepared.front().text));
+      co_return std::vector<engine::Request>();
     }
-    const auto bos = model.tokenizer->bos();
-    const bool has_bos = bos && !prompt.tokens.empty() && prompt.tokens.front() == *bos;
-    if (has_bos && request.num_keep >= 0) ++request.num_keep;
-    request.prompt = std::move(prompt.tokens);
-    request.prompt.shrink_to_fit();  // it may wait for long
     exchange_.charge_body(0);
-    co_return request;
+    co_return make_requests(std::move(prepared), request);
+  }
+
+  std::vector<engine::Request> make_requests(std::vector<PreparedPrompt> prepared,
+                                             const engine::Request& request) {
+    std::vector<engine::Request> requests;
+    int num_dropped_tokens = 0;
+    for (PreparedPrompt& prompt : prepared) {
+      engine::Request& made = requests.emplace_back(request);
+      const auto bos = lease_.model().tokenizer->bos();
+      const bool has_bos = bos && !prompt.tokens.empty() && prompt.tokens.front() == *bos;
+      if (has_bos && made.num_keep >= 0) ++made.num_keep;
+      made.prompt = std::move(prompt.tokens);
+      made.prompt.shrink_to_fit();  // it may wait for long
+      Prompt& own = prompts_.emplace_back();
+      own.num_dropped_tokens = prompt.num_dropped_tokens;
+      own.num_tokens = static_cast<int>(made.prompt.size());
+      if (wants_context_) own.context_ids = made.prompt;
+      num_dropped_tokens += prompt.num_dropped_tokens;
+    }
+    tell_dropped(num_dropped_tokens, request.context_limit);
+    return requests;
   }
 
   // Waits until the model is there, and tells who wants to know how far it is.
@@ -150,56 +177,60 @@ class Generation {
   }
 
   void tell_dropped(int num_dropped_tokens, int context_limit) {
-    num_dropped_tokens_ = num_dropped_tokens;
     if (num_dropped_tokens == 0) return;
     exchange_.add_header("X-Dropped-Tokens", std::to_string(num_dropped_tokens));
     spdlog::warn("{}: {} tokens of the prompt dropped, it is longer than {}", model_name_,
                  num_dropped_tokens, context_limit);
   }
 
-  // Submits the prompt, and writes what the engine makes of it.
-  Awaitable<void> run(engine::Request request) {
-    num_prompt_tokens_ = static_cast<int>(request.prompt.size());
-    if (wants_context_) context_ids_ = request.prompt;
-    const bool wants_logprobs = request.num_top_logprobs >= 0;
-    const bool wants_waiting = request.wants_queue_events;
-    request.deadline = exchange_.deadline();
+  // Submits the prompts, and writes what the engine makes of them.
+  Awaitable<void> run(std::vector<engine::Request> requests) {
+    const bool wants_logprobs = requests.front().num_top_logprobs >= 0;
+    const bool wants_waiting = requests.front().wants_queue_events;
+    const auto deadline = exchange_.deadline();
     exchange_.leave_deadline_to_engine();
-    EventStream events(*lease_.model().engine, exchange_, exchange_.options().max_unsent_bytes);
-    place_ = submit_or_refuse(exchange_, *lease_.model().engine,
-                              [&] { return events.submit(std::move(request)); });
-    last_place_ = place_;
-    add_queue_headers(exchange_, place_);
-    if (wants_waiting && place_.position > 0) tell_place(place_);
-    while (true) {
+    engine::Engine& engine = *lease_.model().engine;
+    EventStream events(engine, exchange_, exchange_.options().max_unsent_bytes);
+    for (size_t i = 0; i < requests.size(); ++i) {
+      requests[i].deadline = deadline;
+      prompts_[i].place = submit_or_refuse(
+          exchange_, engine, [&] { return events.submit(std::move(requests[i]), i); });
+    }
+    requests = {};
+    add_queue_headers(exchange_, prompts_.front().place);
+    if (wants_waiting && prompts_.front().place.position > 0) tell_place(prompts_.front().place);
+    for (size_t num_over = 0; num_over < prompts_.size();) {
       if (events.is_empty() || exchange_.num_unsent_bytes() > kFlushBytes) {
         co_await exchange_.flush();
       }
-      const engine::Event event = co_await next(events);
-      if (event.queue_place) tell_place(*event.queue_place);
-      write(event, wants_logprobs);
-      if (!event.is_final) continue;
-      check_end(event);
-      lease_.release();  // a slow client does not hold the model
-      co_await finish(event);
-      co_return;
+      const EventStream::Tagged next = co_await this->next(events);
+      if (next.event.queue_place && next.tag == 0) tell_place(*next.event.queue_place);
+      write(next, wants_logprobs);
+      if (!next.event.is_final) continue;
+      check_end(next);
+      end_prompt(next);
+      ++num_over;
     }
+    lease_.release();  // a slow client does not hold the model
+    co_await finish();
   }
 
-  // The next event. When the server ends, one that ends what has been begun.
-  Awaitable<engine::Event> next(EventStream& events) {
+  // The next event. When the server ends, those that end what has been begun.
+  Awaitable<EventStream::Tagged> next(EventStream& events) {
     try {
-      EventStream::Tagged next = co_await events.next();
-      co_return std::move(next.event);
+      co_return co_await events.next();
     } catch (const Error&) {
-      if (!exchange_.is_ended_by_server() || num_output_tokens_ == 0) throw;
+      if (!exchange_.is_ended_by_server() || !is_begun_) throw;
     }
-    engine::Event event;
-    event.is_final = true;
-    event.reason = engine::FinishReason::kCancelled;
-    event.num_prompt_tokens = num_prompt_tokens_;
-    event.num_output_tokens = num_output_tokens_;
-    co_return event;
+    const auto open = std::find_if(prompts_.begin(), prompts_.end(),
+                                   [](const Prompt& prompt) { return !prompt.is_over; });
+    EventStream::Tagged end;
+    end.tag = static_cast<size_t>(open - prompts_.begin());
+    end.event.is_final = true;
+    end.event.reason = engine::FinishReason::kCancelled;
+    end.event.num_prompt_tokens = open->num_tokens;
+    end.event.num_output_tokens = open->num_output_tokens;
+    co_return end;
   }
 
   void tell_place(const engine::QueuePlace& place) {
@@ -207,12 +238,17 @@ class Generation {
     reply_.write_waiting({.is_loading = false, .load_progress = 0, .place = place});
   }
 
-  void write(const engine::Event& event, bool wants_logprobs) {
-    num_output_tokens_ += static_cast<int>(event.tokens.size());
+  void write(const EventStream::Tagged& next, bool wants_logprobs) {
+    const engine::Event& event = next.event;
+    Prompt& prompt = prompts_[next.tag];
+    prompt.num_output_tokens += static_cast<int>(event.tokens.size());
     if (wants_context_) {
-      for (const engine::OutputToken& output : event.tokens) context_ids_.push_back(output.token);
+      for (const engine::OutputToken& output : event.tokens) {
+        prompt.context_ids.push_back(output.token);
+      }
     }
     api::ReplyPiece piece;
+    piece.index = static_cast<int>(next.tag);
     piece.content = event.text;
     if (wants_logprobs) {
       piece.logprobs = api::to_logprobs(event.tokens, *lease_.model().tokenizer);
@@ -223,16 +259,21 @@ class Generation {
   }
 
   void begin() {
-    if (!std::exchange(is_begun_, true)) reply_.begin_prompt(num_prompt_tokens_);
+    if (std::exchange(is_begun_, true)) return;
+    int num_tokens = 0;
+    for (const Prompt& prompt : prompts_) num_tokens += prompt.num_tokens;
+    reply_.begin(num_tokens);
   }
 
   // Throws Error for a final event that is not worth an end.
-  void check_end(const engine::Event& event) {
+  void check_end(const EventStream::Tagged& next) {
+    const engine::Event& event = next.event;
     if (event.reason == engine::FinishReason::kError) {
       throw Error(ErrorCode::kInternal,
                   "an error was encountered while running the model: " + event.error);
     }
     if (event.reason != engine::FinishReason::kDeadline || event.num_output_tokens > 0) return;
+    if (is_begun_) return;  // another prompt has a reply
     const std::string load = "after " + format_go_duration(load_) + " until the model was there";
     if (event.timings.prefill == std::chrono::nanoseconds::zero()) {
       const std::string place =
@@ -246,18 +287,24 @@ class Generation {
     throw exchange_.expired();
   }
 
-  Awaitable<void> finish(const engine::Event& event) {
+  void end_prompt(const EventStream::Tagged& next) {
+    Prompt& prompt = prompts_[next.tag];
+    prompt.is_over = true;
     begin();
-    api::ReplyEnd end = api::reply_end(event);
+    api::ReplyEnd end = api::reply_end(next.event);
+    end.index = static_cast<int>(next.tag);
     end.total = Clock::now() - exchange_.request().arrival;
     end.load = load_;
-    end.num_dropped_tokens = num_dropped_tokens_;
-    end.queue_position = place_.position;
-    end.context = std::move(context_ids_);
+    end.num_dropped_tokens = prompt.num_dropped_tokens;
+    end.queue_position = prompt.place.position;
+    end.context = std::move(prompt.context_ids);
     reply_.end_prompt(end);
     spdlog::info("{}: {} prompt tokens ({} cached), {} reply tokens, {}, {}", model_name_,
-                 event.num_prompt_tokens, event.num_cached_tokens, event.num_output_tokens,
-                 engine::finish_reason_name(event.reason), format_go_duration(end.total));
+                 end.num_prompt_tokens, end.num_cached_tokens, end.num_output_tokens,
+                 engine::finish_reason_name(end.reason), format_go_duration(end.total));
+  }
+
+  Awaitable<void> finish() {
     if (reply_.num_kept_bytes() < kLargeReplyBytes) {
       co_await reply_.finish();
       co_return;
@@ -275,12 +322,8 @@ class Generation {
   bool wants_context_ = false;
   Lease lease_;
   Clock::duration load_{};
-  int num_dropped_tokens_ = 0;
-  int num_prompt_tokens_ = 0;
-  int num_output_tokens_ = 0;  // so far
-  std::vector<text::TokenId> context_ids_;
-  engine::QueuePlace place_;  // when it came
-  engine::QueuePlace last_place_;
+  std::vector<Prompt> prompts_;
+  engine::QueuePlace last_place_;  // of the first prompt
   bool is_begun_ = false;
 };
 

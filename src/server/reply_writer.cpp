@@ -36,7 +36,7 @@ void ReplyWriter::write_waiting(const api::Waiting& waiting) {
   if (stream_) write(dialect_.waiting(waiting));
 }
 
-void ReplyWriter::begin_prompt(int num_prompt_tokens) {
+void ReplyWriter::begin(int num_prompt_tokens) {
   if (stream_) write(dialect_.first(num_prompt_tokens));
 }
 
@@ -56,18 +56,24 @@ void ReplyWriter::keep(api::ReplyPiece piece) {
                 "the reply is too large to be given as a whole (" + format_bytes(limit) +
                     ", less when many are made at once); ask for a stream");
   }
-  whole_.content += piece.content;
-  whole_.thinking += piece.thinking;
-  std::move(piece.tool_calls.begin(), piece.tool_calls.end(),
-            std::back_inserter(whole_.tool_calls));
-  std::move(piece.logprobs.begin(), piece.logprobs.end(), std::back_inserter(whole_.logprobs));
+  api::ReplyPiece& whole = choice(piece.index).piece;
+  whole.content += piece.content;
+  whole.thinking += piece.thinking;
+  std::move(piece.tool_calls.begin(), piece.tool_calls.end(), std::back_inserter(whole.tool_calls));
+  std::move(piece.logprobs.begin(), piece.logprobs.end(), std::back_inserter(whole.logprobs));
+}
+
+api::Choice& ReplyWriter::choice(int index) {
+  const auto position = static_cast<size_t>(index);
+  if (position >= choices_.size()) choices_.resize(position + 1);
+  return choices_[position];
 }
 
 void ReplyWriter::end_prompt(const api::ReplyEnd& end) {
   if (stream_) {
     write(dialect_.end(end));
   } else {
-    choices_.push_back({std::exchange(whole_, {}), end});
+    choice(end.index).end = end;
   }
 }
 
@@ -95,7 +101,6 @@ Awaitable<void> ReplyWriter::finish_with(std::string object) {
 
 Awaitable<void> ReplyWriter::fail(const Failure& failure) {
   choices_ = {};
-  whole_ = {};
   if (exchange_.is_begun()) {
     exchange_.write(dialect_.stream_error(api::http_status(failure.code), error_text(failure)));
     co_await exchange_.end();

@@ -37,8 +37,8 @@ class ReplyWriter {
   void set_stream(bool stream) { stream_ = stream; }
   // What the client waits for; in streams only: the status is then settled as 200.
   void write_waiting(const api::Waiting& waiting);
-  // Before the first piece or end of a prompt.
-  void begin_prompt(int num_prompt_tokens);
+  // Before the first piece or end.
+  void begin(int num_prompt_tokens);
   // Throws Error(kOutOfMemory) when a whole reply becomes too large.
   void write_piece(api::ReplyPiece piece);
   void end_prompt(const api::ReplyEnd& end);
@@ -55,13 +55,13 @@ class ReplyWriter {
  private:
   void write(const std::string& text);
   void keep(api::ReplyPiece piece);
+  api::Choice& choice(int index);
 
   Exchange& exchange_;
   api::Dialect& dialect_;
   bool stream_ = false;
   Charge kept_{exchange_.reply_budget()};
-  api::ReplyPiece whole_;  // when not streaming: of this prompt
-  std::vector<api::Choice> choices_;
+  std::vector<api::Choice> choices_;  // when not streaming: by prompt
 };
 
 }  // namespace sluice::server

@@ -79,20 +79,30 @@ def test_models_with_slashes_in_their_names(home):
         assert server.stop() == 0
 
 
-def test_completions_take_texts_and_token_ids(server, client):
-    def ask(prompt):
-        return client.completions.create(model=MODEL, prompt=prompt, max_tokens=5, temperature=0)
+def test_completions_take_four_forms_of_prompts(server, client):
+    def ask(prompt, **options):
+        return client.completions.create(model=MODEL, prompt=prompt, max_tokens=5, temperature=0,
+                                         **options)
 
-    text = ask("Once upon").choices[0].text
-    assert ask(["Once upon"]).choices[0].text == text
+    one, other = ask("Once upon").choices[0].text, ask("The sea").choices[0].text
+    both = ask(["Once upon", "The sea"])
+    assert [choice.index for choice in both.choices] == [0, 1]
+    assert [choice.text for choice in both.choices] == [one, other]
+    assert both.usage.completion_tokens == 10
     # Ids are taken as they are: what the model's template makes of a text is known as `context`.
     status, raw = server.post("/api/generate", {
         "model": MODEL, "prompt": "Once upon", "stream": False,
         "options": {"num_predict": 5, "temperature": 0}})
     assert status == 200
     ids = raw["context"][:raw["prompt_eval_count"]]
-    assert ask(ids).choices[0].text == text
-    assert ask([ids]).choices[0].text == text
+    assert ask(ids).choices[0].text == one
+    assert [choice.text for choice in ask([ids, ids]).choices] == [one, one]
+    texts = {0: "", 1: ""}
+    ends = []
+    for chunk in ask(["Once upon", "The sea"], stream=True):
+        texts[chunk.choices[0].index] += chunk.choices[0].text
+        ends += [chunk.choices[0].index] * (chunk.choices[0].finish_reason is not None)
+    assert texts == {0: one, 1: other} and sorted(ends) == [0, 1]
     assert ask("").object == "text_completion"
     for wrong in ([[]], [-1], [10**9], [["a"]], [1, "a"], {"a": 1}):
         status, reply = server.post("/v1/completions", {"model": MODEL, "prompt": wrong})
