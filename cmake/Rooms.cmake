@@ -129,13 +129,13 @@ function(sluice_room_tests name room)
     add_executable(${name}_test ${tests})
     target_compile_options(${name}_test PRIVATE ${SLUICE_WARNINGS} ${SLUICE_COLD_PROGRAM_OPTIONS}
                                                 ${SLUICE_PRECOMPILE_OPTIONS})
-    if(EXISTS ${CMAKE_SOURCE_DIR}/tests/${name}/golden)
+    if(EXISTS ${CMAKE_SOURCE_DIR}/tests/${name}/golden OR name STREQUAL model)  # which reads gguf's
       target_compile_definitions(${name}_test PRIVATE SLUICE_TEST_DATA="${CMAKE_SOURCE_DIR}/tests")
     endif()
     if(name STREQUAL base)
       target_precompile_headers(base_test PRIVATE <gmock/gmock.h> <gtest/gtest.h>
                                                   ${SLUICE_STANDARD_HEADERS})
-    else()
+    elseif(NOT name STREQUAL monitor)  # ncurses' macros would make it another one
       target_precompile_headers(${name}_test REUSE_FROM base_test)
     endif()
     target_include_directories(${name}_test PRIVATE ${CMAKE_SOURCE_DIR}/tests)

@@ -31,6 +31,13 @@ std::optional<urls::authority_view> parse_authority(std::string_view text) {
   return *parsed;
 }
 
+// A name whose beginning looks like an IPv4 address, "127.0.0.1.example.com": the library takes it
+// for a broken address, but not with a letter in front.
+bool is_name_like_address(std::string_view text) {
+  return !text.empty() && text.front() >= '0' && text.front() <= '9' &&
+         parse_authority("x" + std::string(text));
+}
+
 bool is_local_ipv4(const urls::ipv4_address& address) {
   const uint32_t ip = address.to_uint();
   return ip == 0 || (ip >> 24) == 127 || (ip >> 24) == 10 || (ip >> 20) == 0xAC1 ||
@@ -85,7 +92,9 @@ bool matches(std::string_view origin, std::string_view allowed) {
 
 Standing standing_of_host(std::string_view host) {
   const auto authority = parse_authority(host);
-  if (!authority) return Standing::kMalformed;
+  if (!authority) {
+    return is_name_like_address(host) ? Standing::kForeign : Standing::kMalformed;
+  }
   bool is_local = false;
   switch (authority->host_type()) {
     case urls::host_type::none:
@@ -123,10 +132,11 @@ Standing standing_of_origin(std::string_view origin, const std::vector<std::stri
   const std::string lower = to_lower(origin);
   if (lower != "null") {  // of a page that does not say where it comes from
     const size_t colon = lower.find("://");
-    if (colon == std::string::npos || !is_scheme(std::string_view(lower).substr(0, colon)) ||
-        !parse_authority(std::string_view(lower).substr(colon + 3))) {
+    if (colon == std::string::npos || !is_scheme(std::string_view(lower).substr(0, colon))) {
       return Standing::kMalformed;
     }
+    const std::string_view host = std::string_view(lower).substr(colon + 3);
+    if (!parse_authority(host) && !is_name_like_address(host)) return Standing::kMalformed;
   }
   const auto is_match = [&](std::string_view pattern) { return matches(lower, to_lower(pattern)); };
   const bool is_allowed = std::any_of(kAlways.begin(), kAlways.end(), is_match) ||

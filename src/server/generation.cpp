@@ -197,8 +197,9 @@ class Generation {
           exchange_, engine, [&] { return events.submit(std::move(requests[i]), i); });
     }
     requests = {};
-    add_queue_headers(exchange_, prompts_.front().place);
-    if (wants_waiting && prompts_.front().place.position > 0) tell_place(prompts_.front().place);
+    last_place_ = prompts_.front().place;
+    add_queue_headers(exchange_, last_place_);
+    if (wants_waiting && last_place_.position > 0) tell_place(last_place_);
     for (size_t num_over = 0; num_over < prompts_.size();) {
       if (events.is_empty() || exchange_.num_unsent_bytes() > kFlushBytes) {
         co_await exchange_.flush();

@@ -74,7 +74,7 @@ TEST(ModelName, RefusesWhatIsNoName) {
            std::string("ftp://host/me/x"),
            std::string("://host/me/x"),
            std::string("http://x"),
-           std::string("x@sha256:") + std::string(64, 'a'),
+           "x@sha256:" + std::string(64, 'a'),
            long_part,
            "x:" + long_part,
            long_part + "/x",

@@ -121,7 +121,8 @@ class PercentValues {
   void require_all_used() const {
     const bool is_open = args_.is(Type::kTuple)
                              ? used_ < args_.items().size()
-                             : used_ == 0 && !args_.is(Type::kDict) && !args_.is(Type::kList);
+                             : used_ == 0 && !args_.is(Type::kDict) && !args_.is(Type::kList) &&
+                                   !args_.is(Type::kUndefined);
     if (is_open) throw TemplateError("not all arguments converted during string formatting");
   }
 
