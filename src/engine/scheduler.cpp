@@ -55,8 +55,10 @@ Sequence& Scheduler::add(RequestId id, std::vector<text::TokenId> prompt,
   sequence->num_leading_prompt_tokens = sequence->num_prompt_tokens;
   sequence->tokens = std::move(prompt);
   sequence->deadline = deadline;
+  // First of all: remove() finds it, whatever fails behind.
+  Sequence& added = *waiting_.emplace(id, std::move(sequence)).first->second;
   if (deadline) deadlines_.emplace(*deadline, id);
-  return *waiting_.emplace(id, std::move(sequence)).first->second;
+  return added;
 }
 
 void Scheduler::remove(RequestId id) {

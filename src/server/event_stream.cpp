@@ -26,13 +26,14 @@ struct EventStream::State {
   // left.
   void add(size_t tag, engine::Event&& event) noexcept {
     bool is_first = false;
+    bool is_cut = false;
     {
       std::lock_guard lock(mutex);
       if (is_closed) return;
       is_first = events.empty();
-      is_closed = !keep(tag, std::move(event));
+      is_cut = is_closed = !keep(tag, std::move(event));
     }
-    if (is_closed) {
+    if (is_cut) {
       waker.cut();
     } else if (is_first) {
       waker.wake();
@@ -41,7 +42,8 @@ struct EventStream::State {
 
   bool keep(size_t tag, engine::Event&& event) noexcept {
     try {
-      if (charge.size() <= limit && charge.grow(size_of(event))) {
+      // Who has taken all may have one event more, however much others keep.
+      if (charge.size() <= limit && (charge.grow(size_of(event)) || charge.size() == 0)) {
         events.push_back({tag, std::move(event)});
         return true;
       }

@@ -109,8 +109,6 @@ bool Exchange::has_header(std::string_view name) const {
 
 Awaitable<void> Exchange::respond(Reply reply) {
   if (is_begun_) co_return;
-  is_begun_ = true;
-  is_finished_ = true;
   for (auto& header : reply.headers) headers_.push_back(std::move(header));
   ReplyHead head;
   head.status = reply.status;
@@ -121,8 +119,10 @@ Awaitable<void> Exchange::respond(Reply reply) {
   unsent_ = format_head(head);
   const bool has_body = request_.method != "HEAD";
   if (has_body && reply.body.size() <= kSmallBody) unsent_ += reply.body;
+  is_begun_ = true;
   bool is_sent = co_await send(unsent_);
   if (is_sent && has_body && reply.body.size() > kSmallBody) co_await send(reply.body);
+  is_finished_ = true;  // not before: what fails in between ends the connection
 }
 
 void Exchange::begin(std::string_view content_type) {
@@ -142,10 +142,16 @@ void Exchange::begin(std::string_view content_type) {
 
 void Exchange::write(std::string_view data) {
   if (data.empty() || request_.method == "HEAD") return;
-  if (is_chunked_) {
-    append_chunk(unsent_, data);
-  } else {
-    unsent_ += data;
+  const size_t before = unsent_.size();
+  try {
+    if (is_chunked_) {
+      append_chunk(unsent_, data);
+    } else {
+      unsent_ += data;
+    }
+  } catch (...) {
+    unsent_.resize(before);  // no half of a chunk
+    throw;
   }
 }
 
@@ -157,9 +163,9 @@ Awaitable<void> Exchange::flush() {
 
 Awaitable<void> Exchange::end() {
   if (is_finished_) co_return;
-  is_finished_ = true;
   if (is_chunked_ && request_.method != "HEAD") unsent_ += "0\r\n\r\n";
   co_await send(unsent_);
+  is_finished_ = true;
 }
 
 Awaitable<bool> Exchange::send(std::string_view data) {
@@ -174,8 +180,9 @@ ByteBudget& Exchange::reply_budget() const { return connection_.core->replies; }
 const TransportOptions& Exchange::options() const { return connection_.core->options; }
 
 void Exchange::leave(bool can_still_read) {
-  has_left_ = true;
   keep_alive_ = false;
+  if (can_still_read && serves_half_closed_) return;
+  has_left_ = true;
   stop_.request_stop();
   if (!can_still_read) {
     can_write_ = false;

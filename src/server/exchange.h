@@ -75,6 +75,9 @@ class Exchange {
   // Stopped when the client leaves or the server ends; the deadline is for others to watch.
   std::stop_token stop_token() const { return stop_.get_token(); }
 
+  // The reply is not worth ending for a client that has closed its sending side only.
+  void serve_half_closed() { serves_half_closed_ = true; }
+
   // Sent with whatever reply follows.
   void add_header(std::string name, std::string value);
   bool has_header(std::string_view name) const;
@@ -117,6 +120,7 @@ class Exchange {
   bool is_begun_ = false;
   bool is_chunked_ = false;
   bool is_finished_ = false;
+  bool serves_half_closed_ = false;
   bool has_left_ = false;
   bool can_write_ = true;
   bool is_ended_by_server_ = false;

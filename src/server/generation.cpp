@@ -189,6 +189,14 @@ class Generation {
     const bool wants_waiting = requests.front().wants_queue_events;
     const auto deadline = exchange_.deadline();
     exchange_.leave_deadline_to_engine();
+    co_await write_events(std::move(requests), deadline, wants_logprobs, wants_waiting);
+    lease_.release();  // a slow client does not hold the model
+    co_await finish();
+  }
+
+  Awaitable<void> write_events(std::vector<engine::Request> requests,
+                               std::optional<Clock::time_point> deadline, bool wants_logprobs,
+                               bool wants_waiting) {
     engine::Engine& engine = *lease_.model().engine;
     EventStream events(engine, exchange_, exchange_.options().max_unsent_bytes);
     for (size_t i = 0; i < requests.size(); ++i) {
@@ -205,6 +213,7 @@ class Generation {
         co_await exchange_.flush();
       }
       const EventStream::Tagged next = co_await this->next(events);
+      if (prompts_[next.tag].is_over) continue;  // next() has made up its end
       if (next.event.queue_place && next.tag == 0) tell_place(*next.event.queue_place);
       write(next, wants_logprobs);
       if (!next.event.is_final) continue;
@@ -212,8 +221,6 @@ class Generation {
       end_prompt(next);
       ++num_over;
     }
-    lease_.release();  // a slow client does not hold the model
-    co_await finish();
   }
 
   // The next event. When the server ends, those that end what has been begun.

@@ -61,20 +61,21 @@ void HttpServer::Impl::listen() {
 net::awaitable<void> HttpServer::Impl::accept_loop() {
   while (acceptor.is_open()) {
     error_code ec;
-    Strand session_strand(host->core->io.get_executor());
-    tcp::socket socket(session_strand);
-    co_await acceptor.async_accept(socket, into(ec));
-    if (ec == net::error::operation_aborted || !acceptor.is_open()) co_return;
-    if (ec) {  // out of file descriptors, or a client that left at once: the listener lives on
-      accept_pause.expires_after(std::chrono::milliseconds(50));
-      co_await accept_pause.async_wait(into(ec));
-      continue;
-    }
+    bool is_dropped = false;
     try {
-      adopt(std::move(socket), session_strand);
+      Strand session_strand(host->core->io.get_executor());
+      tcp::socket socket(session_strand);
+      co_await acceptor.async_accept(socket, into(ec));
+      if (ec == net::error::operation_aborted || !acceptor.is_open()) co_return;
+      if (!ec) adopt(std::move(socket), session_strand);
     } catch (const std::exception& error) {
       spdlog::error("a connection was dropped: {}", error.what());
+      is_dropped = true;
     }
+    // No memory or file descriptors, or a client that left at once: the listener lives on.
+    if (!ec && !is_dropped) continue;
+    accept_pause.expires_after(std::chrono::milliseconds(50));
+    co_await accept_pause.async_wait(into(ec));
   }
 }
 

@@ -213,6 +213,7 @@ void ModelManager::State::tell_progress(Entry& entry, double fraction) {
   std::vector<LoadProgress> listeners;
   {
     std::lock_guard lock(mutex);
+    if (is_stopping) throw Error(ErrorCode::kCancelled, "the server ends while the model loads");
     const bool is_news = static_cast<int>(fraction * 100) != static_cast<int>(entry.progress * 100);
     entry.progress = fraction;
     if (!is_news) return;

@@ -25,6 +25,14 @@ Awaitable<std::invoke_result_t<Task, Work&>> on_worker(WorkerPool& pool, Exchang
     std::optional<Failure> failure;
   };
   const auto job = std::make_shared<Job>();
+  // Whatever ends the coroutine, the task does not outlive what it uses.
+  struct Guard {
+    Job& job;
+    ~Guard() {
+      State queued = kQueued;
+      if (!job.state.compare_exchange_strong(queued, kGivenUp)) job.state.wait(kRunning);
+    }
+  } guard{*job};
   pool.post([job, &task, waker = exchange.waker(), stop = exchange.stop_token(),
              deadline = exchange.deadline()] {
     State queued = kQueued;
@@ -36,6 +44,7 @@ Awaitable<std::invoke_result_t<Task, Work&>> on_worker(WorkerPool& pool, Exchang
       job->failure = failure_of(std::current_exception());
     }
     job->state = kDone;
+    job->state.notify_all();
     waker.wake();
   });
   while (job->state != kDone) {

@@ -54,6 +54,7 @@ struct Route {
   std::string_view path;  // ends with "/*" where more follows
   std::variant<Answer, api::MakeDialect, api::MakeEmbeddingDialect> answer;
   bool is_light = false;  // neither disk nor much input: answered on the connection's thread
+  bool changes_store = false;
 };
 
 // The one list of what the server answers. GET includes HEAD.
@@ -69,8 +70,8 @@ constexpr std::array kRoutes = {
     Route{"POST", "/api/generate", api::ollama::make_generate},
     Route{"POST", "/api/embed", api::ollama::make_embed},
     Route{"POST", "/api/embeddings", api::ollama::make_embeddings},
-    Route{"POST", "/api/copy", copy_model},
-    Route{"DELETE", "/api/delete", delete_model},
+    Route{"POST", "/api/copy", copy_model, false, true},
+    Route{"DELETE", "/api/delete", delete_model, false, true},
     Route{"POST", "/v1/chat/completions", api::openai::make_chat_completion},
     Route{"POST", "/v1/completions", api::openai::make_completion},
     Route{"POST", "/v1/embeddings", api::openai::make_embeddings},
@@ -128,12 +129,14 @@ Awaitable<Reply> make_reply(const ServerContext& context, Exchange& exchange, co
   auto answer = [&](Work& work) { return std::get<Answer>(route.answer)(context, request, work); };
   Work unlimited;
   if (route.is_light) co_return answer(unlimited);
-  WorkerPool& reader = context.workers.reader(request.body.size());
-  co_return co_await on_worker(reader, exchange, answer);
+  WorkerPool& pool =
+      route.changes_store ? context.workers.store : context.workers.reader(request.body.size());
+  co_return co_await on_worker(pool, exchange, answer);
 }
 
 Awaitable<void> answer_plainly(const ServerContext& context, Exchange& exchange,
                                const Route& route) {
+  exchange.serve_half_closed();
   std::optional<Failure> failure;
   try {
     Reply reply = co_await make_reply(context, exchange, route);

@@ -18,7 +18,8 @@ namespace sluice::server {
 struct Workers {
   static constexpr size_t kLargeBodyBytes = 1u << 20;
 
-  WorkerPool disk{"disk", 2};  // reads names, manifests, headers of files
+  WorkerPool disk{"disk", 2};    // reads names, manifests, headers of files
+  WorkerPool store{"store", 1};  // changes them: other programs may hold the store's lock
   WorkerPool parse{"parse", 1};
   WorkerPool prepare{"prepare", 2};  // renders and tokenizes
   WorkerPool parse_large{"parse-large", 1};
@@ -31,7 +32,8 @@ struct Workers {
   WorkerPool& reader(size_t bytes) { return bytes < kLargeBodyBytes ? disk : parse_large; }
 
   void stop() {
-    for (WorkerPool* pool : {&disk, &parse, &prepare, &parse_large, &prepare_large}) pool->stop();
+    for (WorkerPool* pool : {&disk, &store, &parse, &prepare, &parse_large, &prepare_large})
+      pool->stop();
   }
 };
 

@@ -126,7 +126,7 @@ class Session : public std::enable_shared_from_this<Session> {
     buffer_.reserve(2048);
     Parser parser;
     parser.header_limit(static_cast<uint32_t>(options().max_header_bytes));
-    parser.body_limit(options().max_body_bytes);
+    parser.body_limit(boost::none);  // take_header() looks: the error depends on the path
     stream_.expires_after(options().header_timeout);
     co_await http::async_read_header(stream_, buffer_, parser, into(ec));
     if (ec) {
@@ -141,8 +141,9 @@ class Session : public std::enable_shared_from_this<Session> {
       co_await refuse(std::move(*refusal));
       co_return false;
     }
-    ++host_->num_requests;
+    parser.body_limit(options().max_body_bytes);
     exchange_.emplace(connection_, std::move(request));
+    ++host_->num_requests;
     const bool has_body = co_await read_body(parser);
     if (!has_body) co_return false;
     exchange_->set_body(std::move(parser.get().body()));

@@ -10,11 +10,13 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <limits>
 #include <system_error>
+#include <thread>
 
 #include "base/error.h"
 
@@ -121,8 +123,15 @@ void TemporaryFile::commit(const std::string& destination) {
 FileLock::FileLock(const std::string& path) {
   file_ = FileDescriptor(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644));
   if (file_.get() < 0) throw io_error("cannot lock", path, errno);
-  if (retry_interrupted([&] { return ::flock(file_.get(), LOCK_EX); }) != 0) {
-    throw io_error("cannot lock", path, errno);
+  constexpr std::chrono::milliseconds kStep{50}, kLongest{30'000};
+  for (auto waited = kStep; ::flock(file_.get(), LOCK_EX | LOCK_NB) != 0; waited += kStep) {
+    if (errno == EINTR) continue;
+    if (errno != EWOULDBLOCK) throw io_error("cannot lock", path, errno);
+    if (waited > kLongest) {
+      throw Error(ErrorCode::kBusy, "another program is changing the models (it holds " + path +
+                                        "); try again when it is done");
+    }
+    std::this_thread::sleep_for(kStep);
   }
 }
 

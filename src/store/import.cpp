@@ -125,6 +125,7 @@ ModelRecord Store::import_gguf(const std::string& path, const ModelName& name,
   make_directories(blobs);
 
   StagedBlob model = importer.stage();
+  if (model.file) model.file->sync();  // takes long: not while others wait for the lock
   const FileLock lock(lock_path(root_));
   if (!model.file && !has_size(blob_path(model.digest), model.size_bytes)) {
     model = importer.stage_copy();  // someone removed the blob before we had the lock

@@ -123,18 +123,21 @@ class Stopper {
  public:
   Stopper() {
     stops_ = 0;
+    goes_ = 0;
     may_go_ = false;
     struct sigaction action = {};
     action.sa_handler = [](int) {
       ++stops_;
-      while (!may_go_) ::usleep(50);
+      do {
+        ::usleep(50);
+      } while (!may_go_);
       ++goes_;
     };
-    ::sigaction(SIGUSR1, &action, &old_);
+    ::sigaction(SIGUSR1, &action, nullptr);
   }
   ~Stopper() {
     let_go();
-    ::sigaction(SIGUSR1, &old_, nullptr);
+    ::signal(SIGUSR1, SIG_IGN);  // one may be on its way still
   }
   static void stop(int member) {
     const int before = stops_;
@@ -169,7 +172,6 @@ class Stopper {
 
   static inline std::atomic<int> stops_{0}, goes_{0};
   static inline std::atomic<bool> may_go_{false};
-  struct sigaction old_ = {};
 };
 
 #ifndef __SANITIZE_THREAD__  // which keeps signals back

@@ -13,9 +13,16 @@ def client(server):
     return anthropic.Anthropic(base_url=server.url, api_key="any", max_retries=0, timeout=120)
 
 
+def wanted(**options):
+    """Arguments for the client, which has none for sampling: they go as fields of the body."""
+    names = ("temperature", "top_p", "top_k")
+    sampling = {name: options.pop(name) for name in names if name in options}
+    return {"model": MODEL, "messages": QUESTION, "max_tokens": 8,
+            "extra_body": {"temperature": 0, **sampling}, **options}
+
+
 def ask(client, **options):
-    return client.messages.create(**{"model": MODEL, "messages": QUESTION, "max_tokens": 8,
-                                     "temperature": 0, **options})
+    return client.messages.create(**wanted(**options))
 
 
 def text_of(message):
@@ -35,8 +42,7 @@ def test_message(client):
 def test_stream_is_the_same_reply(client):
     whole = ask(client)
     kinds = []
-    with client.messages.stream(model=MODEL, messages=QUESTION, max_tokens=8,
-                                temperature=0) as stream:
+    with client.messages.stream(**wanted()) as stream:
         for event in stream:
             kinds.append(event.type)
         final = stream.get_final_message()
@@ -62,8 +68,7 @@ def test_events_come_in_their_order(client):
 def test_stop_sequences_are_told(client, stream):
     text = text_of(ask(client))
     stop = text[len(text) // 2:][:3]
-    options = {"model": MODEL, "messages": QUESTION, "max_tokens": 8, "temperature": 0,
-               "stop_sequences": ["zzzz", stop]}
+    options = wanted(stop_sequences=["zzzz", stop])
     if stream:
         with client.messages.stream(**options) as events:
             reply = events.get_final_message()

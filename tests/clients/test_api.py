@@ -219,6 +219,8 @@ def test_ps_tells_the_context_of_requests(server):
 @pytest.mark.parametrize("path", ["/api/chat", "/v1/chat/completions", "/v1/messages"])
 def test_what_is_not_honoured_is_refused_by_name(server, path):
     good = {"model": MODEL, "messages": QUESTION, "max_tokens": 1, "stream": False}
+    if path == "/api/chat":
+        good["options"] = {"num_predict": 1}
     for name, value in [("grammar", 'root ::= "x"'), ("json_schema", {"type": "object"}),
                         ("guided_choice", ["a"]), ("n", 2), ("logit_bias", {"5": 1})]:
         status, reply = server.post(path, {**good, name: value})

@@ -364,8 +364,10 @@ CpuBackend::LinearInput CpuBackend::input_of(const Linear& op) const {
     const ActivationForm form = is_prompt ? prompt_form(kernels_, matrix)
                                           : activation_form(kernels_, matrix, rows, wide_tokens_);
     if (matrix.is_float()) {
+      // One form for all: what has no decoder (F32) wants floats, which every float type takes.
+      const bool must_stay = input.needs_floats && input.floats.form == ActivationForm::kFloats;
+      if (!must_stay) input.floats = {floats_, form, rows, blocks};
       input.needs_floats = true;
-      input.floats = {floats_, form, rows, blocks};
     } else {
       input.needs_codes = true;
       input.codes = {codes_, form, rows, blocks};

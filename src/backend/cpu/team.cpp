@@ -45,6 +45,7 @@ Team::Team(int num_threads)
     : size_(std::max(1, num_threads)),
       spin_(size_ <= usable_cores() ? kSpin : kCrowdedSpin),
       taken_of_(static_cast<size_t>(size_)) {
+  workers_.reserve(static_cast<size_t>(size_));
   try {
     for (int member = 1; member < size_; ++member) {
       workers_.push_back(
@@ -73,7 +74,13 @@ std::chrono::nanoseconds Team::run(int num_members, std::span<const Phase> phase
     return {};
   }
   slept_nanoseconds_.store(0, std::memory_order_relaxed);
-  set_num_members(std::min(num_members, size_));
+  if (now_.num_members.load(std::memory_order_relaxed) != std::min(num_members, size_)) {
+    // The shares of members that have not been wanted for long: their phases must not grow so old
+    // that they seem to be of the future.
+    const uint64_t none_taken = static_cast<uint32_t>(now_.word.load(std::memory_order_relaxed));
+    for (auto& taken : taken_of_) taken.value.store(none_taken, std::memory_order_relaxed);
+    set_num_members(std::min(num_members, size_));
+  }
   now_.phases = phases;
   now_.next = 0;
   begin_next_phase();
