@@ -104,6 +104,7 @@ class DraftedSchedule {
     std::span<const float> states = output.embeddings;
     for (size_t i = 0; i < chunks.size(); ++i) {
       const Chunk& chunk = chunks[i];
+      if (chunk.is_successor()) continue;  // its sequence may be gone by now
       if (chunk.sequence->pooling) {
         take_states(chunk, states);
       } else if (chunk.wants_logits) {
