@@ -44,7 +44,8 @@ struct OpenContainer {
 // Of members with one name the last counts, at the place of the first, as in Go. By sorting: a
 // client could choose names that have one hash.
 Json make_object(OpenContainer& container, Work& work) {
-  auto& [is_array, names, values] = container;
+  std::vector<std::string>& names = container.names;
+  Json::array_t& values = container.values;
   const size_t count = names.size();
   std::vector<uint32_t> order(count);  // by name, then place
   std::iota(order.begin(), order.end(), 0);
