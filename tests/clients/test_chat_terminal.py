@@ -53,6 +53,7 @@ def test_commands_of_the_chat(chat):
                          ("/nonsense", "Unknown command '/nonsense'")):
         chat.type(typed + "\n")
         chat.read_until(shown)
+        chat.read_until(PROMPT)  # what comes earlier loses its line's end
     chat.type("/bye\n")
     assert chat.wait() == 0
 
