@@ -24,8 +24,8 @@ struct RenderLimits {
 
 // A chat template in Jinja, as `transformers` renders it: jinja2's sandbox with trim_blocks and
 // lstrip_blocks, loop controls, the {% generation %} tag, and the functions raise_exception,
-// strftime_now, namespace, range and dict. What makes HTML or needs other templates is refused.
-// Immutable and safe to share between threads.
+// strftime_now, namespace, range and dict. What needs other templates, makes HTML (but for escape)
+// or serves no prompt is refused by name. Immutable and safe to share between threads.
 class ChatTemplate {
  public:
   // Throws Error(kInvalidArgument) with the line for text that does not parse.

@@ -177,9 +177,19 @@ std::string repair_utf8(std::string_view text) {
   return out;
 }
 
+char32_t next_wide_code_point(std::string_view text, size_t& position) {
+  const char* start = text.data() + position;
+  const Utf8Step step = utf8_step(text.substr(position));
+  position += step.is_valid ? step.size : 1;
+  if (!step.is_valid) return kInvalidByte + static_cast<uint8_t>(*start);
+  return step.size == 1 ? static_cast<uint8_t>(*start) : decode(start, step.size);
+}
+
 void append_utf8(std::string& out, char32_t code) {
   const auto put = [&out](char32_t byte) { out += static_cast<char>(static_cast<uint8_t>(byte)); };
-  if (code < 0x80) {
+  if (code >= kInvalidByte) {
+    put(code - kInvalidByte);
+  } else if (code < 0x80) {
     put(code);
   } else if (code < 0x800) {
     put(0xC0 | code >> 6);

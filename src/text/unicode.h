@@ -79,6 +79,18 @@ Utf8Step utf8_step(std::string_view bytes);
 
 inline constexpr std::string_view kReplacement = "\xEF\xBF\xBD";  // U+FFFD
 
+// A byte that is in no well-formed sequence, where it counts as a character: this plus the byte.
+inline constexpr char32_t kInvalidByte = 0x110000;
+
+// The character, or invalid byte, at `position` (< text.size()); moves `position` behind it.
+char32_t next_wide_code_point(std::string_view text, size_t& position);  // any character
+inline char32_t next_code_point(std::string_view text, size_t& position) {
+  const auto lead = static_cast<uint8_t>(text[position]);
+  if (lead >= 0x80) return next_wide_code_point(text, position);
+  ++position;
+  return lead;
+}
+// Writes either.
 void append_utf8(std::string& out, char32_t code);
 
 }  // namespace sluice::text

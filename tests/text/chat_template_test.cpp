@@ -91,10 +91,10 @@ TEST(ChatTemplate, BoundsEndlessWork) {
 }
 
 TEST(ChatTemplate, BoundsMemory) {
-  EXPECT_THAT(error_of("{{ 'a' * 10 ** 12 }}"), HasSubstr("memory"));
-  EXPECT_THAT(error_of("{{ ([0] * 10 ** 12)|length }}"), HasSubstr("memory"));
-  EXPECT_THAT(error_of("{{ 'a'.ljust(10 ** 12) }}"), HasSubstr("memory"));
-  EXPECT_THAT(error_of("{{ range(10 ** 9)|list }}"), HasSubstr("Range too big"));
+  EXPECT_THAT(error_of("{{ 'a' * 1000000000000 }}"), HasSubstr("memory"));
+  EXPECT_THAT(error_of("{{ ([0] * 1000000000000)|length }}"), HasSubstr("memory"));
+  EXPECT_THAT(error_of("{{ 'a'.ljust(1000000000000) }}"), HasSubstr("memory"));
+  EXPECT_THAT(error_of("{{ range(1000000000)|list }}"), HasSubstr("Range too big"));
   EXPECT_THAT(error_of("{% set ns = namespace(a='x' * 1000) %}{% for i in range(64) %}"
                        "{% set ns.a = ns.a + ns.a %}{% endfor %}"),
               HasSubstr("memory"));
@@ -138,7 +138,7 @@ TEST(ChatTemplate, RefusesDeepSyntaxInsteadOfOverflowing) {
     EXPECT_THAT(error_of("{{ " + repeated(piece, kDeep)), HasSubstr("line 1")) << piece;
   }
   for (const char* piece :
-       {"+1", "*1", "**1", ".a", "[0]", "|trim", "()", " and 1", " or 1", " if 1 else 1", "//2"}) {
+       {"+1", "*1", ".a", "[0]", "|trim", "()", " and 1", " or 1", " if 1 else 1", "//2"}) {
     EXPECT_THAT(error_of("{{ 1" + repeated(piece, kDeep) + " }}"), HasSubstr("nested")) << piece;
   }
   for (const char* piece : {"{% if 1 %}", "{% for a in b %}", "{% set a %}", "{% macro a() %}",
@@ -188,9 +188,40 @@ TEST(ChatTemplate, RefusesHugeSources) {
 }
 
 TEST(ChatTemplate, HidesWhatWouldChangeItsInputs) {
-  EXPECT_THAT(error_of("{{ messages.append(1) }}"), HasSubstr("unsafe"));
-  EXPECT_THAT(error_of("{{ messages[0].update({'a': 1}) }}"), HasSubstr("unsafe"));
+  EXPECT_THAT(error_of("{{ messages.append(1) }}"), HasSubstr("no attribute 'append'"));
+  EXPECT_THAT(error_of("{{ messages[0].update({'a': 1}) }}"), HasSubstr("no attribute 'update'"));
   EXPECT_THAT(error_of("{{ messages.__class__.x }}"), HasSubstr("unsafe"));
+}
+
+TEST(ChatTemplate, NamesWhatItRefuses) {
+  const std::pair<const char*, const char*> kRefused[] = {
+      {"{{ 2 ** 3 }}", "'**'"},
+      {"{{ +1 }}", "'+'"},
+      {"{{ dict(*messages) }}", "'*...'"},
+      {"{% macro m() %}{{ varargs }}{% endmacro %}", "'varargs'"},
+      {"{% macro m() %}{{ kwargs }}{% endmacro %}", "'kwargs'"},
+      {"{{ 'a b'|wordcount }}", "'wordcount'"},
+      {"{{ 'a b'|xmlattr }}", "'xmlattr'"},
+      {"{{ messages|groupby('role') }}", "'groupby'"},
+      {"{{ ['a b']|map('urlize')|list }}", "'urlize'"},
+      {"{{ 'upper' is filter }}", "'filter'"},
+      {"{{ 'a'.swapcase() }}", "'swapcase'"},
+      {"{{ 'a b'.rsplit(none, 1) }}", "rsplit()"},
+      {"{{ messages|sort(attribute='role,content') }}", "several attributes"},
+      {"{{ '%x' % 255 }}", "'%x'"},
+      {"{{ '{:,}'.format(1000) }}", "'{:,}'"},
+      {"{{ '{!r}'.format(1) }}", "'{!r}'"},
+      {"{{ strftime_now('%f') }}", "'%f'"},
+      {"{% block a %}{% endblock %}", "'block'"},
+      {"{% include 'a' %}", "'include'"},
+      {"{% do messages %}", "'do'"},
+      {"{{ joiner(', ') }}", "'joiner'"},
+  };
+  for (const auto& [source, name] : kRefused) EXPECT_THAT(error_of(source), HasSubstr(name));
+}
+
+TEST(ChatTemplate, EscapesOnlyOnce) {
+  EXPECT_EQ(render("{{ '<b>'|e }}{{ '<b>'|escape|e }}{{ '<b>'|safe|e }}"), "&lt;b&gt;&lt;b&gt;<b>");
 }
 
 TEST(ChatTemplate, KeepsInvalidBytes) {
@@ -200,10 +231,11 @@ TEST(ChatTemplate, KeepsInvalidBytes) {
 }
 
 TEST(ChatTemplate, ReportsOverflowOfIntegers) {
-  for (const char* source : {"{{ 9223372036854775807 + 1 }}", "{{ 2 ** 63 }}", "{{ -2 ** 64 }}",
-                             "{{ (-9223372036854775807 - 1) // -1 }}", "{{ 2 ** 62 * 2 }}",
-                             "{{ -(-9223372036854775807 - 1) }}",
-                             "{{ (-9223372036854775807 - 1)|abs }}", "{{ 1e30|int }}"}) {
+  for (const char* source :
+       {"{{ 9223372036854775807 + 1 }}", "{{ -9223372036854775807 - 2 }}",
+        "{{ (-9223372036854775807 - 1) // -1 }}", "{{ 4611686018427387904 * 2 }}",
+        "{{ 9223372036854775808 }}", "{{ -(-9223372036854775807 - 1) }}",
+        "{{ (-9223372036854775807 - 1)|abs }}", "{{ 1e30|int }}"}) {
     EXPECT_THAT(error_of(source), HasSubstr("64")) << source;
   }
 }

@@ -129,7 +129,8 @@ TEST(ControlTokens, AreNeverMadeOfWhatTheTemplateInserts) {
         "{% macro m(x) %}{{ x }}{% endmacro %}{{ m(content) }}{{ m(x=half) }}{{ m(rest) }}",
         "{% set t %}{{ content }}{% endset %}{{ t }}",
         "{% filter trim %}{{ padded }}{% endfilter %}",
-        "{{ content|truncate(20) }}",
+        "{{ content|e }}",
+        "{{ '<b>'|safe + content|safe }}",
         "{{ content|reverse|reverse }}",
         "{{ content|capitalize }}"}) {
     EXPECT_THAT(control_tokens_of(source), ElementsAre()) << source;

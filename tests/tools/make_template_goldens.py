@@ -23,16 +23,17 @@ MAX_TEXT, MAX_RANDOM_TEXT = 20000, 300
 # What Python renders and we refuse on purpose: random output, integers beyond 64 bits, and what is
 # there for HTML, for families of templates, or for layouts that no prompt needs.
 REFUSED = [re.compile(pattern) for pattern in (
-    r"\|\s*(e|escape|forceescape|striptags|xmlattr|urlize|urlencode|filesizeformat|pprint|wordwrap|"
-    r"center|attr|random|batch|slice|groupby)\b",
-    r"\bfilter center\b|is escaped|map\('nope'\)",
+    r"\|\s*(forceescape|striptags|xmlattr|urlize|urlencode|filesizeformat|pprint|wordwrap|wordcount|"
+    r"truncate|center|attr|random|batch|slice|groupby)\b",
+    r"\bfilter center\b|is (escaped|filter|test)\b|map\('nope'\)|sort\(attribute='age,name'",
+    r"[\dn)] \*\* |\{\{ \+|\+\+|\(\*[^*]|macro.*\b(varargs|kwargs)\b|'o', 5, 9|l\[1,2\]",
     r"\.(swapcase|casefold|expandtabs|istitle|isidentifier|isprintable|encode|translate|format_map|"
     r"fromkeys|bit_length|is_integer)\b|'abc'\.__class__|s\.__len__|d\['__",
     r"\b(lipsum|cycler|joiner)\(",
     r"{%-?\s*(block|autoescape|print|include|import|from|extends)\b",
     r"1_000_000|0x1F|\\101|ä = 1|rsplit\(none, \d|%f\|",
     r"int\((base|0, \d)|'1e400'\|float|\|round\(-|1e309",
-    r"\|% d|%x %X|%e %g|%r %a|%c%c|%-?\*d|%\.\*f|%#|%i %u",
+    r"%x %X|%g %G|%r %a|%c%c|%-?\*d|%\.\*f|%#|%i %u",
     r"\{[a0]\[|\{0\.|\{:[+#=0-9]*[,_xbocea]|\{:\.3\} \{:\.1\}|\{![rsa]|\{:\{|\{:=|\{:%|\{:0\d+,",
     r"\(1/3\)|99999999999999999999|1e30\|int|9223372036854775807 \+ 1|2 \*\* 6[34]|10 \*\* 18 \* 10",
     r"%1000000000d|\{:1000000000\}",

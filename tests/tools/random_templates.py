@@ -19,8 +19,7 @@ NAMES = list(template_snippets.CONTEXT) + ["missing", "x", "y", "ns", "loop", "m
 FILTERS = """upper lower title trim length first last list sort unique|list reverse|list join
     items|list string int float abs round tojson capitalize sum min max dictsort default('q')
     d(1,true) replace('a','b') join(',') map('string')|list map(attribute='name')|list select|list
-    reject|list selectattr('age')|list indent(2) truncate(7)
-    safe wordcount tojson(indent=2) list|length""".split()
+    reject|list selectattr('age')|list indent(2) safe tojson(indent=2) list|length""".split()
 TESTS = """defined undefined none string number mapping iterable sequence odd even true false
     boolean integer float lower upper callable divisibleby(2) eq(1) in(l) gt(2)
     sameas(none)""".split()
@@ -75,7 +74,7 @@ class Generator:
             pairs = (f"{inner()}: {inner()}" for _ in range(self.random.randint(0, 2)))
             return "{" + ", ".join(pairs) + "}"
         if choice < 0.95:
-            return self.one("not ", "-", "+") + inner()
+            return self.one("not ", "-") + inner()
         if choice < 0.97:
             return f"dict(a={inner()}, b={inner()})"
         return self.one(f"m({inner()})", f"range({inner()})|list")

@@ -588,7 +588,7 @@ none|upper
 u|upper
 u|capitalize
 'hello wORLD foo-bar (baz) [qux] {a} <b> it\'s'|title
-u|title
+'grüße ß 世界 ǆ İ'|title
 12|title
 ws|trim
 'xxaxx'|trim('x')

@@ -1,8 +1,10 @@
 #include <algorithm>
+#include <cstdlib>
 
 #include "text/jinja/builtins.h"
 #include "text/jinja/interpreter.h"
 #include "text/jinja/ops.h"
+#include "text/jinja/strings.h"
 #include "text/jinja/unicode.h"
 
 // Members, items and slices.
@@ -11,29 +13,21 @@ namespace sluice::text::jinja {
 namespace {
 
 Val undefined_member(Heap& heap, const Val& object, std::string_view what) {
-  std::string owner = object.is_none() ? "None" : std::string(type_name(object)) + " object";
+  const std::string owner = object.is_none() ? "None" : std::string(type_name(object)) + " object";
   return make_undefined(
       heap, "'" + owner + "' has no attribute '" + std::string(what.substr(0, 100)) + "'");
 }
 
-// Index into a sequence of `length` items; false outside of it.
-bool normalize_index(const Val& key, int64_t length, size_t& index) {
-  int64_t position = key.int_value();
-  if (position < 0) position += length;
-  if (position < 0 || position >= length) return false;
-  index = static_cast<size_t>(position);
-  return true;
-}
-
-Val character_at(Heap& heap, const Val& object, size_t index) {
+// The characters from number `first` on.
+Val part_of_text(Heap& heap, const Val& object, size_t first, size_t count) {
   if (object.as<StringObject>().is_ascii()) {
-    return make_string(heap, object.prompt_text().substr(index, 1));
+    return make_string(heap, object.prompt_text().substr(first, count));
   }
-  const std::string& text = object.text();
+  const std::string_view text = object.text();
   heap.charge_bytes(text.size());
-  size_t start = byte_offset(text, index), end = start;
-  next_code_point(text, end);
-  return make_string(heap, object.prompt_text().substr(start, end - start));
+  const size_t begin = byte_offset(text, first);
+  const size_t size = byte_offset(text.substr(begin), count);
+  return make_string(heap, object.prompt_text().substr(begin, size));
 }
 
 // object[key] proper; missing where Python raises TypeError or LookupError.
@@ -43,20 +37,20 @@ Val subscript(Heap& heap, const Val& object, const Val& key) {
     const Val* value = object.as<DictObject>().find(key);
     return value != nullptr ? *value : Val::missing();
   }
-  size_t index = 0;
-  bool is_indexed = object.is_string() || object.is_sequence();
-  if (!is_indexed || !key.is_integral() || !normalize_index(key, length_of(object), index)) {
-    return Val::missing();
-  }
-  return object.is_string() ? character_at(heap, object, index) : object.items()[index];
+  const bool is_indexed = object.is_string() || object.is_sequence();
+  if (!is_indexed || !key.is_integral()) return Val::missing();
+  const int64_t length = length_of(object);
+  const int64_t index = key.int_value() < 0 ? key.int_value() + length : key.int_value();
+  if (index < 0 || index >= length) return Val::missing();
+  return object.is_string() ? part_of_text(heap, object, static_cast<size_t>(index), 1)
+                            : object.items()[static_cast<size_t>(index)];
 }
 
 // A method or a plain attribute, never an item; missing when there is none.
 Val find_attribute(Heap& heap, const Val& object, std::string_view name) {
   if (object.is_undefined()) throw_type_error("get an attribute of", object);
-  if (name.starts_with("__")) {  // the sandbox hides what every object of Python has
-    throw TemplateError("access to attribute '" + std::string(name) + "' is unsafe");
-  }
+  // The sandbox hides what every object of Python has.
+  if (name.starts_with("__")) fail("access to attribute '", name, "' is unsafe");
   if (object.is(Type::kNamespace)) {
     const Val* value = object.as<NamespaceObject>().find(name);
     return value != nullptr ? *value : Val::missing();
@@ -66,7 +60,7 @@ Val find_attribute(Heap& heap, const Val& object, std::string_view name) {
     if (!value.is_missing()) return value;
   }
   const Builtin* method = find_method(object.type(), name);
-  return method != nullptr ? Val(new MethodObject(heap, object, *method)) : Val::missing();
+  return method != nullptr ? Val(new BuiltinObject(heap, *method, object)) : Val::missing();
 }
 
 struct SliceRange {
@@ -76,47 +70,21 @@ struct SliceRange {
 // slice.indices: the positions that start:stop:step selects from `length` items.
 SliceRange slice_range(int64_t length, const Val& start, const Val& stop, const Val& step) {
   SliceRange range{0, step.is_none() ? 1 : to_index(step, "a slice step"), 0};
-  if (range.step == 0) throw TemplateError("slice step cannot be zero");
-  bool backwards = range.step < 0;
-  int64_t low = backwards ? -1 : 0, high = backwards ? length - 1 : length;
-  auto clamp = [&](const Val& value, int64_t otherwise) {
+  if (range.step == 0) fail("slice step cannot be zero");
+  // What is behind the end is so whatever the step: this one can be negated.
+  range.step = std::clamp(range.step, -length - 1, length + 1);
+  const bool backwards = range.step < 0;
+  const int64_t low = backwards ? -1 : 0, high = backwards ? length - 1 : length;
+  const auto clamp = [&](const Val& value, int64_t otherwise) {
     if (value.is_none()) return otherwise;
-    int64_t position = to_index(value, "a slice index");
-    if (position < 0) position += length;  // length is far below the limits of int64
-    return std::clamp(position, low, high);
+    const int64_t position = to_index(value, "a slice index");
+    return std::clamp(position < 0 ? position + length : position, low, high);
   };
   range.start = clamp(start, backwards ? high : low);
-  int64_t end = clamp(stop, backwards ? low : high);
-  if (backwards && end < range.start) {
-    // Unsigned arithmetic: the step may be the smallest int64.
-    auto stride = 0 - static_cast<uint64_t>(range.step);
-    range.count = static_cast<int64_t>((static_cast<uint64_t>(range.start - end) - 1) / stride + 1);
-  } else if (!backwards && range.start < end) {
-    range.count = (end - range.start - 1) / range.step + 1;
-  }
-  if (range.count == 0) range.start = 0;
+  const int64_t end = clamp(stop, backwards ? low : high);
+  const int64_t distance = backwards ? range.start - end : end - range.start;
+  if (distance > 0) range.count = (distance - 1) / std::abs(range.step) + 1;
   return range;
-}
-
-Val slice_text(Heap& heap, const Val& object, const SliceRange& range) {
-  const std::string& text = object.text();
-  auto first = static_cast<size_t>(range.start), count = static_cast<size_t>(range.count);
-  heap.charge_bytes(text.size());
-  if (range.step == 1) {
-    if (object.as<StringObject>().is_ascii()) {
-      return make_string(heap, object.prompt_text().substr(first, count));
-    }
-    size_t begin = byte_offset(text, first);
-    size_t size = byte_offset(std::string_view(text).substr(begin), count);
-    return make_string(heap, object.prompt_text().substr(begin, size));
-  }
-  heap.check_bytes(4 * text.size());
-  std::u32string characters = to_code_points(text), result;
-  for (int64_t i = 0, at = range.start; i < range.count; ++i) {
-    result.push_back(characters[static_cast<size_t>(at)]);
-    if (i + 1 < range.count) at += range.step;
-  }
-  return make_string(heap, to_utf8(result), object.prompt_text().is_trusted());
 }
 
 }  // namespace
@@ -143,15 +111,19 @@ Val get_attribute(Heap& heap, const Val& object, std::string_view name, bool nam
 
 Val get_slice(Heap& heap, const Val& object, const Val& start, const Val& stop, const Val& step) {
   if (!object.is_string() && !object.is_sequence()) throw_type_error("slice", object);
-  SliceRange range = slice_range(length_of(object), start, stop, step);
-  if (object.is_string()) return slice_text(heap, object, range);
-  heap.check_bytes(static_cast<size_t>(range.count) * sizeof(Val));
-  Vals items;
-  items.reserve(static_cast<size_t>(range.count));
-  for (int64_t i = 0, at = range.start; i < range.count; ++i) {
-    items.push_back(object.items()[static_cast<size_t>(at)]);
-    if (i + 1 < range.count) at += range.step;
+  const SliceRange range = slice_range(length_of(object), start, stop, step);
+  const auto count = static_cast<size_t>(range.count);
+  if (object.is_string() && range.step == 1) {
+    return part_of_text(heap, object, static_cast<size_t>(range.start), count);
   }
+  const Val sequence = to_sequence(heap, object);
+  heap.check_bytes(count * sizeof(Val));
+  Vals items;
+  items.reserve(count);
+  for (int64_t i = 0; i < range.count; ++i) {
+    items.push_back(sequence.items()[static_cast<size_t>(range.start + i * range.step)]);
+  }
+  if (object.is_string()) return join(heap, items, {});
   return Val(new SequenceObject(heap, object.type(), std::move(items)));
 }
 

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 
 #include "text/jinja/builtins.h"
@@ -7,109 +8,33 @@ namespace sluice::text::jinja {
 
 namespace {
 
-[[noreturn]] void throw_overflow() { throw TemplateError("integer does not fit 64 bits"); }
-[[noreturn]] void throw_zero_division() { throw TemplateError("division by zero"); }
-
-[[noreturn]] void throw_operands(const char* op, const Val& a, const Val& b) {
-  if (a.is_undefined()) throw_type_error("calculate with", a);
-  if (b.is_undefined()) throw_type_error("calculate with", b);
-  throw TemplateError(std::string("unsupported operand types for ") + op + ": '" +
-                      std::string(type_name(a)) + "' and '" + std::string(type_name(b)) + "'");
-}
-
-// Quotient rounded down, and the remainder with the divisor's sign.
-void floor_divide(int64_t a, int64_t b, int64_t& quotient, int64_t& remainder) {
-  if (b == 0) throw_zero_division();
-  if (b == -1) {
-    if (__builtin_sub_overflow(int64_t{0}, a, &quotient)) throw_overflow();
-    remainder = 0;
-    return;
-  }
-  quotient = a / b;
-  remainder = a % b;
-  if (remainder != 0 && (remainder < 0) != (b < 0)) {
-    --quotient;
-    remainder += b;
-  }
-}
-
-void floor_divide(double a, double b, double& quotient, double& remainder) {
-  if (b == 0) throw_zero_division();
-  remainder = std::fmod(a, b);
-  double exact = (a - remainder) / b;
-  if (remainder != 0) {
-    if ((b < 0) != (remainder < 0)) {
-      remainder += b;
-      exact -= 1;
-    }
-  } else {
-    remainder = std::copysign(0.0, b);
-  }
-  if (exact == 0) {
-    quotient = std::copysign(0.0, a / b);
-    return;
-  }
-  quotient = std::floor(exact);
-  if (exact - quotient > 0.5) quotient += 1;
-}
-
-int64_t integer_power(int64_t base, int64_t exponent) {
-  if (base == 0 || base == 1) return exponent == 0 ? 1 : base;
-  if (base == -1) return exponent % 2 == 0 ? 1 : -1;
-  if (exponent > 64) throw_overflow();
-  int64_t result = 1;
-  for (; exponent > 0; --exponent) {
-    if (__builtin_mul_overflow(result, base, &result)) throw_overflow();
-  }
-  return result;
-}
-
-Val integer_op(Op op, int64_t a, int64_t b) {
-  int64_t result = 0, other = 0;
-  bool overflow = false;
+Val integer_op(Op op, int64_t left, int64_t right) {
+  using Wide = __int128;  // holds every result
+  const Wide a = left, b = right;
+  Wide result = 0;
   switch (op) {
     case Op::kAdd:
-      overflow = __builtin_add_overflow(a, b, &result);
+      result = a + b;
       break;
     case Op::kSub:
-      overflow = __builtin_sub_overflow(a, b, &result);
+      result = a - b;
       break;
     case Op::kMul:
-      overflow = __builtin_mul_overflow(a, b, &result);
+      result = a * b;
       break;
     case Op::kDiv:
-      if (b == 0) throw_zero_division();
       return Val::real(
-          static_cast<double>(static_cast<long double>(a) / static_cast<long double>(b)));
-    case Op::kFloorDiv:
-      floor_divide(a, b, result, other);
-      break;
-    case Op::kMod:
-      floor_divide(a, b, other, result);
-      break;
-    default:
-      if (b >= 0) return Val::integer(integer_power(a, b));
-      if (a == 0) throw_zero_division();
-      return Val::real(std::pow(static_cast<double>(a), static_cast<double>(b)));
+          static_cast<double>(static_cast<long double>(left) / static_cast<long double>(right)));
+    default: {
+      const Wide remainder = (a % b + b) % b;  // with the divisor's sign
+      result = op == Op::kMod ? remainder : (a - remainder) / b;
+    }
   }
-  if (overflow) throw_overflow();
-  return Val::integer(result);
-}
-
-Val float_power(double a, double b) {
-  if (a == 0 && b < 0) throw_zero_division();
-  if (a < 0 && std::isfinite(a) && std::isfinite(b) && b != std::floor(b)) {
-    throw TemplateError("complex numbers are not supported");
-  }
-  double result = std::pow(a, b);
-  if (std::isinf(result) && std::isfinite(a) && std::isfinite(b)) {
-    throw TemplateError("numerical result out of range");
-  }
-  return Val::real(result);
+  if (result != static_cast<int64_t>(result)) fail("integer does not fit 64 bits");
+  return Val::integer(static_cast<int64_t>(result));
 }
 
 Val float_op(Op op, double a, double b) {
-  double result = 0, other = 0;
   switch (op) {
     case Op::kAdd:
       return Val::real(a + b);
@@ -118,69 +43,34 @@ Val float_op(Op op, double a, double b) {
     case Op::kMul:
       return Val::real(a * b);
     case Op::kDiv:
-      if (b == 0) throw_zero_division();
       return Val::real(a / b);
-    case Op::kFloorDiv:
-      floor_divide(a, b, result, other);
-      return Val::real(result);
-    case Op::kMod:
-      floor_divide(a, b, other, result);
-      return Val::real(result);
-    default:
-      return float_power(a, b);
+    default: {
+      double remainder = std::fmod(a, b);
+      if (remainder != 0 && (remainder < 0) != (b < 0)) remainder += b;
+      if (op == Op::kFloorDiv) return Val::real(std::round((a - remainder) / b));
+      return Val::real(remainder == 0 ? std::copysign(0.0, b) : remainder);
+    }
   }
 }
 
-std::string escape_html(std::string_view text) {
-  std::string out;
-  out.reserve(text.size());
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '\'':
-        out += "&#39;";
-        break;
-      case '"':
-        out += "&#34;";
-        break;
-      default:
-        out.push_back(c);
-    }
-  }
-  return out;
+Val number_op(Op op, const Val& a, const Val& b) {
+  const bool divides = op == Op::kDiv || op == Op::kFloorDiv || op == Op::kMod;
+  if (divides && b.as_double() == 0) fail("division by zero");
+  if (a.is_integral() && b.is_integral()) return integer_op(op, a.int_value(), b.int_value());
+  return float_op(op, a.as_double(), b.as_double());
 }
 
-// What is not safe of two strings is escaped.
-Val concatenate_safe(Heap& heap, const Val& a, const Val& b) {
-  PromptText text;
-  for (const Val* part : {&a, &b}) {
-    heap.check_bytes(text.size() + 5 * part->text().size());
-    if (part->as<StringObject>().is_safe) {
-      text.append(part->prompt_text());
-    } else {
-      text.append(escape_html(part->text()), part->prompt_text().is_trusted());
-    }
-  }
-  return Val(new StringObject(heap, std::move(text), true));
-}
+bool is_safe(const Val& text) { return text.as<StringObject>().is_safe; }
 
 Val concatenate(Heap& heap, const Val& a, const Val& b) {
-  if (a.is_string() && (a.as<StringObject>().is_safe || b.as<StringObject>().is_safe)) {
-    return concatenate_safe(heap, a, b);
-  }
   if (a.is_string()) {
-    heap.check_bytes(a.text().size() + b.text().size());
-    PromptText text = a.prompt_text();
-    text.append(b.prompt_text());
-    return make_string(heap, std::move(text));
+    const bool has_safe = is_safe(a) || is_safe(b);
+    PromptText text;
+    for (const Val& part : {has_safe ? escaped(heap, a) : a, has_safe ? escaped(heap, b) : b}) {
+      heap.check_bytes(text.size() + text.extra_bytes() + part.text().size());
+      text.append(part.prompt_text());
+    }
+    return Val(new StringObject(heap, std::move(text), has_safe));
   }
   heap.check_bytes((a.items().size() + b.items().size()) * sizeof(Val));
   Vals items = a.items();
@@ -189,66 +79,67 @@ Val concatenate(Heap& heap, const Val& a, const Val& b) {
 }
 
 Val repeat(Heap& heap, const Val& value, int64_t times) {
-  size_t count = times > 0 ? static_cast<size_t>(times) : 0;
-  size_t unit = value.is_string() ? value.text().size() + value.prompt_text().extra_bytes()
-                                  : value.items().size() * sizeof(Val);
+  const size_t unit = value.is_string() ? value.text().size() + value.prompt_text().extra_bytes()
+                                        : value.items().size() * sizeof(Val);
+  const size_t count = unit > 0 ? static_cast<size_t>(std::max<int64_t>(times, 0)) : 0;
   size_t total = 0;
   if (__builtin_mul_overflow(unit, count, &total)) total = SIZE_MAX;
   heap.check_bytes(total);
   heap.charge_bytes(total);
-  if (unit == 0) count = 0;
-  if (value.is_string()) {
-    PromptText text;
-    for (size_t i = 0; i < count; ++i) text.append(value.prompt_text());
-    return make_string(heap, std::move(text));
-  }
+  PromptText text;
   Vals items;
-  items.reserve(total / sizeof(Val));
   for (size_t i = 0; i < count; ++i) {
-    items.insert(items.end(), value.items().begin(), value.items().end());
+    if (value.is_string()) {
+      text.append(value.prompt_text());
+    } else {
+      items.insert(items.end(), value.items().begin(), value.items().end());
+    }
   }
+  if (value.is_string()) return make_string(heap, std::move(text));
   return Val(new SequenceObject(heap, value.type(), std::move(items)));
-}
-
-bool is_repeatable(const Val& value) { return value.is_string() || value.is_sequence(); }
-
-const char* spelling(Op op) {
-  static constexpr const char* kSpellings[] = {"+", "-", "*", "/", "//", "%", "**"};
-  return kSpellings[static_cast<int>(op)];
 }
 
 }  // namespace
 
+Val escaped(Heap& heap, const Val& value) {
+  static constexpr std::string_view kSpecial = "&<>'\"";
+  static constexpr std::string_view kEscapes[] = {"&amp;", "&lt;", "&gt;", "&#39;", "&#34;"};
+  if (is_safe(value)) return value;
+  heap.check_bytes(5 * value.text().size());
+  std::string out;
+  for (const char c : value.text()) {
+    const size_t special = kSpecial.find(c);
+    out += special == kSpecial.npos ? std::string_view(&c, 1) : kEscapes[special];
+  }
+  return Val(
+      new StringObject(heap, PromptText(std::move(out), value.prompt_text().is_trusted()), true));
+}
+
 Val binary_op(Heap& heap, Op op, const Val& a, const Val& b) {
-  if (a.is_number() && b.is_number()) {
-    if (a.is_integral() && b.is_integral()) return integer_op(op, a.int_value(), b.int_value());
-    return float_op(op, a.as_double(), b.as_double());
+  static constexpr const char* kSpellings[] = {"+", "-", "*", "/", "//", "%"};
+  const auto is_repeatable = [](const Val& v) { return v.is_string() || v.is_sequence(); };
+  if (a.is_number() && b.is_number()) return number_op(op, a, b);
+  if (op == Op::kAdd && is_repeatable(a) && a.type() == b.type()) return concatenate(heap, a, b);
+  if (op == Op::kMul && is_repeatable(a) && b.is_integral()) return repeat(heap, a, b.int_value());
+  if (op == Op::kMul && is_repeatable(b) && a.is_integral()) return repeat(heap, b, a.int_value());
+  if (op == Op::kMod && a.is_string()) return format_percent(heap, a, b);
+  for (const Val* operand : {&a, &b}) {
+    if (operand->is_undefined()) throw_type_error("calculate with", *operand);
   }
-  if (op == Op::kAdd) {
-    bool strings = a.is_string() && b.is_string();
-    if (strings || (a.is_sequence() && a.type() == b.type())) return concatenate(heap, a, b);
-  }
-  if (op == Op::kMul) {
-    if (is_repeatable(a) && b.is_integral()) return repeat(heap, a, b.int_value());
-    if (is_repeatable(b) && a.is_integral()) return repeat(heap, b, a.int_value());
-  }
-  if (op == Op::kMod && a.is_string()) {
-    return format_percent(heap, a, b);
-  }
-  throw_operands(spelling(op), a, b);
+  fail("unsupported operand types for ", kSpellings[static_cast<size_t>(op)], ": '", type_name(a),
+       "' and '", type_name(b), "'");
 }
 
 Val negate(const Val& value) {
   if (value.is(Type::kFloat)) return Val::real(-value.float_value());
   if (!value.is_integral()) throw_type_error("negate", value);
-  int64_t result = 0;
-  if (__builtin_sub_overflow(int64_t{0}, value.int_value(), &result)) throw_overflow();
-  return Val::integer(result);
+  return integer_op(Op::kSub, 0, value.int_value());
 }
 
-Val plus(const Val& value) {
-  if (!value.is_number()) throw_type_error("apply + to", value);
-  return value.is_integral() ? Val::integer(value.int_value()) : value;
+Val to_integer(double value) {
+  const bool fits = value >= -0x1p63 && value < 0x1p63;
+  if (!fits) fail("number does not fit a 64-bit integer");
+  return Val::integer(static_cast<int64_t>(value));
 }
 
 int64_t to_index(const Val& value, const char* what) {

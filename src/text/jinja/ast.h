@@ -6,6 +6,8 @@
 #include <utility>
 #include <vector>
 
+#include "text/value.h"
+
 // The syntax tree. One plain node for expressions and one for statements; which fields a kind uses
 // is said beside it. Names and constants are numbered; which variable a name means is found along
 // the scopes when the template runs.
@@ -25,16 +27,14 @@ enum class ExprKind : uint8_t {
   kOr,       // items: left, right
   kNot,      // items: operand
   kNegate,   // items: operand
-  kPlus,     // items: operand
   kBinary,   // items: left, right; op
   kConcat,   // items
   kCompare,  // items: first, then one more for each of ops
   kGetAttr,  // items: object; text; names_method
   kGetItem,  // items: object, index
   kSlice,    // items: start, stop, step (each may be null)
-  kCall,     // items: callee, arguments...; keywords, dynamic
-  kFilter,   // items: operand (null in a filter block), arguments...; text; keywords, dynamic;
-             // builtin
+  kCall,     // items: callee, arguments...; keywords, dynamic_keywords
+  kFilter,   // as kCall, but items: operand (null in a filter block), arguments...; text; builtin
   kTest,     // as kFilter
 };
 
@@ -45,7 +45,6 @@ enum class Op : uint8_t {
   kDiv,
   kFloorDiv,
   kMod,
-  kPow,
   kEq,
   kNe,
   kLt,
@@ -56,26 +55,20 @@ enum class Op : uint8_t {
   kNotIn,
 };
 
-struct Constant {
-  enum class Kind : uint8_t { kNone, kBool, kInt, kFloat, kString } kind = Kind::kNone;
-  int64_t integer = 0;  // also the bool
-  double real = 0;
-  std::string text;
-};
-
 struct Expr;
 using ExprPtr = std::unique_ptr<Expr>;
 
 struct Expr {
-  ExprKind kind = ExprKind::kConst;
+  Expr(ExprKind kind, int line) : kind(kind), line(line) {}
+  ExprKind kind;
   Op op = Op::kAdd;
-  int line = 0;
+  int line;
   int depth = 1;  // nesting below
   std::string text;
   std::string attribute;
   std::vector<ExprPtr> items;
   std::vector<std::pair<std::string, ExprPtr>> keywords;
-  ExprPtr dynamic_args, dynamic_keywords;
+  ExprPtr dynamic_keywords;
   std::vector<Op> ops;
   int index = 0;
   bool names_method = false;
@@ -83,16 +76,15 @@ struct Expr {
 };
 
 enum class StmtKind : uint8_t {
-  kOutput,      // exprs
-  kFor,         // target in value [if test]; body, else_body; recursive
-  kIf,          // test, body, elifs, else_body
-  kMacro,       // target (its name), params, defaults, body; uses
-  kCall,        // value (a call), params, defaults, body; uses
-  kGeneration,  // body
-  kFilter,      // value (a filter with null operand), body
-  kWith,        // params = exprs; body
-  kSet,         // target, value
-  kSetBlock,    // target, value (filter or null), body
+  kOutput,    // exprs
+  kFor,       // target in value [if test]; body, else_body; recursive
+  kIf,        // test, body, elifs, else_body
+  kMacro,     // target (its name), params, defaults, body; uses_caller
+  kCall,      // value (a call), params, defaults, body; uses_caller
+  kFilter,    // value (a filter with null operand), body
+  kWith,      // params = exprs; body; also what {% generation %} is
+  kSet,       // target, value
+  kSetBlock,  // target, value (filter or null), body
   kBreak,
   kContinue,
 };
@@ -102,24 +94,24 @@ using StmtPtr = std::unique_ptr<Stmt>;
 using Body = std::vector<StmtPtr>;
 
 struct Stmt {
-  StmtKind kind = StmtKind::kOutput;
-  int line = 0;
+  Stmt(StmtKind kind, int line) : kind(kind), line(line) {}
+  StmtKind kind;
+  int line;
   bool recursive = false;
-  bool uses_caller = false, uses_kwargs = false, uses_varargs = false;  // of a macro's body
+  bool uses_caller = false;  // of a macro's body
   ExprPtr target, value, test;
   std::vector<ExprPtr> exprs, params, defaults;
   Body body, else_body;
   std::vector<StmtPtr> elifs;
 };
 
-// Numbers of the names that mean something of their own where they are read.
-enum SpecialName : int { kLoopName, kCallerName, kKwargsName, kVarargsName, kNumSpecialNames };
-inline constexpr const char* kSpecialNames[] = {"loop", "caller", "kwargs", "varargs"};
+// Numbers of the names that the interpreter itself gives values: "loop" and "caller".
+enum SpecialName : int { kLoopName, kCallerName };
 
 // A parsed template, immutable.
 struct Template {
   Body body;
-  std::vector<Constant> constants;
+  std::vector<Value> constants;
   std::vector<std::string> names;
 };
 

@@ -43,18 +43,29 @@ struct Builtin {
   Type of = Type::kMissing;  // of a method: the type of its object
 };
 
-// Matches arguments with parameters. Throws for too many, too few or unknown ones.
-void bind(const Builtin& builtin, CallArgs& args);
-
-// Null when there is none of that name.
+// The row of that name (and, of methods, for such objects); null when there is none.
+template <size_t size>
+const Builtin* find_row(const Builtin (&table)[size], std::string_view name,
+                        Type of = Type::kMissing) {
+  for (const Builtin& row : table) {
+    if (row.name == name && row.of == of) return &row;
+  }
+  return nullptr;
+}
 const Builtin* find_filter(std::string_view name);
 const Builtin* find_test(std::string_view name);
+const Builtin* find_function(std::string_view name);
 const Builtin* find_method(Type type, std::string_view name);
 bool names_method(std::string_view name);
-const Builtin* find_function(std::string_view name);
+
+// Matches arguments with parameters. Throws for too many, too few or unknown ones.
+void bind(const Builtin& builtin, CallArgs& args);
 
 // "format" % args and str.format.
 Val format_percent(Heap& heap, const Val& format, const Val& args);
 Val format_braces(const Call& call);
+// The text at the left ('<') or right ('>') end, or in the middle ('^'), of `width` characters.
+PromptText padded(Heap& heap, const PromptText& text, char align, int64_t width,
+                  std::string_view fill);
 
 }  // namespace sluice::text::jinja

@@ -3,19 +3,10 @@
 
 namespace sluice::text::jinja {
 
-namespace {
-struct Counter {
-  explicit Counter(int& value) : value(value) { ++value; }
-  ~Counter() { --value; }
-  int& value;
-};
-}  // namespace
-
 Val Interpreter::eval(const Expr& expr, ScopeObject* scope) {
   if (expr.kind == ExprKind::kConst) return constants_[static_cast<size_t>(expr.index)];
   heap_.charge(1);
-  Counter counter(nesting_);
-  if (nesting_ > options_.max_nesting) throw TemplateError("calls are nested too deeply");
+  Nesting nesting(*this);
   line_ = expr.line;
   switch (expr.kind) {
     case ExprKind::kName:
@@ -34,8 +25,6 @@ Val Interpreter::eval(const Expr& expr, ScopeObject* scope) {
       return Val::boolean(!is_true(eval(*expr.items[0], scope)));
     case ExprKind::kNegate:
       return negate(eval(*expr.items[0], scope));
-    case ExprKind::kPlus:
-      return plus(eval(*expr.items[0], scope));
     case ExprKind::kBinary: {
       Val left = eval(*expr.items[0], scope);
       Val right = eval(*expr.items[1], scope);
@@ -53,11 +42,8 @@ Val Interpreter::eval(const Expr& expr, ScopeObject* scope) {
       return eval_get_item(expr, scope);
     case ExprKind::kCall:
       return eval_call(expr, scope, nullptr);
-    case ExprKind::kFilter:
-    case ExprKind::kTest:
+    default:  // a filter or test
       return eval_filter(expr, scope);
-    default:
-      throw TemplateError("a slice may only stand alone in brackets");
   }
 }
 
@@ -128,20 +114,6 @@ Val Interpreter::eval_get_item(const Expr& expr, ScopeObject* scope) {
   return get_slice(heap_, object, parts[0], parts[1], parts[2]);
 }
 
-void Interpreter::add_dynamic_keywords(CallArgs& args, const Val& mapping) {
-  if (!mapping.is(Type::kDict)) throw_type_error("use as keyword arguments", mapping);
-  for (const auto& [key, value] : mapping.as<DictObject>().items()) {
-    heap_.charge(1 + args.keywords.size());
-    if (!key.is_string()) throw TemplateError("keywords must be strings");
-    for (const auto& keyword : args.keywords) {
-      if (keyword.first == key.text()) {
-        throw TemplateError("multiple values for keyword argument '" + key.text() + "'");
-      }
-    }
-    args.keywords.emplace_back(key.text(), value);
-  }
-}
-
 // Arguments behind the first item, which is the callee or the filter's operand.
 CallArgs Interpreter::eval_args(const Expr& expr, ScopeObject* scope) {
   CallArgs args;
@@ -151,12 +123,17 @@ CallArgs Interpreter::eval_args(const Expr& expr, ScopeObject* scope) {
   for (const auto& [name, value] : expr.keywords) {
     args.keywords.emplace_back(name, eval(*value, scope));
   }
-  if (expr.dynamic_args) {
-    for (Val& item : to_vals(heap_, eval(*expr.dynamic_args, scope))) {
-      args.positional.push_back(std::move(item));
+  if (!expr.dynamic_keywords) return args;
+  const Val mapping = eval(*expr.dynamic_keywords, scope);
+  if (!mapping.is(Type::kDict)) throw_type_error("use as keyword arguments", mapping);
+  for (const auto& [key, value] : mapping.as<DictObject>().items()) {
+    heap_.charge(1 + args.keywords.size());
+    if (!key.is_string()) fail("keywords must be strings");
+    for (const auto& keyword : args.keywords) {
+      if (keyword.first == key.text()) fail("a keyword is given twice: '", key.text(), "'");
     }
+    args.keywords.emplace_back(key.text(), value);
   }
-  if (expr.dynamic_keywords) add_dynamic_keywords(args, eval(*expr.dynamic_keywords, scope));
   return args;
 }
 
@@ -175,36 +152,12 @@ Val Interpreter::eval_call(const Expr& expr, ScopeObject* scope, const Val* call
   CallArgs args = eval_args(expr, scope);
   if (caller != nullptr) args.keywords.emplace_back("caller", *caller);
   line_ = expr.line;
-  return method != nullptr ? call_builtin(*method, callee, std::move(args))
-                           : call(callee, std::move(args));
-}
-
-Val Interpreter::call(const Val& callee, CallArgs args) {
-  heap_.charge(1);
-  switch (callee.type()) {
-    case Type::kMethod: {
-      const auto& method = callee.as<MethodObject>();
-      return call_builtin(method.builtin, method.self, std::move(args));
-    }
-    case Type::kFunction:
-      return call_builtin(callee.as<FunctionObject>().builtin, Val(), std::move(args));
-    case Type::kMacro:
-      return call_macro(callee.as<MacroObject>(), std::move(args));
-    case Type::kLoop: {
-      const auto& loop = callee.as<LoopObject>();
-      if (args.positional.size() != 1 || !args.keywords.empty()) {
-        throw TemplateError("loop() takes one argument");
-      }
-      if (!loop.stmt.recursive) {
-        throw TemplateError("the loop must have the 'recursive' marker to be called recursively");
-      }
-      const Val keep = callee;
-      Counter counter(nesting_);
-      return run_recursive(loop, args.positional[0]);
-    }
-    default:
-      throw_type_error("call", callee);
-  }
+  if (method != nullptr) return call_builtin(*method, callee, std::move(args));
+  if (callee.is(Type::kMacro)) return call_macro(callee.as<MacroObject>(), std::move(args));
+  if (callee.is(Type::kLoop)) return run_recursive(callee.as<LoopObject>(), args);
+  if (!callee.is(Type::kFunction)) throw_type_error("call", callee);
+  const auto& function = callee.as<BuiltinObject>();
+  return call_builtin(function.builtin, function.self, std::move(args));
 }
 
 // Every builtin reads its operand and arguments a few times at most: what it costs is counted here.
@@ -225,8 +178,7 @@ Val Interpreter::eval_filter(const Expr& expr, ScopeObject* scope) {
   CallArgs args = eval_args(expr, scope);
   line_ = expr.line;
   if (expr.builtin != nullptr) return call_builtin(*expr.builtin, operand, std::move(args));
-  const char* kind = expr.kind == ExprKind::kFilter ? "filter" : "test";
-  throw TemplateError(std::string("No ") + kind + " named '" + expr.text + "'");
+  fail("No ", expr.kind == ExprKind::kFilter ? "filter" : "test", " named '", expr.text, "'");
 }
 
 }  // namespace sluice::text::jinja

@@ -16,21 +16,27 @@ namespace sluice::text::jinja {
 
 namespace {
 
+// The whole text as a decimal number with white space around it.
+template <typename Number>
+std::optional<Number> parse(std::string_view text) {
+  text = strip_right(strip_left(text));
+  if (text.starts_with('+') && !text.starts_with("+-")) text.remove_prefix(1);
+  Number value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (end != text.data() + text.size() || text.ends_with(')')) return std::nullopt;
+  if (error == std::errc::result_out_of_range) fail("out of range: ", text.substr(0, 40));
+  return error == std::errc() ? std::optional(value) : std::nullopt;
+}
+
 // The `attribute` argument of filters: "a.b.0" looks up a, then b, then item 0; none is the item.
 class AttributePath {
  public:
   AttributePath(Heap& heap, const Val& attribute, bool ignore_case = false, Val otherwise = Val())
       : heap_(heap), ignore_case_(ignore_case), otherwise_(std::move(otherwise)) {
-    if (attribute.is_missing() || attribute.is_none()) return;
-    if (!attribute.is_string()) {
+    if (attribute.is_string()) {
+      add_parts(attribute.text());
+    } else if (!attribute.is_missing() && !attribute.is_none()) {
       parts_.push_back(attribute);
-      return;
-    }
-    for (std::string_view rest = attribute.text();;) {
-      const size_t dot = std::min(rest.find('.'), rest.size());
-      parts_.push_back(part(rest.substr(0, dot)));
-      if (dot == rest.size()) return;
-      rest.remove_prefix(dot + 1);
     }
   }
 
@@ -45,11 +51,13 @@ class AttributePath {
   }
 
  private:
-  Val part(std::string_view text) const {
-    int64_t index = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), index);
-    const bool is_index = error == std::errc() && end == text.data() + text.size() && index >= 0;
-    return is_index ? Val::integer(index) : make_string(heap_, std::string(text), true);
+  void add_parts(std::string_view path) {
+    for (size_t end = 0; end != path.npos; path.remove_prefix(std::min(end + 1, path.size()))) {
+      end = path.find('.');
+      const std::string part(path.substr(0, end));
+      const std::optional<int64_t> index = parse<int64_t>(part);
+      parts_.push_back(index ? Val::integer(*index) : make_string(heap_, part, true));
+    }
   }
 
   Heap& heap_;
@@ -61,28 +69,8 @@ class AttributePath {
 // Text.
 
 template <std::string (*transform)(std::string_view)>
-Val to_case(const Call& call) {
+Val case_filter(const Call& call) {
   return transformed(call.heap, to_string(call.heap, call.self), transform);
-}
-
-// Words begin behind white space, '-' and opening brackets: jinja2's own rule.
-std::string title_words(std::string_view text) {
-  std::string out, word;
-  const auto flush = [&] {
-    size_t first = 0;
-    if (!word.empty()) next_code_point(word, first);
-    out += upper_text(word.substr(0, first)) + lower_text(word.substr(first));
-    word.clear();
-  };
-  for (size_t position = 0; position < text.size();) {
-    const size_t start = position;
-    const char32_t c = next_code_point(text, position);
-    const bool splits = is_space(c) || c == '-' || c == '(' || c == '{' || c == '[' || c == '<';
-    if (splits) flush();
-    (splits ? out : word).append(text.substr(start, position - start));
-  }
-  flush();
-  return out;
 }
 
 Val string_filter(const Call& call) { return to_string(call.heap, call.self); }
@@ -91,6 +79,8 @@ Val safe(const Call& call) {
   const Val text = to_string(call.heap, call.self);
   return Val(new StringObject(call.heap, text.prompt_text(), true));
 }
+
+Val escape(const Call& call) { return escaped(call.heap, to_string(call.heap, call.self)); }
 
 Val trim(const Call& call) {
   return strip(call.heap, to_string(call.heap, call.self), call[0], true, true);
@@ -143,65 +133,11 @@ Val format(const Call& call) {
   return format_percent(call.heap, pattern, values);
 }
 
-Val word_count(const Call& call) {
-  const Val text = to_string(call.heap, call.self);
-  call.heap.charge_bytes(4 * text.text().size());  // character by character
-  int64_t words = 0;
-  bool in_word = false;
-  for (size_t position = 0; position < text.text().size();) {
-    const char32_t c = next_code_point(text.text(), position);
-    const bool is_word = c == '_' || is_alphanumeric(c);
-    words += is_word && !in_word;
-    in_word = is_word;
-  }
-  return Val::integer(words);
-}
-
-Val truncate(const Call& call) {
-  constexpr int64_t kDefaultLength = 255, kDefaultLeeway = 5;
-  const int64_t length = call.index(0, "a length", kDefaultLength);
-  const int64_t leeway = call.index(3, "a leeway", kDefaultLeeway);
-  const Val end = call.has(2) ? call[2] : make_string(call.heap, "...", true);
-  if (call.self.is_undefined()) return call.self;
-  if (!call.self.is_string()) throw_type_error("truncate", call.self);
-  if (length < length_of(end) || leeway < 0) {
-    throw TemplateError("truncate() length is too small");
-  }
-  const int64_t size = length_of(call.self);
-  if (size <= leeway || size - leeway <= length) return call.self;
-  Val cut = get_slice(call.heap, call.self, Val(), Val::integer(length - length_of(end)), Val());
-  const size_t space = call.flag(1) ? std::string::npos : cut.text().rfind(' ');
-  if (space != std::string::npos) cut = make_string(call.heap, cut.prompt_text().substr(0, space));
-  return binary_op(call.heap, Op::kAdd, cut, end);
-}
-
 // Single values.
 
 Val default_filter(const Call& call) {
   if (!call.self.is_undefined() && (!call.flag(1) || is_true(call.self))) return call.self;
   return call.has(0) ? call[0] : make_string(call.heap, "", true);
-}
-
-int64_t truncate_to_int(double value) {
-  const double whole = std::trunc(value);
-  if (!(whole >= -9223372036854775808.0 && whole < 9223372036854775808.0)) {
-    throw TemplateError("number does not fit a 64-bit integer");
-  }
-  return static_cast<int64_t>(whole);
-}
-
-// The whole text as a decimal number with white space around it.
-template <typename Number>
-std::optional<Number> parse(std::string_view text) {
-  text = strip_right(strip_left(text, nullptr), nullptr);
-  if (text.starts_with('+') && !text.starts_with("+-")) text.remove_prefix(1);
-  Number value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (end != text.data() + text.size() || text.ends_with(')')) return std::nullopt;
-  if (error == std::errc::result_out_of_range) {
-    throw TemplateError("the number '" + std::string(text.substr(0, 40)) + "' is out of range");
-  }
-  return error == std::errc() ? std::optional(value) : std::nullopt;
 }
 
 Val int_filter(const Call& call) {
@@ -219,7 +155,7 @@ Val int_filter(const Call& call) {
     real = parse<double>(value.text());
     if (real && std::isinf(*real)) return otherwise;
   }
-  return real && !std::isnan(*real) ? Val::integer(truncate_to_int(*real)) : otherwise;
+  return real && !std::isnan(*real) ? to_integer(*real) : otherwise;
 }
 
 Val float_filter(const Call& call) {
@@ -243,20 +179,16 @@ Val round_filter(const Call& call) {
   const std::string method = call.has(1) ? to_text(call.heap, call[1]) : "common";
   const int64_t digits = call.index(0, "a precision");
   if (!call.self.is_number()) throw_type_error("round", call.self);
-  if (digits < 0 || digits > kMostDigits) throw TemplateError("the precision is out of range");
-  const double value = call.self.as_double();
-  if (method == "common") {
-    if (call.self.is_integral()) return Val::integer(call.self.int_value());
-    // The C library rounds the exact decimal value, ties to even, as Python does.
-    char text[700];
-    std::snprintf(text, sizeof text, "%.*f", static_cast<int>(digits), value);
-    return Val::real(std::strtod(text, nullptr));
-  }
-  if (method != "ceil" && method != "floor") {
-    throw TemplateError("method must be common, ceil or floor");
-  }
-  const double unit = std::pow(10.0, static_cast<double>(digits));
-  return Val::real((method == "ceil" ? std::ceil(value * unit) : std::floor(value * unit)) / unit);
+  if (digits < 0 || digits > kMostDigits) fail("the precision is out of range");
+  const double value = call.self.as_double(), unit = std::pow(10.0, static_cast<double>(digits));
+  if (method == "ceil") return Val::real(std::ceil(value * unit) / unit);
+  if (method == "floor") return Val::real(std::floor(value * unit) / unit);
+  if (method != "common") fail("method must be common, ceil or floor");
+  if (call.self.is_integral()) return Val::integer(call.self.int_value());
+  // The C library rounds the exact decimal value, ties to even, as Python does.
+  char text[700];
+  std::snprintf(text, sizeof text, "%.*f", static_cast<int>(digits), value);
+  return Val::real(std::strtod(text, nullptr));
 }
 
 Val tojson(const Call& call) {
@@ -265,20 +197,19 @@ Val tojson(const Call& call) {
   options.sort_keys = call.flag(3);
   if (call.is_given(1)) {
     constexpr int64_t kMaxIndent = 1000;
-    options.has_indent = true;
     options.item_separator = ",";
     if (call[1].is_string()) {
       options.indent = call[1].text();
     } else {
       const int64_t width = call.index(1, "an indent");
-      if (width > kMaxIndent) throw TemplateError("the indent is too wide");
-      options.indent.assign(static_cast<size_t>(std::max<int64_t>(width, 0)), ' ');
+      if (width > kMaxIndent) fail("the indent is too wide");
+      options.indent = std::string(static_cast<size_t>(std::max<int64_t>(width, 0)), ' ');
     }
   }
   if (call.is_given(2)) {
     const Vals pair = to_vals(call.heap, call[2]);
     if (pair.size() != 2 || !pair[0].is_string() || !pair[1].is_string()) {
-      throw TemplateError("separators must be two strings");
+      fail("separators must be two strings");
     }
     options.item_separator = pair[0].text();
     options.key_separator = pair[1].text();
@@ -288,27 +219,28 @@ Val tojson(const Call& call) {
 
 // Lists and mappings.
 
-bool is_reversible(const Val& value) {
-  return is_iterable(value) && !value.is(Type::kIterator) && !value.is(Type::kLoop);
-}
+// What Python's reversed() takes.
+bool is_reversible(const Val& value) { return value.is_iterable() && !value.is(Type::kIterator); }
 
 Val iterator(const Call& call, Vals items) {
   return Val(new IteratorObject(call.heap, std::move(items)));
 }
 
-Val first(const Call& call) {
-  Cursor cursor(call.heap, call.self);
+// The first or last item.
+template <bool wants_last>
+Val end_item(const Call& call) {
+  if (wants_last && !is_reversible(call.self)) throw_type_error("reverse", call.self);
   Val item;
-  if (cursor.next(item)) return item;
-  return make_undefined(call.heap, "No first item, sequence was empty.");
-}
-
-Val last(const Call& call) {
-  if (!is_reversible(call.self)) throw_type_error("reverse", call.self);
-  if (call.self.is_sequence() && !call.self.items().empty()) return call.self.items().back();
-  Vals items = to_vals(call.heap, call.self);
-  if (!items.empty()) return items.back();
-  return make_undefined(call.heap, "No last item, sequence was empty.");
+  if (call.self.is(Type::kIterator)) {
+    if (call.self.as<IteratorObject>().next(item)) return item;
+  } else if (call.self.is_string() || call.self.is_sequence()) {
+    item = get_item(call.heap, call.self, Val::integer(wants_last ? -1 : 0));
+    if (!item.is_undefined()) return item;
+  } else {
+    const Vals items = to_vals(call.heap, call.self);
+    if (!items.empty()) return wants_last ? items.back() : items.front();
+  }
+  return make_undefined(call.heap, "the sequence is empty: it has no first or last item");
 }
 
 Val length(const Call& call) {
@@ -340,7 +272,7 @@ Val join_filter(const Call& call) {
 
 Val items(const Call& call) {
   if (call.self.is_undefined()) return iterator(call, {});
-  if (!call.self.is(Type::kDict)) throw TemplateError("Can only get item pairs from a mapping.");
+  if (!call.self.is(Type::kDict)) fail("Can only get item pairs from a mapping.");
   Vals pairs;
   for (const auto& [key, value] : call.self.as<DictObject>().items()) {
     pairs.push_back(make_tuple(call.heap, {key, value}));
@@ -349,20 +281,14 @@ Val items(const Call& call) {
 }
 
 struct Keyed {
-  Vals key;
-  Val value;
+  Val key, value;
 };
 
 Val sorted(const Call& call, std::vector<Keyed>& items, bool backwards) {
-  const auto is_before = [&](const Keyed& a, const Keyed& b) {
-    for (size_t i = 0; i < a.key.size(); ++i) {
-      call.heap.charge(1);
-      if (!equals(a.key[i], b.key[i])) return is_less(a.key[i], b.key[i]);
-    }
-    return false;
-  };
   std::stable_sort(items.begin(), items.end(), [&](const Keyed& a, const Keyed& b) {
-    return backwards ? is_before(b, a) : is_before(a, b);
+    call.heap.charge(1);
+    if (equals(a.key, b.key)) return false;  // also where there is no order
+    return backwards ? is_less(b.key, a.key) : is_less(a.key, b.key);
   });
   Vals result;
   for (Keyed& item : items) result.push_back(std::move(item.value));
@@ -370,23 +296,13 @@ Val sorted(const Call& call, std::vector<Keyed>& items, bool backwards) {
 }
 
 Val sort(const Call& call) {
-  const bool ignore_case = !call.flag(1);
-  std::vector<AttributePath> paths;
-  if (call.has(2) && call[2].is_string()) {  // several, separated by commas
-    for (std::string_view rest = call[2].text();;) {
-      const size_t comma = std::min(rest.find(','), rest.size());
-      const Val path = make_string(call.heap, std::string(rest.substr(0, comma)), true);
-      paths.emplace_back(call.heap, path, ignore_case);
-      if (comma == rest.size()) break;
-      rest.remove_prefix(comma + 1);
-    }
-  } else {
-    paths.emplace_back(call.heap, call[2], ignore_case);
+  if (call.has(2) && call[2].is_string() && call[2].text().find(',') != std::string::npos) {
+    fail("sort by several attributes is not supported");
   }
+  const AttributePath path(call.heap, call[2], !call.flag(1));
   std::vector<Keyed> items;
   for (Val& item : to_vals(call.heap, call.self)) {
-    Vals key;
-    for (const AttributePath& path : paths) key.push_back(path.get(item));
+    Val key = path.get(item);
     items.push_back({std::move(key), std::move(item)});
   }
   return sorted(call, items, call.flag(0));
@@ -394,14 +310,12 @@ Val sort(const Call& call) {
 
 Val dictsort(const Call& call) {
   const std::string by = call.has(1) ? to_text(call.heap, call[1]) : "key";
-  if (by != "key" && by != "value") {
-    throw TemplateError("You can only sort by either \"key\" or \"value\"");
-  }
+  if (by != "key" && by != "value") fail("dictsort goes by 'key' or by 'value'");
   if (!call.self.is(Type::kDict)) throw_type_error("sort as a mapping", call.self);
   const AttributePath path(call.heap, Val(), !call.flag(0));
   std::vector<Keyed> items;
   for (const auto& [key, value] : call.self.as<DictObject>().items()) {
-    items.push_back({{path.get(by == "key" ? key : value)}, make_tuple(call.heap, {key, value})});
+    items.push_back({path.get(by == "key" ? key : value), make_tuple(call.heap, {key, value})});
   }
   return sorted(call, items, call.flag(2));
 }
@@ -409,26 +323,23 @@ Val dictsort(const Call& call) {
 template <bool wants_max>
 Val extreme(const Call& call) {
   const AttributePath path(call.heap, call[1], !call.flag(0));
-  Cursor cursor(call.heap, call.self);
-  Val item, best, best_key;
-  if (!cursor.next(best)) {
-    return make_undefined(call.heap, "No aggregated item, sequence was empty.");
-  }
-  best_key = path.get(best);
-  while (cursor.next(item)) {
+  Val best, best_key = Val::missing();
+  for (Val& item : to_vals(call.heap, call.self)) {
     Val key = path.get(item);
-    if (wants_max ? is_less(best_key, key) : is_less(key, best_key)) {
-      best = std::move(item);
-      best_key = std::move(key);
-    }
+    const bool is_better =
+        best_key.is_missing() || (wants_max ? is_less(best_key, key) : is_less(key, best_key));
+    if (!is_better) continue;
+    best = std::move(item);
+    best_key = std::move(key);
   }
-  return best;
+  if (!best_key.is_missing()) return best;
+  return make_undefined(call.heap, "the sequence is empty: it has no least or greatest item");
 }
 
 Val sum(const Call& call) {
   const AttributePath path(call.heap, call[0]);
   Val total = call.has(1) ? call[1] : Val::integer(0);
-  if (total.is_string()) throw TemplateError("sum() can't sum strings");
+  if (total.is_string()) fail("sum() can't sum strings");
   for (const Val& item : to_vals(call.heap, call.self)) {
     total = binary_op(call.heap, Op::kAdd, total, path.get(item));
   }
@@ -449,33 +360,24 @@ Val unique(const Call& call) {
   return iterator(call, std::move(result));
 }
 
-// map, select and their like take another filter's or test's name and arguments.
-const Val& first_argument(const CallArgs& args, const char* what) {
-  if (args.positional.empty()) throw TemplateError(std::string("Missing parameter: ") + what);
-  return args.positional[0];
-}
-
-CallArgs without_first(CallArgs args) {
-  args.positional.erase(args.positional.begin());
-  return args;
-}
-
-const Builtin& named(const Val& name, const Builtin* (*find)(std::string_view), const char* kind) {
+// map, select and their like take another filter's or test's name, and its arguments.
+const Builtin& take_named(CallArgs& args, const Builtin* (*find)(std::string_view)) {
+  const Val name = args.positional[0];
   const Builtin* builtin = name.is_string() ? find(name.text()) : nullptr;
-  if (builtin != nullptr) return *builtin;
-  throw TemplateError(std::string("No ") + kind + " named '" +
-                      (name.is_string() ? name.text().substr(0, 100) : "") + "'");
+  if (builtin == nullptr) {
+    fail("No filter or test named '", name.is_string() ? name.text().substr(0, 100) : "", "'");
+  }
+  args.positional.erase(args.positional.begin());
+  return *builtin;
 }
 
 Val map_attribute(const Call& call, Vals items) {
   Val attribute = Val::missing(), otherwise;
   for (const auto& [name, value] : call.args.keywords) {
-    if (name != "attribute" && name != "default") {
-      throw TemplateError("map() got an unexpected keyword argument '" + name + "'");
-    }
+    if (name != "attribute" && name != "default") fail("map() has no argument '", name, "'");
     (name == "attribute" ? attribute : otherwise) = value;
   }
-  if (attribute.is_missing()) throw TemplateError("map requires a filter argument");
+  if (attribute.is_missing()) fail("map requires a filter argument");
   const AttributePath path(call.heap, attribute, false, otherwise);
   for (Val& item : items) item = path.get(item);
   return iterator(call, std::move(items));
@@ -491,26 +393,26 @@ Val map(const Call& call) {
   Vals result = items_or_none(call);
   if (result.empty()) return iterator(call, {});
   if (call.args.positional.empty()) return map_attribute(call, std::move(result));
-  const Builtin& filter = named(call[0], find_filter, "filter");
-  const CallArgs args = without_first(call.args);
+  CallArgs args = call.args;
+  const Builtin& filter = take_named(args, find_filter);
   for (Val& item : result) item = call.interpreter.call_builtin(filter, item, args);
   return iterator(call, std::move(result));
 }
 
 template <bool by_attribute, bool wanted>
 Val select(const Call& call) {
-  Vals result;
   const Vals items = items_or_none(call);
   if (items.empty()) return iterator(call, {});
   CallArgs args = call.args;
-  const Val attribute = by_attribute ? first_argument(args, "attribute name") : Val();
-  if (by_attribute) args = without_first(std::move(args));
-  const AttributePath path(call.heap, attribute);
-  const Builtin* test = nullptr;
-  if (!args.positional.empty()) {
-    test = &named(args.positional[0], find_test, "test");
-    args = without_first(std::move(args));
+  Val attribute;
+  if (by_attribute) {
+    if (args.positional.empty()) fail("Missing parameter: attribute name");
+    attribute = args.positional[0];
+    args.positional.erase(args.positional.begin());
   }
+  const AttributePath path(call.heap, attribute);
+  const Builtin* test = args.positional.empty() ? nullptr : &take_named(args, find_test);
+  Vals result;
   for (const Val& item : items) {
     const Val value = path.get(item);
     const bool passes =
@@ -521,18 +423,18 @@ Val select(const Call& call) {
 }
 
 constexpr Builtin kFilters[] = {
-    {"upper", "", to_case<upper_text>},
-    {"lower", "", to_case<lower_text>},
-    {"capitalize", "", to_case<capitalize_text>},
-    {"title", "", to_case<title_words>},
+    {"upper", "", case_filter<upper_text>},
+    {"lower", "", case_filter<lower_text>},
+    {"capitalize", "", case_filter<capitalize_text>},
+    {"title", "", case_filter<title_words>},
     {"string", "", string_filter},
     {"safe", "", safe},
+    {"escape", "", escape},
+    {"e", "", escape},
     {"trim", "chars?", trim},
     {"replace", "old new count?", replace_filter},
     {"indent", "width? first? blank?", indent},
     {"format", "*", format},
-    {"wordcount", "", word_count},
-    {"truncate", "length? killwords? end? leeway?", truncate},
     {"default", "default_value? boolean?", default_filter},
     {"d", "default_value? boolean?", default_filter},
     {"int", "default?", int_filter},
@@ -540,8 +442,8 @@ constexpr Builtin kFilters[] = {
     {"abs", "", abs_filter},
     {"round", "precision? method?", round_filter},
     {"tojson", "ensure_ascii? indent? separators? sort_keys?", tojson},
-    {"first", "", first},
-    {"last", "", last},
+    {"first", "", end_item<false>},
+    {"last", "", end_item<true>},
     {"length", "", length},
     {"count", "", length},
     {"list", "", list},
@@ -563,10 +465,6 @@ constexpr Builtin kFilters[] = {
 
 }  // namespace
 
-const Builtin* find_filter(std::string_view name) {
-  const auto found = std::find_if(std::begin(kFilters), std::end(kFilters),
-                                  [&](const Builtin& filter) { return filter.name == name; });
-  return found != std::end(kFilters) ? found : nullptr;
-}
+const Builtin* find_filter(std::string_view name) { return find_row(kFilters, name); }
 
 }  // namespace sluice::text::jinja

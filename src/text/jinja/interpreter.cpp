@@ -4,17 +4,6 @@
 
 namespace sluice::text::jinja {
 
-struct Interpreter::Nesting {
-  explicit Nesting(Interpreter& interpreter) : interpreter(interpreter) {
-    if (interpreter.nesting_ >= interpreter.options_.max_nesting) {
-      throw TemplateError("calls are nested too deeply");
-    }
-    ++interpreter.nesting_;
-  }
-  ~Nesting() { --interpreter.nesting_; }
-  Interpreter& interpreter;
-};
-
 // Collects output aside while it lives.
 class Interpreter::Capture {
  public:
@@ -57,77 +46,67 @@ LoopObject::LoopObject(Interpreter& interpreter, const Stmt& stmt, ScopeObject* 
     : Object(interpreter.heap(), Type::kLoop, true),
       stmt(stmt),
       depth0(depth0),
-      has_test_(stmt.test != nullptr),
       interpreter_(interpreter),
-      iterable_(iterable),
-      cursor_(interpreter.heap(), iterable) {
+      items_(iterable.is(Type::kIterator) ? iterable : to_sequence(interpreter.heap(), iterable)),
+      has_test_(stmt.test != nullptr) {
   if (scope != nullptr) scope_ = Val(scope);
 }
 
 void LoopObject::clear() {
-  for (Val* value : {&previous_, &current_, &last_changed, &scope_, &iterable_, &after_}) {
+  for (Val* value : {&previous_, &item_, &after_, &last_changed, &scope_, &items_}) {
     *value = Val();
   }
-  cursor_ = Cursor(heap(), make_undefined(heap(), ""));
+}
+
+bool LoopObject::advance() {
+  if (!peek()) return false;
+  previous_ = std::move(item_);
+  item_ = std::exchange(after_, Val::missing());
+  ++index0;
+  return true;
 }
 
 bool LoopObject::next(Val& item) {
-  while (cursor_.next(item)) {
-    if (!has_test_ || interpreter_.passes_test(stmt, item, scope())) return true;
-  }
-  return false;
-}
-
-bool LoopObject::advance(Val& item) {
-  if (!after_.is_missing()) {
-    item = std::move(after_);
-    after_ = Val::missing();
-  } else if (!next(item)) {
-    return false;
-  }
-  ++index0;
-  previous_ = std::move(current_);
-  current_ = item;
+  if (items_.is(Type::kIterator)) return items_.as<IteratorObject>().next(item);
+  if (next_ == items_.items().size()) return false;
+  item = items_.items()[next_++];
   return true;
 }
 
-bool LoopObject::peek(Val& item) {
-  if (after_.is_missing()) {
-    Val following;
-    if (!next(following)) return false;
-    after_ = std::move(following);
+bool LoopObject::peek() {
+  for (Val item; after_.is_missing() && next(item);) {
+    if (!has_test_ || interpreter_.passes_test(stmt, item, scope())) after_ = item;
   }
-  item = after_;
-  return true;
+  return !after_.is_missing();
 }
 
 int64_t LoopObject::length() {
-  if (length_ < 0 && !has_test_) length_ = length_of(iterable_);
-  if (length_ >= 0) return length_;
-  Vals rest;
-  for (Val item; next(item);) {
-    heap().check_bytes(2 * rest.size() * sizeof(Val));
-    rest.push_back(item);
+  if (has_test_ || items_.is(Type::kIterator)) {
+    Vals rest;
+    while (peek()) {
+      heap().check_bytes(2 * rest.size() * sizeof(Val));
+      rest.push_back(std::exchange(after_, Val::missing()));
+    }
+    has_test_ = false;  // those that are left have passed it
+    items_ = make_list(heap(), std::move(rest));
+    next_ = 0;
   }
-  length_ = static_cast<int64_t>(rest.size()) + index0 + 1 + (after_.is_missing() ? 0 : 1);
-  has_test_ = false;  // those that are left have passed it
-  cursor_ = Cursor(heap(), make_list(heap(), std::move(rest)));
-  return length_;
+  const size_t num_left = items_.items().size() - next_ + (after_.is_missing() ? 0 : 1);
+  return index0 + 1 + static_cast<int64_t>(num_left);
 }
 
 Val LoopObject::attribute(std::string_view name) {
   if (name == "index") return Val::integer(index0 + 1);
   if (name == "index0") return Val::integer(index0);
   if (name == "first") return Val::boolean(index0 == 0);
+  if (name == "last") return Val::boolean(!peek());
   if (name == "depth") return Val::integer(depth0 + 1);
   if (name == "depth0") return Val::integer(depth0);
   if (name == "length") return Val::integer(length());
   if (name == "revindex") return Val::integer(length() - index0);
   if (name == "revindex0") return Val::integer(length() - index0 - 1);
-  Val item;
-  if (name == "last") return Val::boolean(!peek(item));
   if (name == "nextitem") {
-    return peek(item) ? item : make_undefined(heap(), "there is no next item");
+    return peek() ? after_ : make_undefined(heap(), "there is no next item");
   }
   if (name != "previtem") return Val::missing();
   return index0 == 0 ? make_undefined(heap(), "there is no previous item") : previous_;
@@ -138,30 +117,11 @@ Interpreter::Interpreter(const Template& program, Heap& heap, const Options& opt
       heap_(heap),
       options_(options),
       variables_(program.names.size(), Val::missing()) {
-  constants_.reserve(program.constants.size());
-  for (const Constant& constant : program.constants) {
-    switch (constant.kind) {
-      case Constant::Kind::kNone:
-        constants_.emplace_back();
-        break;
-      case Constant::Kind::kBool:
-        constants_.push_back(Val::boolean(constant.integer != 0));
-        break;
-      case Constant::Kind::kInt:
-        constants_.push_back(Val::integer(constant.integer));
-        break;
-      case Constant::Kind::kFloat:
-        constants_.push_back(Val::real(constant.real));
-        break;
-      case Constant::Kind::kString:
-        constants_.push_back(make_string(heap, constant.text, true));
-        break;
-    }
-  }
+  for (const Value& constant : program.constants) constants_.push_back(import_value(constant, 1));
 }
 
 Val Interpreter::import_value(const Value& value, int depth) {
-  if (depth > heap_.max_depth()) throw TemplateError("the context is nested too deeply");
+  if (depth > heap_.max_depth()) fail("the context is nested too deeply");
   heap_.charge(1);
   if (const bool* flag = value.as_bool()) return Val::boolean(*flag);
   if (const int64_t* integer = value.as_int()) return Val::integer(*integer);
@@ -192,7 +152,7 @@ PromptText Interpreter::run(const Value& context) {
     if (value != nullptr) {
       variables_[i] = *value;
     } else if (const Builtin* function = find_function(name)) {
-      variables_[i] = Val(new FunctionObject(heap_, *function));
+      variables_[i] = Val(new BuiltinObject(heap_, *function));
     }
   }
   exec(program_.body, nullptr);
@@ -202,7 +162,7 @@ PromptText Interpreter::run(const Value& context) {
 void Interpreter::write(const Val& value) {
   const Val text = to_string(heap_, value);
   output_bytes_ += text.text().size();
-  if (output_bytes_ > options_.max_output_bytes) throw TemplateError("the output is too long");
+  if (output_bytes_ > options_.max_output_bytes) fail("the output is too long");
   heap_.charge_bytes(text.text().size());
   out_.append(text.prompt_text());
 }
@@ -237,23 +197,19 @@ Interpreter::Flow Interpreter::exec(const Stmt& stmt, ScopeObject* scope) {
   line_ = stmt.line;
   switch (stmt.kind) {
     case StmtKind::kOutput:
-      exec_output(stmt, scope);
+      for (const ExprPtr& expr : stmt.exprs) write(eval(*expr, scope));
       break;
-    case StmtKind::kFor: {
-      const Val iterable = eval(*stmt.value, scope);
-      return run_loop(stmt, scope, iterable, 0);
-    }
+    case StmtKind::kFor:
+      return run_loop(stmt, scope, eval(*stmt.value, scope), 0);
     case StmtKind::kIf:
       return exec_if(stmt, scope);
     case StmtKind::kMacro:
       set(stmt.target->index, Val(new MacroObject(heap_, stmt, scope)), scope);
       break;
-    case StmtKind::kCall:
-      exec_call(stmt, scope);
+    case StmtKind::kCall: {
+      const Val caller(new MacroObject(heap_, stmt, scope));
+      write(eval_call(*stmt.value, scope, &caller));
       break;
-    case StmtKind::kGeneration: {
-      const Val inside(new ScopeObject(heap_, scope));
-      return exec(stmt.body, &inside.as<ScopeObject>());
     }
     case StmtKind::kWith:
       return exec_with(stmt, scope);
@@ -271,10 +227,6 @@ Interpreter::Flow Interpreter::exec(const Stmt& stmt, ScopeObject* scope) {
   return Flow::kNext;
 }
 
-void Interpreter::exec_output(const Stmt& stmt, ScopeObject* scope) {
-  for (const ExprPtr& expr : stmt.exprs) write(eval(*expr, scope));
-}
-
 Interpreter::Flow Interpreter::exec_if(const Stmt& stmt, ScopeObject* scope) {
   if (is_true(eval(*stmt.test, scope))) return exec(stmt.body, scope);
   for (const StmtPtr& elif : stmt.elifs) {
@@ -287,8 +239,8 @@ Interpreter::Flow Interpreter::exec_if(const Stmt& stmt, ScopeObject* scope) {
 bool Interpreter::passes_test(const Stmt& loop, const Val& item, ScopeObject* scope) {
   heap_.charge(1);
   const Val inside(new ScopeObject(heap_, scope));
-  assign(*loop.target, item, &inside.as<ScopeObject>());
-  return is_true(eval(*loop.test, &inside.as<ScopeObject>()));
+  assign(*loop.target, item, ScopeObject::of(inside));
+  return is_true(eval(*loop.test, ScopeObject::of(inside)));
 }
 
 Interpreter::Flow Interpreter::run_loop(const Stmt& stmt, ScopeObject* scope, const Val& iterable,
@@ -298,31 +250,33 @@ Interpreter::Flow Interpreter::run_loop(const Stmt& stmt, ScopeObject* scope, co
   // As in jinja2, rounds that were cut short do not keep the else branch from running.
   bool has_finished = false;
   Val inside(new ScopeObject(heap_, scope));
-  for (Val item; loop->advance(item);) {
+  while (loop->advance()) {
     heap_.charge(1);
     if (inside.object()->is_shared()) inside = Val(new ScopeObject(heap_, scope));
     auto& turn = inside.as<ScopeObject>();
     turn.empty();
     turn.set(kLoopName, loop_value);
-    assign(*stmt.target, item, &turn);
+    assign(*stmt.target, loop->item(), &turn);
     const Flow flow = exec(stmt.body, &turn);
     if (flow == Flow::kBreak) break;
     has_finished = has_finished || flow == Flow::kNext;
   }
   if (has_finished || stmt.else_body.empty()) return Flow::kNext;
   const Val otherwise(new ScopeObject(heap_, scope));
-  return exec(stmt.else_body, &otherwise.as<ScopeObject>());
+  return exec(stmt.else_body, ScopeObject::of(otherwise));
 }
 
-Val Interpreter::run_recursive(const LoopObject& loop, const Val& iterable) {
+Val Interpreter::run_recursive(const LoopObject& loop, const CallArgs& args) {
+  if (!loop.stmt.recursive) fail("only a loop that is marked 'recursive' can be called");
+  if (args.positional.size() != 1 || !args.keywords.empty()) fail("loop() takes one argument");
   Capture capture(*this);
-  run_loop(loop.stmt, loop.scope(), iterable, loop.depth0 + 1);
+  run_loop(loop.stmt, loop.scope(), args.positional[0], loop.depth0 + 1);
   return capture.text();
 }
 
 Interpreter::Flow Interpreter::exec_with(const Stmt& stmt, ScopeObject* scope) {
   const Val inside(new ScopeObject(heap_, scope));
-  auto* inner = &inside.as<ScopeObject>();
+  auto* inner = ScopeObject::of(inside);
   for (size_t i = 0; i < stmt.params.size(); ++i) {
     assign(*stmt.params[i], eval(*stmt.exprs[i], scope), inner);
   }
@@ -332,17 +286,16 @@ Interpreter::Flow Interpreter::exec_with(const Stmt& stmt, ScopeObject* scope) {
 // A filter block writes its body's text, filtered; a set block assigns it.
 Interpreter::Flow Interpreter::exec_captured(const Stmt& stmt, ScopeObject* scope) {
   const Val inside(new ScopeObject(heap_, scope));
-  auto* inner = &inside.as<ScopeObject>();
   Val text;
   {
     Capture capture(*this);
-    const Flow flow = exec(stmt.body, inner);
+    const Flow flow = exec(stmt.body, ScopeObject::of(inside));
     if (flow != Flow::kNext) return flow;
     text = capture.text();
   }
   if (stmt.value) {
     std::swap(text, block_text_);
-    Val result = eval(*stmt.value, inner);
+    Val result = eval(*stmt.value, ScopeObject::of(inside));
     std::swap(text, block_text_);
     text = std::move(result);
   }
@@ -354,11 +307,6 @@ Interpreter::Flow Interpreter::exec_captured(const Stmt& stmt, ScopeObject* scop
   return Flow::kNext;
 }
 
-void Interpreter::exec_call(const Stmt& stmt, ScopeObject* scope) {
-  const Val caller(new MacroObject(heap_, stmt, scope));
-  write(eval_call(*stmt.value, scope, &caller));
-}
-
 void Interpreter::assign(const Expr& target, const Val& value, ScopeObject* scope) {
   if (target.kind == ExprKind::kName) {
     set(target.index, value, scope);
@@ -366,60 +314,46 @@ void Interpreter::assign(const Expr& target, const Val& value, ScopeObject* scop
   }
   if (target.kind == ExprKind::kNsRef) {
     const Val& space = find(target.index, scope);
-    if (!space.is(Type::kNamespace)) {
-      throw TemplateError("cannot assign attribute on non-namespace object");
-    }
-    if (target.attribute.starts_with('_')) {
-      throw TemplateError("attributes of a namespace may not start with '_': " + target.attribute);
-    }
+    if (!space.is(Type::kNamespace)) fail("cannot assign attribute on non-namespace object");
     space.as<NamespaceObject>().set(target.attribute, value);
     return;
   }
-  const Vals items = to_vals(heap_, value);
-  if (items.size() != target.items.size()) {
-    throw TemplateError("cannot unpack " + std::to_string(items.size()) + " values into " +
-                        std::to_string(target.items.size()));
+  const Val items = to_sequence(heap_, value);
+  const size_t count = items.items().size();
+  if (count != target.items.size()) {
+    fail("cannot unpack ", count, " values into ", target.items.size());
   }
-  for (size_t i = 0; i < items.size(); ++i) assign(*target.items[i], items[i], scope);
+  for (size_t i = 0; i < count; ++i) assign(*target.items[i], items.items()[i], scope);
 }
 
 Val Interpreter::call_macro(const MacroObject& macro, CallArgs args) {
   Nesting nesting(*this);
-  const Val keep(const_cast<MacroObject*>(&macro));
   const Val inside(new ScopeObject(heap_, macro.scope()));
-  auto& scope = inside.as<ScopeObject>();
   const int line = line_;
   Capture capture(*this);
-  bind_macro(macro.stmt, args, scope);
-  exec(macro.stmt.body, &scope);
+  bind_macro(macro.stmt, std::move(args), inside.as<ScopeObject>());
+  exec(macro.stmt.body, ScopeObject::of(inside));
   line_ = line;
   return capture.text();
 }
 
-namespace {
-
-Val take_keyword(CallArgs& args, std::string_view name) {
-  const auto found = std::find_if(args.keywords.begin(), args.keywords.end(),
-                                  [&](const auto& keyword) { return keyword.first == name; });
-  if (found == args.keywords.end()) return Val::missing();
-  Val value = std::move(found->second);
-  args.keywords.erase(found);
-  return value;
-}
-
-}  // namespace
-
-void Interpreter::bind_macro(const Stmt& stmt, CallArgs& args, ScopeObject& scope) {
+void Interpreter::bind_macro(const Stmt& stmt, CallArgs args, ScopeObject& scope) {
+  const auto take_keyword = [&](std::string_view name) {
+    for (auto it = args.keywords.begin(); it != args.keywords.end(); ++it) {
+      if (it->first != name) continue;
+      Val value = std::move(it->second);
+      args.keywords.erase(it);
+      return value;
+    }
+    return Val::missing();
+  };
   const std::string name = stmt.target ? "macro '" + stmt.target->text + "'" : "caller()";
   const size_t num_params = stmt.params.size(), num_given = args.positional.size();
-  if (num_given > num_params && !stmt.uses_varargs) {
-    throw TemplateError(name + " takes not more than " + std::to_string(num_params) +
-                        " argument(s)");
-  }
+  if (num_given > num_params) fail(name, " takes not more than ", num_params, " argument(s)");
   const size_t num_required = num_params - stmt.defaults.size();
   for (size_t i = 0; i < num_params; ++i) {
     const Expr& param = *stmt.params[i];
-    Val value = i < num_given ? args.positional[i] : take_keyword(args, param.text);
+    Val value = i < num_given ? args.positional[i] : take_keyword(param.text);
     if (value.is_missing()) {
       value = i < num_required
                   ? make_undefined(heap_, "parameter '" + param.text + "' was not provided")
@@ -428,24 +362,11 @@ void Interpreter::bind_macro(const Stmt& stmt, CallArgs& args, ScopeObject& scop
     scope.set(param.index, std::move(value));
   }
   if (stmt.uses_caller) {
-    Val caller = take_keyword(args, "caller");
-    if (caller.is_missing()) caller = make_undefined(heap_, "No caller defined");
-    scope.set(kCallerName, std::move(caller));
+    Val caller = take_keyword("caller");
+    if (!caller.is_missing()) scope.set(kCallerName, std::move(caller));
   }
-  if (stmt.uses_varargs) {
-    Vals rest;
-    for (size_t i = num_params; i < num_given; ++i) rest.push_back(args.positional[i]);
-    scope.set(kVarargsName, make_tuple(heap_, std::move(rest)));
-  }
-  if (stmt.uses_kwargs) {
-    auto* dict = new DictObject(heap_);
-    const Val value(dict);
-    for (auto& [key, argument] : args.keywords) {
-      dict->set(make_string(heap_, key, true), argument);
-    }
-    scope.set(kKwargsName, value);
-  } else if (!args.keywords.empty()) {
-    throw TemplateError(name + " takes no keyword argument '" + args.keywords[0].first + "'");
+  if (!args.keywords.empty()) {
+    fail(name, " takes no keyword argument '", args.keywords[0].first, "'");
   }
 }
 

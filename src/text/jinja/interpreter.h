@@ -18,6 +18,10 @@ class ScopeObject : public Object {
   ScopeObject(Heap& heap, ScopeObject* parent) : Object(heap, Type::kScope, true) {
     if (parent != nullptr) parent_ = Val(parent);
   }
+  // The scope that `value` is; null when it is none.
+  static ScopeObject* of(const Val& value) {
+    return value.is(Type::kScope) ? &value.as<ScopeObject>() : nullptr;
+  }
   void clear() override;
   void set(int name, Val value);
   // Null when it is not set here.
@@ -29,30 +33,22 @@ class ScopeObject : public Object {
   }
   // Forgets the variables, to be used once more.
   void empty() { variables_.clear(); }
-  ScopeObject* parent() const {
-    return parent_.is(Type::kScope) ? &parent_.as<ScopeObject>() : nullptr;
-  }
+  ScopeObject* parent() const { return of(parent_); }
 
  private:
   std::vector<std::pair<int, Val>> variables_;
   Val parent_;
 };
 
-class MethodObject : public Object {
+// A global function, or a method with its object.
+class BuiltinObject : public Object {
  public:
-  MethodObject(Heap& heap, Val self, const Builtin& builtin)
-      : Object(heap, Type::kMethod, false), self(std::move(self)), builtin(builtin) {
+  BuiltinObject(Heap& heap, const Builtin& builtin, Val self = Val())
+      : Object(heap, Type::kFunction, false), builtin(builtin), self(std::move(self)) {
     contain(this->self.depth());
   }
+  const Builtin& builtin;
   const Val self;
-  const Builtin& builtin;
-};
-
-class FunctionObject : public Object {
- public:
-  FunctionObject(Heap& heap, const Builtin& builtin)
-      : Object(heap, Type::kFunction, false), builtin(builtin) {}
-  const Builtin& builtin;
 };
 
 // A macro, or the caller() of a call block (without a name).
@@ -65,9 +61,7 @@ class MacroObject : public Object {
   void clear() override { scope_ = Val(); }
   std::string name() const { return stmt.target ? stmt.target->text : ""; }
   // Where it was made; null for the template's own level.
-  ScopeObject* scope() const {
-    return scope_.is(Type::kScope) ? &scope_.as<ScopeObject>() : nullptr;
-  }
+  ScopeObject* scope() const { return ScopeObject::of(scope_); }
   const Stmt& stmt;
 
  private:
@@ -83,15 +77,14 @@ class LoopObject : public Object {
              int depth0);
   void clear() override;
   // Moves to the next item that passes the loop's test; false at the end.
-  bool advance(Val& item);
-  // Number of items; goes through all of them to find out, unless a list or its like tells.
+  bool advance();
+  const Val& item() const { return item_; }
+  // Number of items; puts all of them to the test to find out.
   int64_t length();
   // "index", "first" and so on; missing when there is none of that name.
   Val attribute(std::string_view name);
   // Where the statement stands, for a recursive loop; null for the template's own level.
-  ScopeObject* scope() const {
-    return scope_.is(Type::kScope) ? &scope_.as<ScopeObject>() : nullptr;
-  }
+  ScopeObject* scope() const { return ScopeObject::of(scope_); }
 
   const Stmt& stmt;
   const int depth0;
@@ -99,18 +92,16 @@ class LoopObject : public Object {
   Val last_changed = Val::missing();  // missing before loop.changed() was first called
 
  private:
-  bool next(Val& item);  // of the items not yet peeked at
-  bool peek(Val& item);
-
-  bool has_test_;
+  bool next(Val& item);  // of the items not yet peeked at; false at the end
+  bool peek();
 
   Interpreter& interpreter_;
   Val scope_;
-  Val iterable_;
-  Cursor cursor_;
-  Val previous_, current_;
+  Val items_;  // a sequence, from next_ on not yet put to the test; or an iterator
+  size_t next_ = 0;
+  bool has_test_;
+  Val previous_, item_;
   Val after_ = Val::missing();  // the item peeked at
-  int64_t length_ = -1;
 };
 
 // One rendering: walks the tree of a template. Throws TemplateError.
@@ -136,20 +127,28 @@ class Interpreter {
  private:
   enum class Flow { kNext, kBreak, kContinue };
   class Capture;
-  struct Nesting;
+  // Counts nested statements, expressions and calls.
+  struct Nesting {
+    explicit Nesting(Interpreter& interpreter) : interpreter(interpreter) {
+      if (interpreter.nesting_ >= interpreter.options_.max_nesting) {
+        fail("calls are nested too deeply");
+      }
+      ++interpreter.nesting_;
+    }
+    ~Nesting() { --interpreter.nesting_; }
+    Interpreter& interpreter;
+  };
 
   // Statements. `scope` is null at the template's own level.
   Flow exec(const Body& body, ScopeObject* scope);
   Flow exec(const Stmt& stmt, ScopeObject* scope);
-  void exec_output(const Stmt& stmt, ScopeObject* scope);
   Flow exec_if(const Stmt& stmt, ScopeObject* scope);
   Flow exec_with(const Stmt& stmt, ScopeObject* scope);
   Flow exec_captured(const Stmt& stmt, ScopeObject* scope);
-  void exec_call(const Stmt& stmt, ScopeObject* scope);
   Flow run_loop(const Stmt& stmt, ScopeObject* scope, const Val& iterable, int depth0);
-  Val run_recursive(const LoopObject& loop, const Val& iterable);
+  Val run_recursive(const LoopObject& loop, const CallArgs& args);
   Val call_macro(const MacroObject& macro, CallArgs args);
-  void bind_macro(const Stmt& stmt, CallArgs& args, ScopeObject& scope);
+  void bind_macro(const Stmt& stmt, CallArgs args, ScopeObject& scope);
   void assign(const Expr& target, const Val& value, ScopeObject* scope);
   void set(int name, Val value, ScopeObject* scope);
   const Val& find(int name, const ScopeObject* scope) const;
@@ -166,8 +165,6 @@ class Interpreter {
   Val eval_call(const Expr& expr, ScopeObject* scope, const Val* caller);
   Val eval_filter(const Expr& expr, ScopeObject* scope);
   CallArgs eval_args(const Expr& expr, ScopeObject* scope);
-  void add_dynamic_keywords(CallArgs& args, const Val& mapping);
-  Val call(const Val& callee, CallArgs args);
 
   void write(const Val& value);
   Val import_value(const Value& value, int depth);

@@ -13,12 +13,8 @@ std::string normalize_newlines(std::string_view source) {
   std::string result;
   result.reserve(source.size());
   for (size_t i = 0; i < source.size(); ++i) {
-    if (source[i] != '\r') {
-      result.push_back(source[i]);
-    } else {
-      result.push_back('\n');
-      if (i + 1 < source.size() && source[i + 1] == '\n') ++i;
-    }
+    if (source[i] == '\n' && i > 0 && source[i - 1] == '\r') continue;  // of one "\r\n"
+    result.push_back(source[i] == '\r' ? '\n' : source[i]);
   }
   if (!result.empty() && result.back() == '\n') result.pop_back();
   return result;
@@ -47,40 +43,6 @@ size_t float_length(std::string_view text) {
   return length == whole ? 0 : length;
 }
 
-// A string literal without its quotes, its escapes replaced as Python does. Returns what is wrong,
-// or "".
-std::string unescape(std::string_view in, std::string& out) {
-  static constexpr std::string_view kNames = "\\'\"abfnrtv0";
-  static constexpr std::string_view kValues("\\'\"\a\b\f\n\r\t\v\0", 11);
-  for (size_t i = 0; i < in.size(); ++i) {
-    if (in[i] != '\\' || i + 1 == in.size()) {
-      out.push_back(in[i]);
-      continue;
-    }
-    const char c = in[++i];
-    const size_t digits = c == 'x' ? 2 : c == 'u' ? 4 : c == 'U' ? 8 : 0;
-    if (digits > 0) {
-      const std::string_view code = in.substr(i + 1, digits);
-      unsigned value = 0;
-      const auto [end, error] = std::from_chars(code.data(), code.data() + code.size(), value, 16);
-      if (code.size() != digits || error != std::errc() || end != code.data() + digits) {
-        return std::string("truncated \\") + c + " escape";
-      }
-      if (value > 0x10FFFF) return "illegal Unicode character";
-      append_utf8(out, value);
-      i += digits;
-    } else if (const size_t at = kNames.find(c); at != std::string_view::npos) {
-      out.push_back(kValues[at]);
-    } else if (c == 'N' || is_digit(c)) {
-      return std::string("the escape \\") + c + " is not supported";
-    } else if (c != '\n') {  // which goes with its backslash
-      out.push_back('\\');
-      out.push_back(c);
-    }
-  }
-  return "";
-}
-
 class Lexer {
  public:
   explicit Lexer(std::string_view source) : source_(normalize_newlines(source)) {}
@@ -93,15 +55,16 @@ class Lexer {
 
  private:
   [[noreturn]] void fail(const std::string& message) const { throw SyntaxError(message, line_); }
-  std::string_view rest() const { return std::string_view(source_).substr(position_); }
-  bool at(std::string_view text) const { return rest().substr(0, text.size()) == text; }
+  std::string_view from(size_t position) const {
+    return std::string_view(source_).substr(position);
+  }
+  std::string_view rest() const { return from(position_); }
+  size_t skip_space(size_t position) const {
+    return source_.size() - strip_left(from(position)).size();
+  }
 
   void add(TokenType type, std::string_view text) {
-    Token token;
-    token.type = type;
-    token.line = line_;
-    token.text = text;
-    tokens_.push_back(std::move(token));
+    tokens_.push_back({type, line_, std::string(text), {}});
   }
 
   // Moves on to `end`, counting lines and remembering whether a new line starts there.
@@ -112,107 +75,78 @@ class Lexer {
     position_ = end;
   }
 
-  size_t skip_space(size_t position) const {
-    return source_.size() - strip_left(std::string_view(source_).substr(position), nullptr).size();
-  }
-
   // The text before a tag: cut by the tag's sign ('-', '+' or 0), or by lstrip_blocks.
   void add_data(std::string_view text, char sign, bool lstrip) {
     if (sign == '-') {
-      text = strip_right(text, nullptr);
+      text = strip_right(text);
     } else if (sign != '+' && lstrip) {
-      size_t line_start = text.rfind('\n') + 1;  // npos + 1 is 0
-      if ((line_start > 0 || line_starting_) && line_start < text.size() &&
-          strip_left(text.substr(line_start), nullptr).empty()) {
-        text = text.substr(0, line_start);
-      }
+      const size_t line_start = text.rfind('\n') + 1;  // npos + 1 is 0
+      const bool is_indent = strip_left(text.substr(line_start)).empty();
+      if (is_indent && (line_start > 0 || line_starting_)) text = text.substr(0, line_start);
     }
     if (!text.empty()) add(TokenType::kData, text);
   }
 
   char sign_at(size_t position) const {
-    char c = position < source_.size() ? source_[position] : '\0';
+    const char c = position < source_.size() ? source_[position] : '\0';
     return c == '-' || c == '+' ? c : '\0';
   }
 
-  // End of "{% raw %}" that starts at `start`, or 0 when it is another tag.
-  size_t raw_begin_end(size_t start) const {
-    size_t at_word = skip_space(start + 2 + (sign_at(start + 2) != 0));
-    if (source_.compare(at_word, 3, "raw") != 0) return 0;
-    size_t end = skip_space(at_word + 3);
-    if (source_.compare(end, 3, "-%}") == 0) return skip_space(end + 3);
-    return source_.compare(end, 2, "%}") == 0 ? end + 2 : 0;
+  // What stands behind `word`, with which the tag at `start` begins; 0 when it is another tag.
+  size_t behind_word(size_t start, std::string_view word) const {
+    const size_t at = skip_space(start + 2 + (sign_at(start + 2) != 0));
+    return from(at).starts_with(word) ? skip_space(at + word.size()) : 0;
   }
 
   // End of the tag end at `position` ("%}", "-%}", "+%}" with what they trim), or 0.
   size_t tag_end(size_t position, std::string_view close) const {
-    std::string_view text = std::string_view(source_).substr(position);
-    if (text.empty()) return 0;
-    if (text.substr(0, 2) == close) {
-      bool newline = text.size() > 2 && text[2] == '\n';
-      return position + (newline ? 3 : 2);
-    }
-    if (text.substr(1, 2) != close) return 0;
+    const std::string_view text = from(position);
+    if (text.starts_with(close)) return position + (text.substr(2, 1) == "\n" ? 3 : 2);
+    if (text.empty() || text.substr(1, 2) != close) return 0;
     if (text[0] == '+') return position + 3;
     return text[0] == '-' ? skip_space(position + 3) : 0;
   }
 
   void lex_root() {
-    size_t start = position_;
-    while (true) {
-      start = source_.find('{', start);
-      if (start == std::string::npos || start + 1 >= source_.size()) {
-        add_data(rest(), '+', false);
-        advance_to(source_.size());
-        return;
-      }
-      char next = source_[start + 1];
-      if (next == '{' || next == '%' || next == '#') break;
-      ++start;
+    const auto is_tag = [&](size_t at) {
+      return at + 1 < source_.size() && std::string_view("{%#").find(source_[at + 1]) < 3;
+    };
+    size_t start = source_.find('{', position_);
+    while (start != std::string::npos && !is_tag(start)) start = source_.find('{', start + 1);
+    if (start == std::string::npos) {
+      add_data(rest(), '+', false);
+      return advance_to(source_.size());
     }
-    char kind = source_[start + 1];
-    char sign = sign_at(start + 2);
-    add_data(std::string_view(source_).substr(position_, start - position_), sign, kind != '{');
-    size_t raw_end = kind == '%' ? raw_begin_end(start) : 0;
+    const char kind = source_[start + 1], sign = sign_at(start + 2);
+    add_data(rest().substr(0, start - position_), sign, kind != '{');
     advance_to(start);
-    if (raw_end != 0) {
-      advance_to(raw_end);
-      lex_raw();
-      return;
+    if (const size_t behind = kind == '%' ? behind_word(start, "raw") : 0) {
+      const std::string_view close = from(behind);
+      const bool trims = close.starts_with("-%}");
+      const size_t begin = trims ? skip_space(behind + 3) : behind + 2;
+      if (trims || close.starts_with("%}")) return lex_raw(begin);
     }
-    size_t inside = start + 2 + (sign != 0);
-    if (kind == '#') {
-      advance_to(inside);
-      lex_comment();
-    } else {
-      add(kind == '{' ? TokenType::kVariableBegin : TokenType::kBlockBegin, "");
-      advance_to(inside);
-      lex_tag(kind == '{');
-    }
+    if (kind != '#') add(kind == '{' ? TokenType::kVariableBegin : TokenType::kBlockBegin, "");
+    advance_to(start + 2 + (sign != 0));
+    return kind == '#' ? lex_comment() : lex_tag(kind == '{');
   }
 
   void lex_comment() {
     for (size_t i = position_; (i = source_.find('#', i)) != std::string::npos; ++i) {
-      bool signed_end = i > position_ && sign_at(i - 1) != 0;
-      size_t end = tag_end(signed_end ? i - 1 : i, "#}");
-      if (end != 0) {
-        advance_to(end);
-        return;
-      }
+      const bool is_signed = i > position_ && sign_at(i - 1) != 0;
+      if (const size_t end = tag_end(is_signed ? i - 1 : i, "#}")) return advance_to(end);
     }
     fail("Missing end of comment tag");
   }
 
-  void lex_raw() {
+  void lex_raw(size_t begin) {
+    advance_to(begin);
     for (size_t i = position_; (i = source_.find("{%", i)) != std::string::npos; ++i) {
-      char sign = sign_at(i + 2);
-      size_t at_word = skip_space(i + 2 + (sign != 0));
-      if (source_.compare(at_word, 6, "endraw") != 0) continue;
-      size_t end = tag_end(skip_space(at_word + 6), "%}");
+      const size_t behind = behind_word(i, "endraw");
+      const size_t end = behind != 0 ? tag_end(behind, "%}") : 0;
       if (end == 0) continue;
-      add_data(std::string_view(source_).substr(position_, i - position_), sign, true);
-      advance_to(end);
-      return;
+      add_data(rest().substr(0, i - position_), sign_at(i + 2), true);
+      return advance_to(end);
     }
     fail("Missing end of raw directive");
   }
@@ -220,68 +154,89 @@ class Lexer {
   void lex_tag(bool is_variable) {
     std::string open;  // closing braces still to come
     while (position_ < source_.size()) {
-      if (open.empty()) {
-        size_t end = is_variable ? variable_end() : tag_end(position_, "%}");
-        if (end != 0) {
-          add(is_variable ? TokenType::kVariableEnd : TokenType::kBlockEnd, "");
-          advance_to(end);
-          return;
-        }
+      const size_t end = !open.empty() ? 0
+                         : is_variable ? variable_end()
+                                       : tag_end(position_, "%}");
+      if (end != 0) {
+        add(is_variable ? TokenType::kVariableEnd : TokenType::kBlockEnd, "");
+        return advance_to(end);
       }
       lex_expression_token(open);
     }
   }
 
   size_t variable_end() const {
-    if (at("-}}")) return skip_space(position_ + 3);
-    return at("}}") ? position_ + 2 : 0;
+    if (rest().starts_with("-}}")) return skip_space(position_ + 3);
+    return rest().starts_with("}}") ? position_ + 2 : 0;
   }
 
   void lex_expression_token(std::string& open) {
-    size_t after_space = skip_space(position_);
-    if (after_space > position_) {
-      advance_to(after_space);
-      return;
-    }
-    char c = source_[position_];
+    const size_t after_space = skip_space(position_);
+    if (after_space > position_) return advance_to(after_space);
+    const char c = source_[position_];
     if (is_digit(c)) return lex_number();
-    if (is_name_start(c)) {
-      size_t end = position_ + 1;
-      while (end < source_.size() && (is_name_start(source_[end]) || is_digit(source_[end]))) ++end;
-      add(TokenType::kName, rest().substr(0, end - position_));
-      return advance_to(end);
-    }
     if (c == '\'' || c == '"') return lex_string(c);
-    lex_operator(open);
+    if (!is_name_start(c)) return lex_operator(open);
+    size_t end = position_ + 1;
+    while (end < source_.size() && (is_name_start(source_[end]) || is_digit(source_[end]))) ++end;
+    add(TokenType::kName, rest().substr(0, end - position_));
+    advance_to(end);
   }
 
   void lex_number() {
-    Token token;
-    token.line = line_;
-    bool after_dot = position_ > 0 && source_[position_ - 1] == '.';
-    size_t length = after_dot ? 0 : float_length(rest());
-    const bool is_float = length > 0;
-    if (!is_float) length = digits_length(rest());
-    const char* begin = source_.data() + position_;
-    token.type = is_float ? TokenType::kFloat : TokenType::kInteger;
-    const auto error = is_float ? std::from_chars(begin, begin + length, token.real).ec
-                                : std::from_chars(begin, begin + length, token.integer).ec;
+    const bool is_index = position_ > 0 && source_[position_ - 1] == '.';  // l.0.1 has no float
+    const size_t float_size = is_index ? 0 : float_length(rest());
+    const std::string_view text =
+        rest().substr(0, float_size > 0 ? float_size : digits_length(rest()));
+    const char *begin = text.data(), *end = begin + text.size();
+    int64_t integer = 0;
+    double real = 0;
+    const auto error = float_size > 0 ? std::from_chars(begin, end, real).ec
+                                      : std::from_chars(begin, end, integer).ec;
     if (error != std::errc()) fail("a number does not fit 64 bits");
-    token.text = rest().substr(0, length);
-    tokens_.push_back(std::move(token));
-    advance_to(position_ + length);
+    add(TokenType::kNumber, text);
+    tokens_.back().number = float_size > 0 ? Value(real) : Value(integer);
+    advance_to(position_ + text.size());
   }
 
   void lex_string(char quote) {
     size_t end = position_ + 1;
     while (end < source_.size() && source_[end] != quote) end += source_[end] == '\\' ? 2 : 1;
     if (end >= source_.size()) fail(std::string("unexpected char '") + quote + "'");
-    std::string value;
-    std::string problem =
-        unescape(std::string_view(source_).substr(position_ + 1, end - position_ - 1), value);
-    if (!problem.empty()) fail(problem);
-    add(TokenType::kString, value);
+    add(TokenType::kString, unescaped(rest().substr(1, end - position_ - 1)));
     advance_to(end + 1);
+  }
+
+  // A string literal without its quotes, its escapes replaced as Python does.
+  std::string unescaped(std::string_view in) const {
+    static constexpr std::string_view kNames = "\\'\"abfnrtv0";
+    static constexpr std::string_view kValues("\\'\"\a\b\f\n\r\t\v\0", 11);
+    std::string out;
+    for (size_t i = 0; i < in.size(); ++i) {
+      if (in[i] != '\\' || i + 1 == in.size()) {
+        out.push_back(in[i]);
+        continue;
+      }
+      const char c = in[++i];
+      const size_t digits = c == 'x' ? 2 : c == 'u' ? 4 : c == 'U' ? 8 : 0;
+      if (digits > 0) {
+        const std::string_view code = in.substr(i + 1, digits);
+        uint32_t value = 0;
+        const auto end = std::from_chars(code.data(), code.data() + code.size(), value, 16).ptr;
+        if (end != code.data() + digits) fail(std::string("truncated \\") + c + " escape");
+        if (value > 0x10FFFF) fail("illegal Unicode character");
+        append_utf8(out, value);
+        i += digits;
+      } else if (const size_t at = kNames.find(c); at != kNames.npos) {
+        out.push_back(kValues[at]);
+      } else if (c == 'N' || is_digit(c)) {
+        fail(std::string("the escape \\") + c + " is not supported");
+      } else if (c != '\n') {  // which goes with its backslash
+        out.push_back('\\');
+        out.push_back(c);
+      }
+    }
+    return out;
   }
 
   void lex_operator(std::string& open) {
@@ -289,14 +244,14 @@ class Lexer {
         "**", "//", "==", "!=", ">=", "<=", "+", "-", "/", "*", "%", "~", "[",
         "]",  "(",  ")",  "{",  "}",  ">",  "<", "=", ".", ":", "|", ",", ";"};
     for (std::string_view op : kOperators) {
-      if (!at(op)) continue;
+      if (!rest().starts_with(op)) continue;
       balance(op[0], open);
       add(TokenType::kOperator, op);
       return advance_to(position_ + op.size());
     }
-    size_t position = position_;
-    next_code_point(source_, position);
-    fail("unexpected char '" + source_.substr(position_, position - position_) + "'");
+    size_t size = 0;
+    next_code_point(rest(), size);
+    fail("unexpected char '" + std::string(rest().substr(0, size)) + "'");
   }
 
   void balance(char op, std::string& open) const {

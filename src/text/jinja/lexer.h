@@ -6,6 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include "text/value.h"
+
 namespace sluice::text::jinja {
 
 // Text that is no valid template.
@@ -23,8 +25,7 @@ enum class TokenType : uint8_t {
   kBlockEnd,
   kName,
   kString,
-  kInteger,
-  kFloat,
+  kNumber,
   kOperator,
   kEnd,
 };
@@ -33,8 +34,7 @@ struct Token {
   TokenType type = TokenType::kEnd;
   int line = 1;
   std::string text;  // data, name, operator, or the value of a string
-  int64_t integer = 0;
-  double real = 0;
+  Value number;      // an int or float
 
   bool is_name(std::string_view name) const { return type == TokenType::kName && text == name; }
   bool is_operator(std::string_view op) const { return type == TokenType::kOperator && text == op; }

@@ -6,7 +6,8 @@
 #include "text/jinja/strings.h"
 #include "text/jinja/unicode.h"
 
-// The methods of strings, lists, mappings and loops.
+// The methods of strings, lists, mappings and loops. Those that would change a list or mapping are
+// not here: jinja2's sandbox refuses them too.
 namespace sluice::text::jinja {
 
 namespace {
@@ -29,11 +30,11 @@ Val replace_method(const Call& call) {
 }
 
 Val join_method(const Call& call) {
-  const Vals parts = to_vals(call.heap, call[0]);
-  for (const Val& part : parts) {
+  const Val parts = to_sequence(call.heap, call[0]);
+  for (const Val& part : parts.items()) {
     if (!part.is_string()) throw_type_error("join as text", part);
   }
-  return join(call.heap, parts, call.self.prompt_text());
+  return join(call.heap, parts.items(), call.self.prompt_text());
 }
 
 Val remove_prefix(const Call& call) {
@@ -49,72 +50,46 @@ Val remove_suffix(const Call& call) {
                      call.self.prompt_text().substr(0, call.self.text().size() - suffix.size()));
 }
 
-// `before` and `after` characters around the text.
-Val padded(const Call& call, int64_t before, int64_t after, const PromptText& fill) {
-  constexpr int64_t kMaxWidth = 1 << 24;
-  if (before + after > kMaxWidth) throw TemplateError("padding needs too much memory");
-  call.heap.charge_bytes(static_cast<size_t>(before + after) * fill.size());
-  PromptText text;
-  for (int64_t i = 0; i < before; ++i) text.append(fill);
-  text.append(call.self.prompt_text());
-  for (int64_t i = 0; i < after; ++i) text.append(fill);
-  return make_string(call.heap, std::move(text));
-}
-
-int64_t missing_width(const Call& call) {
-  return std::max<int64_t>(call.index(0, "a width") - length_of(call.self), 0);
-}
-
 template <char align>
 Val justify(const Call& call) {
-  const PromptText fill = call.has(1) ? call.string(1, "a fill character") : PromptText(" ", true);
-  if (count_code_points(fill.text()) != 1) {
-    throw TemplateError("The fill character must be exactly one character long");
-  }
-  const int64_t missing = missing_width(call);
-  const int64_t before = align == '<'   ? 0
-                         : align == '>' ? missing
-                                        : missing / 2 + (missing & call.index(0, "a width") & 1);
-  return padded(call, before, missing - before, fill);
+  const std::string fill = call.has(1) ? call.string(1, "a fill character").text() : " ";
+  if (count_code_points(fill) != 1) fail("the fill must be exactly one character long");
+  const PromptText& text = call.self.prompt_text();
+  const int64_t width = call.index(0, "a width");
+  if (align != '^') return make_string(call.heap, padded(call.heap, text, align, width, fill));
+  // str.center puts the odd one on the left when the width is odd.
+  const int64_t missing = std::max<int64_t>(width - length_of(call.self), 0);
+  const int64_t after = missing / 2 + (missing & ~width & 1);
+  const PromptText left = padded(call.heap, text, '>', width - after, fill);
+  return make_string(call.heap, padded(call.heap, left, '<', width, fill));
 }
 
 Val zfill(const Call& call) {
-  const std::string& text = call.self.text();
-  const int64_t missing = missing_width(call);
-  const PromptText zero("0", true);
-  if (missing == 0 || (!text.starts_with('+') && !text.starts_with('-'))) {
-    return padded(call, missing, 0, zero);
-  }
-  const Val digits = make_string(call.heap, call.self.prompt_text().substr(1));
-  PromptText out = call.self.prompt_text().substr(0, 1);
-  const Call unsigned_call{call.interpreter, call.heap, digits, call.args};
-  out.append(padded(unsigned_call, missing, 0, zero).prompt_text());
+  const PromptText& text = call.self.prompt_text();
+  const bool has_sign = text.text().starts_with('-') || text.text().starts_with('+');
+  const int64_t width = call.index(0, "a width") - has_sign;
+  PromptText out = text.substr(0, has_sign);
+  out.append(padded(call.heap, text.substr(has_sign), '>', width, "0"));
   return make_string(call.heap, std::move(out));
 }
 
 // Strings: search.
 
-// The part of the text that the start and stop arguments, from number `first` on, select.
-struct Window {
-  std::string_view text;
-  int64_t start = 0;            // characters before it
-  bool is_empty_range = false;  // start lies behind stop: nothing is found, not even ""
-};
-
-Window window_of(const Call& call, size_t first) {
-  if (!call.is_given(first) && !call.is_given(first + 1)) return {call.self.text()};
+// The part of the text that the start and stop arguments, from number `first` on, select; nothing
+// when it starts behind the end.
+std::optional<std::string_view> window_of(const Call& call, size_t first, int64_t& start) {
+  if (!call.is_given(first) && !call.is_given(first + 1)) return call.self.text();
   const int64_t length = length_of(call.self);
   const auto position = [&](size_t i, int64_t otherwise) {
     const int64_t index = call.index(i, "a string index", otherwise);
     return std::max<int64_t>(index < 0 ? index + length : index, 0);
   };
-  const int64_t start = position(first, 0);
+  start = position(first, 0);
   const int64_t stop = std::min(position(first + 1, length), length);
-  if (start > stop) return {{}, start, true};
+  if (start > stop) return std::nullopt;
   const std::string_view text = call.self.text();
   const size_t begin = byte_offset(text, static_cast<size_t>(start));
-  const size_t size = byte_offset(text.substr(begin), static_cast<size_t>(stop - start));
-  return {text.substr(begin, size), start, false};
+  return text.substr(begin, byte_offset(text.substr(begin), static_cast<size_t>(stop - start)));
 }
 
 size_t find_last(Heap& heap, std::string_view text, std::string_view needle) {
@@ -125,43 +100,41 @@ size_t find_last(Heap& heap, std::string_view text, std::string_view needle) {
 template <bool from_right>
 Val find(const Call& call) {
   const std::string& needle = call.string(0, "text to find").text();
-  const Window window = window_of(call, 1);
-  if (window.is_empty_range) return Val::integer(-1);
+  int64_t start = 0;
+  const auto window = window_of(call, 1, start);
+  if (!window) return Val::integer(-1);
   const size_t found =
-      from_right ? find_last(call.heap, window.text, needle) : find_text(window.text, needle);
+      from_right ? find_last(call.heap, *window, needle) : find_text(*window, needle);
   if (found == std::string::npos) return Val::integer(-1);
-  const auto before = static_cast<int64_t>(count_code_points(window.text.substr(0, found)));
-  return Val::integer(window.start + before);
+  return Val::integer(start + static_cast<int64_t>(count_code_points(window->substr(0, found))));
 }
 
 template <bool from_right>
 Val index(const Call& call) {
   const Val found = find<from_right>(call);
-  if (found.int_value() < 0) throw TemplateError("substring not found");
+  if (found.int_value() < 0) fail("substring not found");
   return found;
 }
 
 Val count(const Call& call) {
   const std::string& needle = call.string(0, "text to find").text();
-  const Window window = window_of(call, 1);
-  if (window.is_empty_range) return Val::integer(0);
-  if (needle.empty()) {
-    return Val::integer(static_cast<int64_t>(count_code_points(window.text)) + 1);
-  }
+  if (needle.empty()) return Val::integer(length_of(call.self) + 1);
   int64_t total = 0;
-  for (size_t at = 0; (at = find_text(window.text, needle, at)) != std::string::npos; ++total) {
+  for (size_t at = 0; (at = find_text(call.self.text(), needle, at)) != std::string::npos;) {
     at += needle.size();
+    ++total;
   }
   return Val::integer(total);
 }
 
 template <bool at_start>
 Val has_affix(const Call& call) {
-  const Window window = window_of(call, 1);
+  int64_t start = 0;
+  const auto window = window_of(call, 1, start);
   const auto matches = [&](const Val& value) {
     if (!value.is_string()) throw_type_error("search for", value);
-    if (window.is_empty_range) return false;
-    return at_start ? window.text.starts_with(value.text()) : window.text.ends_with(value.text());
+    if (!window) return false;
+    return at_start ? window->starts_with(value.text()) : window->ends_with(value.text());
   };
   if (!call[0].is(Type::kTuple)) return Val::boolean(matches(call[0]));
   const Vals& affixes = call[0].items();
@@ -188,12 +161,12 @@ Vals values_of(const Call& call, const Parts& parts) {
 
 Parts split_space(std::string_view text, size_t limit) {
   Parts parts;
-  text = strip_left(text, nullptr);
+  text = strip_left(text);
   while (!text.empty() && parts.size() < limit) {
     size_t end = 0, next = 0;
     while (end < text.size() && !is_space(next_code_point(text, next))) end = next;
     parts.push_back(text.substr(0, end));
-    text = strip_left(text.substr(end), nullptr);
+    text = strip_left(text.substr(end));
   }
   if (!text.empty()) parts.push_back(text);
   return parts;
@@ -232,13 +205,11 @@ Val split(const Call& call) {
   const std::string& text = call.self.text();
   call.heap.check_bytes(text.size() * sizeof(std::string_view));
   if (!call.is_given(0)) {
-    if (from_right && maximum >= 0) {
-      throw TemplateError("rsplit() at white space takes no maximum here");
-    }
+    if (from_right && maximum >= 0) fail("rsplit() at white space takes no maximum here");
     return make_list(call.heap, values_of(call, split_space(text, limit)));
   }
   const std::string& separator = call.string(0, "a separator").text();
-  if (separator.empty()) throw TemplateError("empty separator");
+  if (separator.empty()) fail("empty separator");
   return make_list(call.heap,
                    values_of(call, from_right ? rsplit_on(call.heap, text, separator, limit)
                                               : split_on(text, separator, limit)));
@@ -252,17 +223,15 @@ Val splitlines(const Call& call) {
 template <bool from_right>
 Val partition(const Call& call) {
   const std::string& separator = call.string(0, "a separator").text();
-  if (separator.empty()) throw TemplateError("empty separator");
+  if (separator.empty()) fail("empty separator");
   const std::string_view text = call.self.text();
   const size_t found =
       from_right ? find_last(call.heap, text, separator) : find_text(text, separator);
-  const size_t end = text.size();
-  Parts parts = {text, text.substr(end), text.substr(end)};
+  const std::string_view none = text.substr(text.size());
+  Parts parts = from_right ? Parts{none, none, text} : Parts{text, none, none};
   if (found != std::string::npos) {
     const size_t behind = found + separator.size();
     parts = {text.substr(0, found), text.substr(found, separator.size()), text.substr(behind)};
-  } else if (from_right) {
-    std::swap(parts[0], parts[2]);
   }
   return make_tuple(call.heap, values_of(call, parts));
 }
@@ -289,26 +258,23 @@ bool is_ascii(char32_t c) { return c < 0x80; }
 // Lists and mappings.
 
 Val sequence_count(const Call& call) {
-  int64_t total = 0;
-  for (const Val& item : call.self.items()) {
-    call.heap.charge(1);
-    total += equals(item, call[0]);
-  }
-  return Val::integer(total);
+  const Vals& items = call.self.items();
+  call.heap.charge(items.size());
+  return Val::integer(std::count_if(items.begin(), items.end(),
+                                    [&](const Val& item) { return equals(item, call[0]); }));
 }
 
 Val sequence_index(const Call& call) {
   const Vals& items = call.self.items();
+  call.heap.charge(items.size());
   for (size_t i = 0; i < items.size(); ++i) {
-    call.heap.charge(1);
     if (equals(items[i], call[0])) return Val::integer(static_cast<int64_t>(i));
   }
-  throw TemplateError("the value is not in the list");
+  fail("the value is not in the list");
 }
 
 Val dict_get(const Call& call) {
-  size_t hash = 0;
-  if (!hash_value(call.heap, call[0], hash)) throw_type_error("use as a key", call[0]);
+  if (!hash_of(call.heap, call[0])) throw_type_error("use as a key", call[0]);
   const Val* found = call.self.as<DictObject>().find(call[0]);
   if (found != nullptr) return *found;
   return call.has(1) ? call[1] : Val();
@@ -334,25 +300,19 @@ Val dict_parts(const Call& call) {
 
 Val copy(const Call& call) { return call.self; }  // nothing can change it
 
-Val refuse_change(const Call&) {
-  throw TemplateError("a method that would change a list or mapping is unsafe");
-}
-
 // Loops.
 
 Val loop_cycle(const Call& call) {
   const Vals& items = call.args.positional;
-  if (items.empty()) throw TemplateError("no items for cycling given");
+  if (items.empty()) fail("no items for cycling given");
   const auto index = static_cast<size_t>(std::max<int64_t>(call.self.as<LoopObject>().index0, 0));
   return items[index % items.size()];
 }
 
 Val loop_changed(const Call& call) {
   auto& loop = call.self.as<LoopObject>();
-  Val values = make_tuple(call.heap, call.args.positional);
-  const bool is_same = !loop.last_changed.is_missing() && equals(loop.last_changed, values);
-  loop.last_changed = std::move(values);
-  return Val::boolean(!is_same);
+  const Val before = std::exchange(loop.last_changed, make_tuple(call.heap, call.args.positional));
+  return Val::boolean(!equals(before, loop.last_changed));
 }
 
 constexpr Builtin kMethods[] = {
@@ -376,7 +336,7 @@ constexpr Builtin kMethods[] = {
     {"rfind", "sub start? end?", find<true>, Type::kString},
     {"index", "sub start? end?", index<false>, Type::kString},
     {"rindex", "sub start? end?", index<true>, Type::kString},
-    {"count", "sub start? end?", count, Type::kString},
+    {"count", "sub", count, Type::kString},
     {"startswith", "prefix start? end?", has_affix<true>, Type::kString},
     {"endswith", "suffix start? end?", has_affix<false>, Type::kString},
     {"split", "sep? maxsplit?", split<false>, Type::kString},
@@ -396,24 +356,11 @@ constexpr Builtin kMethods[] = {
     {"count", "value", sequence_count, Type::kList},
     {"index", "value", sequence_index, Type::kList},
     {"copy", "", copy, Type::kList},
-    {"append", "*", refuse_change, Type::kList},
-    {"clear", "*", refuse_change, Type::kList},
-    {"extend", "*", refuse_change, Type::kList},
-    {"insert", "*", refuse_change, Type::kList},
-    {"pop", "*", refuse_change, Type::kList},
-    {"remove", "*", refuse_change, Type::kList},
-    {"reverse", "*", refuse_change, Type::kList},
-    {"sort", "*", refuse_change, Type::kList},
     {"get", "key default?", dict_get, Type::kDict},
     {"keys", "", dict_parts<Part::kKeys>, Type::kDict},
     {"values", "", dict_parts<Part::kValues>, Type::kDict},
     {"items", "", dict_parts<Part::kItems>, Type::kDict},
     {"copy", "", copy, Type::kDict},
-    {"clear", "*", refuse_change, Type::kDict},
-    {"pop", "*", refuse_change, Type::kDict},
-    {"popitem", "*", refuse_change, Type::kDict},
-    {"setdefault", "*", refuse_change, Type::kDict},
-    {"update", "*", refuse_change, Type::kDict},
     {"cycle", "*", loop_cycle, Type::kLoop},
     {"changed", "*", loop_changed, Type::kLoop},
 };
@@ -421,11 +368,7 @@ constexpr Builtin kMethods[] = {
 }  // namespace
 
 const Builtin* find_method(Type type, std::string_view name) {
-  if (type == Type::kTuple) type = Type::kList;
-  const auto found =
-      std::find_if(std::begin(kMethods), std::end(kMethods),
-                   [&](const Builtin& method) { return method.of == type && method.name == name; });
-  return found != std::end(kMethods) ? found : nullptr;
+  return find_row(kMethods, name, type == Type::kTuple ? Type::kList : type);
 }
 
 bool names_method(std::string_view name) {

@@ -16,8 +16,6 @@ Heap::~Heap() {
   sweep_dead();
 }
 
-void Heap::throw_memory() { throw TemplateError("the template needs too much memory"); }
-
 void Heap::track(Object* object) {
   object->next_ = tracked_;
   if (tracked_ != nullptr) tracked_->previous_ = object;
@@ -49,7 +47,7 @@ Object::~Object() {
 }
 
 void Object::contain(int child_depth) {
-  if (child_depth >= heap_.max_depth()) throw TemplateError("values are nested too deeply");
+  if (child_depth >= heap_.max_depth()) fail("values are nested too deeply");
   if (child_depth + 1 > depth_) depth_ = child_depth + 1;
 }
 
@@ -90,10 +88,14 @@ SequenceObject::SequenceObject(Heap& heap, Type type, Vals items_in)
 }
 
 IteratorObject::IteratorObject(Heap& heap, Vals items)
-    : Object(heap, Type::kIterator, false), items_(std::move(items)) {
-  add_bytes(items_.size() * sizeof(Val));
-  heap.charge(items_.size() / 4);
-  for (const Val& item : items_) contain(item.depth());
+    : Object(heap, Type::kIterator, false), list_(make_list(heap, std::move(items))) {
+  contain(list_.depth());
+}
+
+bool IteratorObject::next(Val& out) {
+  if (position_ == list_.items().size()) return false;
+  out = list_.items()[position_++];
+  return true;
 }
 
 namespace {
@@ -127,70 +129,52 @@ uint64_t hash_text(std::string_view text) {
 }  // namespace
 
 void DictObject::set(Val key, Val value) {
-  size_t hash = 0;
-  if (!hash_value(heap(), key, hash)) {
-    throw TemplateError("unhashable type: '" + std::string(type_name(key)) + "'");
-  }
+  const std::optional<size_t> hash = hash_of(heap(), key);
+  if (!hash) fail("unhashable type: '", type_name(key), "'");
   contain(std::max(key.depth(), value.depth()));
-  size_t index = locate(hash, [&](const Val& other) { return equals(other, key); });
+  const size_t index = locate(*hash, [&](const Val& other) { return equals(other, key); });
   if (index < items_.size()) {
     items_[index].second = std::move(value);
     return;
   }
-  add_bytes(sizeof(items_[0]) + sizeof(size_t) + 2 * sizeof(uint32_t));
+  constexpr size_t kIndexBytes = 64;  // about what an entry of the index takes
+  add_bytes(sizeof(items_[0]) + sizeof(size_t) + kIndexBytes);
   items_.emplace_back(std::move(key), std::move(value));
-  hashes_.push_back(hash);
-  if (items_.size() > kSmallDict) rehash();
-}
-
-void DictObject::rehash() {
-  if (table_.size() >= 2 * items_.size()) {
-    size_t at = hashes_.back() & (table_.size() - 1);
-    while (table_[at] != 0) at = (at + 1) & (table_.size() - 1);
-    table_[at] = static_cast<uint32_t>(items_.size());
-    return;
-  }
-  size_t size = 32;
-  while (size < 4 * items_.size()) size *= 2;
-  table_.assign(size, 0);
-  for (size_t i = 0; i < items_.size(); ++i) {
-    size_t at = hashes_[i] & (size - 1);
-    while (table_[at] != 0) at = (at + 1) & (size - 1);
-    table_[at] = static_cast<uint32_t>(i + 1);
-  }
+  hashes_.push_back(*hash);
+  if (items_.size() <= kSmallDict) return;
+  for (size_t i = index_.size(); i < items_.size(); ++i) index_.emplace(hashes_[i], i);
 }
 
 template <typename IsKey>
 size_t DictObject::locate(size_t hash, IsKey is_key) const {
-  if (table_.empty()) {
+  if (items_.size() <= kSmallDict) {
     for (size_t i = 0; i < items_.size(); ++i) {
       if (hashes_[i] == hash && is_key(items_[i].first)) return i;
     }
     return items_.size();
   }
-  for (size_t at = hash & (table_.size() - 1); table_[at] != 0;
-       at = (at + 1) & (table_.size() - 1)) {
-    size_t index = table_[at] - 1;
-    if (hashes_[index] == hash && is_key(items_[index].first)) return index;
+  for (auto [at, end] = index_.equal_range(hash); at != end; ++at) {
     heap().charge(1);
+    if (is_key(items_[at->second].first)) return at->second;
   }
   return items_.size();
 }
 
 const Val* DictObject::find(const Val& key) const {
-  size_t hash = 0;
-  if (!hash_value(heap(), key, hash)) return nullptr;
-  size_t index = locate(hash, [&](const Val& other) { return equals(other, key); });
+  const std::optional<size_t> hash = hash_of(heap(), key);
+  if (!hash) return nullptr;
+  const size_t index = locate(*hash, [&](const Val& other) { return equals(other, key); });
   return index < items_.size() ? &items_[index].second : nullptr;
 }
 
 const Val* DictObject::find(std::string_view key) const {
-  size_t index = locate(hash_text(key),
-                        [&](const Val& other) { return other.is_string() && other.text() == key; });
+  const size_t index = locate(
+      hash_text(key), [&](const Val& other) { return other.is_string() && other.text() == key; });
   return index < items_.size() ? &items_[index].second : nullptr;
 }
 
 void NamespaceObject::set(std::string_view name, Val value) {
+  if (name.starts_with('_')) fail("attributes of a namespace may not start with '_': ", name);
   for (auto& [key, old] : attributes_) {
     if (key.text() == name) {
       old = std::move(value);
@@ -225,44 +209,31 @@ Val make_undefined(Heap& heap, std::string reason) {
   return Val(new UndefinedObject(heap, std::move(reason)));
 }
 
-bool hash_value(Heap& heap, const Val& value, size_t& hash) {
-  constexpr size_t kOdd = 0x9E3779B97F4A7C15u;
+std::optional<size_t> hash_of(Heap& heap, const Val& value) {
+  if (value.is_number()) return std::hash<double>{}(value.as_double());
   switch (value.type()) {
-    case Type::kBool:
-    case Type::kInt:
-      hash = static_cast<size_t>(value.int_value()) * kOdd;
-      return true;
-    case Type::kFloat: {
-      double number = value.float_value();
-      bool is_whole = number == std::floor(number) && std::fabs(number) < 9e18;
-      hash = is_whole ? static_cast<size_t>(static_cast<int64_t>(number)) * kOdd
-                      : std::hash<double>{}(number);
-      return true;
-    }
     case Type::kString:
       heap.charge_bytes(value.text().size());
-      hash = hash_text(value.text());
-      return true;
-    case Type::kTuple:
+      return hash_text(value.text());
+    case Type::kTuple: {
       heap.charge(1 + value.items().size() / 4);
-      hash = 0x345678;
+      size_t hash = 0x345678;
       for (const Val& item : value.items()) {
-        size_t part = 0;
-        if (!hash_value(heap, item, part)) return false;
-        hash = (hash ^ part) * 1000003u;
+        const std::optional<size_t> part = hash_of(heap, item);
+        if (!part) return std::nullopt;
+        hash = (hash ^ *part) * 1000003u;
       }
-      return true;
+      return hash;
+    }
     case Type::kNone:
     case Type::kUndefined:
-      hash = static_cast<size_t>(value.type());
-      return true;
+      return static_cast<size_t>(value.type());
     case Type::kList:
     case Type::kDict:
     case Type::kMissing:
-      return false;
+      return std::nullopt;
     default:
-      hash = std::hash<const void*>{}(value.object());
-      return true;
+      return std::hash<const void*>{}(value.object());
   }
 }
 

@@ -2,9 +2,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -22,6 +25,14 @@ class TemplateError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+// Throws a TemplateError; its message is the parts, one behind the other.
+template <typename... Parts>
+[[noreturn]] void fail(const Parts&... parts) {
+  std::ostringstream message;
+  (message << ... << parts);
+  throw TemplateError(message.str());
+}
+
 class Object;
 
 // Budget and owner of everything one rendering makes. Objects that can be changed after they were
@@ -37,7 +48,7 @@ class Heap {
   // Takes `count` steps from the budget; throws TemplateError when it is used up, and what the
   // request's Work throws.
   void charge(uint64_t count) {
-    if (count > steps_left_) throw TemplateError("the template runs too long: step limit passed");
+    if (count > steps_left_) fail("the template runs too long: step limit passed");
     steps_left_ -= count;
     work_.charge(count * kBytesPerStep);
   }
@@ -45,7 +56,7 @@ class Heap {
   void charge_bytes(size_t size_bytes) { charge(size_bytes / kBytesPerStep); }
   // Throws when `size_bytes` more would not fit; takes nothing. Call before building something big.
   void check_bytes(size_t size_bytes) const {
-    if (size_bytes > max_bytes_ - live_bytes_) throw_memory();
+    if (size_bytes > max_bytes_ - live_bytes_) fail("the template needs too much memory");
   }
   void add_bytes(size_t size_bytes) {
     check_bytes(size_bytes);
@@ -64,7 +75,6 @@ class Heap {
  private:
   static constexpr size_t kBytesPerStep = 64;
 
-  [[noreturn]] static void throw_memory();
   void sweep_dead();
 
   uint64_t steps_left_;
@@ -88,12 +98,11 @@ enum class Type : uint8_t {
   kList,
   kTuple,
   kDict,
-  kIterator,
+  kIterator,  // from kUndefined to here: what can be iterated over
   kNamespace,
   kMacro,
   kLoop,
-  kMethod,
-  kFunction,
+  kFunction,  // or a method
   kScope,
 };
 
@@ -182,6 +191,7 @@ class Val {
   bool is_number() const { return is_integral() || type_ == Type::kFloat; }
   bool is_sequence() const { return type_ == Type::kList || type_ == Type::kTuple; }
   bool is_object() const { return type_ >= Type::kUndefined; }
+  bool is_iterable() const { return is_object() && type_ <= Type::kIterator; }
   // The number of a bool or int.
   int64_t int_value() const { return data_.integer; }
   double float_value() const { return data_.real; }
@@ -260,29 +270,23 @@ class DictObject : public Object {
   const Items& items() const { return items_; }
 
  private:
-  // Index of the first item with this hash that `is_key` accepts, or items_.size().
+  // Index of the item with this hash that `is_key` accepts, or items_.size().
   template <typename IsKey>
   size_t locate(size_t hash, IsKey is_key) const;
-  void rehash();
 
   Items items_;
   std::vector<size_t> hashes_;
-  std::vector<uint32_t> table_;  // open addressing: index + 1, or 0; empty for small mappings
+  std::unordered_multimap<size_t, size_t> index_;  // by hash; empty for small mappings
 };
 
 // What gives its items only once: the generators of Python.
 class IteratorObject : public Object {
  public:
   IteratorObject(Heap& heap, Vals items);
-  // False at the end.
-  bool next(Val& out) {
-    if (position_ == items_.size()) return false;
-    out = std::move(items_[position_++]);
-    return true;
-  }
+  bool next(Val& out);  // false at the end
 
  private:
-  Vals items_;
+  const Val list_;
   size_t position_ = 0;
 };
 
@@ -306,8 +310,8 @@ Val make_list(Heap& heap, Vals items);
 Val make_tuple(Heap& heap, Vals items);
 Val make_undefined(Heap& heap, std::string reason);
 
-// Hash as Python groups keys: 1, 1.0 and True agree. False for lists, mappings and other things
-// that Python cannot hash. Throws what charging the bytes throws.
-bool hash_value(Heap& heap, const Val& value, size_t& hash);
+// Hash as Python groups keys: 1, 1.0 and True agree. None for lists, mappings and other things that
+// Python cannot hash. Throws what charging the bytes throws.
+std::optional<size_t> hash_of(Heap& heap, const Val& value);
 
 }  // namespace sluice::text::jinja

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -25,27 +26,20 @@ bool contains(const Val& container, const Val& item);
 // len(value), or -1 when it has none.
 int64_t length_of(const Val& value);
 
-bool is_iterable(const Val& value);
 // The items of whatever can be iterated over: of a mapping its keys, of a string its characters.
 // An iterator is used up.
 Vals to_vals(Heap& heap, const Val& value);
-// Goes through such a value without copying it.
-class Cursor {
- public:
-  Cursor(Heap& heap, Val source);
-  bool next(Val& out);  // false at the end
-
- private:
-  Heap* heap_;
-  Val source_;
-  size_t index_ = 0;
-};
+// The same as a list or tuple, which is `value` itself when it is one.
+Val to_sequence(Heap& heap, const Val& value);
 
 Val binary_op(Heap& heap, Op op, const Val& a, const Val& b);
 Val negate(const Val& value);
-Val plus(const Val& value);
 // An int, also from a bool; throws for anything else, naming what it is needed for.
 int64_t to_index(const Val& value, const char* what);
+// int(value); throws when it does not fit.
+Val to_integer(double value);
+// What is not safe already, with the escapes of HTML.
+Val escaped(Heap& heap, const Val& text);
 
 // obj[key] and obj.name with jinja2's rules: what is not there is undefined. `names_method`: some
 // method has this name (or it may).
@@ -57,16 +51,12 @@ Val get_slice(Heap& heap, const Val& object, const Val& start, const Val& stop, 
 // str(value) as a string value: a string is itself; anything else is the template's own text when
 // every string in it is.
 Val to_string(Heap& heap, const Val& value);
-// str(value) and repr(value) without the origin.
-std::string to_text(Heap& heap, const Val& value);
-std::string to_repr(Heap& heap, const Val& value);
-std::string float_repr(double value);
+std::string to_text(Heap& heap, const Val& value);  // without the origin
 
 struct JsonOptions {
   bool ensure_ascii = false;
-  bool has_indent = false;
   bool sort_keys = false;
-  std::string indent;
+  std::optional<std::string> indent;
   std::string item_separator = ", ";
   std::string key_separator = ": ";
 };

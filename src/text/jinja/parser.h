@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <map>
 #include <string>
 #include <string_view>
@@ -14,12 +15,13 @@ namespace sluice::text::jinja {
 constexpr int kMaxSyntaxDepth = 200;
 
 // Recursive descent over jinja2's grammar with the tags of transformers (loop controls,
-// generation). What only a family of templates could use (blocks, imports), and automatic escaping,
-// is refused by name. Throws SyntaxError.
+// generation). What only a family of templates could use (blocks, imports), automatic escaping and
+// what no prompt needs (powers, argument lists of unknown length) is refused by name. Throws
+// SyntaxError.
 class Parser {
  public:
   explicit Parser(std::string_view source) : tokens_(tokenize(source)) {
-    for (const char* name : kSpecialNames) name_index(name);
+    for (const char* name : {"loop", "caller"}) name_index(name);  // as SpecialName counts them
   }
   Template parse();
 
@@ -30,16 +32,17 @@ class Parser {
     ~Nesting() { --parser.depth_; }
     Parser& parser;
   };
+  struct Operator;
 
   const Token& current() const { return tokens_[position_]; }
   const Token& look() const;
   const Token& next();
   bool skip_name(std::string_view name);
   bool skip_operator(std::string_view op);
-  void expect_name(std::string_view name);
   void expect_operator(std::string_view op);
   std::string expect_any_name();
   void expect(TokenType type, const char* what);
+  [[noreturn]] void fail_expecting(std::string_view what) const;
   [[noreturn]] void fail(const std::string& message, int line) const;
   [[noreturn]] void fail(const std::string& message) const { fail(message, current().line); }
 
@@ -61,53 +64,44 @@ class Parser {
   ExprPtr parse_name_target();
 
   // Expressions (parser_expressions.cpp).
-  ExprPtr parse_expression(bool with_condition = true);
-  ExprPtr parse_condition();
-  ExprPtr parse_or();
-  ExprPtr parse_and();
-  ExprPtr parse_not();
-  ExprPtr parse_compare();
-  ExprPtr parse_sum();
-  ExprPtr parse_concat();
-  ExprPtr parse_product();
-  ExprPtr parse_power();
+  ExprPtr parse_expression();
+  ExprPtr parse_operators(int level);
+  const Operator* take_operator(int level);
   ExprPtr parse_unary(bool with_filter = true);
   ExprPtr parse_primary(bool with_namespace = false);
-  ExprPtr parse_literal();
   ExprPtr parse_name(bool with_namespace);
+  ExprPtr parse_string();
   ExprPtr parse_tuple(bool with_condition, bool parentheses = false);
-  ExprPtr parse_target_tuple(bool with_namespace);
-  template <typename ParseItem>
-  ExprPtr parse_tuple_items(ParseItem parse_item, bool parentheses);
-  ExprPtr parse_list();
-  ExprPtr parse_dict();
+  ExprPtr parse_tuple_items(const std::function<ExprPtr()>& parse_item, bool parentheses);
+  void parse_items(std::string_view end, const std::function<void()>& parse_item);
   ExprPtr parse_postfix(ExprPtr node);
   ExprPtr parse_filter_expression(ExprPtr node);
   ExprPtr parse_subscript(ExprPtr node);
-  ExprPtr parse_subscribed();
+  ExprPtr parse_index();
   void parse_call_args(Expr& call);
   ExprPtr parse_call(ExprPtr node);
   ExprPtr parse_filter(ExprPtr node, bool start_inline);
   ExprPtr parse_test(ExprPtr node);
-  bool at_tuple_end() const;
-  std::string parse_dotted_name();
 
-  ExprPtr make(ExprKind kind, int line) const;
-  ExprPtr make_constant(Constant constant, int line);
+  ExprPtr make_constant(Value constant, int line);
   ExprPtr make_name(const std::string& name, int line);
   int name_index(const std::string& name);
   // Appends a child and updates the depth; throws when it gets too deep.
   void adopt(Expr& parent, ExprPtr child) const;
   void deepen(Expr& parent, const Expr& child) const;
-  ExprPtr binary(ExprKind kind, Op op, ExprPtr left, ExprPtr right, int line) const;
+  ExprPtr make(ExprKind kind, int line, ExprPtr first, ExprPtr second = nullptr) const;
 
   std::vector<Token> tokens_;
   size_t position_ = 0;
   int depth_ = 0;
-  int num_loops_ = 0;  // around what is being parsed
+  int num_loops_ = 0;         // around what is being parsed
+  int num_macros_ = 0;        // likewise
+  bool uses_caller_ = false;  // of the macro's body that is being parsed
   Template template_;
   std::map<std::string, int> names_;
-  std::vector<Stmt*> macros_;  // those whose bodies are being parsed
 };
+
+// The value that a name stands for; null when it is a variable's.
+const Value* find_constant(std::string_view name);
 
 }  // namespace sluice::text::jinja

@@ -5,15 +5,29 @@
 
 namespace sluice::text::jinja {
 
-ExprPtr Parser::make(ExprKind kind, int line) const {
-  auto node = std::make_unique<Expr>();
-  node->kind = kind;
-  node->line = line;
-  return node;
+// Operators between two expressions; those of the higher level bind stronger, equal ones to the
+// left.
+struct Parser::Operator {
+  std::string_view sign;
+  int level;
+  ExprKind kind;
+  Op op = Op::kAdd;
+};
+
+namespace {
+enum Level { kOr, kAnd, kNot, kCompare, kSum, kConcat, kProduct };
 }
 
-ExprPtr Parser::make_constant(Constant constant, int line) {
-  ExprPtr node = make(ExprKind::kConst, line);
+const Value* find_constant(std::string_view name) {
+  static const std::map<std::string_view, Value> kConstants = {{"true", true},   {"True", true},
+                                                               {"false", false}, {"False", false},
+                                                               {"none", {}},     {"None", {}}};
+  const auto found = kConstants.find(name);
+  return found != kConstants.end() ? &found->second : nullptr;
+}
+
+ExprPtr Parser::make_constant(Value constant, int line) {
+  auto node = std::make_unique<Expr>(ExprKind::kConst, line);
   node->index = static_cast<int>(template_.constants.size());
   template_.constants.push_back(std::move(constant));
   return node;
@@ -26,13 +40,12 @@ int Parser::name_index(const std::string& name) {
 }
 
 ExprPtr Parser::make_name(const std::string& name, int line) {
-  ExprPtr node = make(ExprKind::kName, line);
+  auto node = std::make_unique<Expr>(ExprKind::kName, line);
   node->text = name;
   node->index = name_index(name);
-  for (Stmt* macro : macros_) {
-    macro->uses_caller = macro->uses_caller || name == "caller";
-    macro->uses_kwargs = macro->uses_kwargs || name == "kwargs";
-    macro->uses_varargs = macro->uses_varargs || name == "varargs";
+  uses_caller_ = uses_caller_ || name == "caller";
+  if (num_macros_ > 0 && (name == "varargs" || name == "kwargs")) {
+    fail("'" + name + "' of a macro is not supported");
   }
   return node;
 }
@@ -47,133 +60,79 @@ void Parser::adopt(Expr& parent, ExprPtr child) const {
   parent.items.push_back(std::move(child));
 }
 
-ExprPtr Parser::binary(ExprKind kind, Op op, ExprPtr left, ExprPtr right, int line) const {
-  ExprPtr node = make(kind, line);
-  node->op = op;
-  adopt(*node, std::move(left));
-  adopt(*node, std::move(right));
+// A node with these children.
+ExprPtr Parser::make(ExprKind kind, int line, ExprPtr first, ExprPtr second) const {
+  auto node = std::make_unique<Expr>(kind, line);
+  adopt(*node, std::move(first));
+  if (second) adopt(*node, std::move(second));
   return node;
 }
 
-ExprPtr Parser::parse_expression(bool with_condition) {
-  return with_condition ? parse_condition() : parse_or();
-}
-
-ExprPtr Parser::parse_condition() {
+// With an inline if.
+ExprPtr Parser::parse_expression() {
   Nesting nesting(*this);
   int line = current().line;
-  ExprPtr value = parse_or();
+  ExprPtr value = parse_operators(kOr);
   while (skip_name("if")) {
-    ExprPtr node = make(ExprKind::kCond, line);
-    adopt(*node, parse_or());
-    adopt(*node, std::move(value));
-    adopt(*node, skip_name("else") ? parse_condition() : nullptr);
+    ExprPtr node = make(ExprKind::kCond, line, parse_operators(kOr), std::move(value));
+    adopt(*node, skip_name("else") ? parse_expression() : nullptr);
     value = std::move(node);
     line = current().line;
   }
   return value;
 }
 
-ExprPtr Parser::parse_or() {
-  int line = current().line;
-  ExprPtr left = parse_and();
-  while (skip_name("or")) {
-    left = binary(ExprKind::kOr, Op::kAdd, std::move(left), parse_and(), line);
-    line = current().line;
-  }
-  return left;
-}
-
-ExprPtr Parser::parse_and() {
-  int line = current().line;
-  ExprPtr left = parse_not();
-  while (skip_name("and")) {
-    left = binary(ExprKind::kAnd, Op::kAdd, std::move(left), parse_not(), line);
-    line = current().line;
-  }
-  return left;
-}
-
-ExprPtr Parser::parse_not() {
-  if (!current().is_name("not")) return parse_compare();
-  Nesting nesting(*this);
-  ExprPtr node = make(ExprKind::kNot, next().line);
-  adopt(*node, parse_not());
-  return node;
-}
-
-ExprPtr Parser::parse_compare() {
-  static constexpr std::pair<std::string_view, Op> kOperators[] = {
-      {"==", Op::kEq}, {"!=", Op::kNe}, {"<", Op::kLt},
-      {"<=", Op::kLe}, {">", Op::kGt},  {">=", Op::kGe}};
-  ExprPtr node = make(ExprKind::kCompare, current().line);
-  ExprPtr first = parse_sum();
-  auto operator_here = [&](Op& op) {
-    for (const auto& [text, value] : kOperators) {
-      if (skip_operator(text)) {
-        op = value;
-        return true;
-      }
-    }
-    op = Op::kIn;
-    if (skip_name("in")) return true;
-    if (!current().is_name("not") || !look().is_name("in")) return false;
-    op = Op::kNotIn;
-    position_ += 2;
-    return true;
+// Takes the operator that stands here when it is of this level or a higher one; else null.
+const Parser::Operator* Parser::take_operator(int level) {
+  static constexpr Operator kOperators[] = {
+      {"or", kOr, ExprKind::kOr},
+      {"and", kAnd, ExprKind::kAnd},
+      {"==", kCompare, ExprKind::kCompare, Op::kEq},
+      {"!=", kCompare, ExprKind::kCompare, Op::kNe},
+      {"<", kCompare, ExprKind::kCompare, Op::kLt},
+      {"<=", kCompare, ExprKind::kCompare, Op::kLe},
+      {">", kCompare, ExprKind::kCompare, Op::kGt},
+      {">=", kCompare, ExprKind::kCompare, Op::kGe},
+      {"in", kCompare, ExprKind::kCompare, Op::kIn},
+      {"not in", kCompare, ExprKind::kCompare, Op::kNotIn},
+      {"+", kSum, ExprKind::kBinary, Op::kAdd},
+      {"-", kSum, ExprKind::kBinary, Op::kSub},
+      {"~", kConcat, ExprKind::kConcat},
+      {"*", kProduct, ExprKind::kBinary, Op::kMul},
+      {"/", kProduct, ExprKind::kBinary, Op::kDiv},
+      {"//", kProduct, ExprKind::kBinary, Op::kFloorDiv},
+      {"%", kProduct, ExprKind::kBinary, Op::kMod},
   };
-  Op op = Op::kEq;
-  if (!operator_here(op)) return first;
-  adopt(*node, std::move(first));
-  do {
-    node->ops.push_back(op);
-    adopt(*node, parse_sum());
-  } while (operator_here(op));
-  return node;
+  const Token& token = current();
+  if (token.type != TokenType::kName && token.type != TokenType::kOperator) return nullptr;
+  const bool is_not_in = token.text == "not" && look().is_name("in");
+  const std::string_view sign = is_not_in ? "not in" : std::string_view(token.text);
+  const auto found = std::find_if(std::begin(kOperators), std::end(kOperators),
+                                  [&](const Operator& op) { return op.sign == sign; });
+  if (found == std::end(kOperators) || found->level < level) return nullptr;
+  position_ += is_not_in ? 2 : 1;
+  return found;
 }
 
-ExprPtr Parser::parse_sum() {
+// An expression whose operators are of this level or higher ones.
+ExprPtr Parser::parse_operators(int level) {
   int line = current().line;
-  ExprPtr left = parse_concat();
-  while (current().is_operator("+") || current().is_operator("-")) {
-    Op op = next().text == "+" ? Op::kAdd : Op::kSub;
-    left = binary(ExprKind::kBinary, op, std::move(left), parse_concat(), line);
-    line = current().line;
+  ExprPtr left;
+  if (level <= kNot && skip_name("not")) {
+    Nesting nesting(*this);
+    left = make(ExprKind::kNot, line, parse_operators(kNot));
+  } else {
+    left = parse_unary();
   }
-  return left;
-}
-
-ExprPtr Parser::parse_concat() {
-  int line = current().line;
-  ExprPtr first = parse_product();
-  if (!current().is_operator("~")) return first;
-  ExprPtr node = make(ExprKind::kConcat, line);
-  adopt(*node, std::move(first));
-  while (skip_operator("~")) adopt(*node, parse_product());
-  return node;
-}
-
-ExprPtr Parser::parse_product() {
-  static constexpr std::pair<std::string_view, Op> kOperators[] = {
-      {"*", Op::kMul}, {"/", Op::kDiv}, {"//", Op::kFloorDiv}, {"%", Op::kMod}};
-  int line = current().line;
-  ExprPtr left = parse_power();
-  while (true) {
-    auto found = std::find_if(std::begin(kOperators), std::end(kOperators), [&](const auto& entry) {
-      return current().is_operator(entry.first);
-    });
-    if (found == std::end(kOperators)) return left;
-    next();
-    left = binary(ExprKind::kBinary, found->second, std::move(left), parse_power(), line);
-    line = current().line;
-  }
-}
-
-ExprPtr Parser::parse_power() {
-  int line = current().line;
-  ExprPtr left = parse_unary();
-  while (skip_operator("**")) {
-    left = binary(ExprKind::kBinary, Op::kPow, std::move(left), parse_unary(), line);
+  int chain = -1;  // level of the operator that `left` ends with
+  while (const Operator* op = take_operator(level)) {
+    // a < b < c and a ~ b ~ c are one node.
+    const bool is_chain = op->level == chain && (op->level == kCompare || op->level == kConcat);
+    if (!is_chain) left = make(op->kind, line, std::move(left));
+    left->op = op->op;
+    if (op->kind == ExprKind::kCompare) left->ops.push_back(op->op);
+    adopt(*left, parse_operators(op->level + 1));
+    chain = op->level;
     line = current().line;
   }
   return left;
@@ -181,11 +140,10 @@ ExprPtr Parser::parse_power() {
 
 ExprPtr Parser::parse_unary(bool with_filter) {
   ExprPtr node;
-  if (current().is_operator("-") || current().is_operator("+")) {
+  if (current().is_operator("-")) {
     Nesting nesting(*this);
-    const Token& sign = next();
-    node = make(sign.text == "-" ? ExprKind::kNegate : ExprKind::kPlus, sign.line);
-    adopt(*node, parse_unary(false));
+    const int line = next().line;
+    node = make(ExprKind::kNegate, line, parse_unary(false));
   } else {
     node = parse_primary();
   }
@@ -195,15 +153,9 @@ ExprPtr Parser::parse_unary(bool with_filter) {
 
 ExprPtr Parser::parse_name(bool with_namespace) {
   const Token& token = next();
-  const std::string& name = token.text;
-  Constant constant;
-  if (name == "true" || name == "false" || name == "True" || name == "False") {
-    constant.kind = Constant::Kind::kBool;
-    constant.integer = name == "true" || name == "True";
-    return make_constant(std::move(constant), token.line);
-  }
-  if (name == "none" || name == "None") return make_constant(std::move(constant), token.line);
-  ExprPtr node = make_name(name, token.line);
+  if (const Value* constant = find_constant(token.text))
+    return make_constant(*constant, token.line);
+  ExprPtr node = make_name(token.text, token.line);
   if (with_namespace && skip_operator(".")) {
     node->kind = ExprKind::kNsRef;
     node->attribute = expect_any_name();
@@ -211,99 +163,72 @@ ExprPtr Parser::parse_name(bool with_namespace) {
   return node;
 }
 
-ExprPtr Parser::parse_literal() {
+// Neighbouring strings are one.
+ExprPtr Parser::parse_string() {
   const int line = current().line;
-  Constant constant;
-  if (current().type == TokenType::kInteger) {
-    constant.kind = Constant::Kind::kInt;
-    constant.integer = next().integer;
-  } else if (current().type == TokenType::kFloat) {
-    constant.kind = Constant::Kind::kFloat;
-    constant.real = next().real;
-  } else {
-    constant.kind = Constant::Kind::kString;
-    while (current().type == TokenType::kString) constant.text += next().text;
-  }
-  return make_constant(std::move(constant), line);
+  std::string text;
+  while (current().type == TokenType::kString) text += next().text;
+  return make_constant(Value::trusted(std::move(text)), line);
 }
 
 ExprPtr Parser::parse_primary(bool with_namespace) {
-  Nesting nesting(*this);
-  switch (current().type) {
-    case TokenType::kName:
-      return parse_name(with_namespace);
-    case TokenType::kString:
-    case TokenType::kInteger:
-    case TokenType::kFloat:
-      return parse_literal();
-    default:
-      break;
-  }
+  const int line = current().line;
+  if (current().type == TokenType::kName) return parse_name(with_namespace);
+  if (current().type == TokenType::kString) return parse_string();
+  if (current().type == TokenType::kNumber) return make_constant(next().number, line);
   if (skip_operator("(")) {
     ExprPtr node = parse_tuple(true, true);
     expect_operator(")");
     return node;
   }
-  if (current().is_operator("[")) return parse_list();
-  if (current().is_operator("{")) return parse_dict();
+  if (skip_operator("[")) {
+    auto node = std::make_unique<Expr>(ExprKind::kList, line);
+    parse_items("]", [&] { adopt(*node, parse_expression()); });
+    return node;
+  }
+  if (skip_operator("{")) {
+    auto node = std::make_unique<Expr>(ExprKind::kDict, line);
+    parse_items("}", [&] {
+      adopt(*node, parse_expression());
+      expect_operator(":");
+      adopt(*node, parse_expression());
+    });
+    return node;
+  }
   fail("unexpected '" + current().text + "'");
 }
 
-bool Parser::at_tuple_end() const {
-  const Token& token = current();
-  return token.type == TokenType::kVariableEnd || token.type == TokenType::kBlockEnd ||
-         token.is_operator(")");
+// Items with commas between them, up to `end`, which is taken.
+void Parser::parse_items(std::string_view end, const std::function<void()>& parse_item) {
+  for (bool is_first = true; !skip_operator(end); is_first = false) {
+    if (!is_first) expect_operator(",");
+    if (!is_first && skip_operator(end)) return;
+    parse_item();
+  }
 }
 
-template <typename ParseItem>
-ExprPtr Parser::parse_tuple_items(ParseItem parse_item, bool parentheses) {
-  ExprPtr node = make(ExprKind::kTuple, current().line);
+// Items with commas between them; one without a comma is no tuple.
+ExprPtr Parser::parse_tuple_items(const std::function<ExprPtr()>& parse_item, bool parentheses) {
+  auto node = std::make_unique<Expr>(ExprKind::kTuple, current().line);
   bool is_tuple = false;
   while (true) {
     if (!node->items.empty()) expect_operator(",");
-    if (at_tuple_end()) break;
+    const bool is_end = current().type == TokenType::kVariableEnd ||
+                        current().type == TokenType::kBlockEnd || current().is_operator(")");
+    if (is_end) break;
     adopt(*node, parse_item());
     if (!current().is_operator(",")) break;
     is_tuple = true;
   }
   if (is_tuple) return node;
   if (!node->items.empty()) return std::move(node->items[0]);
-  if (!parentheses) fail("Expected an expression, got '" + current().text + "'");
+  if (!parentheses) fail_expecting("an expression");
   return node;
 }
 
 ExprPtr Parser::parse_tuple(bool with_condition, bool parentheses) {
-  return parse_tuple_items([&] { return parse_expression(with_condition); }, parentheses);
-}
-
-ExprPtr Parser::parse_target_tuple(bool with_namespace) {
-  return parse_tuple_items([&] { return parse_primary(with_namespace); }, false);
-}
-
-ExprPtr Parser::parse_list() {
-  ExprPtr node = make(ExprKind::kList, current().line);
-  expect_operator("[");
-  while (!current().is_operator("]")) {
-    if (!node->items.empty()) expect_operator(",");
-    if (current().is_operator("]")) break;
-    adopt(*node, parse_expression());
-  }
-  expect_operator("]");
-  return node;
-}
-
-ExprPtr Parser::parse_dict() {
-  ExprPtr node = make(ExprKind::kDict, current().line);
-  expect_operator("{");
-  while (!current().is_operator("}")) {
-    if (!node->items.empty()) expect_operator(",");
-    if (current().is_operator("}")) break;
-    adopt(*node, parse_expression());
-    expect_operator(":");
-    adopt(*node, parse_expression());
-  }
-  expect_operator("}");
-  return node;
+  return parse_tuple_items(
+      [&] { return with_condition ? parse_expression() : parse_operators(kOr); }, parentheses);
 }
 
 ExprPtr Parser::parse_postfix(ExprPtr node) {
@@ -333,76 +258,49 @@ ExprPtr Parser::parse_filter_expression(ExprPtr node) {
 }
 
 ExprPtr Parser::parse_subscript(ExprPtr object) {
-  int line = current().line;
-  if (skip_operator(".")) {
-    const Token& name = next();
-    if (name.type == TokenType::kName) {
-      ExprPtr node = make(ExprKind::kGetAttr, line);
-      node->text = name.text;
-      node->names_method = names_method(name.text);
-      adopt(*node, std::move(object));
-      return node;
-    }
-    if (name.type != TokenType::kInteger) fail("expected name or number", name.line);
-    Constant index;
-    index.kind = Constant::Kind::kInt;
-    index.integer = name.integer;
-    return binary(ExprKind::kGetItem, Op::kAdd, std::move(object),
-                  make_constant(std::move(index), name.line), line);
+  const int line = current().line;
+  if (skip_operator("[")) {
+    ExprPtr node = make(ExprKind::kGetItem, line, std::move(object), parse_index());
+    expect_operator("]");
+    return node;
   }
-  expect_operator("[");
-  ExprPtr indexes = make(ExprKind::kTuple, line);
-  while (!current().is_operator("]")) {
-    if (!indexes->items.empty()) expect_operator(",");
-    adopt(*indexes, parse_subscribed());
+  expect_operator(".");
+  const Token& name = next();
+  if (name.type == TokenType::kNumber && name.number.as_int() != nullptr) {
+    return make(ExprKind::kGetItem, line, std::move(object), make_constant(name.number, name.line));
   }
-  expect_operator("]");
-  ExprPtr index = indexes->items.size() == 1 ? std::move(indexes->items[0]) : std::move(indexes);
-  return binary(ExprKind::kGetItem, Op::kAdd, std::move(object), std::move(index), line);
+  if (name.type != TokenType::kName) fail("expected name or number", name.line);
+  ExprPtr node = make(ExprKind::kGetAttr, line, std::move(object));
+  node->text = name.text;
+  node->names_method = names_method(name.text);
+  return node;
 }
 
-ExprPtr Parser::parse_subscribed() {
-  int line = current().line;
-  ExprPtr start;
-  if (!current().is_operator(":")) {
-    start = parse_expression();
-    if (!current().is_operator(":")) return start;
-  }
-  expect_operator(":");
-  auto part = [&]() -> ExprPtr {
-    bool absent =
-        current().is_operator(":") || current().is_operator("]") || current().is_operator(",");
-    return absent ? nullptr : parse_expression();
+// An index or a slice.
+ExprPtr Parser::parse_index() {
+  const int line = current().line;
+  const auto part = [&]() -> ExprPtr {
+    const bool is_absent = current().is_operator(":") || current().is_operator("]");
+    return is_absent ? nullptr : parse_expression();
   };
-  ExprPtr node = make(ExprKind::kSlice, line);
-  adopt(*node, std::move(start));
+  ExprPtr start = part();
+  if (start && !current().is_operator(":")) return start;
+  expect_operator(":");
+  ExprPtr node = make(ExprKind::kSlice, line, std::move(start));
   adopt(*node, part());
   adopt(*node, skip_operator(":") ? part() : nullptr);
   return node;
 }
 
 void Parser::parse_call_args(Expr& call) {
-  int line = current().line;
   expect_operator("(");
-  bool require_comma = false;
-  auto ensure = [&](bool condition) {
-    if (!condition) fail("invalid syntax for function call expression", line);
-  };
-  while (!current().is_operator(")")) {
-    if (require_comma) {
-      expect_operator(",");
-      if (current().is_operator(")")) break;
-    }
-    if (skip_operator("*")) {
-      ensure(!call.dynamic_args && !call.dynamic_keywords);
-      call.dynamic_args = parse_expression();
-      deepen(call, *call.dynamic_args);
-    } else if (skip_operator("**")) {
-      ensure(!call.dynamic_keywords);
+  parse_items(")", [&] {
+    if (current().is_operator("*")) fail("the argument list '*...' is not supported");
+    if (call.dynamic_keywords) fail("an argument behind '**'");
+    if (skip_operator("**")) {
       call.dynamic_keywords = parse_expression();
       deepen(call, *call.dynamic_keywords);
     } else if (current().type == TokenType::kName && look().is_operator("=")) {
-      ensure(!call.dynamic_keywords);
       std::string name = next().text;
       next();
       for (const auto& keyword : call.keywords) {
@@ -412,33 +310,23 @@ void Parser::parse_call_args(Expr& call) {
       deepen(call, *value);
       call.keywords.emplace_back(std::move(name), std::move(value));
     } else {
-      ensure(!call.dynamic_args && !call.dynamic_keywords && call.keywords.empty());
+      if (!call.keywords.empty()) fail("an argument without a name behind one with a name");
       adopt(call, parse_expression());
     }
-    require_comma = true;
-  }
-  expect_operator(")");
+  });
 }
 
 ExprPtr Parser::parse_call(ExprPtr callee) {
-  ExprPtr node = make(ExprKind::kCall, current().line);
-  adopt(*node, std::move(callee));
+  ExprPtr node = make(ExprKind::kCall, current().line, std::move(callee));
   parse_call_args(*node);
   return node;
 }
 
-std::string Parser::parse_dotted_name() {
-  std::string name = expect_any_name();
-  while (skip_operator(".")) name += "." + expect_any_name();
-  return name;
-}
-
 ExprPtr Parser::parse_filter(ExprPtr operand, bool start_inline) {
   while (start_inline || skip_operator("|")) {
-    ExprPtr node = make(ExprKind::kFilter, current().line);
-    node->text = parse_dotted_name();
+    ExprPtr node = make(ExprKind::kFilter, current().line, std::move(operand));
+    node->text = expect_any_name();
     node->builtin = find_filter(node->text);
-    adopt(*node, std::move(operand));
     if (current().is_operator("(")) parse_call_args(*node);
     operand = std::move(node);
     start_inline = false;
@@ -447,25 +335,23 @@ ExprPtr Parser::parse_filter(ExprPtr operand, bool start_inline) {
 }
 
 ExprPtr Parser::parse_test(ExprPtr operand) {
-  ExprPtr node = make(ExprKind::kTest, next().line);
-  bool negated = skip_name("not");
-  node->text = parse_dotted_name();
+  const int line = next().line;
+  const bool is_negated = skip_name("not");
+  ExprPtr node = make(ExprKind::kTest, line, std::move(operand));
+  node->text = expect_any_name();
   node->builtin = find_test(node->text);
-  adopt(*node, std::move(operand));
   const Token& token = current();
-  bool argument = token.type == TokenType::kName || token.type == TokenType::kString ||
-                  token.type == TokenType::kInteger || token.type == TokenType::kFloat ||
-                  token.is_operator("[") || token.is_operator("{");
+  const bool is_argument = token.type == TokenType::kName || token.type == TokenType::kString ||
+                           token.type == TokenType::kNumber || token.is_operator("[") ||
+                           token.is_operator("{");
   if (token.is_operator("(")) {
     parse_call_args(*node);
-  } else if (argument && !token.is_name("else") && !token.is_name("or") && !token.is_name("and")) {
+  } else if (is_argument && !token.is_name("else") && !token.is_name("or") &&
+             !token.is_name("and")) {
     if (token.is_name("is")) fail("You cannot chain multiple tests with is");
     adopt(*node, parse_postfix(parse_primary()));
   }
-  if (!negated) return node;
-  ExprPtr negation = make(ExprKind::kNot, node->line);
-  adopt(*negation, std::move(node));
-  return negation;
+  return is_negated ? make(ExprKind::kNot, line, std::move(node)) : std::move(node);
 }
 
 }  // namespace sluice::text::jinja

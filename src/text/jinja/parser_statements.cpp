@@ -34,29 +34,21 @@ bool Parser::skip_operator(std::string_view op) {
 
 void Parser::fail(const std::string& message, int line) const { throw SyntaxError(message, line); }
 
-void Parser::expect_name(std::string_view name) {
-  if (!skip_name(name)) {
-    fail("expected token '" + std::string(name) + "', got '" + current().text + "'");
-  }
+void Parser::fail_expecting(std::string_view what) const {
+  fail("expected " + std::string(what) + ", got '" + current().text + "'");
 }
 
 void Parser::expect_operator(std::string_view op) {
-  if (!skip_operator(op)) {
-    fail("expected token '" + std::string(op) + "', got '" + current().text + "'");
-  }
+  if (!skip_operator(op)) fail_expecting("'" + std::string(op) + "'");
 }
 
 std::string Parser::expect_any_name() {
-  if (current().type != TokenType::kName) {
-    fail("expected token 'name', got '" + current().text + "'");
-  }
+  if (current().type != TokenType::kName) fail_expecting("a name");
   return next().text;
 }
 
 void Parser::expect(TokenType type, const char* what) {
-  if (current().type != type) {
-    fail(std::string("expected token '") + what + "', got '" + current().text + "'");
-  }
+  if (current().type != type) fail_expecting(what);
   next();
 }
 
@@ -70,44 +62,34 @@ Template Parser::parse() {
 Body Parser::parse_body(const std::vector<std::string_view>& ends) {
   Nesting nesting(*this);
   Body body;
-  StmtPtr output;
-  auto flush = [&] {
-    if (output) body.push_back(std::move(output));
-  };
-  auto add_output = [&](ExprPtr expr) {
-    if (!output) {
-      output = std::make_unique<Stmt>();
-      output->line = expr->line;
+  const auto add_output = [&](ExprPtr expr) {
+    if (body.empty() || body.back()->kind != StmtKind::kOutput) {
+      body.push_back(std::make_unique<Stmt>(StmtKind::kOutput, expr->line));
     }
-    output->exprs.push_back(std::move(expr));
+    body.back()->exprs.push_back(std::move(expr));
   };
   while (current().type != TokenType::kEnd) {
     const Token& token = next();
     if (token.type == TokenType::kData) {
-      Constant data;
-      data.kind = Constant::Kind::kString;
-      data.text = token.text;
-      add_output(make_constant(std::move(data), token.line));
+      add_output(make_constant(Value::trusted(token.text), token.line));
     } else if (token.type == TokenType::kVariableBegin) {
       add_output(parse_tuple(true));
-      expect(TokenType::kVariableEnd, "end of print statement");
+      expect(TokenType::kVariableEnd, "the end of the expression");
     } else {
-      flush();
-      bool at_end = std::any_of(ends.begin(), ends.end(),
-                                [&](std::string_view end) { return current().is_name(end); });
-      if (at_end) return body;
+      const bool is_end = std::any_of(ends.begin(), ends.end(),
+                                      [&](std::string_view end) { return current().is_name(end); });
+      if (is_end) return body;
       body.push_back(parse_statement());
-      expect(TokenType::kBlockEnd, "end of statement block");
+      expect(TokenType::kBlockEnd, "the end of the tag");
     }
   }
-  flush();
   return body;
 }
 
 // The body behind a tag: skips an optional colon and the end of the tag first.
 Body Parser::parse_block_body(const std::vector<std::string_view>& ends) {
   skip_operator(":");
-  expect(TokenType::kBlockEnd, "end of statement block");
+  expect(TokenType::kBlockEnd, "the end of the tag");
   Body body = parse_body(ends);
   if (current().type == TokenType::kEnd) {
     fail("Unexpected end of template, expected '" + std::string(ends[0]) + "'");
@@ -137,26 +119,20 @@ StmtPtr Parser::parse_statement() {
        {"block", "extends", "include", "import", "from", "autoescape", "print", "do", "trans"}) {
     if (tag == refused) fail("the tag '" + tag + "' is not supported in chat templates", line);
   }
-  auto stmt = std::make_unique<Stmt>();
-  stmt->line = line;
   if (tag == "generation") {
-    stmt->kind = StmtKind::kGeneration;
+    auto stmt = std::make_unique<Stmt>(StmtKind::kWith, line);
     stmt->body = parse_closed_body("endgeneration");
-  } else if (tag == "break" || tag == "continue") {
-    if (num_loops_ == 0) fail("break or continue outside of a loop", line);
-    stmt->kind = tag == "break" ? StmtKind::kBreak : StmtKind::kContinue;
-  } else {
-    fail("Encountered unknown tag '" + tag + "'", line);
+    return stmt;
   }
-  return stmt;
+  if (tag != "break" && tag != "continue") fail("Encountered unknown tag '" + tag + "'", line);
+  if (num_loops_ == 0) fail("break or continue outside of a loop", line);
+  return std::make_unique<Stmt>(tag == "break" ? StmtKind::kBreak : StmtKind::kContinue, line);
 }
 
 StmtPtr Parser::parse_for(int line) {
-  auto stmt = std::make_unique<Stmt>();
-  stmt->kind = StmtKind::kFor;
-  stmt->line = line;
+  auto stmt = std::make_unique<Stmt>(StmtKind::kFor, line);
   stmt->target = parse_assign_target(false);
-  expect_name("in");
+  if (!skip_name("in")) fail_expecting("'in'");
   stmt->value = parse_tuple(false);
   if (skip_name("if")) stmt->test = parse_expression();
   stmt->recursive = skip_name("recursive");
@@ -168,20 +144,15 @@ StmtPtr Parser::parse_for(int line) {
 }
 
 StmtPtr Parser::parse_if(int line) {
-  auto result = std::make_unique<Stmt>();
-  result->kind = StmtKind::kIf;
-  result->line = line;
+  auto result = std::make_unique<Stmt>(StmtKind::kIf, line);
   Stmt* branch = result.get();
   while (true) {
     branch->test = parse_tuple(false);
     branch->body = parse_block_body({"elif", "else", "endif"});
     const Token& token = next();
     if (token.text == "elif") {
-      auto elif = std::make_unique<Stmt>();
-      elif->kind = StmtKind::kIf;
-      elif->line = token.line;
-      branch = elif.get();
-      result->elifs.push_back(std::move(elif));
+      result->elifs.push_back(std::make_unique<Stmt>(StmtKind::kIf, token.line));
+      branch = result->elifs.back().get();
       continue;
     }
     if (token.text == "else") result->else_body = parse_closed_body("endif");
@@ -191,8 +162,7 @@ StmtPtr Parser::parse_if(int line) {
 
 void Parser::parse_signature(Stmt& stmt) {
   expect_operator("(");
-  while (!current().is_operator(")")) {
-    if (!stmt.params.empty()) expect_operator(",");
+  parse_items(")", [&] {
     ExprPtr param = parse_name_target();
     for (const ExprPtr& other : stmt.params) {
       if (other->text == param->text) fail("duplicate argument '" + param->text + "'");
@@ -203,28 +173,22 @@ void Parser::parse_signature(Stmt& stmt) {
     } else if (!stmt.defaults.empty()) {
       fail("non-default argument follows default argument");
     }
-  }
-  expect_operator(")");
+  });
 }
 
-// Notes which of the special variables the body reads; those that are parameters are none.
 void Parser::parse_macro_body(Stmt& stmt, std::string_view end) {
   const int num_loops = std::exchange(num_loops_, 0);
-  macros_.push_back(&stmt);
+  const bool outer_uses_caller = std::exchange(uses_caller_, false);
+  ++num_macros_;
   stmt.body = parse_closed_body(end);
-  macros_.pop_back();
+  --num_macros_;
+  stmt.uses_caller = uses_caller_;
+  uses_caller_ = uses_caller_ || outer_uses_caller;
   num_loops_ = num_loops;
-  for (const ExprPtr& param : stmt.params) {
-    if (param->text == "caller") stmt.uses_caller = false;
-    if (param->text == "kwargs") stmt.uses_kwargs = false;
-    if (param->text == "varargs") stmt.uses_varargs = false;
-  }
 }
 
 StmtPtr Parser::parse_macro(int line) {
-  auto stmt = std::make_unique<Stmt>();
-  stmt->kind = StmtKind::kMacro;
-  stmt->line = line;
+  auto stmt = std::make_unique<Stmt>(StmtKind::kMacro, line);
   stmt->target = parse_name_target();
   parse_signature(*stmt);
   parse_macro_body(*stmt, "endmacro");
@@ -232,9 +196,7 @@ StmtPtr Parser::parse_macro(int line) {
 }
 
 StmtPtr Parser::parse_call_block(int line) {
-  auto stmt = std::make_unique<Stmt>();
-  stmt->kind = StmtKind::kCall;
-  stmt->line = line;
+  auto stmt = std::make_unique<Stmt>(StmtKind::kCall, line);
   if (current().is_operator("(")) parse_signature(*stmt);
   stmt->value = parse_expression();
   if (stmt->value->kind != ExprKind::kCall) fail("expected call", line);
@@ -243,18 +205,14 @@ StmtPtr Parser::parse_call_block(int line) {
 }
 
 StmtPtr Parser::parse_filter_block(int line) {
-  auto stmt = std::make_unique<Stmt>();
-  stmt->kind = StmtKind::kFilter;
-  stmt->line = line;
+  auto stmt = std::make_unique<Stmt>(StmtKind::kFilter, line);
   stmt->value = parse_filter(nullptr, true);
   stmt->body = parse_closed_body("endfilter");
   return stmt;
 }
 
 StmtPtr Parser::parse_with(int line) {
-  auto stmt = std::make_unique<Stmt>();
-  stmt->kind = StmtKind::kWith;
-  stmt->line = line;
+  auto stmt = std::make_unique<Stmt>(StmtKind::kWith, line);
   while (current().type != TokenType::kBlockEnd) {
     if (!stmt->params.empty()) expect_operator(",");
     stmt->params.push_back(parse_assign_target(false));
@@ -266,9 +224,7 @@ StmtPtr Parser::parse_with(int line) {
 }
 
 StmtPtr Parser::parse_set(int line) {
-  auto stmt = std::make_unique<Stmt>();
-  stmt->kind = StmtKind::kSet;
-  stmt->line = line;
+  auto stmt = std::make_unique<Stmt>(StmtKind::kSet, line);
   stmt->target = parse_assign_target(true);
   if (skip_operator("=")) {
     stmt->value = parse_tuple(true);
@@ -291,19 +247,16 @@ bool can_assign(const Expr& target) {
 }  // namespace
 
 ExprPtr Parser::parse_assign_target(bool with_namespace) {
-  ExprPtr target = parse_target_tuple(with_namespace);
+  ExprPtr target = parse_tuple_items([&] { return parse_primary(with_namespace); }, false);
   if (!can_assign(*target)) fail("can't assign to this expression", target->line);
   return target;
 }
 
 ExprPtr Parser::parse_name_target() {
   const int line = current().line;
-  ExprPtr target = make_name(expect_any_name(), line);
-  const std::string& name = target->text;
-  for (std::string_view reserved : {"true", "false", "none", "True", "False", "None"}) {
-    if (name == reserved) fail("can't assign to '" + name + "'", target->line);
-  }
-  return target;
+  const std::string name = expect_any_name();
+  if (find_constant(name) != nullptr) fail("can't assign to '" + name + "'", line);
+  return make_name(name, line);
 }
 
 }  // namespace sluice::text::jinja

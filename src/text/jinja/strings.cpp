@@ -23,7 +23,7 @@ Val strip(Heap& heap, const Val& value, const Val& chars, bool left, bool right)
   const bool has_set = !chars.is_missing() && !chars.is_none();
   if (has_set) {
     if (!chars.is_string()) throw_type_error("use as characters to strip", chars);
-    set = to_code_points(chars.text());
+    for (size_t at = 0; at < chars.text().size();) set += next_code_point(chars.text(), at);
     heap.charge((value.text().size() / 16) * (set.size() / 16));
   }
   const std::string_view whole = value.text();

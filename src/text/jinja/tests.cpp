@@ -1,5 +1,3 @@
-#include <algorithm>
-
 #include "text/jinja/builtins.h"
 #include "text/jinja/interpreter.h"
 #include "text/jinja/ops.h"
@@ -22,7 +20,7 @@ Val is_bool(const Call& call) {
   return Val::boolean(call.self.is(Type::kBool) && (call.self.int_value() != 0) == truth);
 }
 
-Val is_iterable_test(const Call& call) { return Val::boolean(is_iterable(call.self)); }
+Val is_iterable_test(const Call& call) { return Val::boolean(call.self.is_iterable()); }
 
 Val is_same_as(const Call& call) { return Val::boolean(is_same(call.self, call[0])); }
 
@@ -41,11 +39,6 @@ Val text_has_case(const Call& call) {
 }
 
 Val is_in(const Call& call) { return Val::boolean(contains(call[0], call.self)); }
-
-template <const Builtin* (*find)(std::string_view)>
-Val is_known(const Call& call) {
-  return Val::boolean(find(to_text(call.heap, call.self)) != nullptr);
-}
 
 template <Op op>
 Val compares(const Call& call) {
@@ -67,15 +60,12 @@ constexpr Builtin kTests[] = {
     {"sequence", "",
      is_type<Type::kUndefined, Type::kString, Type::kList, Type::kTuple, Type::kDict>},
     {"iterable", "", is_iterable_test},
-    {"callable", "",
-     is_type<Type::kUndefined, Type::kMacro, Type::kLoop, Type::kMethod, Type::kFunction>},
+    {"callable", "", is_type<Type::kUndefined, Type::kMacro, Type::kLoop, Type::kFunction>},
     {"odd", "", is_odd},
     {"even", "", is_even},
     {"divisibleby", "num", is_divisible_by},
     {"lower", "", text_has_case<is_lower, is_upper>},
     {"upper", "", text_has_case<is_upper, is_lower>},
-    {"filter", "", is_known<find_filter>},
-    {"test", "", is_known<find_test>},
     {"sameas", "other", is_same_as},
     {"in", "seq", is_in},
     {"==", "other", compares<Op::kEq>},
@@ -97,10 +87,6 @@ constexpr Builtin kTests[] = {
 
 }  // namespace
 
-const Builtin* find_test(std::string_view name) {
-  const auto found = std::find_if(std::begin(kTests), std::end(kTests),
-                                  [&](const Builtin& test) { return test.name == name; });
-  return found != std::end(kTests) ? found : nullptr;
-}
+const Builtin* find_test(std::string_view name) { return find_row(kTests, name); }
 
 }  // namespace sluice::text::jinja
