@@ -19,7 +19,7 @@
 #include <vector>
 
 #include "engine/engine.h"
-#include "engine/sampler.h"
+#include "engine/fake_backend.h"
 #include "engine/scheduler.h"
 #include "gguf/file.h"
 #include "gguf/writer.h"
@@ -91,47 +91,43 @@ void bench_scheduling() {
 void bench_sampling() {
   struct Setting {
     const char* name;
-    std::function<void(SamplingParams&)> change;
+    std::function<void(backend::RowSampling&)> change;
   };
+  const std::vector<uint32_t> ones(262'144 / 32, ~uint32_t{0});
+  using Row = backend::RowSampling;
+  const auto plain = [](Row& row) { row.params.top_k = 0, row.params.top_p = 1; };
   const std::vector<Setting> settings = {
-      {"greedy", [](SamplingParams& p) { p.temperature = 0; }},
-      {"default (top_k 40, top_p 0.9)", [](SamplingParams&) {}},
-      {"default and penalties", [](SamplingParams& p) { p.repeat_penalty = 1.1f; }},
-      {"top_p 0.9 only", [](SamplingParams& p) { p.top_k = 0; }},
-      {"min_p 0.05 only", [](SamplingParams& p) { p.top_k = 0, p.top_p = 1, p.min_p = 0.05f; }},
-      {"typical_p 0.9 only",
-       [](SamplingParams& p) { p.top_k = 0, p.top_p = 1, p.typical_p = .9f; }},
-      {"temperature only", [](SamplingParams& p) { p.top_k = 0, p.top_p = 1; }},
+      {"greedy", [](Row& row) { row.params.temperature = 0; }},
+      {"default (top_k 40, top_p 0.9)", [](Row&) {}},
+      {"default and penalties", [](Row& row) { row.params.repeat_penalty = 1.1f; }},
+      {"default and a mask of ones", [&](Row& row) { row.mask = ones; }},
+      {"default and logprobs, 5 best", [](Row& row) { row.num_top_logprobs = 5; }},
+      {"top_p 0.9 only", [](Row& row) { row.params.top_k = 0; }},
+      {"min_p 0.05 only", [=](Row& row) { plain(row), row.params.min_p = 0.05f; }},
+      {"typical_p 0.9 only", [=](Row& row) { plain(row), row.params.typical_p = 0.9f; }},
+      {"temperature only", plain},
   };
   std::printf("\nsampling, us a token   ");
   const std::vector<int> sizes = {49'152, 128'256, 262'144};
   for (const int size : sizes) std::printf("%10d", size);
   std::printf(" tokens\n");
   const auto history = some_prompt(500, 0);
-  const auto time = [&](int size, const std::function<void(std::span<float>)>& sample) {
+  const auto time = [&](int size, backend::RowSampling& row) {
     constexpr int kRepeats = 40;
     std::vector<float> logits = random_logits(static_cast<size_t>(size));
-    sample(logits);
+    backend::sample_row({logits}, row);
     const double begin = cpu_microseconds();
-    for (int i = 0; i < kRepeats; ++i) sample(logits);
+    for (int i = 0; i < kRepeats; ++i, ++row.position) backend::sample_row({logits}, row);
     return (cpu_microseconds() - begin) / kRepeats;
   };
   for (const Setting& setting : settings) {
     std::printf("  %-32s", setting.name);
-    SamplingParams params;
-    params.seed = 1;
-    setting.change(params);
-    Sampler sampler(params);
-    for (const int size : sizes) {
-      std::printf("%10.0f", time(size, [&](auto logits) { sampler.sample(logits, history); }));
-    }
+    backend::RowSampling row;
+    row.history = std::span(history).last(64);
+    setting.change(row);
+    for (const int size : sizes) std::printf("%10.0f", time(size, row));
     std::printf("\n");
   }
-  std::printf("  %-32s", "logprobs, 5 best");
-  for (const int size : sizes) {
-    std::printf("%10.0f", time(size, [](auto logits) { logprobs(logits, 3, 5); }));
-  }
-  std::printf("\n");
 }
 
 // A vocabulary of `size` words.
@@ -169,12 +165,11 @@ void bench_engine(int vocab_size) {
   options.vocab_size = vocab_size;
   options.num_blocks = kSequences * 40;
   std::atomic<int> num_left = kSequences;
-  Engine engine(
-      [&](const backend::Batch& batch) {
-        return backend::StepOutput{
-            std::span(logits).first(batch.logit_rows.size() * static_cast<size_t>(vocab_size)), {}};
-      },
-      words.get(), options);
+  FakeBackend backend([&](const backend::Batch& batch) {
+    return ForwardOutput{
+        std::span(logits).first(batch.logit_rows.size() * static_cast<size_t>(vocab_size)), {}};
+  });
+  Engine engine(backend, words.get(), options);
   const double begin = cpu_microseconds(CLOCK_PROCESS_CPUTIME_ID);
   for (int i = 0; i < kSequences; ++i) {
     Request request;
@@ -208,12 +203,11 @@ void bench_queue() {
   options.vocab_size = kVocab;
   options.num_blocks = 2000;
   options.max_queue = kRequests;
-  Engine engine(
-      [&](const backend::Batch& batch) {
-        std::this_thread::sleep_for(std::chrono::milliseconds(1));
-        return backend::StepOutput{std::span(logits).first(batch.logit_rows.size() * kVocab), {}};
-      },
-      words.get(), options);
+  FakeBackend backend([&](const backend::Batch& batch) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    return ForwardOutput{std::span(logits).first(batch.logit_rows.size() * kVocab), {}};
+  });
+  Engine engine(backend, words.get(), options);
   const size_t before = resident_bytes();
   for (int i = 0; i < kRequests; ++i) {
     Request request;

@@ -44,18 +44,39 @@ struct Outcome {
   std::vector<Tokens> replies;
 };
 
-// The backend, made to say a given reply to prompts of a given length.
-class Actor {
+// The backend, made to say a given reply to prompts of a given length: it may draw nothing else.
+class Actor : public backend::Backend {
  public:
   Actor(backend::Backend& backend, int vocab_size)
-      : backend_(backend), vocab_size_(static_cast<size_t>(vocab_size)) {}
+      : backend_(backend), mask_words_((static_cast<size_t>(vocab_size) + 31) / 32) {}
 
   void play(const Workload& workload) { workload_ = &workload; }
 
-  backend::StepOutput forward(const backend::Batch& batch) {
-    const backend::StepOutput output = backend_.forward(batch);
+  void submit(const backend::Batch& batch) override {
+    batch_ = batch;
+    if (!workload_->reply.empty()) restrict(batch_);
+    backend_.submit(batch_);
+  }
+  backend::StepResult wait() override { return backend_.wait(); }
+  backend::Traits traits() const override { return backend_.traits(); }
+
+  // Not for the engine.
+  std::string description() const override { return backend_.description(); }
+  backend::MemoryUse plan(const backend::Program& program, const backend::LoadOptions& options,
+                          int num_blocks) const override {
+    return backend_.plan(program, options, num_blocks);
+  }
+  void load(backend::Program program, const backend::LoadOptions& options) override {
+    backend_.load(std::move(program), options);
+  }
+  size_t cache_block_bytes() const override { return backend_.cache_block_bytes(); }
+  void allocate_cache(int num_blocks) override { backend_.allocate_cache(num_blocks); }
+  backend::MemoryUse memory() const override { return backend_.memory(); }
+
+ private:
+  void restrict(backend::Batch& batch) {
     const Workload& workload = *workload_;
-    if (workload.reply.empty()) return output;
+    masks_.assign(batch.logit_rows.size(), std::vector<uint32_t>(mask_words_));
     size_t s = 0;
     for (size_t row = 0; row < batch.logit_rows.size(); ++row) {
       const int token = batch.logit_rows[row];
@@ -63,23 +84,18 @@ class Actor {
       const backend::BatchSequence& sequence = batch.sequences[s];
       const int position = sequence.num_cached + token - sequence.first_token;
       const size_t next = static_cast<size_t>(position) + 1 - workload.prompt.size();
-      if (next < workload.reply.size()) say(output, row, workload.reply[next]);
+      if (next >= workload.reply.size()) continue;
+      const auto id = static_cast<size_t>(workload.reply[next]);
+      masks_[row][id / 32] = uint32_t{1} << id % 32;
+      batch.samplings[row].mask = masks_[row];
     }
-    return output;
-  }
-
- private:
-  void say(const backend::StepOutput& output, size_t row, text::TokenId token) const {
-    constexpr float kCertain = 1e6f;
-    const auto id = static_cast<size_t>(token);
-    output.logits[row * vocab_size_ + id] = kCertain;
-    if (output.maxima.empty()) return;
-    output.maxima[row * backend::num_maxima(vocab_size_) + id / backend::kMaximaStride] = kCertain;
   }
 
   backend::Backend& backend_;
-  const size_t vocab_size_;
+  const size_t mask_words_;
   const Workload* workload_ = nullptr;
+  backend::Batch batch_;
+  std::vector<std::vector<uint32_t>> masks_;  // of its rows
 };
 
 engine::Request make_request(const Workload& workload, int client, bool speculates) {
@@ -213,8 +229,7 @@ int main(int argc, char** argv) {
   options.num_blocks = most * static_cast<int>(backend::blocks_for_tokens(kContext));
   model.backend().allocate_cache(options.num_blocks);
   Actor actor(model.backend(), options.vocab_size);
-  engine::Engine engine([&](const backend::Batch& batch) { return actor.forward(batch); },
-                        *tokenizer, options);
+  engine::Engine engine(actor, *tokenizer, options);
 
   std::printf("%s, %d tokens a reply, medians of %d alternating rounds, tokens/s in all\n\n",
               model.backend().description().c_str(), kTextTokens, rounds);

@@ -187,6 +187,7 @@ function(sluice_benchmarks)
     get_filename_component(stem ${source} NAME_WE)
     add_executable(bench_${stem} ${source})
     target_compile_options(bench_${stem} PRIVATE ${SLUICE_WARNINGS})
+    target_include_directories(bench_${stem} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
     target_link_libraries(bench_${stem} PRIVATE sluice_engine sluice_api benchmark::benchmark)
     set_target_properties(bench_${stem} PROPERTIES RUNTIME_OUTPUT_DIRECTORY
                                                    ${CMAKE_BINARY_DIR}/bench)

@@ -9,8 +9,8 @@
 #include <string_view>
 #include <vector>
 
-#include "backend/maxima.h"
 #include "backend/program.h"
+#include "backend/sampling.h"
 
 namespace sluice::backend {
 
@@ -22,15 +22,20 @@ constexpr int64_t blocks_for_tokens(int64_t num_tokens) {
   return (num_tokens + kBlockTokens - 1) / kBlockTokens;
 }
 
-// A step of at most kExactRows tokens, in which a sequence has several that are not of its prompt,
-// gives each of them bit for bit the logits that a step of single tokens of at most kExactSequences
-// sequences would. And a prompt in steps of its own gives the same logits in whatever chunks,
-// quantized weights provided: a request's reply does not depend on what the prefix cache held.
-inline constexpr int kExactRows = 8;
-inline constexpr int kExactSequences = 4;
-
-// Larger steps are computed in groups of so many rows: the more that fill one up cost little.
-inline constexpr int kRowGroup = 4;
+// What those who plan a device's steps must know of it.
+struct Traits {
+  // A step of at most `exact_rows` tokens, in which a sequence has several that are not of its
+  // prompt, gives each of them bit for bit the logits that a step of single tokens of at most
+  // `exact_sequences` sequences would. And a prompt in steps of its own gives the same logits in
+  // whatever chunks, quantized weights provided: a request's reply does not depend on what the
+  // prefix cache held. With 1, 1 nothing is guessed.
+  int exact_rows = 1;
+  int exact_sequences = 1;
+  // Larger steps are computed in groups of so many rows: the more that fill one up cost little.
+  int row_group = 1;
+  // Weights, cache and workspace lie in the host's memory, beside everything else there.
+  bool uses_host_memory = true;
+};
 
 // One sequence's part of a step: a decode step (one token) or a chunk of its prompt.
 struct BatchSequence {
@@ -50,6 +55,8 @@ struct Batch {
   // token is in both.
   std::vector<int32_t> logit_rows;
   std::vector<int32_t> embedding_rows;
+  // What to draw from each of logit_rows, in their order. Empty: the logits are the result.
+  std::vector<RowSampling> samplings;
 
   size_t num_output_rows() const { return logit_rows.size() + embedding_rows.size(); }
   // The token of an output row: logit rows first, embedding rows behind them.
@@ -62,16 +69,15 @@ struct Batch {
     sequences.clear();
     logit_rows.clear();
     embedding_rows.clear();
+    samplings.clear();
   }
 };
 
 // What a step gives, valid until the next one.
-struct StepOutput {
-  std::span<float> logits;            // [logit_rows, vocab_size]; the caller may change them
+struct StepResult {
+  std::span<SampledToken> tokens;     // [samplings]; the caller may move from them
+  std::span<const float> logits;      // [logit_rows, vocab_size]; empty when tokens were drawn
   std::span<const float> embeddings;  // [embedding_rows, embedding_length], final norm applied
-  // [logit_rows, num_maxima(vocab_size)], as maxima.h has it; the caller may change them. Empty:
-  // not taken.
-  std::span<float> maxima = {};
 };
 
 // kQ8_0: bytes with a scale for every 32 of a head's dimensions; about half of kF16.
@@ -90,7 +96,7 @@ struct LoadOptions {
   std::function<void(double)> on_progress;
 };
 
-// What a loaded model holds, in bytes.
+// What a model holds, in bytes.
 struct MemoryUse {
   size_t weights = 0;
   size_t cache = 0;
@@ -102,8 +108,16 @@ class Backend {
  public:
   virtual ~Backend() = default;
 
+  virtual Traits traits() const = 0;
+
   // One line for people: "cpu avx512-vnni, 2 threads".
   virtual std::string description() const = 0;
+
+  // What memory() will be when such a model is loaded and has a cache of `num_blocks` blocks (0:
+  // none yet): nothing is allocated, no weight is read. Throws what load() throws for a program
+  // that it cannot run.
+  virtual MemoryUse plan(const Program& program, const LoadOptions& options,
+                         int num_blocks) const = 0;
 
   // Takes a model, with the weights in a layout of its own: their data is read here and never
   // again, so that the file may change or go afterwards. Throws Error(kUnsupported) for a program
@@ -116,8 +130,17 @@ class Backend {
   // (Re)creates the cache with `num_blocks` blocks; contents undefined. Throws Error(kOutOfMemory).
   virtual void allocate_cache(int num_blocks) = 0;
 
-  // Runs one step. Within the limits of LoadOptions; block numbers below num_blocks.
-  virtual StepOutput forward(const Batch& batch) = 0;
+  // Starts a step: within the limits of LoadOptions, block numbers below num_blocks. The batch, and
+  // all it points to, must stay as it is until wait() has returned; meanwhile the caller may
+  // prepare the next one. When this throws, no step was started.
+  virtual void submit(const Batch& batch) = 0;
+  // The result of the step that was submitted, to be called once for each. Throws what the step
+  // throws; it is over then, too.
+  virtual StepResult wait() = 0;
+  StepResult forward(const Batch& batch) {
+    submit(batch);
+    return wait();
+  }
 
   virtual MemoryUse memory() const = 0;
 };

@@ -56,6 +56,9 @@ void check_batch(const Batch& batch, const Program& program, const LoadOptions& 
     expected_first += sequence.num_tokens;
   }
   if (expected_first != num_tokens) fail("tokens that belong to no sequence");
+  if (!batch.samplings.empty() && batch.samplings.size() != batch.logit_rows.size()) {
+    fail("samplings of some rows only");
+  }
   check_rows(batch.logit_rows, num_tokens, "logit");
   check_rows(batch.embedding_rows, num_tokens, "embedding");
 }

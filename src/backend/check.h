@@ -4,7 +4,7 @@
 
 namespace sluice::backend {
 
-// Throws Error(kInvalidArgument) when `batch` breaks the contract of Backend::forward: empty or
+// Throws Error(kInvalidArgument) when `batch` breaks the contract of Backend::submit: empty or
 // overlapping sequences, tokens or blocks out of range, more rows than the limits allow.
 void check_batch(const Batch& batch, const Program& program, const LoadOptions& options,
                  int num_blocks);

@@ -16,12 +16,17 @@ void require_option(bool is_valid, const std::string& message) {
   if (!is_valid) throw Error(ErrorCode::kInvalidArgument, message);
 }
 
-SchedulerOptions scheduler_options(const EngineOptions& options) {
+SchedulerOptions scheduler_options(const EngineOptions& options, const backend::Traits& traits) {
   require_option(options.vocab_size > 0, "vocab_size must be positive");
   require_option(options.context_length > 1, "context_length must be at least 2");
   require_option(options.max_queue > 0, "max_queue must be positive");
-  return {options.num_blocks,     options.max_batch_tokens, options.max_sequences,
-          options.max_logit_rows, options.max_itl_stretch,  options.enable_prefix_cache};
+  return {options.num_blocks,
+          options.max_batch_tokens,
+          options.max_sequences,
+          options.max_logit_rows,
+          options.max_itl_stretch,
+          options.enable_prefix_cache,
+          traits};
 }
 
 StepRecord record_of(std::span<const Chunk> chunks) {
@@ -36,14 +41,16 @@ StepRecord record_of(std::span<const Chunk> chunks) {
 
 }  // namespace
 
-Engine::Loop::Loop(Forward forward, const text::Tokenizer& tokenizer, const EngineOptions& options)
-    : forward_(std::move(forward)),
+Engine::Loop::Loop(backend::Backend& backend, const text::Tokenizer& tokenizer,
+                   const EngineOptions& options)
+    : backend_(backend),
       tokenizer_(tokenizer),
       options_(options),
-      scheduler_(scheduler_options(options)),
+      scheduler_(scheduler_options(options, backend.traits())),
       pace_(options.max_sequences),
       num_free_places_(options.max_sequences) {
   published_.num_blocks_total = options.num_blocks;
+  with_news_.reserve(static_cast<size_t>(options.max_sequences));
   thread_ = start_thread("engine", [this] { run(); });
 }
 
@@ -101,12 +108,12 @@ Engine::Ticket Engine::Loop::submit(Request request) {
   check_fit(request);
   if (!request.speculate) request.speculate = options_.speculate;
   const int limit = token_limit(request);
-  Reply reply(std::move(request), tokenizer_, limit, Clock::now());
+  RequestState state(std::move(request), tokenizer_, limit, Clock::now());
   std::lock_guard lock(mutex_);
   refuse_when_full();
   const int num_ahead = num_waiting_ + static_cast<int>(inbox_.size());
   const Ticket ticket{++last_id_, place_behind(num_ahead)};
-  inbox_.emplace_hint(inbox_.end(), ticket.id, std::move(reply));
+  inbox_.emplace_hint(inbox_.end(), ticket.id, std::move(state));
   wake_.notify_one();
   return ticket;
 }
@@ -139,7 +146,6 @@ void Engine::Loop::run() {
 
 // Sleeps while there is nothing to do; false when the engine is to end.
 bool Engine::Loop::take_inbox() {
-  std::map<RequestId, Reply> arrivals;
   std::vector<RequestId> cancels;
   RequestId last_cancelled = 0;
   if (scheduler_.is_idle()) {
@@ -154,51 +160,58 @@ bool Engine::Loop::take_inbox() {
       return is_stopping_ || !inbox_.empty() || !cancels_.empty() || last_cancelled_ > 0 ||
              !scheduler_.is_idle();
     });
-    arrivals.swap(inbox_);
     cancels.swap(cancels_);
     last_cancelled = std::exchange(last_cancelled_, 0);
     is_stopping = is_stopping_;
-    num_waiting_ = scheduler_.num_waiting() + static_cast<int>(arrivals.size());
   }
-  take_in(std::move(arrivals));
+  take_arrivals();
   for (const RequestId id : cancels) finish(id, FinishReason::kCancelled);
-  while (!replies_.empty() && replies_.begin()->first <= last_cancelled) {
-    finish(replies_.begin()->first, FinishReason::kCancelled);
+  while (!states_.empty() && states_.begin()->first <= last_cancelled) {
+    finish(states_.begin()->first, FinishReason::kCancelled);
   }
-  for (const RequestId id : std::exchange(broken_, {})) {
-    const auto reply = replies_.find(id);
-    if (reply == replies_.end()) continue;
-    finish(id, FinishReason::kError,
-           "the event callback failed: " + *reply->second.callback_error());
-  }
+  if (std::exchange(has_broken_, false)) end_broken();
   return !is_stopping;
 }
 
-// All of them are among the replies before anything can fail: so each gets its final event.
-void Engine::Loop::take_in(std::map<RequestId, Reply> arrivals) {
+// All of them are among the states before anything can fail: so each gets its final event.
+void Engine::Loop::take_arrivals() {
+  std::map<RequestId, RequestState> arrivals;
+  {
+    std::lock_guard lock(mutex_);
+    arrivals.swap(inbox_);
+    num_waiting_ = scheduler_.num_waiting() + static_cast<int>(arrivals.size());
+  }
   if (arrivals.empty()) return;
   const RequestId first = arrivals.begin()->first;
-  replies_.merge(arrivals);
-  for (auto it = replies_.find(first); it != replies_.end();) {
-    auto& [id, reply] = *it++;  // it may end here
+  states_.merge(arrivals);
+  for (auto it = states_.find(first); it != states_.end();) {
+    auto& [id, state] = *it++;  // it may end here
     try {
-      enqueue(id, reply);
+      enqueue(id, state);
     } catch (...) {
       finish(id, FinishReason::kError, message_of(std::current_exception()));
     }
   }
 }
 
-void Engine::Loop::enqueue(RequestId id, Reply& reply) {
-  const std::optional<ContextShift> shift = reply.context_shift();
-  Sequence& sequence = scheduler_.add(id, reply.take_prompt(), reply.request().deadline);
+void Engine::Loop::end_broken() {
+  for (auto it = states_.begin(); it != states_.end();) {
+    const auto& [id, state] = *it++;  // it may end here
+    if (!state.callback_error()) continue;
+    finish(id, FinishReason::kError, "the event callback failed: " + *state.callback_error());
+  }
+}
+
+void Engine::Loop::enqueue(RequestId id, RequestState& state) {
+  const std::optional<ContextShift> shift = state.context_shift();
+  Sequence& sequence = scheduler_.add(id, state.take_prompt(), state.request().deadline);
   sequence.shift = shift;
-  if (reply.request().task == Task::kEmbed) {
+  if (state.request().task == Task::kEmbed) {
     sequence.pooling = options_.pooling;
     sequence.may_read_cache = options_.pooling == Pooling::kLast;
   }
   newcomers_.push_back(id);
-  if (reply.request().wants_queue_events) told_places_.emplace(id, 0);
+  if (state.request().wants_queue_events) told_places_.emplace(id, 0);
 }
 
 void Engine::Loop::end_expired() {
@@ -207,6 +220,8 @@ void Engine::Loop::end_expired() {
   }
 }
 
+// Plans, starts the step, does what is left of the one before while the device works, and takes
+// what came out.
 void Engine::Loop::step() {
   const Clock::time_point begin = Clock::now();
   set_drafts();
@@ -214,112 +229,132 @@ void Engine::Loop::step() {
   // Finishing a sequence must not touch what we walk through.
   const std::vector<Chunk> chunks(planned.begin(), planned.end());
   measure_pace(begin);
-  tell_places(begin);
-  publish_stats();
 
-  const Clock::time_point forward_begin = Clock::now();
-  backend::StepOutput output;
+  StepRecord record = record_of(chunks);
+  record.begin = begin;
+  record.num_waiting = scheduler_.num_waiting();
+  record.num_blocks_used = scheduler_.pool().num_used();
+  backend::StepResult result;
   std::exception_ptr failure;
   try {
-    output = run_forward(chunks);
+    result = run_step(chunks, record);
   } catch (...) {
     failure = std::current_exception();
   }
-  const Clock::time_point forward_end = Clock::now();
-  ++totals_.num_steps;
-  totals_.forward_time += forward_end - forward_begin;
-
-  StepRecord record = record_of(chunks);  // before requests end
-  record.num_waiting = scheduler_.num_waiting();
-  record.num_blocks_used = scheduler_.pool().num_used();
   if (failure) {
     const std::string message = message_of(failure);
     for (const Chunk& chunk : chunks) {
       if (!chunk.is_successor()) finish(chunk.sequence->id, FinishReason::kError, message);
     }
   } else {
-    scheduler_.observe(forward_end - forward_begin);
+    scheduler_.observe(record.forward_time);
     scheduler_.complete();
-    hand_out(chunks, output);
+    hand_out(chunks, result);
   }
-  const auto schedule_time = (Clock::now() - forward_end) + (forward_begin - begin);
-  totals_.schedule_time += schedule_time;
-  record.begin = begin;
-  record.forward_time = forward_end - forward_begin;
-  record.schedule_time = schedule_time;
+  record.schedule_time = Clock::now() - begin - record.forward_time;
+  ++totals_.num_steps;
+  totals_.forward_time += record.forward_time;
+  totals_.schedule_time += record.schedule_time;
   steps_.add(record);
 }
 
-backend::StepOutput Engine::Loop::run_forward(std::span<const Chunk> chunks) {
+void Engine::Loop::fill_batch(std::span<const Chunk> chunks) {
   make_batch(chunks, batch_);
-  const backend::StepOutput output = forward_(batch_);
-  if (output.logits.size() != batch_.logit_rows.size() * static_cast<size_t>(options_.vocab_size)) {
-    throw Error(ErrorCode::kInternal, "the backend gave logits of the wrong size");
+  for (const Chunk& chunk : chunks) {
+    if (!chunk.wants_logits) continue;
+    states_.at(chunk.sequence->id).want(*chunk.sequence, chunk.num_draft_tokens, batch_.samplings);
   }
-  if (!output.maxima.empty() &&
-      output.maxima.size() != batch_.logit_rows.size() *
-                                  backend::num_maxima(static_cast<size_t>(options_.vocab_size))) {
-    throw Error(ErrorCode::kInternal, "the backend gave maxima of the wrong size");
+}
+
+// What the step points to must stay until it is over, whatever fails meanwhile.
+backend::StepResult Engine::Loop::run_step(std::span<const Chunk> chunks, StepRecord& record) {
+  fill_batch(chunks);
+  const Clock::time_point begin = Clock::now();
+  backend_.submit(batch_);
+  const Clock::time_point submitted = Clock::now();
+  std::exception_ptr failure;
+  try {
+    work_beside_step(submitted);
+  } catch (...) {
+    failure = std::current_exception();
   }
-  if (output.embeddings.size() !=
+  const Clock::time_point wait_begin = Clock::now();
+  const backend::StepResult result = backend_.wait();
+  record.forward_time = (submitted - begin) + (Clock::now() - wait_begin);
+  if (failure) std::rethrow_exception(failure);
+  check_result(result);
+  return result;
+}
+
+// Events may wake threads: none competes with what the engine does between two steps.
+void Engine::Loop::work_beside_step(Clock::time_point now) {
+  for (const RequestId id : with_news_) emit(id);
+  with_news_.clear();
+  tell_places(now);
+  publish_stats();
+  take_arrivals();
+}
+
+void Engine::Loop::check_result(const backend::StepResult& result) const {
+  if (result.tokens.size() != batch_.samplings.size()) {
+    throw Error(ErrorCode::kInternal, "the backend gave the wrong number of tokens");
+  }
+  if (result.embeddings.size() !=
       batch_.embedding_rows.size() * static_cast<size_t>(options_.embedding_length)) {
     throw Error(ErrorCode::kInternal, "the backend gave hidden states of the wrong size");
   }
-  return output;
 }
 
 // Guesses for the sequences of a step that will hold few rows and no prompt.
 void Engine::Loop::set_drafts() {
   const int num_sequences = scheduler_.num_running();
-  if (num_sequences > kMaxDraftedSequences) return;
+  const backend::Traits traits = backend_.traits();
+  if (num_sequences > traits.exact_sequences) return;
   bool only_decodes = true;
   offers_.clear();
   scheduler_.for_each_running([&](const Sequence& running) {
     only_decodes = only_decodes && running.is_decoding();
     if (!only_decodes) return;
-    DraftOffer offer = replies_.at(running.id).offer_draft(*scheduler_.find(running.id));
+    DraftOffer offer =
+        states_.at(running.id).offer_draft(*scheduler_.find(running.id), traits.exact_rows - 1);
     if (offer.sequence != nullptr) offers_.push_back(offer);
   });
   if (!only_decodes || offers_.empty()) return;
   const auto time_of = [this](int num_rows) { return scheduler_.decode_time(num_rows); };
-  grant_drafts(offers_, num_sequences, kMaxDraftedRows, time_of, options_.min_draft_gain);
+  grant_drafts(offers_, num_sequences, traits.exact_rows, time_of, options_.min_draft_gain);
   for (const DraftOffer& offer : offers_) {
-    replies_.at(offer.sequence->id).set_draft(*offer.sequence, offer.num_granted);
+    states_.at(offer.sequence->id).set_draft(*offer.sequence, offer.num_granted);
   }
 }
 
-// All sequences are sampled first, and what that gave is told afterwards: each event may wake a
-// thread, which would then compete with the sampling.
-void Engine::Loop::hand_out(std::span<const Chunk> chunks, const backend::StepOutput& output) {
-  size_t row = 0;
-  std::span<const float> states = output.embeddings;
+void Engine::Loop::hand_out(std::span<const Chunk> chunks, const backend::StepResult& result) {
+  std::span<backend::SampledToken> drawn = result.tokens;
+  std::span<const float> states = result.embeddings;
   const auto state_size = static_cast<size_t>(options_.embedding_length);
-  std::vector<std::pair<RequestId, std::optional<Ending>>> advanced;
-  advanced.reserve(chunks.size());
   for (const Chunk& chunk : chunks) {
-    const size_t size = static_cast<size_t>(chunk.num_states) * state_size;
+    const size_t num_drawn =
+        chunk.wants_logits ? static_cast<size_t>(1 + chunk.num_draft_tokens) : 0;
+    const size_t num_floats = static_cast<size_t>(chunk.num_states) * state_size;
     if (chunk.sequence->pooling || chunk.wants_logits) {
-      advanced.emplace_back(chunk.sequence->id, advance(chunk, output, row, states.first(size)));
+      const RequestId id = chunk.sequence->id;
+      const auto ending = advance(chunk, drawn.first(num_drawn), states.first(num_floats));
+      if (ending) {
+        finish(id, ending->reason, ending->error);
+      } else {
+        with_news_.push_back(id);
+      }
     }
-    states = states.subspan(size);
-    if (chunk.wants_logits) row += static_cast<size_t>(1 + chunk.num_draft_tokens);
-  }
-  for (const auto& [id, ending] : advanced) {
-    if (ending) {
-      finish(id, ending->reason, ending->error);
-    } else {
-      emit(id);
-    }
+    drawn = drawn.subspan(num_drawn);
+    states = states.subspan(num_floats);
   }
 }
 
 // What goes wrong with one sequence ends that one.
 std::optional<Engine::Loop::Ending> Engine::Loop::advance(const Chunk& chunk,
-                                                          const backend::StepOutput& output,
-                                                          size_t first_row,
+                                                          std::span<backend::SampledToken> drawn,
                                                           std::span<const float> states) {
   try {
-    return chunk.sequence->pooling ? pool(chunk, states) : generate(chunk, output, first_row);
+    return chunk.sequence->pooling ? pool(chunk, states) : generate(chunk, drawn);
   } catch (...) {
     return Ending{FinishReason::kError, message_of(std::current_exception())};
   }
@@ -329,58 +364,51 @@ std::optional<Engine::Loop::Ending> Engine::Loop::pool(const Chunk& chunk,
                                                        std::span<const float> states) {
   const Sequence& sequence = *chunk.sequence;
   const bool is_start = sequence.num_computed == chunk.num_tokens;
-  replies_.at(sequence.id).pool(states, static_cast<size_t>(options_.embedding_length), is_start);
+  states_.at(sequence.id).pool(states, static_cast<size_t>(options_.embedding_length), is_start);
   if (sequence.num_remaining() > 0) return std::nullopt;
   return Ending{FinishReason::kEmbedded, {}};
 }
 
-// Samples row by row, as if each were a step of its own, for as long as the guesses are right.
+// Takes token by token, as if each came from a step of its own, for as long as the guesses are
+// right.
 std::optional<Engine::Loop::Ending> Engine::Loop::generate(const Chunk& chunk,
-                                                           const backend::StepOutput& output,
-                                                           size_t first_row) {
+                                                           std::span<backend::SampledToken> drawn) {
   Sequence& sequence = *chunk.sequence;
-  Reply& reply = replies_.at(sequence.id);
+  RequestState& state = states_.at(sequence.id);
   const std::vector<text::TokenId> draft = std::exchange(sequence.draft, {});
   for (int row = 0;; ++row) {
-    const LogitRow logits = logit_row(output, first_row + static_cast<size_t>(row));
-    const Reply::Outcome outcome = reply.advance(sequence, logits, Clock::now());
+    const auto index = static_cast<size_t>(row);
+    const RequestState::Outcome outcome =
+        state.take(sequence, std::move(drawn[index]), Clock::now());
     if (outcome.token) ++totals_.num_output_tokens;
-    const bool was_guessed = row < chunk.num_draft_tokens && outcome.token == draft[row];
+    const bool was_guessed = row < chunk.num_draft_tokens && outcome.token == draft[index];
     const bool is_last = !was_guessed || outcome.reason;
     if (is_last && chunk.num_draft_tokens > 0) {
-      record_draft(reply, chunk.num_draft_tokens, row + (was_guessed ? 1 : 0));
+      record_draft(state, chunk.num_draft_tokens, row + (was_guessed ? 1 : 0));
     }
     if (outcome.reason) return Ending{*outcome.reason, {}};
-    if (scheduler_.append(sequence, *outcome.token)) reply.forget_drafts();
+    if (scheduler_.append(sequence, *outcome.token)) state.forget_drafts();
     if (is_last) return std::nullopt;
     scheduler_.accept(sequence);
   }
 }
 
-LogitRow Engine::Loop::logit_row(const backend::StepOutput& output, size_t index) const {
-  const auto vocab_size = static_cast<size_t>(options_.vocab_size);
-  LogitRow row{output.logits.subspan(index * vocab_size, vocab_size)};
-  if (output.maxima.empty()) return row;
-  const size_t count = backend::num_maxima(vocab_size);
-  row.maxima = output.maxima.subspan(index * count, count);
-  return row;
-}
-
-void Engine::Loop::record_draft(Reply& reply, int num_draft, int num_accepted) {
-  reply.record_draft(num_draft, num_accepted);
+void Engine::Loop::record_draft(RequestState& state, int num_draft, int num_accepted) {
+  state.record_draft(num_draft, num_accepted);
   totals_.num_draft_tokens += static_cast<uint64_t>(num_draft);
   totals_.num_accepted_tokens += static_cast<uint64_t>(num_accepted);
 }
 
 void Engine::Loop::emit(RequestId id) {
-  Reply& reply = replies_.at(id);
-  reply.emit();
-  if (reply.callback_error()) broken_.push_back(id);
+  const auto found = states_.find(id);
+  if (found == states_.end()) return;  // it has ended
+  found->second.emit();
+  if (found->second.callback_error()) has_broken_ = true;
 }
 
 // The final event of a request, whatever becomes of its sequence.
 void Engine::Loop::finish(RequestId id, FinishReason reason, const std::string& error) {
-  auto node = replies_.extract(id);
+  auto node = states_.extract(id);
   if (!node) return;
   const Sequence* sequence = scheduler_.find(id);
   ++totals_.num_requests_finished;
@@ -391,17 +419,18 @@ void Engine::Loop::finish(RequestId id, FinishReason reason, const std::string& 
 }
 
 void Engine::Loop::finish_all(FinishReason reason, const std::string& error) noexcept {
-  while (!replies_.empty()) {
+  while (!states_.empty()) {
     try {
-      finish(replies_.begin()->first, reason, error);
+      finish(states_.begin()->first, reason, error);
     } catch (...) {
       // A table that is broken: that request has ended all the same, the others still have to.
     }
   }
 }
 
-Engine::Engine(Forward forward, const text::Tokenizer& tokenizer, const EngineOptions& options)
-    : loop_(std::make_unique<Loop>(std::move(forward), tokenizer, options)) {}
+Engine::Engine(backend::Backend& backend, const text::Tokenizer& tokenizer,
+               const EngineOptions& options)
+    : loop_(std::make_unique<Loop>(backend, tokenizer, options)) {}
 
 Engine::~Engine() = default;
 

@@ -61,11 +61,10 @@ struct EngineStats : EngineCounts {
 // queue.
 class Engine {
  public:
-  // `forward` runs one step: backend::Backend::forward, or a fake in tests. It and `tokenizer` must
-  // outlive the engine. When it throws, the sequences of that step end with kError. Throws
+  // `backend`, with a model and a cache, and `tokenizer` must outlive the engine, whose thread
+  // alone uses the backend meanwhile. When a step throws, its sequences end with kError. Throws
   // Error(kInvalidArgument) naming an option out of range.
-  using Forward = std::function<backend::StepOutput(const backend::Batch&)>;
-  Engine(Forward forward, const text::Tokenizer& tokenizer, const EngineOptions& options);
+  Engine(backend::Backend& backend, const text::Tokenizer& tokenizer, const EngineOptions& options);
   // Ends every request with kCancelled and joins the thread. Not from a callback.
   ~Engine();
   Engine(const Engine&) = delete;

@@ -10,7 +10,7 @@
 
 #include "engine/engine.h"
 #include "engine/queue_pace.h"
-#include "engine/reply.h"
+#include "engine/request_state.h"
 #include "engine/scheduler.h"
 #include "engine/speculation.h"
 
@@ -19,7 +19,7 @@ namespace sluice::engine {
 // What is behind an Engine: engine.cpp has the steps, engine_status.cpp what others get to know.
 class Engine::Loop {
  public:
-  Loop(Forward forward, const text::Tokenizer& tokenizer, const EngineOptions& options);
+  Loop(backend::Backend& backend, const text::Tokenizer& tokenizer, const EngineOptions& options);
   ~Loop();
 
   Ticket submit(Request request);
@@ -46,8 +46,9 @@ class Engine::Loop {
   // All on the engine's thread.
   void run();
   bool take_inbox();
-  void take_in(std::map<RequestId, Reply> arrivals);
-  void enqueue(RequestId id, Reply& reply);
+  void take_arrivals();
+  void end_broken();
+  void enqueue(RequestId id, RequestState& state);
   void end_expired();
   void measure_pace(Clock::time_point now);
   void tell_places(Clock::time_point now);
@@ -55,15 +56,16 @@ class Engine::Loop {
   void tell_place(RequestId id, int position);
   void step();
   void set_drafts();
-  backend::StepOutput run_forward(std::span<const Chunk> chunks);
-  void hand_out(std::span<const Chunk> chunks, const backend::StepOutput& output);
-  std::optional<Ending> advance(const Chunk& chunk, const backend::StepOutput& output,
-                                size_t first_row, std::span<const float> states);
+  void fill_batch(std::span<const Chunk> chunks);
+  backend::StepResult run_step(std::span<const Chunk> chunks, StepRecord& record);
+  void work_beside_step(Clock::time_point now);
+  void check_result(const backend::StepResult& result) const;
+  void hand_out(std::span<const Chunk> chunks, const backend::StepResult& result);
+  std::optional<Ending> advance(const Chunk& chunk, std::span<backend::SampledToken> drawn,
+                                std::span<const float> states);
   std::optional<Ending> pool(const Chunk& chunk, std::span<const float> states);
-  std::optional<Ending> generate(const Chunk& chunk, const backend::StepOutput& output,
-                                 size_t first_row);
-  LogitRow logit_row(const backend::StepOutput& output, size_t index) const;
-  void record_draft(Reply& reply, int num_draft, int num_accepted);
+  std::optional<Ending> generate(const Chunk& chunk, std::span<backend::SampledToken> drawn);
+  void record_draft(RequestState& state, int num_draft, int num_accepted);
   void emit(RequestId id);
   void finish(RequestId id, FinishReason reason, const std::string& error = {});
   void finish_all(FinishReason reason, const std::string& error = {}) noexcept;
@@ -72,14 +74,15 @@ class Engine::Loop {
   std::vector<RequestStatus> list_requests(Clock::time_point now) const;
   RequestStatus status_of(const Sequence& sequence, Clock::time_point now) const;
 
-  const Forward forward_;
+  backend::Backend& backend_;
   const text::Tokenizer& tokenizer_;
   const EngineOptions options_;
 
   // Owned by the engine's thread.
   Scheduler scheduler_;
-  std::map<RequestId, Reply> replies_;
+  std::map<RequestId, RequestState> states_;
   backend::Batch batch_;
+  std::vector<RequestId> with_news_;  // whose tokens of the latest step were not told yet
   std::vector<DraftOffer> offers_;
   EngineTotals totals_;
   QueuePace pace_;
@@ -87,12 +90,12 @@ class Engine::Loop {
   std::vector<RequestId> newcomers_;      // since the latest step
   std::map<RequestId, int> told_places_;  // of those that want to know: 0 when not told yet
   Clock::time_point last_told_;
-  std::vector<RequestId> broken_;  // whose callback failed
+  bool has_broken_ = false;  // callbacks that failed
 
   // Shared, under the mutex.
   mutable std::mutex mutex_;
   std::condition_variable wake_;
-  std::map<RequestId, Reply> inbox_;
+  std::map<RequestId, RequestState> inbox_;
   std::vector<RequestId> cancels_;
   RequestId last_cancelled_ = 0;  // it and all before it are to end, too
   bool is_stopping_ = false;

@@ -22,13 +22,13 @@ EngineStats Engine::Loop::stats() const {
   stats.num_requests_rejected = num_rejected_;
   const int num_waiting = stats.num_waiting + static_cast<int>(inbox_.size());
   stats.estimated_wait = place_behind(num_waiting).estimated_wait;
-  for (const auto& [id, reply] : inbox_) {
+  for (const auto& [id, state] : inbox_) {
     RequestStatus status;
     status.id = id;
     status.estimated_wait = place_behind(stats.num_waiting).estimated_wait;
     status.queue_position = ++stats.num_waiting;
-    status.num_prompt_tokens = static_cast<int>(reply.request().prompt.size());
-    status.age = now - reply.submitted();
+    status.num_prompt_tokens = static_cast<int>(state.request().prompt.size());
+    status.age = now - state.submitted();
     if (stats.requests.size() < kMostListed) stats.requests.push_back(status);
   }
   return stats;
@@ -81,9 +81,9 @@ void Engine::Loop::tell_newcomers() {
 }
 
 void Engine::Loop::tell_place(RequestId id, int position) {
-  Reply& reply = replies_.at(id);
-  reply.tell_place({position, position * pace_.interval()});
-  if (reply.callback_error()) broken_.push_back(id);
+  RequestState& state = states_.at(id);
+  state.tell_place({position, position * pace_.interval()});
+  if (state.callback_error()) has_broken_ = true;
 }
 
 // In debug builds a table that does not fit together ends the program.
@@ -151,7 +151,7 @@ RequestStatus Engine::Loop::status_of(const Sequence& sequence, Clock::time_poin
   status.num_cached_tokens = sequence.num_cached_tokens;
   status.num_prefilled_tokens = std::min(sequence.num_computed, sequence.num_prompt_tokens);
   status.num_output_tokens = sequence.num_output_tokens();
-  status.age = now - replies_.at(sequence.id).submitted();
+  status.age = now - states_.at(sequence.id).submitted();
   return status;
 }
 

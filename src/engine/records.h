@@ -22,7 +22,7 @@ struct StepRecord {
   int num_prefill_rows = 0;
   int num_waiting = 0;  // requests in the queue
   int num_blocks_used = 0;
-  std::chrono::nanoseconds forward_time{};
+  std::chrono::nanoseconds forward_time{};   // in the backend
   std::chrono::nanoseconds schedule_time{};  // of the engine's thread beside it
 };
 

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "base/error.h"
-#include "engine/sampler.h"
+#include "engine/sampling.h"
 
 namespace sluice::engine {
 namespace {

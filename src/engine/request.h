@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "backend/sampling.h"
 #include "text/tokenizer.h"
 
 namespace sluice::engine {
@@ -17,17 +18,9 @@ namespace sluice::engine {
 using Clock = std::chrono::steady_clock;
 using RequestId = uint64_t;
 
-// Defaults are Ollama's.
-struct SamplingParams {
-  float temperature = 0.8f;  // 0: greedy
-  int top_k = 40;            // 0: off
-  float top_p = 0.9f;
-  float min_p = 0.0f;
-  float typical_p = 1.0f;
-  int repeat_last_n = 64;  // 0: off, -1: the whole context
-  float repeat_penalty = 1.0f;
-  float presence_penalty = 0.0f;
-  float frequency_penalty = 0.0f;
+// How a request's tokens are drawn. Defaults are Ollama's.
+struct SamplingParams : backend::SamplingParams {
+  int repeat_last_n = 64;        // tokens that penalties see; 0: none, -1: the whole context
   bool penalize_prompt = true;   // false: penalties see only what was sampled, as OpenAI's do
   std::optional<uint64_t> seed;  // none: a random one
 };
@@ -46,16 +39,9 @@ enum class FinishReason {
 
 std::string_view finish_reason_name(FinishReason reason);  // "end_of_sequence"
 
-struct Logprob {
-  text::TokenId token = 0;
-  float logprob = 0;
-};
-
-struct OutputToken {
-  text::TokenId token = 0;
-  float logprob = 0;         // only when asked for
-  std::vector<Logprob> top;  // the most likely ones, best first; only when asked for
-};
+// Log-probabilities are the model's own, whatever the sampling parameters.
+using OutputToken = backend::SampledToken;
+using Logprob = backend::TokenLogprob;
 
 struct Timings {
   std::chrono::nanoseconds queued{};   // from submit to the first step that worked on it

@@ -34,7 +34,7 @@ void require_option(bool is_valid, const std::string& message) {
 Scheduler::Scheduler(const SchedulerOptions& options)
     : options_(options),
       pool_(options.num_blocks, options.enable_prefix_cache),
-      cost_(options.max_itl_stretch) {
+      cost_(options.max_itl_stretch, options.traits) {
   require_option(options.max_itl_stretch == 0 || options.max_itl_stretch > 1,
                  "max_itl_stretch must be above 1, or 0 for no bound");
   require_option(options.max_sequences > 0, "max_sequences must be positive");
@@ -147,9 +147,9 @@ void Scheduler::allocate(CachedTokens& cached, int num_blocks) {
 
 // The oldest first. Blocks are taken only where every running sequence can still grow by one.
 void Scheduler::plan_drafts() {
-  if (num_running() > kMaxDraftedSequences) return;
+  if (num_running() > options_.traits.exact_sequences) return;
   const int most_rows =
-      std::min({kMaxDraftedRows, options_.max_logit_rows, options_.max_batch_tokens});
+      std::min({options_.traits.exact_rows, options_.max_logit_rows, options_.max_batch_tokens});
   int room = most_rows - static_cast<int>(chunks_.size());
   for (Chunk& chunk : chunks_) {
     Sequence& sequence = *chunk.sequence;
@@ -293,16 +293,19 @@ std::vector<Sequence*> Scheduler::running_prompts() {
   return prompts;
 }
 
-// Half of the prefill will be the oldest's, the other half begins with the nearest to its first
-// token, which comes first in `prompts`.
+// Half of the prefill, but for what a successor takes, will be the oldest's, the other half begins
+// with the nearest to its first token, which comes first in `prompts`.
 void Scheduler::bound_prefills(std::span<Sequence* const> prompts, const Sequence* oldest,
                                std::span<Sequence* const> shifting) {
   num_free_prefill_tokens_ = num_free_prefill_tokens(prompts);
   StepShape shape = step_shape();
   if (oldest != nullptr) {
     shape.context_per_prefill = 0.5 * (oldest->num_computed + prompts.front()->num_computed);
-  } else if (const auto& successor = shifting.front()->successor) {
-    shape.context_per_prefill = successor->num_computed;
+  }
+  if (!shifting.empty() && shifting.front()->successor) {
+    const double share = oldest != nullptr ? kSuccessorShare : 1;
+    shape.context_per_prefill +=
+        share * (shifting.front()->successor->num_computed - shape.context_per_prefill);
   }
   budget_ = std::min(budget_, cost_.prefill_budget(shape, budget_));
 }
@@ -330,7 +333,7 @@ StepShape Scheduler::step_shape() const {
       shape.decode_context += chunk.sequence->num_computed;
     } else {
       shape.num_prefill_tokens += chunk.num_tokens;
-      prefill_context += static_cast<double>(chunk.num_tokens) * chunk.sequence->num_computed;
+      prefill_context += static_cast<double>(chunk.num_tokens) * chunk.cached->num_computed;
     }
   }
   shape.context_per_prefill = prefill_context / std::max(shape.num_prefill_tokens, 1);

@@ -26,12 +26,13 @@ struct SchedulerOptions {
   int max_logit_rows = 64;       // most rows of logits in one step; at least max_sequences
   double max_itl_stretch = 2.0;  // as EngineOptions
   bool enable_prefix_cache = true;
+  // A step with drafts has at most Traits::exact_rows rows of at most exact_sequences sequences:
+  // then its logits are bit for bit those of steps without.
+  backend::Traits traits;
 };
 
-// A step with drafts has at most so many rows and sequences: then its logits are bit for bit those
-// of steps without.
-inline constexpr int kMaxDraftedRows = backend::kExactRows;
-inline constexpr int kMaxDraftedSequences = backend::kExactSequences;
+// Of a step's prefill, when prompts wait for the rest.
+inline constexpr double kSuccessorShare = 0.75;
 
 struct SchedulerCounters {
   uint64_t num_prefilled_tokens = 0;  // computed in chunks, after a preemption once more
@@ -77,8 +78,8 @@ class Scheduler {
   // empty and at most max_sequence_tokens().
   Sequence& add(RequestId id, std::vector<text::TokenId> prompt,
                 std::optional<Clock::time_point> deadline = {});
-  // Takes a request out, wherever it is, and frees its blocks. Between plan() and complete() only
-  // when the forward pass failed: then every planned one instead of complete().
+  // Takes a request out, wherever it is, and frees its blocks. One that is planned only when the
+  // forward pass failed: then every planned one instead of complete().
   void remove(RequestId id);
   // Null when there is none.
   Sequence* find(RequestId id);

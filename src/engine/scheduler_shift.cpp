@@ -12,8 +12,6 @@ namespace {
 // for its own growing context, for steps that are longer than expected, and for guesses.
 constexpr double kSuccessorPace = 0.4;
 
-constexpr int kLastRows = backend::kRowGroup;
-
 // When none is guessed.
 int num_steps_to_shift(const Sequence& sequence) {
   return sequence.shift->limit - sequence.num_tokens();
@@ -45,13 +43,12 @@ std::vector<Sequence*> Scheduler::shifting_sequences() {
   return shifting;
 }
 
-// As late as it can be done in time, for it is for nothing when the reply ends before. Prompts have
-// a quarter of the prefill at least.
+// As late as it can be done in time, for it is for nothing when the reply ends before.
 void Scheduler::plan_successors(std::span<Sequence* const> shifting, bool has_prompts) {
   const int num_decodes = static_cast<int>(num_decodes_);
-  const bool is_exact = !has_prompts && num_decodes <= kMaxDraftedSequences;
-  int budget = has_prompts ? budget_ - (budget_ + 3) / 4 : budget_;
-  if (is_exact) budget = std::min(budget, kMaxDraftedRows - num_decodes);
+  const bool is_exact = !has_prompts && num_decodes <= options_.traits.exact_sequences;
+  int budget = has_prompts ? static_cast<int>(kSuccessorShare * budget_) : budget_;
+  if (is_exact) budget = std::min(budget, options_.traits.exact_rows - num_decodes);
   double num_left = 0;
   const bool is_due = std::any_of(shifting.begin(), shifting.end(), [&](const Sequence* sequence) {
     num_left += num_left_before_shift(*sequence);
@@ -63,7 +60,8 @@ void Scheduler::plan_successors(std::span<Sequence* const> shifting, bool has_pr
   for (Sequence* sequence : shifting) {
     // In the last step a few rows more take less time than a step more.
     const bool is_last_step = num_steps_to_shift(*sequence) == 1;
-    const int most = std::min(num_free_rows, is_last_step ? std::max(budget, kLastRows) : budget);
+    const int most = std::min(num_free_rows,
+                              is_last_step ? std::max(budget, options_.traits.row_group) : budget);
     if (most <= 0) return;
     if (!sequence->successor && !try_start_successor(*sequence)) continue;
     CachedTokens& successor = *sequence->successor;

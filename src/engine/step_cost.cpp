@@ -4,8 +4,6 @@
 #include <cmath>
 #include <limits>
 
-#include "backend/backend.h"
-
 namespace sluice::engine {
 namespace {
 
@@ -30,12 +28,6 @@ static_assert(size_of(kNumSizes - 1) == 16'384);
 // Rows beside which prefill is told apart: more are served alike.
 constexpr int kNumRowSizes = 28;  // up to 256
 static_assert(size_of(kNumRowSizes - 1) == 256);
-
-// Rows that kernels compute for so many.
-constexpr int computed_rows(int rows) {
-  if (rows <= backend::kExactRows) return rows;
-  return (rows + backend::kRowGroup - 1) / backend::kRowGroup * backend::kRowGroup;
-}
 
 constexpr double kMargin = 0.8;      // of the stretch is planned: the rest is for errors
 constexpr double kMostDebt = 4;      // steps without prefill that make up for long ones
@@ -103,8 +95,9 @@ double LearnedTimes::estimate(int index, double x) const {
   return values[static_cast<size_t>(is_low ? 0 : last)];
 }
 
-StepCost::StepCost(double max_stretch)
+StepCost::StepCost(double max_stretch, const backend::Traits& traits)
     : max_stretch_(max_stretch),
+      traits_(traits),
       decode_(kNumSizes, LearnedTimes::Bias::kLow),
       prefill_(kNumRowSizes * (kNumSizes + 1), LearnedTimes::Bias::kHigh) {}
 
@@ -144,9 +137,15 @@ double StepCost::between(const Neighbours& neighbours, int index, double context
   return std::min(low, high) + share * std::max(0.0, high - low);
 }
 
+// Rows that kernels compute for so many.
+int StepCost::computed_rows(int rows) const {
+  if (rows <= traits_.exact_rows) return rows;
+  return (rows + traits_.row_group - 1) / traits_.row_group * traits_.row_group;
+}
+
 // Cells of prefill: by the size of the decodes, then 0 for rows that fit into their last group, and
 // from 1 on by the size of the rows beyond.
-StepCost::Size StepCost::size_of_rows(int decode_rows, int more_rows) {
+StepCost::Size StepCost::size_of_rows(int decode_rows, int more_rows) const {
   const int computed = computed_rows(decode_rows);
   Size size;
   size.num_rows = computed_rows(computed + more_rows) - computed;
@@ -158,7 +157,7 @@ StepCost::Size StepCost::size_of_rows(int decode_rows, int more_rows) {
 }
 
 // All that are told apart, up to `most` tokens: ascending, at least one.
-std::vector<StepCost::Size> StepCost::sizes(int decode_rows, int most) {
+std::vector<StepCost::Size> StepCost::sizes(int decode_rows, int most) const {
   std::vector<Size> sizes;
   const auto add = [&](const Size& size) {
     if (size.num_tokens == 0 || (!sizes.empty() && sizes.back().cell == size.cell)) return true;

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "backend/backend.h"
+
 namespace sluice::engine {
 
 // What a step computes, as far as its time depends on it.
@@ -62,14 +64,14 @@ class LearnedTimes {
 //
 // - Steps that took longer, because not even one token fits or their time was not known yet, are
 //   made up for by steps that only decode: the bound holds for the mean of some steps in any case.
-// - Chunks end where a group of rows does that is computed together (backend::kRowGroup).
+// - Chunks end where a group of rows does that is computed together (Traits::row_group).
 // - Larger chunks are tried step by step, and again now and then.
 // - When every step has prefill, one in 32 goes without, to measure it afresh; sooner when the time
 //   of so many rows is not known or has changed.
 class StepCost {
  public:
   // `max_stretch` above 1; 0: no bound.
-  explicit StepCost(double max_stretch);
+  StepCost(double max_stretch, const backend::Traits& traits);
 
   // The most prefill tokens for the next step, beside these decodes, up to `most`; `shape` says all
   // but their number. 0 now and then, never for long; else at least the free ones. Call once a step
@@ -96,8 +98,9 @@ class StepCost {
   Neighbours nearest(int index, Condition condition) const;
   double between(const Neighbours& neighbours, int index, double context) const;
   bool wants_pure_step(int rows) const;
-  static Size size_of_rows(int decode_rows, int more_rows);
-  static std::vector<Size> sizes(int decode_rows, int most);
+  int computed_rows(int rows) const;
+  Size size_of_rows(int decode_rows, int more_rows) const;
+  std::vector<Size> sizes(int decode_rows, int most) const;
   size_t choose(const std::vector<Size>& sizes, double limit, double context_per_token,
                 int first_guess) const;
   bool may_try(int cell) const;
@@ -107,6 +110,7 @@ class StepCost {
   void learn_prefill(const StepShape& shape, double seconds_beyond);
 
   double max_stretch_;
+  backend::Traits traits_;
   LearnedTimes decode_;  // cells: rows; x: context
   LearnedTimes
       prefill_;  // time beyond the decodes'; cells: rows and tokens; x: tokens times context

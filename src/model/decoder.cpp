@@ -2,6 +2,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "model/memory_plan.h"
 #include "model/model.h"
 
 namespace sluice::model {
@@ -208,9 +209,16 @@ backend::Program build_program(const ModelSpec& spec, const gguf::File& file) {
 }
 
 Model::Model(const std::string& path, std::unique_ptr<backend::Backend> backend,
-             const backend::LoadOptions& options)
+             const backend::LoadOptions& options, std::optional<uint64_t> max_bytes)
     : file_(gguf::File::open(path)), spec_(read_spec(file_)), backend_(std::move(backend)) {
-  backend_->load(build_program(spec_, file_), options);
+  backend::Program program = build_program(spec_, file_);
+  if (max_bytes) {
+    const backend::MemoryUse planned = backend_->plan(program, options, 0);
+    if (planned.weights + planned.workspace > *max_bytes) {
+      throw_shortage({planned.weights, 0, planned.workspace, *max_bytes});
+    }
+  }
+  backend_->load(std::move(program), options);
   file_.check_unchanged();
   file_.close();
 }

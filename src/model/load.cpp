@@ -1,9 +1,9 @@
 #include "model/load.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/error.h"
-#include "base/input_file.h"
 #include "base/memory.h"
 #include "base/threads.h"
 
@@ -18,14 +18,19 @@ std::unique_ptr<backend::Backend> make_backend(const Placement& placement) {
               "there is no device '" + placement.device + "'; cpu and reference are known");
 }
 
+// What a model may take of the memory in which it lies; none: no bound is known beforehand.
+std::optional<uint64_t> budget_of(const backend::Backend& backend, const Placement& placement) {
+  if (!backend.traits().uses_host_memory) return placement.max_device_bytes;
+  return placement.max_host_bytes.value_or(available_memory_bytes());
+}
+
 }  // namespace
 
 std::unique_ptr<Model> load_model(const std::string& path, const Placement& placement,
                                   const backend::LoadOptions& options) {
-  const uint64_t file_bytes = InputFile(path).size_bytes();
-  const uint64_t budget = placement.max_host_bytes.value_or(available_memory_bytes());
-  if (file_bytes > budget) throw_shortage({file_bytes, 0, 0, budget});
-  return std::make_unique<Model>(path, make_backend(placement), options);
+  std::unique_ptr<backend::Backend> backend = make_backend(placement);
+  const std::optional<uint64_t> budget = budget_of(*backend, placement);
+  return std::make_unique<Model>(path, std::move(backend), options, budget);
 }
 
 CacheNeeds cache_needs(Model& model, const Placement& placement) {

@@ -18,12 +18,14 @@ struct Placement {
   std::string device = "cpu";  // or "reference": plain code in 32-bit floats, to compare with
   int num_threads = 0;         // 0: the usable cores
   std::string isa;             // of the CPU; "": the best there is
-  // For weights, workspace and cache together; none: what is free.
+  // For weights, workspace and cache together, where they lie in the host's memory (none: what is
+  // free) and where in the device's own (none: what it has).
   std::optional<uint64_t> max_host_bytes = {};
+  std::optional<uint64_t> max_device_bytes = {};
 };
 
 // Throws what Model() throws, Error(kInvalidArgument) for a device that is not known, and
-// Error(kOutOfMemory) for weights that alone are too large.
+// Error(kOutOfMemory) before anything is loaded for weights and workspace that are too large.
 std::unique_ptr<Model> load_model(const std::string& path, const Placement& placement,
                                   const backend::LoadOptions& options);
 

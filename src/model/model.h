@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -18,9 +20,10 @@ backend::Program build_program(const ModelSpec& spec, const gguf::File& file);
 class Model {
  public:
   // Reads, checks and loads the file, which may change or go afterwards. Throws what the steps
-  // throw, and Error(kCorruptData) for a file that was written to meanwhile.
+  // throw, Error(kCorruptData) for a file that was written to meanwhile, and Error(kOutOfMemory)
+  // before anything is loaded when weights and workspace would take more than `max_bytes`.
   Model(const std::string& path, std::unique_ptr<backend::Backend> backend,
-        const backend::LoadOptions& options);
+        const backend::LoadOptions& options, std::optional<uint64_t> max_bytes = {});
 
   const gguf::File& file() const { return file_; }  // without the tensors' data
   const ModelSpec& spec() const { return spec_; }

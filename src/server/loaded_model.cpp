@@ -81,9 +81,7 @@ std::unique_ptr<LoadedModel> load_model(const store::ModelRecord& record,
   engine_options.max_sequences = options.max_logit_rows;
   engine_options.max_logit_rows = options.max_logit_rows;
   engine_options.max_queue = settings.max_queue;
-  loaded->engine = std::make_unique<engine::Engine>(
-      [&backend](const backend::Batch& batch) { return backend.forward(batch); },
-      *loaded->tokenizer, engine_options);
+  loaded->engine = std::make_unique<engine::Engine>(backend, *loaded->tokenizer, engine_options);
   loaded->context_length = plan.context_length;
   loaded->memory = backend.memory();
   loaded->backend_description = backend.description();

@@ -20,7 +20,9 @@ namespace sluice::server {
 // A model that is ready to answer. Members are destroyed from the last to the first: the engine's
 // thread ends before what it uses goes away.
 struct LoadedModel {
-  std::unique_ptr<model::Model> model;  // null in tests, which bring an engine of their own
+  // Tests bring a device of their own instead of a model.
+  std::unique_ptr<model::Model> model;
+  std::unique_ptr<backend::Backend> own_backend;
   std::unique_ptr<text::Tokenizer> tokenizer;
   std::unique_ptr<text::ChatTemplate> chat_template;  // null: the file has none that can be used
   std::string template_fault;                         // why the file's template cannot be; or ""

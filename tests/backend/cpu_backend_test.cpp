@@ -25,18 +25,6 @@ class CpuBackendOn : public testing::TestWithParam<std::string> {
     return o;
   }
 
-  static void expect_maxima(const StepOutput& output, size_t vocab_size) {
-    const size_t num_rows = output.logits.size() / vocab_size, count = num_maxima(vocab_size);
-    ASSERT_EQ(output.maxima.size(), num_rows * count);
-    for (size_t i = 0; i < output.maxima.size(); ++i) {
-      const size_t first = i % count * kMaximaStride;
-      const auto begin =
-          output.logits.begin() + static_cast<ptrdiff_t>(i / count * vocab_size + first);
-      const auto size = static_cast<ptrdiff_t>(std::min(kMaximaStride, vocab_size - first));
-      ASSERT_EQ(output.maxima[i], *std::max_element(begin, begin + size)) << "maximum " << i;
-    }
-  }
-
   // Runs the same steps here and on the reference; returns the relative error of each step's
   // logits.
   std::vector<double> errors(const TinyShape& shape, const std::vector<std::vector<int>>& steps,
@@ -54,11 +42,9 @@ class CpuBackendOn : public testing::TestWithParam<std::string> {
     std::vector<double> result;
     for (const std::vector<int>& sizes : steps) {
       const Batch batch = sequences.next(sizes, true);
-      const std::span<float> expected = reference->forward(batch).logits;
-      const StepOutput output = backend->forward(batch);
-      const std::span<float> got = output.logits;
+      const std::span<const float> expected = reference->forward(batch).logits;
+      const std::span<const float> got = backend->forward(batch).logits;
       EXPECT_EQ(got.size(), expected.size());
-      expect_maxima(output, static_cast<size_t>(shape.vocab));
       double difference = 0, size = 0;
       for (size_t i = 0; i < expected.size(); ++i) {
         difference += std::pow(double{got[i]} - expected[i], 2);
@@ -166,7 +152,7 @@ TEST_P(CpuBackendOn, CacheInBytesIsSmallerAndReadsSharedBlocks) {
   std::vector<float> logits[2];
   for (Backend* backend : {wide.get(), narrow.get()}) {
     backend->forward(first);
-    const std::span<float> got = backend->forward(second).logits;
+    const std::span<const float> got = backend->forward(second).logits;
     logits[backend == narrow.get()].assign(got.begin(), got.end());
   }
   double difference = 0, size = 0;
@@ -205,6 +191,75 @@ TEST_P(CpuBackendOn, NoLogitRows) {
   EXPECT_TRUE(backend->forward(batch).logits.empty());
 }
 
+// Sampling settings of all kinds, one for each row of logits.
+class Samplings {
+ public:
+  Samplings(size_t num_rows, int vocab_size, uint32_t seed) : random_(seed) {
+    mask_.resize(static_cast<size_t>(vocab_size + 31) / 32);
+    for (uint32_t& word : mask_) word = static_cast<uint32_t>(random_() | random_());
+    for (int i = 0; i < 20; ++i) {
+      history_.push_back(static_cast<int32_t>(random_() % static_cast<unsigned>(vocab_size)));
+    }
+    for (size_t row = 0; row < num_rows; ++row) all_.push_back(next(row));
+  }
+  const std::vector<RowSampling>& all() const { return all_; }
+
+ private:
+  RowSampling next(size_t row) {
+    RowSampling sampling;
+    sampling.seed = random_();
+    sampling.position = row;
+    if (row % 4 == 0) sampling.params.temperature = 0;
+    if (row % 3 == 1) sampling.params.top_k = 0;
+    if (row % 5 == 1) sampling.params.repeat_penalty = 1.3f;
+    if (row % 7 == 2) sampling.mask = mask_;
+    if (row % 6 == 3) sampling.num_top_logprobs = static_cast<int>(row % 4);
+    sampling.history = std::span(history_).first(15);
+    sampling.draft = std::span(history_).last(row % 5);
+    return sampling;
+  }
+
+  std::mt19937 random_;
+  std::vector<uint32_t> mask_;
+  std::vector<int32_t> history_;
+  std::vector<RowSampling> all_;
+};
+
+TEST_P(CpuBackendOn, DrawsWhatPlainSamplingDrawsFromItsLogits) {
+  for (const int vocab : {7, 16, 200, 3003}) {
+    for (const float soft_cap : {0.0f, 5.0f}) {
+      SCOPED_TRACE(std::to_string(vocab) + " tokens, soft cap " + std::to_string(soft_cap));
+      TinyShape shape;
+      shape.num_layers = 1;
+      shape.vocab = vocab;
+      shape.soft_cap = soft_cap;
+      const TinyModel model(shape, 7);
+      auto backend = make();
+      backend->load(model.program(), options());
+      backend->allocate_cache(kNumBlocks);
+      Steps steps(2, vocab, 11);
+      for (const std::vector<int>& sizes :
+           std::vector<std::vector<int>>{{60, 40}, {1, 1}, {1, 0}}) {
+        Batch batch = steps.next(sizes, true);
+        const std::span<const float> row_logits = backend->forward(batch).logits;
+        std::vector<float> logits(row_logits.begin(), row_logits.end());
+        const Samplings samplings(batch.logit_rows.size(), vocab, 5);
+        std::vector<SampledToken> expected;
+        sample_rows(logits, samplings.all(), expected);
+        batch.samplings = samplings.all();
+        const StepResult result = backend->forward(batch);
+        EXPECT_TRUE(result.logits.empty());
+        ASSERT_EQ(result.tokens.size(), expected.size());
+        for (size_t i = 0; i < expected.size(); ++i) {
+          EXPECT_EQ(result.tokens[i].token, expected[i].token) << "row " << i;
+          EXPECT_EQ(result.tokens[i].logprob, expected[i].logprob) << "row " << i;
+          EXPECT_EQ(result.tokens[i].top.size(), expected[i].top.size()) << "row " << i;
+        }
+      }
+    }
+  }
+}
+
 TEST_P(CpuBackendOn, ThreadsDoNotChangeTheResult) {
   const TinyModel model(TinyShape{}, 3);
   std::vector<std::vector<float>> logits;
@@ -214,7 +269,7 @@ TEST_P(CpuBackendOn, ThreadsDoNotChangeTheResult) {
     backend->allocate_cache(kNumBlocks);
     Steps steps(2, 200, 5);
     backend->forward(steps.next({30, 9}, false));
-    const std::span<float> last = backend->forward(steps.next({1, 1}, false)).logits;
+    const std::span<const float> last = backend->forward(steps.next({1, 1}, false)).logits;
     logits.emplace_back(last.begin(), last.end());
   }
   EXPECT_EQ(logits[0], logits[1]);
@@ -240,6 +295,52 @@ TEST(CpuBackend, ReportsProgressAndMemory) {
   EXPECT_GE(use.cache, 10 * backend->cache_block_bytes());
   EXPECT_EQ(backend->cache_block_bytes(), 2u * 2 * 2 * 32 * 16 * 2);
   EXPECT_GT(use.workspace, 0u);
+}
+
+TEST(CpuBackend, HoldsWhatItPlanned) {
+  for (const bool is_reference : {false, true}) {
+    for (const int threads : {1, 3}) {
+      for (const CacheType cache : {CacheType::kF16, CacheType::kQ8_0}) {
+        TinyShape shape;
+        shape.has_bias = shape.has_qk_norm = threads == 3;
+        const TinyModel model(shape, 3);
+        auto backend =
+            is_reference ? make_reference_backend(threads) : make_cpu_backend({threads, ""});
+        LoadOptions options;
+        options.cache_type = cache;
+        options.max_embedding_rows = 16 * threads;
+        const auto expect_planned = [&](int num_blocks) {
+          const MemoryUse planned = backend->plan(model.program(), options, num_blocks);
+          const MemoryUse held = backend->memory();
+          EXPECT_EQ(planned.weights, held.weights);
+          EXPECT_EQ(planned.cache, held.cache);
+          EXPECT_EQ(planned.workspace, held.workspace);
+        };
+        backend->load(model.program(), options);
+        expect_planned(0);
+        for (const int num_blocks : {700, 3}) {
+          backend->allocate_cache(num_blocks);
+          expect_planned(num_blocks);
+        }
+      }
+    }
+  }
+}
+
+TEST(CpuBackend, AStepThatFailsLeavesItReadyForTheNext) {
+  const TinyModel model(TinyShape{}, 3);
+  auto backend = make_cpu_backend({2, ""});
+  backend->load(model.program(), {});
+  backend->allocate_cache(1);
+  const std::vector<int32_t> blocks = {0};
+  Batch batch;
+  batch.tokens = {1, 2, 3};
+  batch.sequences.push_back({0, 3, 0, blocks, true});
+  batch.logit_rows = {1, 2};
+  batch.samplings.resize(1);  // of two rows
+  EXPECT_THROW(backend->submit(batch), Error);
+  batch.samplings.resize(2);
+  EXPECT_EQ(backend->forward(batch).tokens.size(), 2u);
 }
 
 TEST(CpuBackend, PassesOnWhatProgressThrows) {

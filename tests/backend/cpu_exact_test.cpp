@@ -51,7 +51,7 @@ struct Sequences {
 };
 
 std::vector<float> logits_of(Backend& backend, const Batch& batch) {
-  const std::span<float> logits = backend.forward(batch).logits;
+  const std::span<const float> logits = backend.forward(batch).logits;
   return {logits.begin(), logits.end()};
 }
 

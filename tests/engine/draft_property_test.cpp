@@ -57,6 +57,7 @@ class DraftedSchedule {
     options.max_sequences = between(1, 10);
     options.max_batch_tokens = options.max_sequences + between(0, 60);
     options.max_itl_stretch = 0;
+    options.traits = {between(1, 8), between(1, 4), between(1, 4), true};
     options.enable_prefix_cache = between(0, 3) != 0;
     return options;
   }
@@ -96,7 +97,7 @@ class DraftedSchedule {
     scheduler_.check_integrity();
     check_plan(chunks);
     make_batch(chunks, batch_);
-    const backend::StepOutput output = model_.forward(batch_);
+    const ForwardOutput output = model_.forward(batch_);
     std::vector<std::vector<text::TokenId>> drafts;
     for (const Chunk& chunk : chunks) drafts.push_back(chunk.sequence->draft);
     scheduler_.complete();
@@ -179,8 +180,8 @@ class DraftedSchedule {
       ASSERT_TRUE(chunk.num_draft_tokens == 0 || chunk.wants_logits);
     }
     ASSERT_LE(num_rows, options_.max_batch_tokens);
-    ASSERT_FALSE(has_draft && (has_prompt || num_rows > kMaxDraftedRows));
-    ASSERT_FALSE(has_draft && chunks.size() > static_cast<size_t>(kMaxDraftedSequences));
+    ASSERT_FALSE(has_draft && (has_prompt || num_rows > options_.traits.exact_rows));
+    ASSERT_FALSE(has_draft && chunks.size() > static_cast<size_t>(options_.traits.exact_sequences));
   }
 
   std::mt19937_64 random_;

@@ -70,8 +70,8 @@ class EngineEmbedding : public testing::TestWithParam<Pooling> {};
 TEST_P(EngineEmbedding, IsPooledOverChunksAndNormalized) {
   const EngineOptions small_steps = embedding_options(GetParam());
   FakeModel model(small_steps.num_blocks, kVocabSize);
-  Engine engine([&](const backend::Batch& batch) { return model.forward(batch); }, tokenizer(),
-                small_steps);
+  TestEngine engine([&](const backend::Batch& batch) { return model.forward(batch); }, tokenizer(),
+                    small_steps);
   for (const size_t size : {1, 2, 64, 65, 300}) {
     const auto text = random_text(size, size);
     // Twice: the second time the prefix cache knows the text.
@@ -93,7 +93,7 @@ TEST_P(EngineEmbedding, AsksOnlyForTheStatesItNeeds) {
   const EngineOptions small_steps = embedding_options(GetParam());
   FakeModel model(small_steps.num_blocks, kVocabSize);
   std::atomic<size_t> num_states = 0, num_logits = 0;
-  Engine engine(
+  TestEngine engine(
       [&](const backend::Batch& batch) {
         num_states += batch.embedding_rows.size();
         num_logits += batch.logit_rows.size();
@@ -112,8 +112,8 @@ TEST_P(EngineEmbedding, IsTheSameInACrowdThatIsPreempted) {
   tight.max_sequences = 6;
   FakeModel model(tight.num_blocks, kVocabSize);
   Gate gate;
-  Engine engine(gate.guard([&](const backend::Batch& batch) { return model.forward(batch); }),
-                tokenizer(), tight);
+  TestEngine engine(gate.guard([&](const backend::Batch& batch) { return model.forward(batch); }),
+                    tokenizer(), tight);
   std::vector<Collector> embeddings(20), replies(20);
   std::vector<std::vector<text::TokenId>> texts;
   for (size_t i = 0; i < embeddings.size(); ++i) {
@@ -137,8 +137,8 @@ TEST_P(EngineEmbedding, IsTheSameInACrowdThatIsPreempted) {
 TEST_P(EngineEmbedding, MayFillTheWholeContext) {
   EngineOptions tight = embedding_options(GetParam(), 8);
   FakeModel model(tight.num_blocks, kVocabSize);
-  Engine engine([&](const backend::Batch& batch) { return model.forward(batch); }, tokenizer(),
-                tight);
+  TestEngine engine([&](const backend::Batch& batch) { return model.forward(batch); }, tokenizer(),
+                    tight);
   const auto text = random_text(7, 8 * backend::kBlockTokens);
   Collector collector;
   engine.submit(embed_request(collector, text));
@@ -158,7 +158,7 @@ INSTANTIATE_TEST_SUITE_P(Poolings, EngineEmbedding,
                          pooling_name);
 
 TEST(EngineEmbeddings, AreRefusedWithoutHiddenStates) {
-  Engine engine(scripted({66}), tokenizer(), options());
+  TestEngine engine(scripted({66}), tokenizer(), options());
   Collector collector;
   EXPECT_EQ(code_of([&] { engine.submit(embed_request(collector, {1})); }),
             ErrorCode::kUnsupported);
@@ -167,9 +167,9 @@ TEST(EngineEmbeddings, AreRefusedWithoutHiddenStates) {
 TEST(EngineEmbeddings, StatesThatAreNoNumbersAreAnError) {
   EngineOptions broken = embedding_options(Pooling::kLast);
   std::vector<float> states(FakeModel::kStateSize, std::numeric_limits<float>::quiet_NaN());
-  Engine engine(
+  TestEngine engine(
       [&](const backend::Batch&) {
-        return backend::StepOutput{{}, states};
+        return ForwardOutput{{}, states};
       },
       tokenizer(), broken);
   Collector collector;
@@ -183,9 +183,9 @@ TEST(EngineEmbeddings, StatesThatAreNoNumbersAreAnError) {
 TEST(EngineEmbeddings, StatesOfTheWrongSizeAreAnError) {
   EngineOptions broken = embedding_options(Pooling::kLast);
   std::vector<float> states(FakeModel::kStateSize - 1);
-  Engine engine(
+  TestEngine engine(
       [&](const backend::Batch&) {
-        return backend::StepOutput{{}, states};
+        return ForwardOutput{{}, states};
       },
       tokenizer(), broken);
   Collector collector;

@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "collector.h"
 #include "engine/engine.h"
+#include "fake_backend.h"
 #include "test_tokenizer.h"
 
 // What the tests of the engine share.
@@ -35,9 +36,18 @@ inline EngineOptions options(int num_blocks = 64) {
   return options;
 }
 
+// An engine on a device whose forward pass is a function.
+class TestEngine : private FakeBackend, public Engine {
+ public:
+  TestEngine(Forward forward, const text::Tokenizer& tokenizer, const EngineOptions& options)
+      : FakeBackend(std::move(forward)),
+        Engine(static_cast<FakeBackend&>(*this), tokenizer, options) {}
+  using Engine::submit;
+};
+
 // Wants the next token of a script behind a prompt of `prompt_size` tokens, whoever asks; the last
 // one again and again.
-inline Engine::Forward scripted(std::vector<text::TokenId> script, int prompt_size = 1) {
+inline Forward scripted(std::vector<text::TokenId> script, int prompt_size = 1) {
   auto logits = std::make_shared<std::vector<float>>();
   return [=](const backend::Batch& batch) {
     logits->assign(batch.logit_rows.size() * kVocabSize, 0.0f);
@@ -49,18 +59,18 @@ inline Engine::Forward scripted(std::vector<text::TokenId> script, int prompt_si
       const size_t step = std::min(script.size() - 1, static_cast<size_t>(std::max(index, 0)));
       (*logits)[row++ * kVocabSize + static_cast<size_t>(script[step])] = 5.0f;
     }
-    return backend::StepOutput{*logits, {}};
+    return ForwardOutput{*logits, {}};
   };
 }
 
-inline Engine::Forward scripted_text(std::string_view text) {
+inline Forward scripted_text(std::string_view text) {
   std::vector<text::TokenId> script = bytes_as_tokens(text);
   script.push_back(kEndToken);
   return scripted(script);
 }
 
 // A step takes a millisecond more: a reply does not end before a test gets to it.
-inline Engine::Forward slowed(Engine::Forward forward) {
+inline Forward slowed(Forward forward) {
   return [forward = std::move(forward)](const backend::Batch& batch) {
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
     return forward(batch);
@@ -78,7 +88,7 @@ inline Request greedy_request(Collector& collector, std::vector<text::TokenId> p
 // Lets a test hold the engine inside a step.
 class Gate {
  public:
-  Engine::Forward guard(Engine::Forward forward) {
+  Forward guard(Forward forward) {
     return [this, forward = std::move(forward)](const backend::Batch& batch) {
       entered_ = true;
       entered_.notify_all();

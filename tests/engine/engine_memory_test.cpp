@@ -126,9 +126,9 @@ class Disturbed {
     return tight;
   }
 
-  Engine::Forward forward(int num_good, int num_failures) {
+  Forward forward(int num_good, int num_failures) {
     return [this, num_good, num_failures, is_armed = false](const backend::Batch& batch) mutable {
-      backend::StepOutput output;
+      ForwardOutput output;
       {
         const NoFaults pause;
         output = model_.forward(batch);
@@ -148,7 +148,7 @@ class Disturbed {
   }
 
   FakeModel model_;
-  Engine engine_;
+  TestEngine engine_;
 };
 
 TEST(EngineMemory, EveryRequestEndsWhateverAllocationFails) {

@@ -21,7 +21,7 @@ EngineOptions one_at_a_time() {
 // Lets a test stop the engine within a step and let it go on, again and again.
 class Brake {
  public:
-  Engine::Forward guard(Engine::Forward forward) {
+  Forward guard(Forward forward) {
     return [this, forward = std::move(forward)](const backend::Batch& batch) {
       while (is_on_) std::this_thread::sleep_for(std::chrono::milliseconds(1));
       return forward(batch);
@@ -75,7 +75,7 @@ Request watching_request(Places& places) {
 TEST(EngineQueue, TicketTellsThePlaceAtThatMoment) {
   Brake brake;
   Collector first, second, third;
-  Engine engine(brake.guard(scripted_text("ok")), tokenizer(), one_at_a_time());
+  TestEngine engine(brake.guard(scripted_text("ok")), tokenizer(), one_at_a_time());
   EXPECT_EQ(engine.submit(greedy_request(first)).place.position, 0) << "it need not wait";
   wait_for([&] { return engine.stats().num_running == 1; });
   EXPECT_EQ(engine.submit(greedy_request(second)).place.position, 1);
@@ -90,7 +90,7 @@ TEST(EngineQueue, BurstBeforeTheEngineWakesIsCountedToo) {
   Brake brake;
   EngineOptions four = options();
   four.max_sequences = 4;
-  Engine engine(brake.guard(scripted_text("ok")), tokenizer(), four);
+  TestEngine engine(brake.guard(scripted_text("ok")), tokenizer(), four);
   std::vector<Collector> collectors(6);
   std::vector<int> positions;
   for (Collector& collector : collectors) {
@@ -106,8 +106,8 @@ TEST(EngineQueue, EventsTellThePlaceAtOnceAndWhenItChanges) {
   Brake brake;
   Collector first;
   Places second, third;
-  Engine engine(brake.guard(slowed(scripted_text("some text that takes a while"))), tokenizer(),
-                one_at_a_time());
+  TestEngine engine(brake.guard(slowed(scripted_text("some text that takes a while"))), tokenizer(),
+                    one_at_a_time());
   engine.submit(greedy_request(first));
   wait_for([&] { return engine.stats().num_running == 1; });
   engine.submit(watching_request(second));
@@ -125,7 +125,7 @@ TEST(EngineQueue, EventsTellThePlaceAtOnceAndWhenItChanges) {
 TEST(EngineQueue, WhoNeedNotWaitOrDidNotAskGetsNoEvents) {
   Brake brake;
   Places first, second;
-  Engine engine(brake.guard(scripted_text("ok")), tokenizer(), one_at_a_time());
+  TestEngine engine(brake.guard(scripted_text("ok")), tokenizer(), one_at_a_time());
   engine.submit(watching_request(first));
   wait_for([&] { return engine.stats().num_running == 1; });
   Request silent = watching_request(second);
@@ -140,7 +140,7 @@ TEST(EngineQueue, WhoNeedNotWaitOrDidNotAskGetsNoEvents) {
 TEST(EngineQueue, CallbackThatThrowsWhileWaitingEndsTheRequest) {
   Brake brake;
   Collector first;
-  Engine engine(brake.guard(scripted_text("ok")), tokenizer(), one_at_a_time());
+  TestEngine engine(brake.guard(scripted_text("ok")), tokenizer(), one_at_a_time());
   engine.submit(greedy_request(first));
   wait_for([&] { return engine.stats().num_running == 1; });
   std::atomic<int> num_final = 0;
@@ -163,7 +163,7 @@ TEST(EngineQueue, CallbackThatThrowsWhileWaitingEndsTheRequest) {
 TEST(EngineQueue, EstimatesTheWaitOnceRequestsHaveComeOutOfTheQueue) {
   Brake brake;
   brake.set(false);
-  Engine engine(brake.guard(slowed(scripted_text("abcdefgh"))), tokenizer(), one_at_a_time());
+  TestEngine engine(brake.guard(slowed(scripted_text("abcdefgh"))), tokenizer(), one_at_a_time());
   EXPECT_EQ(engine.stats().estimated_wait.count(), 0);
   std::vector<Collector> collectors(7);
   for (int i = 0; i < 4; ++i) engine.submit(greedy_request(collectors[i]));
@@ -190,7 +190,7 @@ TEST(EngineQueue, EstimatesTheWaitOnceRequestsHaveComeOutOfTheQueue) {
 TEST(EngineQueue, CountsWhatWasCancelledApart) {
   Brake brake;
   Collector first, second;
-  Engine engine(brake.guard(scripted_text("ok")), tokenizer(), one_at_a_time());
+  TestEngine engine(brake.guard(scripted_text("ok")), tokenizer(), one_at_a_time());
   engine.submit(greedy_request(first));
   const RequestId id = engine.submit(greedy_request(second)).id;
   engine.cancel(id);

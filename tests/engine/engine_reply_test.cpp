@@ -19,7 +19,7 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 
 TEST(EngineReply, StreamsTextAndThenOneFinalEvent) {
-  Engine engine(scripted_text("hello"), tokenizer(), options());
+  TestEngine engine(scripted_text("hello"), tokenizer(), options());
   Collector collector;
   engine.submit(greedy_request(collector, {65}));
   const Event last = collector.wait();
@@ -34,7 +34,7 @@ TEST(EngineReply, StreamsTextAndThenOneFinalEvent) {
 }
 
 TEST(EngineReply, StopStringEndsTheReplyAcrossTokensAndIsNotEmitted) {
-  Engine engine(scripted_text("abcSTOPdef"), tokenizer(), options());
+  TestEngine engine(scripted_text("abcSTOPdef"), tokenizer(), options());
   Collector collector;
   Request request = greedy_request(collector);
   request.stop_strings = {"nothing", "STOP"};
@@ -47,7 +47,7 @@ TEST(EngineReply, StopStringEndsTheReplyAcrossTokensAndIsNotEmitted) {
 }
 
 TEST(EngineReply, TextHeldBackForAStopStringIsNotLost) {
-  Engine engine(scripted_text("abST"), tokenizer(), options());
+  TestEngine engine(scripted_text("abST"), tokenizer(), options());
   Collector collector;
   Request request = greedy_request(collector);
   request.stop_strings = {"STOP"};
@@ -58,7 +58,7 @@ TEST(EngineReply, TextHeldBackForAStopStringIsNotLost) {
 }
 
 TEST(EngineReply, CharactersComeWhole) {
-  Engine engine(scripted_text("\xC3\xA9\xE2\x82\xAC!"), tokenizer(), options());
+  TestEngine engine(scripted_text("\xC3\xA9\xE2\x82\xAC!"), tokenizer(), options());
   Collector collector;
   engine.submit(greedy_request(collector));
   collector.wait();
@@ -66,7 +66,7 @@ TEST(EngineReply, CharactersComeWhole) {
 }
 
 TEST(EngineReply, UnfinishedCharacterComesOutBeforeHeldBackTextEnds) {
-  Engine engine(scripted_text("xS\xE2\x82"), tokenizer(), options());
+  TestEngine engine(scripted_text("xS\xE2\x82"), tokenizer(), options());
   Collector collector;
   Request request = greedy_request(collector);
   request.stop_strings = {"S\xEF\xBF\xBDT"};
@@ -76,7 +76,7 @@ TEST(EngineReply, UnfinishedCharacterComesOutBeforeHeldBackTextEnds) {
 }
 
 TEST(EngineReply, MaxTokensEndsTheReply) {
-  Engine engine(scripted_text("abcdef"), tokenizer(), options());
+  TestEngine engine(scripted_text("abcdef"), tokenizer(), options());
   Collector collector;
   Request request = greedy_request(collector);
   request.max_tokens = 3;
@@ -88,7 +88,7 @@ TEST(EngineReply, MaxTokensEndsTheReply) {
 }
 
 TEST(EngineReply, MaxTokensOfZeroOnlyPrefills) {
-  Engine engine(scripted_text("abc"), tokenizer(), options());
+  TestEngine engine(scripted_text("abc"), tokenizer(), options());
   Collector collector;
   Request request = greedy_request(collector, std::vector<text::TokenId>(100, 7));
   request.max_tokens = 0;
@@ -102,7 +102,7 @@ TEST(EngineReply, MaxTokensOfZeroOnlyPrefills) {
 }
 
 TEST(EngineReply, ContextLimitEndsTheReply) {
-  Engine engine(scripted({66}), tokenizer(), options());
+  TestEngine engine(scripted({66}), tokenizer(), options());
   Collector collector;
   Request request = greedy_request(collector, {1, 2, 3, 4, 5});
   request.context_limit = 12;
@@ -114,7 +114,7 @@ TEST(EngineReply, ContextLimitEndsTheReply) {
 
 TEST(EngineReply, TheCacheItselfIsALimitToo) {
   EngineOptions small = options(3);
-  Engine engine(scripted({66}), tokenizer(), small);
+  TestEngine engine(scripted({66}), tokenizer(), small);
   Collector collector;
   engine.submit(greedy_request(collector));
   const Event last = collector.wait();
@@ -123,7 +123,7 @@ TEST(EngineReply, TheCacheItselfIsALimitToo) {
 }
 
 TEST(EngineReply, PromptThatLeavesNoRoomIsRefused) {
-  Engine engine(scripted({66}), tokenizer(), options());
+  TestEngine engine(scripted({66}), tokenizer(), options());
   Collector collector;
   Request request = greedy_request(collector, std::vector<text::TokenId>(10, 1));
   request.context_limit = 10;
@@ -134,7 +134,7 @@ TEST(EngineReply, PromptThatLeavesNoRoomIsRefused) {
 }
 
 TEST(EngineReply, EndOfSequenceCanBeIgnored) {
-  Engine engine(scripted({97, kEndToken, 98, kEndToken, 99}), tokenizer(), options());
+  TestEngine engine(scripted({97, kEndToken, 98, kEndToken, 99}), tokenizer(), options());
   Collector collector;
   Request request = greedy_request(collector);
   request.ignore_end_of_sequence = true;
@@ -146,7 +146,7 @@ TEST(EngineReply, EndOfSequenceCanBeIgnored) {
 }
 
 TEST(EngineReply, GivesLogprobsWhenAskedFor) {
-  Engine engine(scripted_text("ab"), tokenizer(), options());
+  TestEngine engine(scripted_text("ab"), tokenizer(), options());
   Collector collector;
   Request request = greedy_request(collector);
   request.num_top_logprobs = 2;
@@ -163,7 +163,7 @@ TEST(EngineReply, GivesLogprobsWhenAskedFor) {
 }
 
 TEST(EngineReply, RefusesRequestsOutOfRangeByName) {
-  Engine engine(scripted({66}), tokenizer(), options());
+  TestEngine engine(scripted({66}), tokenizer(), options());
   const auto refusal = [&](auto change) -> std::string {
     Collector collector;
     Request request = greedy_request(collector);
@@ -189,7 +189,7 @@ TEST(EngineReply, RefusesRequestsOutOfRangeByName) {
 }
 
 TEST(EngineReply, TellsHowMuchCameFromThePrefixCache) {
-  Engine engine(scripted({66}), tokenizer(), options());
+  TestEngine engine(scripted({66}), tokenizer(), options());
   std::vector<text::TokenId> prompt(100, 7);
   for (const int expected : {0, 96}) {
     Collector collector;
@@ -209,7 +209,7 @@ TEST(EngineReply, TellsHowMuchCameFromThePrefixCache) {
 }
 
 TEST(EngineReply, TimingsAddUp) {
-  Engine engine(slowed(scripted({66})), tokenizer(), options());
+  TestEngine engine(slowed(scripted({66})), tokenizer(), options());
   Collector collector;
   Request request = greedy_request(collector, std::vector<text::TokenId>(200, 7));
   request.max_tokens = 6;
@@ -227,7 +227,7 @@ TEST(EngineReply, TimingsAddUp) {
 // else.
 TEST(EngineReply, PenaltiesMayCountOnlyWhatWasSampled) {
   const auto reply = [](bool penalize_prompt) {
-    Engine engine(scripted({66}, 3), tokenizer(), options());
+    TestEngine engine(scripted({66}, 3), tokenizer(), options());
     Collector collector;
     Request request = greedy_request(collector, {65, 66, 66});
     request.sampling.presence_penalty = 100;

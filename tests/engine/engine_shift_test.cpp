@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "engine/sampler.h"
+#include "engine/sampling.h"
 #include "engine_fixture.h"
 #include "fake_model.h"
 
@@ -42,8 +42,8 @@ Outcome outcome_of(const Collector& collector, const Event& last) {
 
 Outcome run_alone(Request request, const EngineOptions& engine_options) {
   FakeModel model(engine_options.num_blocks, kVocabSize, 7);
-  Engine engine([&](const backend::Batch& batch) { return model.forward(batch); }, tokenizer(),
-                engine_options);
+  TestEngine engine([&](const backend::Batch& batch) { return model.forward(batch); }, tokenizer(),
+                    engine_options);
   Collector collector;
   request.on_event = collector.callback();
   engine.submit(request);
@@ -55,7 +55,7 @@ Outcome run_alone(Request request, const EngineOptions& engine_options) {
 Outcome expected_outcome(const Request& request, int num_keep, int num_output) {
   Outcome outcome;
   std::vector<text::TokenId> tokens = request.prompt;
-  Sampler sampler(request.sampling);
+  const auto num_prompt_tokens = request.prompt.size();
   for (int i = 0; i < num_output; ++i) {
     FakeModel model(8, kVocabSize, 7);
     const std::vector<int32_t> blocks = {0, 1, 2, 3, 4, 5, 6, 7};
@@ -64,7 +64,14 @@ Outcome expected_outcome(const Request& request, int num_keep, int num_output) {
     batch.tokens = tokens;
     batch.sequences.push_back({0, size, 0, blocks});
     batch.logit_rows = {size - 1};
-    const text::TokenId token = sampler.sample(model.forward(batch).logits, tokens);
+    const std::span<const float> fresh = model.forward(batch).logits;
+    std::vector<float> logits(fresh.begin(), fresh.end());
+    backend::RowSampling sampling;
+    sampling.params = request.sampling;
+    sampling.seed = request.sampling.seed.value_or(0);
+    sampling.position = static_cast<uint64_t>(i);
+    sampling.history = penalty_window(request.sampling, tokens, num_prompt_tokens).history;
+    const text::TokenId token = backend::sample_row({logits}, sampling).token;
     outcome.tokens.push_back(token);
     tokens.push_back(token);
     if (static_cast<int>(tokens.size()) < kContext || i + 1 == num_output) continue;
@@ -126,8 +133,8 @@ TEST(EngineShift, TheCacheItselfMayBeTheContext) {
 TEST(EngineShift, StatisticsCountOnlyWhatWasGenerated) {
   EngineOptions roomy = options();
   FakeModel model(roomy.num_blocks, kVocabSize);
-  Engine engine(slowed([&](const backend::Batch& batch) { return model.forward(batch); }),
-                tokenizer(), roomy);
+  TestEngine engine(slowed([&](const backend::Batch& batch) { return model.forward(batch); }),
+                    tokenizer(), roomy);
   Collector collector;
   Request request = endless_request(30, 4);
   request.on_event = collector.callback();
@@ -161,8 +168,8 @@ TEST(EngineShift, RepliesAreTheSameInACrowdWithPreemptionsAndDrafts) {
     tight.min_draft_gain = 0;
     FakeModel model(tight.num_blocks, kVocabSize, 7);
     Gate gate;
-    Engine engine(gate.guard([&](const backend::Batch& batch) { return model.forward(batch); }),
-                  tokenizer(), tight);
+    TestEngine engine(gate.guard([&](const backend::Batch& batch) { return model.forward(batch); }),
+                      tokenizer(), tight);
     std::vector<Collector> collectors(kRequests);
     for (size_t i = 0; i < kRequests; ++i) {
       Request copy = requests[i];

@@ -44,8 +44,8 @@ struct Result {
 // One request on an engine of its own.
 Result reply_to(Request request, const EngineOptions& engine_options) {
   FakeModel model(engine_options.num_blocks, kVocabSize, kCopyDistance);
-  Engine engine([&](const backend::Batch& batch) { return model.forward(batch); }, tokenizer(),
-                engine_options);
+  TestEngine engine([&](const backend::Batch& batch) { return model.forward(batch); }, tokenizer(),
+                    engine_options);
   Collector collector;
   request.on_event = collector.callback();
   engine.submit(std::move(request));
@@ -146,7 +146,7 @@ TEST(Speculation, AnEndTokenWithinADraftEndsTheReply) {
   auto script = bytes_as_tokens("bcdefghij");
   script.push_back(kEndToken);
   EngineOptions forced = drafting();
-  Engine engine(
+  TestEngine engine(
       [=, logits = std::vector<float>()](const backend::Batch& batch) mutable {
         logits.assign(batch.logit_rows.size() * kVocabSize, 0.0f);
         for (size_t row = 0; row < batch.logit_rows.size(); ++row) {
@@ -156,7 +156,7 @@ TEST(Speculation, AnEndTokenWithinADraftEndsTheReply) {
           logits[row * kVocabSize +
                  static_cast<size_t>(script.at(std::min(index, script.size() - 1)))] = 5.0f;
         }
-        return backend::StepOutput{logits, {}};
+        return ForwardOutput{logits, {}};
       },
       tokenizer(), forced);
   Collector collector;
@@ -181,7 +181,7 @@ TEST(Speculation, StepsStaySmallAndKeepPromptsOut) {
   forced.max_sequences = 12;
   FakeModel model(forced.num_blocks, kVocabSize, kCopyDistance);
   std::atomic<int> num_bad = 0, num_drafted = 0;
-  Engine engine(
+  TestEngine engine(
       [&](const backend::Batch& batch) {
         bool has_draft = false, has_prompt = false;
         for (const backend::BatchSequence& sequence : batch.sequences) {
@@ -194,7 +194,7 @@ TEST(Speculation, StepsStaySmallAndKeepPromptsOut) {
           has_prompt = has_prompt || sequence.num_tokens > num_rows;
         }
         if (has_draft) ++num_drafted;
-        if (has_draft && (has_prompt || batch.tokens.size() > kMaxDraftedRows)) ++num_bad;
+        if (has_draft && (has_prompt || batch.tokens.size() > 8)) ++num_bad;
         return model.forward(batch);
       },
       tokenizer(), forced);
@@ -213,8 +213,8 @@ TEST(Speculation, StepsStaySmallAndKeepPromptsOut) {
 TEST(Speculation, IsReportedInTheStatistics) {
   EngineOptions forced = drafting();
   FakeModel model(forced.num_blocks, kVocabSize, kCopyDistance);
-  Engine engine([&](const backend::Batch& batch) { return model.forward(batch); }, tokenizer(),
-                forced);
+  TestEngine engine([&](const backend::Batch& batch) { return model.forward(batch); }, tokenizer(),
+                    forced);
   uint64_t num_draft = 0, num_accepted = 0;
   for (uint64_t seed = 0; seed < 3; ++seed) {
     Collector collector;
@@ -255,8 +255,8 @@ TEST(Speculation, RepliesAreTheSameInACrowdWithPreemptionsAndCancels) {
   tight.max_sequences = 5;
   FakeModel model(tight.num_blocks, kVocabSize, kCopyDistance);
   Gate gate;
-  Engine engine(gate.guard([&](const backend::Batch& batch) { return model.forward(batch); }),
-                tokenizer(), tight);
+  TestEngine engine(gate.guard([&](const backend::Batch& batch) { return model.forward(batch); }),
+                    tokenizer(), tight);
   std::vector<Collector> collectors(kRequests);
   for (size_t i = 0; i < kRequests; ++i) {
     Request copy = requests[i];
@@ -295,7 +295,7 @@ TEST(Speculation, SampledTokensKeepTheirDistribution) {
   constexpr std::array<double, kKinds> kShares = {0.5, 0.25, 0.15, 0.1};
   EngineOptions forced = drafting();
   forced.max_sequences = 1;
-  Engine engine(
+  TestEngine engine(
       [&, logits = std::vector<float>()](const backend::Batch& batch) mutable {
         logits.assign(batch.logit_rows.size() * kVocabSize, -100.0f);
         for (size_t row = 0; row < batch.logit_rows.size(); ++row) {
@@ -303,7 +303,7 @@ TEST(Speculation, SampledTokensKeepTheirDistribution) {
             logits[row * kVocabSize + 97 + kind] = static_cast<float>(std::log(kShares[kind]));
           }
         }
-        return backend::StepOutput{logits, {}};
+        return ForwardOutput{logits, {}};
       },
       tokenizer(), forced);
   // The prompt ends as it has many times, so there is always a guess: "a" behind "a".

@@ -30,7 +30,7 @@ TEST(Engine, RefusesOptionsOutOfRange) {
   const auto with = [](auto change) {
     EngineOptions bad = options();
     change(bad);
-    return code_of([&] { Engine engine(scripted({66}), tokenizer(), bad); });
+    return code_of([&] { TestEngine engine(scripted({66}), tokenizer(), bad); });
   };
   EXPECT_EQ(with([](EngineOptions& o) { o.num_blocks = 0; }), ErrorCode::kInvalidArgument);
   EXPECT_EQ(with([](EngineOptions& o) { o.vocab_size = 0; }), ErrorCode::kInvalidArgument);
@@ -44,7 +44,7 @@ TEST(Engine, FullQueueIsAnsweredAtOnce) {
   small.max_queue = 3;
   small.max_sequences = 1;
   std::vector<Collector> collectors(5);
-  Engine engine(gate.guard(scripted_text("x")), tokenizer(), small);
+  TestEngine engine(gate.guard(scripted_text("x")), tokenizer(), small);
   engine.submit(greedy_request(collectors[0]));
   gate.wait_until_entered();
   for (int i = 1; i <= 3; ++i) {
@@ -71,7 +71,7 @@ TEST(Engine, FullQueueIsAnsweredAtOnce) {
 TEST(Engine, CancelEndsRunningAndWaitingRequests) {
   EngineOptions small = options();
   small.max_sequences = 1;
-  Engine engine(slowed(scripted({66})), tokenizer(), small);
+  TestEngine engine(slowed(scripted({66})), tokenizer(), small);
   Collector running, waiting;
   const RequestId first = engine.submit(greedy_request(running)).id;
   const RequestId second = engine.submit(greedy_request(waiting)).id;
@@ -91,7 +91,7 @@ TEST(Engine, CancelEndsRunningAndWaitingRequests) {
 
 TEST(Engine, CancelDuringAStepTakesEffectBeforeTheNext) {
   Gate gate;
-  Engine engine(gate.guard(scripted({66})), tokenizer(), options());
+  TestEngine engine(gate.guard(scripted({66})), tokenizer(), options());
   Collector collector;
   const RequestId id = engine.submit(greedy_request(collector)).id;
   gate.wait_until_entered();
@@ -103,7 +103,7 @@ TEST(Engine, CancelDuringAStepTakesEffectBeforeTheNext) {
 }
 
 TEST(Engine, DeadlineEndsTheRequest) {
-  Engine engine(scripted({66}), tokenizer(), options(10'000));
+  TestEngine engine(scripted({66}), tokenizer(), options(10'000));
   Collector late, endless;
   Request request = greedy_request(late);
   request.deadline = Clock::now() - milliseconds(1);
@@ -112,7 +112,7 @@ TEST(Engine, DeadlineEndsTheRequest) {
   EXPECT_EQ(last.reason, FinishReason::kDeadline);
   EXPECT_EQ(last.num_output_tokens, 0);
 
-  Engine slow(slowed(scripted({66})), tokenizer(), options(10'000));
+  TestEngine slow(slowed(scripted({66})), tokenizer(), options(10'000));
   request = greedy_request(endless);
   request.deadline = Clock::now() + milliseconds(30);
   slow.submit(request);
@@ -121,7 +121,7 @@ TEST(Engine, DeadlineEndsTheRequest) {
 
 TEST(Engine, FailingStepEndsItsSequencesAndTheEngineLivesOn) {
   std::atomic<bool> is_broken = true;
-  Engine engine(
+  TestEngine engine(
       [&, forward = scripted_text("ok")](const backend::Batch& batch) {
         if (is_broken) throw Error(ErrorCode::kInternal, "the device is gone");
         return forward(batch);
@@ -138,22 +138,29 @@ TEST(Engine, FailingStepEndsItsSequencesAndTheEngineLivesOn) {
   EXPECT_EQ(fine.text(), "ok");
 }
 
-TEST(Engine, LogitsOfTheWrongSizeAreAnError) {
-  std::vector<float> logits(kVocabSize - 1);
-  Engine engine(
-      [&](const backend::Batch&) {
-        return backend::StepOutput{logits, {}};
-      },
-      tokenizer(), options());
+TEST(Engine, TooFewTokensAreAnError) {
+  class Forgetful : public FakeBackend {
+   public:
+    using FakeBackend::FakeBackend;
+    backend::StepResult wait() override {
+      backend::StepResult result = FakeBackend::wait();
+      result.tokens = result.tokens.subspan(1);
+      return result;
+    }
+  };
+  Forgetful backend(scripted({66}));
+  Engine engine(backend, tokenizer(), options());
   Collector collector;
   engine.submit(greedy_request(collector));
-  EXPECT_THAT(collector.wait().error, HasSubstr("logits"));
+  EXPECT_THAT(collector.wait().error, HasSubstr("number of tokens"));
 }
 
 TEST(Engine, BrokenLogitsEndOnlyTheirOwnSequence) {
-  Engine engine(
-      [forward = scripted_text("ok")](const backend::Batch& batch) {
-        const std::span<float> logits = forward(batch).logits;
+  TestEngine engine(
+      [forward = scripted_text("ok"),
+       logits = std::vector<float>()](const backend::Batch& batch) mutable {
+        const std::span<const float> fine = forward(batch).logits;
+        logits.assign(fine.begin(), fine.end());
         size_t row = 0;
         for (const int32_t token : batch.logit_rows) {
           if (batch.tokens[static_cast<size_t>(token)] == 13) {
@@ -162,7 +169,7 @@ TEST(Engine, BrokenLogitsEndOnlyTheirOwnSequence) {
           }
           ++row;
         }
-        return backend::StepOutput{logits, {}};
+        return ForwardOutput{logits, {}};
       },
       tokenizer(), options());
   Collector broken, fine;
@@ -175,7 +182,7 @@ TEST(Engine, BrokenLogitsEndOnlyTheirOwnSequence) {
 }
 
 TEST(Engine, ThrowingCallbackEndsItsRequestOnly) {
-  Engine engine(scripted_text("hello"), tokenizer(), options());
+  TestEngine engine(scripted_text("hello"), tokenizer(), options());
   std::atomic<int> num_events = 0;
   std::promise<Event> final_event;
   Request bad;
@@ -198,7 +205,7 @@ TEST(Engine, ThrowingCallbackEndsItsRequestOnly) {
 
 TEST(Engine, CallbackMaySubmitAndCancel) {
   Collector second;
-  Engine engine(scripted_text("hello"), tokenizer(), options());
+  TestEngine engine(scripted_text("hello"), tokenizer(), options());
   std::promise<Event> final_event;
   Request first;
   first.prompt = {65};
@@ -222,7 +229,7 @@ TEST(Engine, CallbackMaySubmitAndCancel) {
 TEST(Engine, AllCanBeCancelledHoweverManyWait) {
   EngineOptions small = options();
   small.max_sequences = 2;
-  Engine engine(slowed(scripted({66})), tokenizer(), small);
+  TestEngine engine(slowed(scripted({66})), tokenizer(), small);
   std::vector<Collector> collectors(400);
   for (Collector& collector : collectors) engine.submit(greedy_request(collector));
   engine.cancel_all();
@@ -241,7 +248,7 @@ TEST(Engine, DestructorCancelsWhatIsLeft) {
   {
     EngineOptions small = options();
     small.max_sequences = 4;
-    Engine engine(slowed(scripted({66})), tokenizer(), small);
+    TestEngine engine(slowed(scripted({66})), tokenizer(), small);
     for (Collector& collector : collectors) engine.submit(greedy_request(collector));
     collectors[0].wait_for_text();
   }
@@ -259,7 +266,7 @@ double process_cpu_seconds() {
 }
 
 TEST(Engine, SleepsWhenIdle) {
-  Engine engine(scripted_text("x"), tokenizer(), options());
+  TestEngine engine(scripted_text("x"), tokenizer(), options());
   Collector collector;
   engine.submit(greedy_request(collector));
   collector.wait();
@@ -270,7 +277,7 @@ TEST(Engine, SleepsWhenIdle) {
 }
 
 TEST(Engine, ItsThreadHasAName) {
-  Engine engine(scripted_text("x"), tokenizer(), options());
+  TestEngine engine(scripted_text("x"), tokenizer(), options());
   Collector collector;
   engine.submit(greedy_request(collector));
   collector.wait();
@@ -315,8 +322,8 @@ TEST(Engine, RepliesAreTheSameAloneAndInACrowd) {
     EngineOptions roomy = options(200);
     roomy.max_batch_tokens = 1000;
     FakeModel model(roomy.num_blocks, kVocabSize);
-    Engine engine([&](const backend::Batch& batch) { return model.forward(batch); }, tokenizer(),
-                  roomy);
+    TestEngine engine([&](const backend::Batch& batch) { return model.forward(batch); },
+                      tokenizer(), roomy);
     Collector collector;
     Request copy = request;
     copy.on_event = collector.callback();
@@ -328,8 +335,8 @@ TEST(Engine, RepliesAreTheSameAloneAndInACrowd) {
   EngineOptions tight = options(20);
   FakeModel model(tight.num_blocks, kVocabSize);
   Gate gate;
-  Engine engine(gate.guard([&](const backend::Batch& batch) { return model.forward(batch); }),
-                tokenizer(), tight);
+  TestEngine engine(gate.guard([&](const backend::Batch& batch) { return model.forward(batch); }),
+                    tokenizer(), tight);
   std::vector<Collector> collectors(kRequests);
   for (int i = 0; i < kRequests; ++i) {
     Request copy = requests[i];
@@ -357,8 +364,8 @@ TEST(Engine, ManyThreadsSubmitCancelAndWatch) {
   std::atomic<int> num_accepted = 0, num_refused = 0;
   std::vector<std::vector<Collector>> collectors(4);
   {
-    Engine engine([&](const backend::Batch& batch) { return model.forward(batch); }, tokenizer(),
-                  small);
+    TestEngine engine([&](const backend::Batch& batch) { return model.forward(batch); },
+                      tokenizer(), small);
     std::atomic<bool> is_done = false;
     std::thread watcher([&] {
       while (!is_done) {

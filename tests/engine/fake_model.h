@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "fake_backend.h"
 
 namespace sluice::engine {
 
@@ -44,7 +45,7 @@ class FakeModel {
     return result;
   }
 
-  backend::StepOutput forward(const backend::Batch& batch) {
+  ForwardOutput forward(const backend::Batch& batch) {
     logits_.clear();
     states_.clear();
     size_t next_row = 0;

@@ -55,7 +55,7 @@ TEST(RecordLog, KeepsTheLatest) {
 }
 
 TEST(EngineRecords, AStepSaysWhatWasInIt) {
-  Engine engine(slowed(scripted({66}, 70)), tokenizer(), options());
+  TestEngine engine(slowed(scripted({66}, 70)), tokenizer(), options());
   Collector collector;
   Request request = greedy_request(collector, std::vector<text::TokenId>(70, 7));
   request.max_tokens = 4;
@@ -78,7 +78,7 @@ TEST(EngineRecords, AStepSaysWhatWasInIt) {
 }
 
 TEST(EngineRecords, ARequestsRecordIsInItsFinalEventAndIsKept) {
-  Engine engine(slowed(scripted({66}, 20)), tokenizer(), options());
+  TestEngine engine(slowed(scripted({66}, 20)), tokenizer(), options());
   Collector collector;
   Request request = greedy_request(collector, std::vector<text::TokenId>(20, 7));
   request.max_tokens = 10;
@@ -105,8 +105,8 @@ TEST(EngineRecords, PreemptionsAndWhatWasComputedAgainAreInTheRecord) {
   EngineOptions tight = options(6);
   FakeModel model(tight.num_blocks, kVocabSize);
   Gate gate;
-  Engine engine(gate.guard([&](const backend::Batch& batch) { return model.forward(batch); }),
-                tokenizer(), tight);
+  TestEngine engine(gate.guard([&](const backend::Batch& batch) { return model.forward(batch); }),
+                    tokenizer(), tight);
   std::vector<Collector> collectors(2);
   for (size_t i = 0; i < 2; ++i) {
     Request request =
@@ -123,7 +123,7 @@ TEST(EngineRecords, PreemptionsAndWhatWasComputedAgainAreInTheRecord) {
 }
 
 TEST(EngineRecords, StoppingTellsWhatWasCounted) {
-  Engine engine(scripted({66}), tokenizer(), options());
+  TestEngine engine(scripted({66}), tokenizer(), options());
   Collector collector;
   Request request = greedy_request(collector);
   request.max_tokens = 7;

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "engine/scheduler.h"
+#include "fake_backend.h"
 
 namespace sluice::engine {
 namespace {
@@ -91,6 +92,7 @@ class Simulation {
     options.max_itl_stretch = max_stretch;
     options.num_blocks = 8000;
     options.enable_prefix_cache = false;
+    options.traits = kCpuTraits;
     return options;
   }
 
@@ -295,7 +297,7 @@ TEST(SchedulerItl, PrefillFillsUpGroupsOfRows) {
   Simulation simulation(1, kMachines[0], {13, 300, 8000});
   simulation.run(500);
   std::vector<double> unused;
-  for (const int rows : simulation.mixed_rows) unused.push_back(rows % backend::kRowGroup);
+  for (const int rows : simulation.mixed_rows) unused.push_back(rows % kCpuTraits.row_group);
   EXPECT_LE(share_above(unused, 0), 0.05);
 }
 

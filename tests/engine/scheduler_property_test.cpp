@@ -67,6 +67,7 @@ class RandomSchedule {
     options.max_sequences = between(1, 6);
     options.max_batch_tokens = options.max_sequences + between(0, 60);
     options.max_logit_rows = options.max_sequences + between(0, 4);
+    options.traits = {between(1, 8), between(1, 4), between(1, 4), true};
     options.enable_prefix_cache = between(0, 4) != 0;
     options.max_itl_stretch = between(0, 1) == 0 ? 0 : 2;
     return options;

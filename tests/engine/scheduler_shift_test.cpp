@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "engine/scheduler.h"
+#include "fake_backend.h"
 
 namespace sluice::engine {
 namespace {
@@ -112,6 +113,7 @@ SchedulerOptions options(int num_blocks, double max_itl_stretch = 2) {
   SchedulerOptions options;
   options.num_blocks = num_blocks;
   options.max_itl_stretch = max_itl_stretch;
+  options.traits = kCpuTraits;
   return options;
 }
 

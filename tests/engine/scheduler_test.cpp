@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "fake_backend.h"
 
 namespace sluice::engine {
 namespace {
@@ -28,6 +29,7 @@ SchedulerOptions options(int num_blocks, int max_batch_tokens = 64, int max_sequ
   options.max_batch_tokens = max_batch_tokens;
   options.max_sequences = max_sequences;
   options.max_itl_stretch = 0;
+  options.traits = kCpuTraits;
   return options;
 }
 

@@ -9,6 +9,8 @@
 namespace sluice::engine {
 namespace {
 
+constexpr int kRows = 8;
+
 DraftOffer offer(int max_tokens, double chance) {
   DraftOffer offer;
   offer.max_tokens = max_tokens;
@@ -23,7 +25,7 @@ double unknown(int) { return 0; }
 
 int granted(double chance, const std::function<double(int)>& time_of, double min_gain = 1.03) {
   std::array offers = {offer(7, chance)};
-  grant_drafts(offers, 1, kMaxDraftedRows, time_of, min_gain);
+  grant_drafts(offers, 1, kRows, time_of, min_gain);
   return offers[0].num_granted;
 }
 
@@ -43,7 +45,7 @@ TEST(GrantDrafts, ForcedOnesTakeAllThereIs) { EXPECT_EQ(granted(0.05, steep, 0),
 
 TEST(GrantDrafts, TheBetterGuessGetsMoreOfTheRoom) {
   std::array offers = {offer(7, 0.5), offer(7, 0.95), offer(0, 0.0), offer(2, 0.99)};
-  grant_drafts(offers, 4, kMaxDraftedRows, mild, 1.03);
+  grant_drafts(offers, 4, kRows, mild, 1.03);
   EXPECT_EQ(offers[0].num_granted, 0);
   EXPECT_EQ(offers[1].num_granted, 2);
   EXPECT_EQ(offers[2].num_granted, 0);
@@ -53,7 +55,7 @@ TEST(GrantDrafts, TheBetterGuessGetsMoreOfTheRoom) {
 TEST(GrantDrafts, AProbeIsMadeWhereNothingPays) {
   std::array offers = {offer(7, 0.05), offer(7, 0.05)};
   offers[1].wants_probe = true;
-  grant_drafts(offers, 2, kMaxDraftedRows, mild, 1.03);
+  grant_drafts(offers, 2, kRows, mild, 1.03);
   EXPECT_EQ(offers[0].num_granted, 0);
   EXPECT_GT(offers[1].num_granted, 0);
   EXPECT_LE(offers[1].num_granted, 2);

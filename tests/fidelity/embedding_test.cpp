@@ -79,9 +79,7 @@ class EmbeddingFidelity : public testing::Test {
       options.num_blocks = 64;
       options.max_batch_tokens = 16;
       options.max_sequences = 16;
-      engine::Engine engine(
-          [&](const backend::Batch& batch) { return model.backend().forward(batch); }, *tokenizer,
-          options);
+      engine::Engine engine(model.backend(), *tokenizer, options);
       for (const Golden& golden : goldens_) {
         const std::vector<float> ours = embed(engine, golden.tokens);
         EXPECT_NEAR(dot(ours, ours), 1, 1e-5);

@@ -21,6 +21,7 @@
 #include "backend/backend.h"
 #include "base/threads.h"
 #include "engine/engine.h"
+#include "engine/fake_backend.h"
 #include "fidelity/test_models.h"
 #include "model/model.h"
 #include "text/tokenizer.h"
@@ -135,13 +136,15 @@ class GreedyReplies : public testing::Test {
     options.max_sequences = std::min(step_tokens, 32);
     model.backend().allocate_cache(options.num_blocks);
     const auto tokenizer = text::Tokenizer::from_gguf(model.file());
-    const auto forward = [&](const backend::Batch& batch) {
-      if (form == PromptForm::kOwn) return model.backend().forward(batch);
-      backend::Batch as_reply = batch;
-      for (backend::BatchSequence& sequence : as_reply.sequences) sequence.is_prompt = false;
-      return model.backend().forward(as_reply);
-    };
-    engine::Engine engine(forward, *tokenizer, options);
+    engine::FakeBackend as_reply([&](const backend::Batch& batch) {
+      backend::Batch changed = batch;
+      changed.samplings.clear();
+      for (backend::BatchSequence& sequence : changed.sequences) sequence.is_prompt = false;
+      const backend::StepResult result = model.backend().forward(changed);
+      return engine::ForwardOutput{result.logits, result.embeddings};
+    });
+    backend::Backend& own = model.backend();
+    engine::Engine engine(form == PromptForm::kOwn ? own : as_reply, *tokenizer, options);
     use(engine, [&](const std::string& prompt) {
       return tokenizer->encode("<|im_start|>user\n" + prompt +
                                "<|im_end|>\n<|im_start|>assistant\n");

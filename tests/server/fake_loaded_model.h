@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "engine/fake_backend.h"
 #include "gguf/writer.h"
 #include "server/loaded_model.h"
 
@@ -77,7 +78,7 @@ class FakeLoadedModel {
     options.max_sequences = behaviour.max_sequences;
     ++behaviour.num_alive;
     auto alive = std::shared_ptr<void>(nullptr, [&behaviour](void*) { --behaviour.num_alive; });
-    loaded->engine = std::make_unique<engine::Engine>(
+    auto backend = std::make_unique<engine::FakeBackend>(
         [&behaviour, alive, logits = std::make_shared<std::vector<float>>(),
          states = std::make_shared<std::vector<float>>()](const backend::Batch& batch) {
           std::this_thread::sleep_for(std::chrono::milliseconds(behaviour.step_ms));
@@ -93,9 +94,10 @@ class FakeLoadedModel {
                                      batch.tokens[static_cast<size_t>(batch.logit_rows[row])]))] =
                 100.0f;
           }
-          return backend::StepOutput{*logits, *states};
-        },
-        *loaded->tokenizer, options);
+          return engine::ForwardOutput{*logits, *states};
+        });
+    loaded->engine = std::make_unique<engine::Engine>(*backend, *loaded->tokenizer, options);
+    loaded->own_backend = std::move(backend);
     return loaded;
   }
 

@@ -1,6 +1,7 @@
 #include "backend/cpu/attention.h"
 
 #include <algorithm>
+#include <string>
 
 #include "backend/cpu/attention_kernels.h"
 
@@ -132,25 +133,35 @@ AttentionPlan::AttentionPlan(int num_heads, int num_kv_heads, int team_size, int
   }
   result_floats_ = result_floats(kAttentionRows, padded_dim);
   scratch_floats_ = attention_scratch_floats(padded_dim) + result_floats_ + 64;
-  scratch_ = HugeBuffer(scratch_floats_ * sizeof(float) * static_cast<size_t>(team_size),
-                        "attention's workspace");
   tiles_.reserve(static_cast<size_t>(max_batch_tokens));
 }
 
-void AttentionPlan::reserve(int64_t num_tokens) {
+size_t AttentionPlan::scratch_bytes() const {
+  return scratch_floats_ * sizeof(float) * static_cast<size_t>(team_size_);
+}
+
+size_t AttentionPlan::partials_bytes(int64_t num_tokens) const {
+  if (num_tokens == 0 || team_size_ == 1) return 0;
   // One decode step of so many tokens, or many rows of shorter ones; what does not fit is not cut.
   const auto parts = static_cast<size_t>(num_tokens / kAttentionChunk + 2);
   const auto tasks = static_cast<size_t>(num_kv_heads_ * head_parts_);
   const size_t one = parts * tasks * result_floats(heads_per_task_, padded_dim_);
   const size_t most =
       size_t{16} * static_cast<size_t>(kSplitTasksAMember * team_size_) * result_floats_;
-  partials_ = HugeBuffer();
-  if (team_size_ > 1) {
-    partials_ = HugeBuffer(std::max(one, most) * sizeof(float), "attention's workspace");
-  }
+  return std::max(one, most) * sizeof(float);
 }
 
-size_t AttentionPlan::workspace_bytes() const { return scratch_.size() + partials_.size(); }
+size_t AttentionPlan::workspace_bytes(int64_t num_tokens) const {
+  return HugeBuffer::whole_pages(scratch_bytes()) +
+         HugeBuffer::whole_pages(partials_bytes(num_tokens));
+}
+
+void AttentionPlan::reserve(int64_t num_tokens) {
+  const std::string purpose = "attention's workspace";
+  if (scratch_.size() == 0) scratch_ = HugeBuffer(scratch_bytes(), purpose);
+  partials_ = HugeBuffer();  // first, so that old and new need not fit together
+  partials_ = HugeBuffer(partials_bytes(num_tokens), purpose);
+}
 
 void AttentionPlan::begin(const Batch& batch, int num_members) {
   tiles_.clear();

@@ -65,7 +65,8 @@ class AttentionPlan {
   AttentionPlan(int num_heads, int num_kv_heads, int team_size, int max_batch_tokens,
                 int padded_dim);
 
-  // Makes room to cut sequences of up to `num_tokens` tokens. Throws Error(kOutOfMemory).
+  // Makes room for steps, and to cut sequences of up to `num_tokens` tokens. Throws
+  // Error(kOutOfMemory).
   void reserve(int64_t num_tokens);
 
   // Before a step of so many members, by one thread.
@@ -88,7 +89,9 @@ class AttentionPlan {
   void fold(const Operation& op, const Kernels& kernels, const KvCache& cache, const Batch& batch,
             Pieces& pieces) const;
 
-  size_t workspace_bytes() const;
+  // What reserve() takes, once it is called and before.
+  size_t workspace_bytes() const { return scratch_.size() + partials_.size(); }
+  size_t workspace_bytes(int64_t num_tokens) const;
 
  private:
   struct Tile {
@@ -114,6 +117,8 @@ class AttentionPlan {
   void fold_rows(int index, const Operation& op, const Kernels& kernels, const KvCache& cache,
                  const Batch& batch) const;
   float* partial(int task, int part, int num_parts) const;
+  size_t scratch_bytes() const;
+  size_t partials_bytes(int64_t num_tokens) const;
 
   int num_heads_ = 0;
   int num_kv_heads_ = 0;

@@ -9,12 +9,14 @@
 #include "backend/check.h"
 #include "backend/cpu/attention.h"
 #include "backend/cpu/dispatch.h"
+#include "backend/cpu/first_failure.h"
 #include "backend/cpu/huge_buffer.h"
 #include "backend/cpu/linear.h"
 #include "backend/cpu/program_check.h"
 #include "backend/cpu/staffing.h"
 #include "backend/cpu/team.h"
 #include "backend/cpu/weights.h"
+#include "backend/maxima.h"
 #include "base/error.h"
 #include "base/threads.h"
 #include "quant/codec.h"
@@ -23,9 +25,58 @@ namespace sluice::backend {
 namespace cpu {
 namespace {
 
-static_assert(kMostWideTokens == kExactRows && kWideTokens == kExactSequences);
+// Rows that a product of codes computes together.
+constexpr int kRowGroup = 4;
 
 size_t round_up_64(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+// Numbers from one row of a buffer to the next. A line more than the width, which is mostly a power
+// of two: the same columns of many rows would all share one set of the caches. What a step returns
+// is dense.
+size_t row_stride(const Program& program, BufferId id) {
+  const bool is_result = id == program.logits || id == program.hidden;
+  const auto width = static_cast<size_t>(program.buffers[static_cast<size_t>(id)].width);
+  return width + (is_result ? 0 : 64 / sizeof(float));
+}
+
+// Where everything that a step writes lies in the workspace.
+struct WorkspaceLayout {
+  WorkspaceLayout(const Program& program, const LoadOptions& options, size_t scratch_bytes);
+
+  std::vector<size_t> buffers, ropes;  // as in the program
+  size_t maxima = 0, codes = 0, floats = 0, scratch = 0;
+  size_t total_bytes = 0;
+
+ private:
+  size_t reserve(size_t bytes) {
+    return std::exchange(total_bytes, total_bytes + round_up_64(bytes));
+  }
+};
+
+WorkspaceLayout::WorkspaceLayout(const Program& program, const LoadOptions& options,
+                                 size_t scratch_bytes) {
+  const auto max_tokens = static_cast<size_t>(options.max_batch_tokens);
+  for (size_t i = 0; i < program.buffers.size(); ++i) {
+    const auto rows = static_cast<size_t>(max_rows(program.buffers[i].rows, options));
+    buffers.push_back(
+        reserve(rows * row_stride(program, static_cast<BufferId>(i)) * sizeof(float)));
+  }
+  for (const Rope& rope : program.ropes) {
+    ropes.push_back(reserve(max_tokens * rope.inverse_frequency.size() * 2 * sizeof(float)));
+  }
+  maxima = reserve(static_cast<size_t>(options.max_logit_rows) *
+                   num_maxima(static_cast<size_t>(program.vocab_size)) * sizeof(float));
+  size_t input_bytes = 0;
+  for (const Op& op : program.ops) {
+    const auto* linear = std::get_if<Linear>(&op);
+    if (!linear) continue;
+    const Buffer& in = program.buffers[static_cast<size_t>(linear->in)];
+    input_bytes = std::max(input_bytes, activation_bytes(max_rows(in.rows, options), in.width));
+  }
+  codes = reserve(input_bytes);
+  floats = reserve(input_bytes);
+  scratch = reserve(scratch_bytes);
+}
 
 // Rows cut into slices of columns, one a member: each rounds its part of all rows. (Members that
 // take turns by rows write into the same cache lines of a tile.)
@@ -56,6 +107,9 @@ class CpuBackend final : public Backend {
            (team_.size() == 1 ? " thread" : " threads");
   }
 
+  Traits traits() const override { return {kMostWideTokens, kWideTokens, kRowGroup, true}; }
+
+  MemoryUse plan(const Program& program, const LoadOptions& options, int num_blocks) const override;
   void load(Program program, const LoadOptions& options) override;
   size_t cache_block_bytes() const override { return cache_.block_bytes(); }
   void allocate_cache(int num_blocks) override {
@@ -64,7 +118,13 @@ class CpuBackend final : public Backend {
     cache_.allocate(num_blocks);
     attention_.reserve(int64_t{num_blocks} * kBlockTokens);
   }
-  StepOutput forward(const Batch& batch) override;
+  // The team is the device, and the calling thread one of its members: so the step is run by
+  // wait().
+  void submit(const Batch& batch) override {
+    check_batch(batch, program_, options_, cache_.num_blocks());
+    batch_ = &batch;
+  }
+  StepResult wait() override;
   MemoryUse memory() const override {
     return {weights_.size_bytes(), cache_.size_bytes(),
             workspace_.size() + attention_.workspace_bytes()};
@@ -78,7 +138,12 @@ class CpuBackend final : public Backend {
     int rows = 0;  // that are read: the head leaves out the last ones
   };
 
-  void plan_workspace();
+  static KvCache cache_of(const Program& program, const LoadOptions& options);
+  AttentionPlan attention_of(const Program& program, const LoadOptions& options) const;
+  size_t scratch_bytes() const {
+    return linear_scratch_bytes(kernels_) * static_cast<size_t>(team_.size());
+  }
+  void make_workspace();
   void prepare(const Batch& batch);
   void plan_step();
 
@@ -93,6 +158,8 @@ class CpuBackend final : public Backend {
   void plan(const GatedActivation& op, const Linear* reader);
   void plan(const GatherRows& op);
   void plan(const SoftCap& op);
+  void plan_sampling();
+  void sample(size_t logit_row);
 
   int num_rows(BufferId id) const {
     return static_cast<int>(count_rows(program_.buffers[static_cast<size_t>(id)].rows, *batch_));
@@ -101,12 +168,10 @@ class CpuBackend final : public Backend {
   float* row(BufferId id, int index) const {
     return buffers_[static_cast<size_t>(id)] + static_cast<size_t>(index) * stride(id);
   }
-  // Numbers from one row to the next. A line more than the width, which is mostly a power of two:
-  // the same columns of many rows would all share one set of the caches. What a step returns is
-  // dense.
-  size_t stride(BufferId id) const {
-    const bool is_result = id == program_.logits || id == program_.hidden;
-    return static_cast<size_t>(width(id)) + (is_result ? 0 : 64 / sizeof(float));
+  size_t stride(BufferId id) const { return row_stride(program_, id); }
+  // Of a buffer whose rows are dense.
+  std::span<float> rows(BufferId id, size_t first, size_t count) const {
+    return {row(id, static_cast<int>(first)), count * static_cast<size_t>(width(id))};
   }
   Slices slices(BufferId id, bool may_cut = true) const {
     return {num_rows(id), width(id), may_cut ? num_members_ : 1};
@@ -148,20 +213,22 @@ class CpuBackend final : public Backend {
   PhaseList phases_;
   std::vector<LinearInput> linear_inputs_;    // of the phases, which point here
   std::vector<LinearTarget> linear_targets_;  // likewise
+  std::vector<SampledToken> sampled_;         // of batch_->samplings
+  FirstFailure sampling_failure_;
 };
 
 void CpuBackend::load(Program program, const LoadOptions& options) {
   check_program(program, options);
   program_ = std::move(program);
   options_ = options;
-  cache_ = KvCache(program_.num_layers, program_.num_kv_heads, program_.head_dim,
-                   options.cache_type == CacheType::kQ8_0);
-  weights_ = Weights();
-  weights_ = Weights(program_, team_, options.on_progress);
+  cache_ = cache_of(program_, options);
+  weights_ = Weights();  // first, so that old and new need not fit together
+  weights_ = Weights(program_);
+  weights_.load(program_, team_, options.on_progress);
   for (Weight& weight : program_.weights) weight.data = {};  // not ours to keep
-  attention_ = AttentionPlan(program_.num_heads, program_.num_kv_heads, team_.size(),
-                             options.max_batch_tokens, cache_.padded_dim());
-  plan_workspace();
+  attention_ = attention_of(program_, options);
+  attention_.reserve(0);
+  make_workspace();
   size_t num_linears = 0, num_parts = 0;
   readers_.assign(program_.ops.size(), nullptr);
   for (size_t i = 0; i < program_.ops.size(); ++i) {
@@ -179,47 +246,41 @@ void CpuBackend::load(Program program, const LoadOptions& options) {
   linear_targets_.reserve(num_parts);
 }
 
-void CpuBackend::plan_workspace() {
-  const auto max_tokens = static_cast<size_t>(options_.max_batch_tokens);
-  size_t total = 0;
-  const auto reserve = [&total](size_t bytes) {
-    const size_t at = total;
-    total += round_up_64(bytes);
-    return at;
-  };
-  std::vector<size_t> buffer_places, rope_places;
-  for (size_t i = 0; i < program_.buffers.size(); ++i) {
-    const auto rows = static_cast<size_t>(max_rows(program_.buffers[i].rows, options_));
-    buffer_places.push_back(reserve(rows * stride(static_cast<BufferId>(i)) * sizeof(float)));
-  }
-  for (const Rope& rope : program_.ropes) {
-    rope_places.push_back(reserve(max_tokens * rope.inverse_frequency.size() * 2 * sizeof(float)));
-  }
-  const auto vocab_size = static_cast<size_t>(width(program_.logits));
-  const size_t maxima = reserve(static_cast<size_t>(options_.max_logit_rows) *
-                                num_maxima(vocab_size) * sizeof(float));
-  size_t input_bytes = 0;
-  for (const Op& op : program_.ops) {
-    const auto* linear = std::get_if<Linear>(&op);
-    if (!linear) continue;
-    const Buffer& in = program_.buffers[static_cast<size_t>(linear->in)];
-    input_bytes = std::max(input_bytes, activation_bytes(max_rows(in.rows, options_), in.width));
-  }
-  const size_t codes = reserve(input_bytes), floats = reserve(input_bytes);
-  const size_t scratch =
-      reserve(linear_scratch_bytes(kernels_) * static_cast<size_t>(team_.size()));
+KvCache CpuBackend::cache_of(const Program& program, const LoadOptions& options) {
+  return KvCache(program.num_layers, program.num_kv_heads, program.head_dim,
+                 options.cache_type == CacheType::kQ8_0);
+}
 
+AttentionPlan CpuBackend::attention_of(const Program& program, const LoadOptions& options) const {
+  return AttentionPlan(program.num_heads, program.num_kv_heads, team_.size(),
+                       options.max_batch_tokens, cache_of(program, options).padded_dim());
+}
+
+MemoryUse CpuBackend::plan(const Program& program, const LoadOptions& options,
+                           int num_blocks) const {
+  check_program(program, options);
+  const auto blocks = static_cast<size_t>(num_blocks);
+  const size_t workspace = WorkspaceLayout(program, options, scratch_bytes()).total_bytes;
+  const int64_t cache_tokens = int64_t{num_blocks} * kBlockTokens;
+  return {Weights(program).size_bytes(),
+          HugeBuffer::whole_pages(blocks * cache_of(program, options).block_bytes()),
+          HugeBuffer::whole_pages(workspace) +
+              attention_of(program, options).workspace_bytes(cache_tokens)};
+}
+
+void CpuBackend::make_workspace() {
+  const WorkspaceLayout layout(program_, options_, scratch_bytes());
   workspace_ = HugeBuffer();
-  workspace_ = HugeBuffer(total, "the workspace of a step");
+  workspace_ = HugeBuffer(layout.total_bytes, "the workspace of a step");
   const auto at = [this](size_t place) { return workspace_.data() + place; };
   buffers_.clear();
-  for (size_t place : buffer_places) buffers_.push_back(reinterpret_cast<float*>(at(place)));
+  for (size_t place : layout.buffers) buffers_.push_back(reinterpret_cast<float*>(at(place)));
   rope_tables_.clear();
-  for (size_t place : rope_places) rope_tables_.push_back(reinterpret_cast<float*>(at(place)));
-  maxima_ = reinterpret_cast<float*>(at(maxima));
-  codes_ = reinterpret_cast<uint8_t*>(at(codes));
-  floats_ = reinterpret_cast<uint8_t*>(at(floats));
-  linear_scratch_ = at(scratch);
+  for (size_t place : layout.ropes) rope_tables_.push_back(reinterpret_cast<float*>(at(place)));
+  maxima_ = reinterpret_cast<float*>(at(layout.maxima));
+  codes_ = reinterpret_cast<uint8_t*>(at(layout.codes));
+  floats_ = reinterpret_cast<uint8_t*>(at(layout.floats));
+  linear_scratch_ = at(layout.scratch);
   // Fault the pages in now and not in the first prompt.
   constexpr size_t kPieceBytes = size_t{2} << 20;
   const size_t size = workspace_.size();
@@ -231,8 +292,8 @@ void CpuBackend::plan_workspace() {
   });
 }
 
-StepOutput CpuBackend::forward(const Batch& batch) {
-  check_batch(batch, program_, options_, cache_.num_blocks());
+StepResult CpuBackend::wait() {
+  const Batch& batch = *batch_;
   const auto start = Staffing::Clock::now();
   const auto num_tokens = static_cast<int>(batch.tokens.size());
   num_members_ = staffing_.num_members(num_tokens);
@@ -241,18 +302,16 @@ StepOutput CpuBackend::forward(const Batch& batch) {
   const auto waited = team_.run(num_members_, phases_.phases());
   const auto now = Staffing::Clock::now();
   staffing_.record(num_tokens, now - start, waited, now);
-  const auto floats = [this](size_t rows, BufferId id) {
-    return rows * static_cast<size_t>(width(id));
-  };
+  sampling_failure_.rethrow();
   const size_t num_logit_rows = batch.logit_rows.size();
-  return {{row(program_.logits, 0), floats(num_logit_rows, program_.logits)},
-          {row(program_.hidden, static_cast<int>(num_logit_rows)),
-           floats(batch.embedding_rows.size(), program_.hidden)},
-          {maxima_, num_logit_rows * num_maxima(static_cast<size_t>(width(program_.logits)))}};
+  StepResult result;
+  result.tokens = sampled_;
+  if (batch.samplings.empty()) result.logits = rows(program_.logits, 0, num_logit_rows);
+  result.embeddings = rows(program_.hidden, num_logit_rows, batch.embedding_rows.size());
+  return result;
 }
 
 void CpuBackend::prepare(const Batch& batch) {
-  batch_ = &batch;
   // A few tokens of one reply are a draft that is checked: they get what each would get in a step
   // of its own. Many sequences of one token want speed instead, and prompts the same form for
   // chunks of any size, unless others wait for a short step.
@@ -299,6 +358,7 @@ void CpuBackend::plan_step() {
         program_.ops[i]);
     fed = reader;
   }
+  plan_sampling();
 }
 
 void CpuBackend::plan_rope_tables() {
@@ -522,6 +582,25 @@ void CpuBackend::take_maxima(int logit_row, int first_column, int end_column) co
   const std::span<const float> logits(row(program_.logits, logit_row), end);
   for (auto i = static_cast<size_t>(first_column); i < end; i += kMaximaStride) {
     maxima[i / kMaximaStride] = highest_of(logits, i, kMaximaStride);
+  }
+}
+
+void CpuBackend::plan_sampling() {
+  sampled_.assign(batch_->samplings.size(), {});
+  if (sampled_.empty()) return;
+  phases_.add(static_cast<int>(sampled_.size()), [this](Pieces& pieces) {
+    for (const int piece : pieces) sample(static_cast<size_t>(piece));
+  });
+}
+
+void CpuBackend::sample(size_t logit_row) {
+  const size_t stride = num_maxima(static_cast<size_t>(program_.vocab_size));
+  const LogitRow logits{rows(program_.logits, logit_row, 1),
+                        {maxima_ + logit_row * stride, stride}};
+  try {
+    sampled_[logit_row] = sample_row(logits, batch_->samplings[logit_row]);
+  } catch (...) {
+    sampling_failure_.take_current();  // phases must not throw
   }
 }
 

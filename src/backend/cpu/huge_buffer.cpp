@@ -24,13 +24,19 @@ constexpr size_t kSmallPage = 4096;
 
 size_t round_up(size_t value, size_t unit) { return (value + unit - 1) / unit * unit; }
 
+size_t page_of(size_t size_bytes) { return size_bytes >= kHugePage ? kHugePage : kSmallPage; }
+
 }  // namespace
+
+size_t HugeBuffer::whole_pages(size_t size_bytes) {
+  return round_up(size_bytes, page_of(size_bytes));
+}
 
 HugeBuffer::HugeBuffer(size_t size_bytes, const std::string& purpose) {
   if (size_bytes == 0) return;
   if (size_bytes > available_memory_bytes()) throw_out_of_memory(size_bytes, purpose);
-  const size_t page = size_bytes >= kHugePage ? kHugePage : kSmallPage;
-  const size_t rounded = round_up(size_bytes, page);
+  const size_t page = page_of(size_bytes);
+  const size_t rounded = whole_pages(size_bytes);
   void* memory = ::mmap(nullptr, rounded + page, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) throw_out_of_memory(size_bytes, purpose);

@@ -17,6 +17,9 @@ class HugeBuffer {
   HugeBuffer(HugeBuffer&& other) noexcept;
   HugeBuffer& operator=(HugeBuffer&& other) noexcept;
 
+  // What size() of a buffer of so many bytes is.
+  static size_t whole_pages(size_t size_bytes);
+
   std::byte* data() const { return data_; }
   size_t size() const { return size_; }
 

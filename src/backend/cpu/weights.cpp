@@ -2,9 +2,10 @@
 
 #include <algorithm>
 #include <atomic>
-#include <exception>
+#include <set>
 #include <variant>
 
+#include "backend/cpu/first_failure.h"
 #include "base/error.h"
 #include "quant/codec.h"
 
@@ -20,6 +21,23 @@ void for_each_linear_part(const Program& program, Function f) {
   }
 }
 
+// Norms and biases, each once.
+std::set<size_t> vector_ids(const Program& program) {
+  std::set<size_t> ids;
+  const auto add = [&ids](WeightId id) {
+    if (id != kNoWeight) ids.insert(static_cast<size_t>(id));
+  };
+  for_each_linear_part(program, [&](const LinearPart& part) { add(part.bias); });
+  for (const Op& op : program.ops) {
+    if (const auto* norm = std::get_if<RmsNorm>(&op)) add(norm->weight);
+    if (const auto* rope = std::get_if<RopeStore>(&op)) {
+      add(rope->q_norm);
+      add(rope->k_norm);
+    }
+  }
+  return ids;
+}
+
 // What a member reads of a file at a time: it stays in its second-level cache until it is packed.
 constexpr size_t kPieceBytes = size_t{256} << 10;
 
@@ -32,32 +50,9 @@ std::vector<float> decode_vector(const Weight& weight) {
   return values;
 }
 
-// The first failure of several threads.
-class Failure {
- public:
-  bool is_there() const { return is_there_.load(std::memory_order_relaxed); }
-  void take_current() {
-    if (!is_there_.exchange(true)) exception_ = std::current_exception();
-  }
-  void rethrow() const {  // when all threads are done
-    if (exception_) std::rethrow_exception(exception_);
-  }
-
- private:
-  std::atomic<bool> is_there_ = false;
-  std::exception_ptr exception_;
-};
-
 }  // namespace
 
-Weights::Weights(const Program& program, Team& team,
-                 const std::function<void(double)>& on_progress) {
-  plan(program);
-  load_all(program, team, on_progress);
-  decode_vectors(program);
-}
-
-void Weights::plan(const Program& program) {
+Weights::Weights(const Program& program) {
   matrices_.resize(program.weights.size());
   tables_.resize(program.weights.size());
   for_each_linear_part(program, [&](const LinearPart& part) {
@@ -77,25 +72,38 @@ void Weights::plan(const Program& program) {
     tables_[id] = {weight.type, weight.columns, quant::size_bytes(weight.type, weight.columns),
                    nullptr};
   }
-  // Where each one lies; the second time with the memory there.
-  for (const bool is_counting : {true, false}) {
-    size_t total = 0;
-    const auto place = [&](size_t bytes) {
-      std::byte* at = is_counting ? nullptr : memory_.data() + total;
-      total += round_up_64(bytes);
-      return at;
-    };
-    for (size_t id = 0; id < matrices_.size(); ++id) {
-      PackedMatrix& packed = matrices_[id];
-      Table& table = tables_[id];
-      if (packed.rows > 0) packed.data = place(packed.size_bytes());
-      if (table.columns > 0) {
-        table.data = place(table.row_bytes * static_cast<size_t>(program.weights[id].rows));
-      }
-    }
-    if (is_counting) memory_ = HugeBuffer(total, "the model's weights");
-    size_bytes_ = total;
+  matrix_bytes_ = place_matrices(program, nullptr);
+  for (const size_t id : vector_ids(program)) {
+    vector_bytes_ += static_cast<size_t>(program.weights[id].columns) * sizeof(float);
   }
+}
+
+void Weights::load(const Program& program, Team& team,
+                   const std::function<void(double)>& on_progress) {
+  memory_ = HugeBuffer(matrix_bytes_, "the model's weights");
+  place_matrices(program, memory_.data());
+  load_matrices(program, team, on_progress);
+  vectors_.resize(program.weights.size());
+  for (const size_t id : vector_ids(program)) vectors_[id] = decode_vector(program.weights[id]);
+}
+
+// Says where each one lies in `memory`, or would; returns how much that takes.
+size_t Weights::place_matrices(const Program& program, std::byte* memory) {
+  size_t total = 0;
+  const auto place = [&](size_t bytes) {
+    std::byte* at = memory ? memory + total : nullptr;
+    total += round_up_64(bytes);
+    return at;
+  };
+  for (size_t id = 0; id < matrices_.size(); ++id) {
+    PackedMatrix& packed = matrices_[id];
+    Table& table = tables_[id];
+    if (packed.rows > 0) packed.data = place(packed.size_bytes());
+    if (table.columns > 0) {
+      table.data = place(table.row_bytes * static_cast<size_t>(program.weights[id].rows));
+    }
+  }
+  return total;
 }
 
 std::vector<Weights::Piece> Weights::pieces(const Program& program) const {
@@ -113,7 +121,8 @@ std::vector<Weights::Piece> Weights::pieces(const Program& program) const {
   return result;
 }
 
-void Weights::load(const Weight& weight, const Piece& piece, std::vector<std::byte>& buffer) const {
+void Weights::load_piece(const Weight& weight, const Piece& piece,
+                         std::vector<std::byte>& buffer) const {
   const size_t row_bytes = quant::size_bytes(weight.type, weight.columns);
   const size_t offset = static_cast<size_t>(piece.first) * row_bytes;
   const size_t size = static_cast<size_t>(piece.count) * row_bytes;
@@ -130,18 +139,18 @@ void Weights::load(const Weight& weight, const Piece& piece, std::vector<std::by
   }
 }
 
-void Weights::load_all(const Program& program, Team& team,
-                       const std::function<void(double)>& on_progress) {
+void Weights::load_matrices(const Program& program, Team& team,
+                            const std::function<void(double)>& on_progress) {
   const std::vector<Piece> all = pieces(program);
   std::atomic<size_t> num_loaded = 0;
-  Failure failure;
+  FirstFailure failure;
   team.run(static_cast<int>(all.size()), [&](Pieces& pieces) {
     std::vector<std::byte> buffer;
     for (const int i : pieces) {
       if (failure.is_there()) continue;
       try {
         const Piece& piece = all[static_cast<size_t>(i)];
-        load(program.weights[piece.id], piece, buffer);
+        load_piece(program.weights[piece.id], piece, buffer);
         const size_t done = ++num_loaded;
         if (pieces.member() == 0 && on_progress) {
           on_progress(static_cast<double>(done) / static_cast<double>(all.size()));
@@ -153,25 +162,6 @@ void Weights::load_all(const Program& program, Team& team,
   });
   failure.rethrow();
   if (on_progress) on_progress(1.0);
-}
-
-void Weights::decode_vectors(const Program& program) {
-  vectors_.resize(program.weights.size());
-  const auto decode = [&](WeightId id) {
-    if (id == kNoWeight) return;
-    std::vector<float>& values = vectors_[static_cast<size_t>(id)];
-    if (!values.empty()) return;
-    values = decode_vector(program.weights[static_cast<size_t>(id)]);
-    size_bytes_ += values.size() * sizeof(float);
-  };
-  for_each_linear_part(program, [&](const LinearPart& part) { decode(part.bias); });
-  for (const Op& op : program.ops) {
-    if (const auto* norm = std::get_if<RmsNorm>(&op)) decode(norm->weight);
-    if (const auto* rope = std::get_if<RopeStore>(&op)) {
-      decode(rope->q_norm);
-      decode(rope->k_norm);
-    }
-  }
 }
 
 void Weights::embedding(WeightId id, int row, float* values) const {

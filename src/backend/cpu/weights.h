@@ -15,10 +15,12 @@ namespace sluice::backend::cpu {
 class Weights {
  public:
   Weights() = default;
-  // Reads and packs on all members; `on_progress` (may be empty) is called on the calling thread.
-  // Throws Error(kUnsupported) naming a matrix that cannot be packed, Error(kOutOfMemory), and what
-  // reading the weights' data and `on_progress` throw.
-  Weights(const Program& program, Team& team, const std::function<void(double)>& on_progress);
+  // How a program's weights will lie; nothing is read or allocated. Throws Error(kUnsupported)
+  // naming a matrix that cannot be packed.
+  explicit Weights(const Program& program);
+  // Reads and packs them on all members; `on_progress` (may be empty) is called on the calling
+  // thread. Throws Error(kOutOfMemory), and what reading the weights' data and `on_progress` throw.
+  void load(const Program& program, Team& team, const std::function<void(double)>& on_progress);
 
   const PackedMatrix& matrix(WeightId id) const { return matrices_[static_cast<size_t>(id)]; }
   const float* vector(WeightId id) const {
@@ -27,7 +29,8 @@ class Weights {
   // Decodes row `row` of an embedding table into `values`.
   void embedding(WeightId id, int row, float* values) const;
 
-  size_t size_bytes() const { return size_bytes_; }
+  // Also before they are loaded.
+  size_t size_bytes() const { return matrix_bytes_ + vector_bytes_; }
 
  private:
   // An embedding table in file form.
@@ -44,17 +47,18 @@ class Weights {
     int count;
   };
 
-  void plan(const Program& program);
+  size_t place_matrices(const Program& program, std::byte* memory);
   std::vector<Piece> pieces(const Program& program) const;
-  void load(const Weight& weight, const Piece& piece, std::vector<std::byte>& buffer) const;
-  void load_all(const Program& program, Team& team, const std::function<void(double)>& on_progress);
-  void decode_vectors(const Program& program);
+  void load_piece(const Weight& weight, const Piece& piece, std::vector<std::byte>& buffer) const;
+  void load_matrices(const Program& program, Team& team,
+                     const std::function<void(double)>& on_progress);
 
   std::vector<PackedMatrix> matrices_;       // by WeightId; without data where not of a Linear
   std::vector<Table> tables_;                // by WeightId
   std::vector<std::vector<float>> vectors_;  // by WeightId; empty where not a vector
   HugeBuffer memory_;
-  size_t size_bytes_ = 0;
+  size_t matrix_bytes_ = 0;  // tables included
+  size_t vector_bytes_ = 0;
 };
 
 }  // namespace sluice::backend::cpu

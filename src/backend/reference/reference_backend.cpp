@@ -62,8 +62,22 @@ class ReferenceBackend final : public Backend {
  public:
   explicit ReferenceBackend(int num_threads) : num_threads_(std::max(1, num_threads)) {}
 
+  // Every row is computed by itself, the same in a step of any size.
+  Traits traits() const override { return {kManyRows, kManyRows, 1, true}; }
+
   std::string description() const override {
     return "reference f32, " + std::to_string(num_threads_) + " threads";
+  }
+
+  MemoryUse plan(const Program& program, const LoadOptions& options,
+                 int num_blocks) const override {
+    MemoryUse use;
+    for (const Weight& weight : program.weights) use.weights += weight.data.size();
+    use.cache = static_cast<size_t>(num_blocks) * block_bytes(program);
+    for (const Buffer& buffer : program.buffers) {
+      use.workspace += buffer_floats(buffer, options) * sizeof(float);
+    }
+    return use;
   }
 
   void load(Program program, const LoadOptions& options) override {
@@ -71,8 +85,7 @@ class ReferenceBackend final : public Backend {
     options_ = options;
     buffers_.clear();
     for (const Buffer& buffer : program_.buffers) {
-      const int rows = max_rows(buffer.rows, options);
-      buffers_.emplace_back(static_cast<size_t>(buffer.width) * static_cast<size_t>(rows));
+      buffers_.emplace_back(buffer_floats(buffer, options));
     }
     bytes_.clear();
     vectors_.clear();
@@ -86,38 +99,52 @@ class ReferenceBackend final : public Backend {
     if (options.on_progress) options.on_progress(1.0);
   }
 
-  size_t cache_block_bytes() const override {
-    return 2 * static_cast<size_t>(program_.num_layers) * block_floats() * sizeof(float);
-  }
+  size_t cache_block_bytes() const override { return block_bytes(program_); }
 
   void allocate_cache(int num_blocks) override {
     num_blocks_ = num_blocks;
-    const size_t floats = static_cast<size_t>(num_blocks) * block_floats();
+    const size_t floats = static_cast<size_t>(num_blocks) * block_floats(program_);
     keys_.assign(static_cast<size_t>(program_.num_layers), std::vector<float>(floats));
     values_ = keys_;
   }
 
-  StepOutput forward(const Batch& batch) override {
+  void submit(const Batch& batch) override {
     check_batch(batch, program_, options_, num_blocks_);
     batch_ = &batch;
+  }
+
+  StepResult wait() override {
     for (const Op& op : program_.ops) {
       std::visit([this](const auto& typed) { run(typed); }, op);
     }
-    const size_t num_logit_rows = batch.logit_rows.size();
-    return {{data(program_.logits), num_logit_rows * width(program_.logits)},
-            {row(program_.hidden, num_logit_rows),
-             batch.embedding_rows.size() * width(program_.hidden)}};
+    const size_t num_logit_rows = batch_->logit_rows.size();
+    const std::span<float> logits(data(program_.logits), num_logit_rows * width(program_.logits));
+    sample_rows(logits, batch_->samplings, sampled_);
+    StepResult result;
+    result.tokens = sampled_;
+    if (batch_->samplings.empty()) result.logits = logits;
+    result.embeddings = {row(program_.hidden, num_logit_rows),
+                         batch_->embedding_rows.size() * width(program_.hidden)};
+    return result;
   }
 
-  MemoryUse memory() const override {
-    MemoryUse use;
-    for (const Weight& weight : program_.weights) use.weights += weight.data.size();
-    use.cache = static_cast<size_t>(num_blocks_) * cache_block_bytes();
-    for (const auto& buffer : buffers_) use.workspace += buffer.size() * sizeof(float);
-    return use;
-  }
+  MemoryUse memory() const override { return plan(program_, options_, num_blocks_); }
 
  private:
+  static constexpr int kManyRows = 64;
+
+  static size_t buffer_floats(const Buffer& buffer, const LoadOptions& options) {
+    return static_cast<size_t>(buffer.width) * static_cast<size_t>(max_rows(buffer.rows, options));
+  }
+  // Floats that one block takes in one layer, for keys or for values.
+  static size_t block_floats(const Program& program) {
+    return static_cast<size_t>(kBlockTokens) * static_cast<size_t>(program.num_kv_heads) *
+           static_cast<size_t>(program.head_dim);
+  }
+  static size_t block_bytes(const Program& program) {
+    return 2 * static_cast<size_t>(program.num_layers) * block_floats(program) * sizeof(float);
+  }
+
   float* data(BufferId id) { return buffers_[static_cast<size_t>(id)].data(); }
   float* row(BufferId id, size_t index) { return data(id) + index * width(id); }
   size_t width(BufferId id) const {
@@ -128,12 +155,6 @@ class ReferenceBackend final : public Backend {
   }
   const Weight& weight(WeightId id) const { return program_.weights[static_cast<size_t>(id)]; }
   const float* vector(WeightId id) const { return vectors_[static_cast<size_t>(id)].data(); }
-
-  // Floats that one block takes in one layer, for keys or for values.
-  size_t block_floats() const {
-    return static_cast<size_t>(kBlockTokens) * static_cast<size_t>(program_.num_kv_heads) *
-           static_cast<size_t>(program_.head_dim);
-  }
 
   // Where the key or value of `position` starts: [num_kv_heads, head_dim].
   size_t cache_offset(const BatchSequence& sequence, int position) const {
@@ -310,6 +331,7 @@ class ReferenceBackend final : public Backend {
   std::vector<std::vector<float>> keys_;       // one a layer: [block, token in block, kv head, dim]
   std::vector<std::vector<float>> values_;
   const Batch* batch_ = nullptr;
+  std::vector<SampledToken> sampled_;  // of batch_->samplings
 };
 
 }  // namespace

@@ -1,4 +1,4 @@
-#include "engine/sampler.h"
+#include "backend/sampling.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -14,15 +14,12 @@
 #include <vector>
 
 #include "backend/maxima.h"
-#include "base/error.h"
-#include "engine/candidates.h"
 
-namespace sluice::engine {
+namespace sluice::backend {
 namespace {
 
 using testing::ElementsAre;
-using testing::HasSubstr;
-using text::TokenId;
+using TokenId = int32_t;
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
@@ -45,10 +42,7 @@ std::vector<double> plain_distribution(std::vector<float> logits,
                                        const std::vector<TokenId>& history,
                                        const SamplingParams& params) {
   std::map<TokenId, int> counts;
-  const size_t window = params.repeat_last_n < 0
-                            ? history.size()
-                            : std::min<size_t>(history.size(), params.repeat_last_n);
-  for (size_t i = history.size() - window; i < history.size(); ++i) ++counts[history[i]];
+  for (const TokenId id : history) ++counts[id];
   for (const auto& [id, count] : counts) {
     float& logit = logits[id];
     if (logit <= 0) {
@@ -121,6 +115,21 @@ std::vector<TokenId> random_history(std::mt19937_64& random, size_t size, size_t
   return history;
 }
 
+RowSampling sampling_of(const SamplingParams& params, std::span<const TokenId> history = {},
+                        uint64_t seed = 0, uint64_t position = 0) {
+  RowSampling sampling;
+  sampling.params = params;
+  sampling.history = history;
+  sampling.seed = seed;
+  sampling.position = position;
+  return sampling;
+}
+
+// The token drawn from a copy of `logits`.
+TokenId drawn(std::vector<float> logits, const RowSampling& sampling) {
+  return sample_row({logits}, sampling).token;
+}
+
 std::vector<SamplingParams> parameter_grid() {
   std::vector<SamplingParams> grid;
   for (const float temperature : {0.0f, 0.3f, 0.8f, 1.7f}) {
@@ -140,7 +149,6 @@ std::vector<SamplingParams> parameter_grid() {
                 params.presence_penalty = 0.4f;
                 params.frequency_penalty = 0.2f;
               }
-              params.seed = grid.size();
               grid.push_back(params);
             }
           }
@@ -166,7 +174,7 @@ TEST(Sampler, DistributionIsThatOfThePlainImplementation) {
     const auto logits = random_logits(random, vocab_size, random() % 2 ? 3.0f : 0.7f);
     const auto history = random_history(random, 100, vocab_size);
     const auto expected = plain_distribution(logits, history, params);
-    const auto actual = Sampler(params).distribution(logits, history);
+    const auto actual = sampling_distribution(logits, sampling_of(params, history));
     ASSERT_EQ(actual.size(), expected.size());
     for (size_t i = 0; i < actual.size(); ++i) {
       ASSERT_NEAR(actual[i], expected[i], 1e-9) << "token " << i;
@@ -186,15 +194,18 @@ TEST(Sampler, KnownMaximaChangeNothing) {
       logits[random() % vocab_size] = odd[random() % 4];
     }
     logits.front() = 1.0f;
-    std::vector<float> maxima(backend::num_maxima(vocab_size));
+    std::vector<float> maxima(num_maxima(vocab_size));
     for (size_t i = 0; i < maxima.size(); ++i) {
-      maxima[i] = backend::highest_of(logits, i * backend::kMaximaStride, backend::kMaximaStride);
+      maxima[i] = highest_of(logits, i * kMaximaStride, kMaximaStride);
     }
     const auto history = random_history(random, 100, vocab_size);
-    auto same_logits = logits;
-    Sampler plain(params), sampler(params);
-    ASSERT_EQ(sampler.sample(LogitRow{logits, maxima}, history),
-              plain.sample(same_logits, history));
+    std::vector<uint32_t> mask((vocab_size + 31) / 32, ~uint32_t{0});
+    for (uint32_t& word : mask)
+      word &= random() % 2 ? ~uint32_t{0} : static_cast<uint32_t>(random());
+    RowSampling sampling = sampling_of(params, history, random());
+    if (random() % 2) sampling.mask = mask;
+    const TokenId expected = drawn(logits, sampling);
+    ASSERT_EQ(sample_row({logits, maxima}, sampling).token, expected);
   }
 }
 
@@ -234,13 +245,9 @@ TEST(Sampler, DrawsFollowThePlainDistribution) {
     SCOPED_TRACE(describe(grid[g]));
     const auto logits = random_logits(random, kVocab, 2.0f);
     const auto history = random_history(random, 80, kVocab);
-    Sampler sampler(grid[g]);
-    std::vector<int> drawn(kVocab, 0);
-    for (int i = 0; i < kDraws; ++i) {
-      auto row = logits;
-      ++drawn[sampler.sample(row, history)];
-    }
-    expect_drawn_from(plain_distribution(logits, history, grid[g]), drawn, kDraws);
+    std::vector<int> counts(kVocab, 0);
+    for (int i = 0; i < kDraws; ++i) ++counts[drawn(logits, sampling_of(grid[g], history, g, i))];
+    expect_drawn_from(plain_distribution(logits, history, grid[g]), counts, kDraws);
   }
 }
 
@@ -255,7 +262,7 @@ TEST(Sampler, CutsOfALargeVocabularyAreThoseOfThePlainImplementation) {
     params.top_k = top_k;
     params.top_p = top_p;
     const auto expected = plain_distribution(logits, {}, params);
-    const auto actual = Sampler(params).distribution(logits, {});
+    const auto actual = sampling_distribution(logits, sampling_of(params));
     // The nucleus' border may lie a token or two off: a vocabulary is summed to seven digits.
     double difference = 0;
     for (size_t i = 0; i < actual.size(); ++i) difference += std::abs(actual[i] - expected[i]);
@@ -263,32 +270,18 @@ TEST(Sampler, CutsOfALargeVocabularyAreThoseOfThePlainImplementation) {
   }
 }
 
-TEST(Sampler, SameSeedGivesTheSameTokens) {
+TEST(Sampler, ADrawDependsOnSeedAndPositionAlone) {
   std::mt19937_64 random(1);
-  SamplingParams params;
-  params.seed = 42;
-  Sampler first(params), second(params);
-  params.seed = 43;
-  Sampler other(params);
-  int num_different = 0;
-  for (int i = 0; i < 200; ++i) {
-    auto a = random_logits(random, 500, 1.0f), b = a, c = a;
-    const TokenId token = first.sample(a, {});
-    ASSERT_EQ(second.sample(b, {}), token);
-    num_different += other.sample(c, {}) != token;
+  int num_of_other_seed = 0, num_of_other_position = 0;
+  for (uint64_t i = 0; i < 200; ++i) {
+    const auto logits = random_logits(random, 500, 1.0f);
+    const TokenId token = drawn(logits, sampling_of({}, {}, 42, i));
+    ASSERT_EQ(drawn(logits, sampling_of({}, {}, 42, i)), token);
+    num_of_other_seed += drawn(logits, sampling_of({}, {}, 43, i)) != token;
+    num_of_other_position += drawn(logits, sampling_of({}, {}, 42, i + 1)) != token;
   }
-  EXPECT_GT(num_different, 20);
-}
-
-TEST(Sampler, WithoutASeedTwoSamplersDiffer) {
-  std::vector<TokenId> first, second;
-  Sampler a{SamplingParams{}}, b{SamplingParams{}};
-  for (int i = 0; i < 50; ++i) {
-    std::vector<float> logits(40, 0.0f), copy = logits;
-    first.push_back(a.sample(logits, {}));
-    second.push_back(b.sample(copy, {}));
-  }
-  EXPECT_NE(first, second);
+  EXPECT_GT(num_of_other_seed, 20);
+  EXPECT_GT(num_of_other_position, 20);
 }
 
 SamplingParams greedy() {
@@ -300,7 +293,7 @@ SamplingParams greedy() {
 TEST(Sampler, GreedyTakesTheLowestIdOfEquals) {
   std::vector<float> logits(1000, -1.0f);
   for (const int id : {70, 300, 999}) logits[id] = 2.5f;
-  EXPECT_EQ(Sampler(greedy()).sample(logits, {}), 70);
+  EXPECT_EQ(drawn(logits, sampling_of(greedy())), 70);
 }
 
 TEST(Sampler, TopKKeepsTheLowestIdsOfEquals) {
@@ -308,7 +301,7 @@ TEST(Sampler, TopKKeepsTheLowestIdsOfEquals) {
   params.top_k = 3;
   params.top_p = 1;
   const std::vector<float> logits(1000, 0.5f);
-  const auto distribution = Sampler(params).distribution(logits, {});
+  const auto distribution = sampling_distribution(logits, sampling_of(params));
   for (int id = 0; id < 1000; ++id) ASSERT_EQ(distribution[id] > 0, id < 3) << id;
 }
 
@@ -317,39 +310,70 @@ TEST(Sampler, NaNAndMinusInfinityAreNeverDrawn) {
   params.top_k = 0;
   params.top_p = 1;
   params.temperature = 5;
-  params.seed = 3;
-  Sampler sampler(params);
-  for (int i = 0; i < 300; ++i) {
-    std::vector<float> logits{kNaN, 1.0f, -kInfinity, -2.0f, kNaN, -kInfinity};
-    const TokenId token = sampler.sample(logits, {});
+  for (uint64_t i = 0; i < 300; ++i) {
+    const TokenId token =
+        drawn({kNaN, 1.0f, -kInfinity, -2.0f, kNaN, -kInfinity}, sampling_of(params, {}, 3, i));
     ASSERT_TRUE(token == 1 || token == 3) << token;
   }
   std::vector<float> logits{kNaN, -5.0f, -kInfinity};
-  EXPECT_EQ(Sampler(greedy()).sample(logits, {}), 1);
+  EXPECT_EQ(drawn(logits, sampling_of(greedy())), 1);
 }
 
 TEST(Sampler, PlusInfinityIsTakenForTheLargestNumber) {
   std::vector<float> logits{0.0f, kInfinity, 100.0f, kInfinity};
-  EXPECT_EQ(Sampler(greedy()).sample(logits, {}), 1);
+  EXPECT_EQ(drawn(logits, sampling_of(greedy())), 1);
   SamplingParams params;
-  EXPECT_THAT(Sampler(params).distribution(logits, {}), ElementsAre(0.0, 0.5, 0.0, 0.5));
-  EXPECT_NEAR(logprobs(logits, 1, 0).logprob, std::log(0.5f), 1e-6);
+  EXPECT_THAT(sampling_distribution(logits, sampling_of(params)), ElementsAre(0.0, 0.5, 0.0, 0.5));
+  RowSampling sampling = sampling_of(greedy());
+  sampling.num_top_logprobs = 0;
+  EXPECT_NEAR(sample_row({logits}, sampling).logprob, std::log(0.5f), 1e-6);
 }
 
-TEST(Sampler, ARowWithoutAFiniteLogitIsAnError) {
+TEST(Sampler, ARowWithoutAFiniteLogitGivesNoToken) {
   for (const float value : {kNaN, kInfinity, -kInfinity}) {
     for (const float temperature : {0.0f, 1.0f}) {
       SamplingParams params;
       params.temperature = temperature;
-      std::vector<float> logits(100, value);
-      try {
-        Sampler(params).sample(logits, {});
-        FAIL() << value;
-      } catch (const Error& error) {
-        EXPECT_EQ(error.code(), ErrorCode::kInternal);
-      }
+      const std::vector<float> logits(100, value);
+      EXPECT_EQ(drawn(logits, sampling_of(params)), kNoToken);
+      RowSampling sampling = sampling_of(params);
+      sampling.num_top_logprobs = 3;
+      EXPECT_EQ(drawn(logits, sampling), kNoToken);
     }
   }
+}
+
+TEST(Sampler, DrawsOnlyWhatTheMaskAllows) {
+  std::mt19937_64 random(20261125);
+  for (const SamplingParams& params : parameter_grid()) {
+    SCOPED_TRACE(describe(params));
+    const size_t vocab_size = 1 + random() % 300;
+    const auto logits = random_logits(random, vocab_size, 3.0f);
+    const auto history = random_history(random, 20, vocab_size);
+    std::vector<uint32_t> mask((vocab_size + 31) / 32);
+    for (uint32_t& word : mask) word = static_cast<uint32_t>(random() & random());
+    auto allowed = logits;
+    for (size_t i = 0; i < vocab_size; ++i) {
+      if (!(mask[i / 32] >> i % 32 & 1)) allowed[i] = -kInfinity;
+    }
+    RowSampling sampling = sampling_of(params, history, random());
+    const TokenId expected = drawn(allowed, sampling);
+    sampling.mask = mask;
+    ASSERT_EQ(drawn(logits, sampling), expected);
+  }
+}
+
+TEST(Sampler, AMaskOfAllOnesChangesNothingAndOneOfZerosLeavesNoToken) {
+  std::mt19937_64 random(3);
+  std::vector<float> logits = random_logits(random, 1000, 1.0f);
+  const std::vector<float> before = logits;
+  std::vector<uint32_t> mask(32, ~uint32_t{0});
+  RowSampling sampling = sampling_of({});
+  sampling.mask = mask;
+  sample_row({logits}, sampling);
+  EXPECT_EQ(logits, before);
+  mask.assign(32, 0);
+  EXPECT_EQ(drawn(logits, sampling), kNoToken);
 }
 
 TEST(Sampler, TinyTemperatureIsGreedyAndHugeOneIsFlat) {
@@ -357,73 +381,53 @@ TEST(Sampler, TinyTemperatureIsGreedyAndHugeOneIsFlat) {
   SamplingParams params;
   params.top_p = 1;
   params.temperature = 1e-30f;
-  EXPECT_THAT(Sampler(params).distribution(logits, {}), ElementsAre(0.0, 1.0, 0.0));
+  EXPECT_THAT(sampling_distribution(logits, sampling_of(params)), ElementsAre(0.0, 1.0, 0.0));
   params.temperature = 1e30f;
-  for (const double p : Sampler(params).distribution(logits, {})) EXPECT_NEAR(p, 1.0 / 3, 1e-9);
+  for (const double p : sampling_distribution(logits, sampling_of(params)))
+    EXPECT_NEAR(p, 1.0 / 3, 1e-9);
 }
 
-TEST(Sampler, PenaltiesTouchOnlyTheWindow) {
+TEST(Sampler, PenaltiesCountTheHistoryAndTheDraft) {
   SamplingParams params = greedy();
   params.repeat_penalty = 2.0f;
   params.presence_penalty = 0.5f;
   params.frequency_penalty = 0.25f;
-  params.repeat_last_n = 3;
   std::vector<float> logits{4.0f, 4.0f, -4.0f, 4.0f};
-  const std::vector<TokenId> history{3, 1, 2, 1};
-  Sampler(params).sample(logits, history);
+  const std::vector<TokenId> history{1, 2}, draft{1};
+  RowSampling sampling = sampling_of(params, history);
+  sampling.draft = draft;
+  sample_row({logits}, sampling);
   EXPECT_THAT(logits, ElementsAre(4.0f, 2.0f - 0.5f - 0.5f, -8.0f - 0.5f - 0.25f, 4.0f));
 
-  params.repeat_last_n = 0;
   logits = {4.0f, 4.0f, -4.0f, 4.0f};
-  Sampler(params).sample(logits, history);
+  sample_row({logits}, sampling_of(params));
   EXPECT_THAT(logits, ElementsAre(4.0f, 4.0f, -4.0f, 4.0f));
-
-  params.repeat_last_n = -1;
-  Sampler(params).sample(logits, history);
-  EXPECT_EQ(logits[3], 2.0f - 0.5f - 0.25f);
 }
 
 TEST(Sampler, HistoryOutsideTheVocabularyIsPassedOver) {
   SamplingParams params = greedy();
   params.repeat_penalty = 2.0f;
-  std::vector<float> logits{1.0f, 2.0f};
-  EXPECT_EQ(Sampler(params).sample(logits, std::vector<TokenId>{-1, 2, 100'000}), 1);
+  EXPECT_EQ(drawn({1.0f, 2.0f}, sampling_of(params, std::vector<TokenId>{-1, 2, 100'000})), 1);
 }
 
-TEST(Sampler, ParametersOutOfRangeAreRefusedByName) {
-  const auto refusal = [](auto change) -> std::string {
-    SamplingParams params;
-    change(params);
-    try {
-      Sampler sampler(params);
-      return "accepted";
-    } catch (const Error& error) {
-      EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
-      return error.what();
-    }
-  };
-  using P = SamplingParams;
-  EXPECT_THAT(refusal([](P& p) { p.temperature = -0.1f; }), HasSubstr("temperature"));
-  EXPECT_THAT(refusal([](P& p) { p.temperature = kNaN; }), HasSubstr("temperature"));
-  EXPECT_THAT(refusal([](P& p) { p.top_k = -2; }), HasSubstr("top_k"));
-  EXPECT_THAT(refusal([](P& p) { p.top_p = 1.1f; }), HasSubstr("top_p"));
-  EXPECT_THAT(refusal([](P& p) { p.min_p = -0.1f; }), HasSubstr("min_p"));
-  EXPECT_THAT(refusal([](P& p) { p.typical_p = kNaN; }), HasSubstr("typical_p"));
-  EXPECT_THAT(refusal([](P& p) { p.repeat_last_n = -2; }), HasSubstr("repeat_last_n"));
-  EXPECT_THAT(refusal([](P& p) { p.repeat_penalty = 0.0f; }), HasSubstr("repeat_penalty"));
-  EXPECT_THAT(refusal([](P& p) { p.presence_penalty = kInfinity; }), HasSubstr("presence_penalty"));
-  EXPECT_THAT(refusal([](P& p) { p.frequency_penalty = kNaN; }), HasSubstr("frequency_penalty"));
-  EXPECT_EQ(refusal([](P& p) { p.top_k = -1; }), "accepted");
+// What sample_row() says beside `token`, the only one it may draw.
+SampledToken logprobs(std::vector<float> logits, TokenId token, int count) {
+  std::vector<uint32_t> mask((logits.size() + 31) / 32, 0);
+  mask[static_cast<size_t>(token) / 32] = uint32_t{1} << token % 32;
+  RowSampling sampling = sampling_of({});
+  sampling.mask = mask;
+  sampling.num_top_logprobs = count;
+  return sample_row({logits}, sampling);
 }
 
-TEST(Logprobs, AreThoseOfPlainSoftmax) {
+TEST(Logprobs, AreThoseOfPlainSoftmaxWithoutTheMask) {
   std::mt19937_64 random(5);
   auto logits = random_logits(random, 1003, 4.0f);
   logits[17] = -kInfinity;
   logits[18] = kNaN;
   double total = 0;
   for (const float logit : logits) total += std::isfinite(logit) ? std::exp(double{logit}) : 0.0;
-  const OutputToken output = logprobs(logits, 7, 20);
+  const SampledToken output = logprobs(logits, 7, 20);
   EXPECT_EQ(output.token, 7);
   EXPECT_NEAR(output.logprob, logits[7] - std::log(total), 1e-5);
   ASSERT_EQ(output.top.size(), 20u);
@@ -436,40 +440,14 @@ TEST(Logprobs, AreThoseOfPlainSoftmax) {
     EXPECT_EQ(logits[output.top[i].token], sorted[i]);
     EXPECT_NEAR(output.top[i].logprob, sorted[i] - std::log(total), 1e-5);
   }
-  EXPECT_EQ(logprobs(logits, 17, 1).logprob, -kInfinity);
-  EXPECT_EQ(logprobs(logits, 18, 1).logprob, -kInfinity);
 }
 
 TEST(Logprobs, MoreThanTheVocabularyGivesAllOfIt) {
-  const std::vector<float> logits{1.0f, 3.0f, 2.0f};
-  const OutputToken output = logprobs(logits, 0, 20);
+  const SampledToken output = logprobs({1.0f, 3.0f, 2.0f}, 0, 20);
   ASSERT_EQ(output.top.size(), 3u);
   EXPECT_EQ(output.top[0].token, 1);
   EXPECT_EQ(output.top[2].token, 0);
 }
 
-TEST(Sampler, PenaltiesSeeThePromptOnlyIfTheyShall) {
-  const std::vector<text::TokenId> tokens = {1, 2, 3, 4, 5};  // two of the prompt
-  const auto seen = [&](const SamplingParams& params) {
-    const auto span = penalized_tokens(params, tokens, 2);
-    return std::vector<text::TokenId>(span.begin(), span.end());
-  };
-  using Tokens = std::vector<text::TokenId>;
-  SamplingParams params;
-  EXPECT_EQ(seen(params), Tokens{}) << "there is no penalty";
-  params.presence_penalty = 1;
-  EXPECT_EQ(seen(params), tokens);
-  params.repeat_last_n = 4;
-  EXPECT_EQ(seen(params), (Tokens{2, 3, 4, 5}));
-  params.penalize_prompt = false;
-  EXPECT_EQ(seen(params), (Tokens{3, 4, 5}));
-  params.repeat_last_n = 2;
-  EXPECT_EQ(seen(params), (Tokens{4, 5}));
-  params.repeat_last_n = -1;
-  EXPECT_EQ(seen(params), (Tokens{3, 4, 5}));
-  params.repeat_last_n = 0;
-  EXPECT_EQ(seen(params), Tokens{});
-}
-
 }  // namespace
-}  // namespace sluice::engine
+}  // namespace sluice::backend

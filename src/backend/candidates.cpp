@@ -1,4 +1,4 @@
-#include "engine/candidates.h"
+#include "backend/candidates.h"
 
 #include <algorithm>
 #include <bit>
@@ -11,7 +11,7 @@
 
 #include "backend/maxima.h"
 
-namespace sluice::engine {
+namespace sluice::backend {
 namespace {
 
 constexpr float kNoLogit = -std::numeric_limits<float>::infinity();
@@ -39,7 +39,7 @@ template <typename IsWanted>
 size_t find_stretches(const LogitsSummary& summary, IsWanted is_wanted,
                       std::vector<size_t>& stretches) {
   const bool is_fine = !summary.fine_maxima.empty();
-  const size_t size = is_fine ? backend::kMaximaStride : kStride;
+  const size_t size = is_fine ? kMaximaStride : kStride;
   for (size_t stride = 0; stride < summary.maxima.size(); ++stride) {
     if (!is_wanted(summary.maxima[stride])) continue;
     const size_t end = std::min((stride + 1) * kStride, summary.logits.size());
@@ -62,7 +62,7 @@ void visit_if(const LogitsSummary& summary, IsWanted is_wanted, Visit visit) {
     const size_t end = std::min(begin + size, summary.logits.size());
     for (size_t i = begin; i < end; ++i) {
       const float logit = std::min(summary.logits[i], kLargest);
-      if (is_wanted(logit)) visit(Candidate{logit, static_cast<text::TokenId>(i)});
+      if (is_wanted(logit)) visit(Candidate{logit, static_cast<int32_t>(i)});
     }
   }
 }
@@ -74,7 +74,7 @@ float reached_by(std::span<const float> maxima, size_t count) {
   const size_t group_size = std::max<size_t>(maxima.size() / (2 * count), 1);
   groups.clear();
   for (size_t i = 0; i < maxima.size(); i += group_size) {
-    groups.push_back(backend::highest_of(maxima, i, group_size));
+    groups.push_back(highest_of(maxima, i, group_size));
   }
   const auto wanted = groups.begin() + static_cast<ptrdiff_t>(count) - 1;
   std::nth_element(groups.begin(), wanted, groups.end(), std::greater<>());
@@ -120,13 +120,13 @@ void keep_best_until(std::vector<Item>& items, Better is_better_than, Enough is_
 
 LogitsSummary::LogitsSummary(std::span<const float> row, std::span<const float> known)
     : logits(row), fine_maxima(known) {
-  static_assert(kStride % backend::kMaximaStride == 0);
+  static_assert(kStride % kMaximaStride == 0);
   const std::span<const float> values = known.empty() ? row : known;
-  const size_t stride = known.empty() ? kStride : kStride / backend::kMaximaStride;
+  const size_t stride = known.empty() ? kStride : kStride / kMaximaStride;
   thread_local std::vector<float> buffer;
   buffer.resize((row.size() + kStride - 1) / kStride);
   for (size_t i = 0; i < buffer.size(); ++i) {
-    buffer[i] = backend::highest_of(values, i * stride, stride);
+    buffer[i] = highest_of(values, i * stride, stride);
   }
   maxima = buffer;
 }
@@ -137,7 +137,7 @@ Candidate best_candidate(const LogitsSummary& summary) {
   const auto first = static_cast<size_t>(highest - summary.maxima.begin()) * kStride;
   const auto found = std::find(summary.logits.begin() + static_cast<ptrdiff_t>(first),
                                summary.logits.end(), *highest);
-  return {std::min(*highest, kLargest), static_cast<text::TokenId>(found - summary.logits.begin())};
+  return {std::min(*highest, kLargest), static_cast<int32_t>(found - summary.logits.begin())};
 }
 
 double sum_of_exp(std::span<const float> logits, float max_logit) {
@@ -264,4 +264,4 @@ double sum_of_exp(std::span<const Candidate> candidates, float max_logit) {
   return total;
 }
 
-}  // namespace sluice::engine
+}  // namespace sluice::backend

@@ -1,26 +1,19 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <vector>
-
-#include "text/tokenizer.h"
 
 // Choosing among the tokens of a vocabulary of 50,000 to 260,000 without sorting it.
 //
 // Everywhere here: NaN and minus infinity are no candidates, plus infinity counts as the largest
 // float, and of two equal logits the lower id is better, so that every choice is reproducible.
-namespace sluice::engine {
+namespace sluice::backend {
 
 struct Candidate {
   float logit = 0;
-  text::TokenId id = 0;
-};
-
-// A row of logits as a backend gives it.
-struct LogitRow {
-  std::span<float> logits;       // [vocab_size]
-  std::span<float> maxima = {};  // [backend::num_maxima(vocab_size)], or empty: not known
+  int32_t id = 0;
 };
 
 // One row of logits and what a single pass over its maxima, or over all of it, found out. Views,
@@ -30,7 +23,7 @@ struct LogitsSummary {
 
   std::span<const float> logits;       // [vocab_size]
   std::span<const float> maxima;       // of each kStride logits; minus infinity where all are NaN
-  std::span<const float> fine_maxima;  // of each backend::kMaximaStride; empty: not known
+  std::span<const float> fine_maxima;  // of each kMaximaStride; empty: not known
   static constexpr size_t kStride = 64;
 };
 
@@ -64,4 +57,4 @@ float max_logit_of(std::span<const Candidate> candidates);
 // Sum of exp(logit - max_logit).
 double sum_of_exp(std::span<const Candidate> candidates, float max_logit);
 
-}  // namespace sluice::engine
+}  // namespace sluice::backend

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <span>
@@ -7,54 +8,58 @@
 #include <utility>
 #include <vector>
 
-#include "engine/candidates.h"
+#include "backend/sampling.h"
 #include "engine/embedder.h"
+#include "engine/reply_text.h"
 #include "engine/request.h"
-#include "engine/sampler.h"
+#include "engine/sampling.h"
 #include "engine/scheduler.h"
 #include "engine/speculation.h"
-#include "text/stream_decoder.h"
 
 namespace sluice::engine {
 
-// The engine's side of one request: from logits to tokens, text and events. Small until its first
-// token, since thousands may wait.
-class Reply {
+// The engine's side of one request: what it wants to be drawn, what becomes of the tokens, and its
+// events. Small until its first token, since thousands may wait.
+class RequestState {
  public:
   // `token_limit`: prompt and reply together. Whether to speculate must be decided in the request.
-  Reply(Request request, const text::Tokenizer& tokenizer, int token_limit,
-        Clock::time_point submitted);
-
-  struct Outcome {
-    std::optional<text::TokenId> token;  // what was sampled; none when no reply was asked for
-    std::optional<FinishReason> reason;  // why the reply ends here, if it does
-  };
-  // Samples the next token of `sequence` from its logits, which are changed. With a reason in the
-  // outcome finish() is due, otherwise emit(). Throws what the sampler throws.
-  Outcome advance(const Sequence& sequence, const LogitRow& row, Clock::time_point now);
+  RequestState(Request request, const text::Tokenizer& tokenizer, int token_limit,
+               Clock::time_point submitted);
 
   // The prompt, once: from then on it is in the Sequence.
   std::vector<text::TokenId> take_prompt() { return std::move(request_.prompt); }
   // What happens to a sequence with this prompt when it is full.
   std::optional<ContextShift> context_shift() const;
 
-  // Emits the text that is safe.
-  void emit();
-
-  // What could be guessed of a decoding sequence, its draft once that is granted, and what became
-  // of it.
-  DraftOffer offer_draft(Sequence& sequence);
+  // What could be guessed of a decoding sequence, at most `most` tokens; its draft once that is
+  // granted, and what became of it.
+  DraftOffer offer_draft(Sequence& sequence, int most);
   void set_draft(Sequence& sequence, int count);
   void record_draft(int num_draft, int num_accepted);
   // The sequence has been shifted.
   void forget_drafts();
 
+  // What is to be drawn behind the sequence and each of so many tokens of its draft.
+  void want(const Sequence& sequence, int num_draft_tokens,
+            std::vector<backend::RowSampling>& samplings) const {
+    want_samples(request_, seed_, sequence, num_draft_tokens, samplings);
+  }
+  // Takes the token that was drawn behind `sequence`, which does not hold it yet. With a reason in
+  // the outcome finish() is due, otherwise emit(). Throws Error(kInternal) when none could be
+  // drawn.
+  struct Outcome {
+    std::optional<text::TokenId> token;  // none when no reply was asked for
+    std::optional<FinishReason> reason;  // why the reply ends here, if it does
+  };
+  Outcome take(const Sequence& sequence, OutputToken drawn, Clock::time_point now);
+
   // Hidden states for an embedding, as Embedder::add().
   void pool(std::span<const float> states, size_t embedding_length, bool is_start);
 
+  // Emits the text that is safe.
+  void emit();
   // An event of a request that waits.
   void tell_place(const QueuePlace& place);
-
   // Emits the text held back and the final event, with kEmbedded the embedding. To be called once.
   // `sequence`: null when it has none yet. When there is no memory for the text, the event says so:
   // it comes in any case.
@@ -68,40 +73,34 @@ class Reply {
 
  private:
   // What a reply needs from its first token on.
-  struct Generation {
-    Generation(const Request& request, const text::Tokenizer& tokenizer)
-        : sampler(request.sampling), decoder(tokenizer), matcher(request.stop_strings) {
+  struct Output {
+    Output(const Request& request, const text::Tokenizer& tokenizer)
+        : text(request.stop_strings, tokenizer) {
       if (request.speculate.value_or(false)) drafter.emplace();
     }
-    Sampler sampler;
-    text::StreamDecoder decoder;
-    text::StopMatcher matcher;
+    ReplyText text;
     std::optional<Drafter> drafter;
-    std::string text;                 // not emitted yet
-    std::vector<OutputToken> tokens;  // behind it
     Clock::time_point first_token;
     Clock::time_point last_token;
     TimeHistogram inter_token_times;
   };
 
-  OutputToken sample(const Sequence& sequence, const LogitRow& row);
-  Outcome end_after(const Sequence& sequence, text::TokenId token, bool hit_stop) const;
-  bool push_text(const std::string& piece);
-  void deliver_text();
+  std::optional<FinishReason> reason_to_end(const Sequence& sequence, bool hit_stop) const;
   FinishReason flush_text(FinishReason reason);
+  void deliver_text();
   void deliver(Event&& event) noexcept;
   Timings timings(const Sequence* sequence, Clock::time_point now) const;
 
   Request request_;
   const text::Tokenizer* tokenizer_;
   int token_limit_;
+  uint64_t seed_;
   Clock::time_point submitted_;
   int num_output_tokens_ = 0;
   int num_draft_tokens_ = 0;
   int num_accepted_tokens_ = 0;
-  std::string stop_string_;
   std::optional<std::string> callback_error_;
-  std::unique_ptr<Generation> generation_;
+  std::unique_ptr<Output> output_;
   Embedder embedder_;
 };
 
