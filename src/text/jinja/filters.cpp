@@ -88,8 +88,9 @@ Val trim(const Call& call) {
 
 Val replace_filter(const Call& call) {
   const Val old = to_string(call.heap, call[0]), fresh = to_string(call.heap, call[1]);
+  const int64_t count = call.is_given(2) ? call.index(2, "a count") : -1;
   return replace(call.heap, to_string(call.heap, call.self), old.text(), fresh.prompt_text(),
-                 call.index(2, "a count", -1));
+                 count);
 }
 
 Val indent(const Call& call) {

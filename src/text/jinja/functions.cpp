@@ -37,7 +37,7 @@ void bind(const Builtin& builtin, CallArgs& args) {
 bool Call::flag(size_t i) const { return has(i) && is_true(args.positional[i]); }
 
 int64_t Call::index(size_t i, const char* what, int64_t otherwise) const {
-  return is_given(i) ? to_index(args.positional[i], what) : otherwise;
+  return has(i) ? to_index(args.positional[i], what) : otherwise;
 }
 
 const PromptText& Call::string(size_t i, const char* what) const {

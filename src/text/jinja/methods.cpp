@@ -81,7 +81,7 @@ std::optional<std::string_view> window_of(const Call& call, size_t first, int64_
   if (!call.is_given(first) && !call.is_given(first + 1)) return call.self.text();
   const int64_t length = length_of(call.self);
   const auto position = [&](size_t i, int64_t otherwise) {
-    const int64_t index = call.index(i, "a string index", otherwise);
+    const int64_t index = call.is_given(i) ? call.index(i, "a string index") : otherwise;
     return std::max<int64_t>(index < 0 ? index + length : index, 0);
   };
   start = position(first, 0);
