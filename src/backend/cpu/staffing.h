@@ -7,8 +7,9 @@ namespace sluice::backend::cpu {
 
 // How many members of a team work on a step. All of them, unless some wait for others a good part
 // of the time, as beside other busy processes: then as many as are fastest, found by trying fewer,
-// and more again now and then, for some 30 ms. Steps are compared with steps of their own kind,
-// those of about as many tokens. Knows no clock of its own; used by one thread.
+// and more again now and then. A trial takes some tenths of a second, as a system takes its time to
+// give cores to other members, and ends at once where it costs much. Steps are compared with steps
+// of their own kind, those of about as many tokens. Knows no clock of its own; used by one thread.
 class Staffing {
  public:
   using Clock = std::chrono::steady_clock;
@@ -26,22 +27,36 @@ class Staffing {
   void record(int num_tokens, Clock::duration took, Clock::duration waited, Clock::time_point now);
 
  private:
+  // Of a kind of step. Costs are seconds a unit of work.
   struct Kind {
-    int num_members;    // what is best as far as is known
-    int num_tried = 0;  // what is tried instead in this window; 0: nothing
-    int stride = 1;     // from the number to the next one that is tried
+    int num_members;  // what is best as far as is known
+    int stride = 1;   // from the number to the next one that is tried
     bool is_growing = false;
-    double cost = 0;  // seconds a unit of work with num_members; 0: not known
+    double cost = 0;          // with num_members, of late
+    Clock::duration known{};  // what the cost was learned from
+    bool is_crowded = false;
+    Clock::duration quiet{};  // since members waited much
     Clock::time_point next_trial{};
     Clock::duration pause{};  // before the next trial; longer each time when trials fail
+    // This trial.
+    int num_tried = 0;  // instead of num_members; 0: there is no trial
+    Clock::duration tried{}, counted{};
+    double tried_cost = 0;
     // This window.
     double work = 0;
     Clock::duration took{}, waited{};
   };
+  struct Window {
+    double cost;
+    Clock::duration took;
+    bool is_crowded;
+  };
 
   static size_t kind_of(int num_tokens);
-  void judge_trial(Kind& kind, double cost, Clock::duration took, Clock::time_point now) const;
-  void begin_trial(Kind& kind, bool is_crowded) const;
+  void learn(Kind& kind, const Window& window, Clock::time_point now) const;
+  void begin_trial(Kind& kind) const;
+  void go_on_with_trial(Kind& kind, const Window& window, Clock::time_point now) const;
+  void end_trial(Kind& kind, double ratio, Clock::time_point now) const;
 
   const int team_size_;
   std::array<Kind, 16> kinds_;
