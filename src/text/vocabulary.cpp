@@ -125,6 +125,10 @@ Error corrupt(const std::string& message) {
   return Error(ErrorCode::kCorruptData, message + "; the model file is damaged, get it again");
 }
 
+// Replies tell the texts of many tokens for each that is sampled. The longest of published models
+// have some hundred bytes.
+constexpr size_t kMaxTextBytes = size_t{64} << 10;
+
 void check_count(std::string_view list, size_t count, size_t num_tokens) {
   if (count == num_tokens) return;
   throw corrupt("tokenizer.ggml." + std::string(list) + " has " + std::to_string(count) +
@@ -182,6 +186,10 @@ void Vocabulary::load_lists(const gguf::File& file, const VocabularyDefaults& de
   if (tokens->size() > size_t{1} << 26) throw corrupt("tokenizer.ggml.tokens is too long");
   size_t text_bytes = 0;
   for (const std::string_view token : *tokens) {
+    if (token.size() > kMaxTextBytes) {
+      throw corrupt("tokenizer.ggml.tokens has a token of " + std::to_string(token.size()) +
+                    " bytes; the longest that is taken has " + std::to_string(kMaxTextBytes));
+    }
     text_bytes += token.size();
     max_text_size = std::max(max_text_size, token.size());
   }

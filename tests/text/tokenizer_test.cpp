@@ -353,6 +353,14 @@ TEST(TokenizerErrors, ListsOfDifferentLengths) {
   expect_error(v.writer(), ErrorCode::kCorruptData, "scores has");
 }
 
+TEST(TokenizerErrors, ATokenLongerThanAnyModelHas) {
+  TinyVocabulary v = byte_vocabulary();
+  v.add(std::string(64 << 10, 'x'));
+  EXPECT_NO_THROW(load(v.writer()));
+  v.add(std::string((64 << 10) + 1, 'x'));
+  expect_error(v.writer(), ErrorCode::kCorruptData, "65537 bytes");
+}
+
 TEST(TokenizerErrors, MergesThatDoNotFitTheVocabulary) {
   for (const std::string merge : {"h zzz", "zzz h", "w w"}) {
     TinyVocabulary v = byte_vocabulary();
