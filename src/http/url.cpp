@@ -1,7 +1,5 @@
-#include <arpa/inet.h>
-
-#include <algorithm>
-#include <charconv>
+#include <boost/url/parse.hpp>
+#include <boost/url/url_view.hpp>
 
 #include "base/error.h"
 #include "http/client.h"
@@ -9,92 +7,61 @@
 namespace sluice::http {
 namespace {
 
+namespace urls = boost::urls;
+
 [[noreturn]] void fail(std::string_view text, const std::string& reason) {
   throw Error(ErrorCode::kInvalidArgument, "not a server address: \"" + std::string(text) + "\" (" +
                                                reason + "); write it like http://127.0.0.1:11434");
 }
 
-bool is_host_character(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
-         c == '-' || c == '_';
-}
-
-bool is_address6(std::string_view text) {
-  in6_addr ignored;
-  return inet_pton(AF_INET6, std::string(text).c_str(), &ignored) == 1;
-}
-
-uint16_t parse_port(std::string_view digits, std::string_view text) {
-  uint16_t port = 0;
-  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), port);
-  if (error != std::errc() || end != digits.data() + digits.size()) {
-    fail(text, "the port must be a number from 1 to 65535");
+// With what may be left out: the scheme, and the brackets of an IPv6 address that is alone.
+std::string completed(std::string_view text) {
+  const size_t colon = text.find("://");
+  const size_t start = colon == std::string_view::npos ? 0 : colon + 3;
+  const std::string scheme = start == 0 ? "http://" : std::string(text.substr(0, start));
+  const std::string rest(text.substr(start));
+  const std::string host = rest.substr(0, rest.find('/'));
+  if (urls::parse_ipv6_address(host)) {
+    return scheme + "[" + host + "]" + rest.substr(host.size());
   }
-  return port;
-}
-
-// Cuts "http://" off; true when it was there.
-bool take_scheme(std::string_view& rest, std::string_view text) {
-  const size_t end = rest.find("://");
-  if (end == std::string_view::npos) return false;
-  std::string scheme(rest.substr(0, end));
-  std::transform(scheme.begin(), scheme.end(), scheme.begin(),
-                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
-  if (scheme != "http") fail(text, "only http:// is supported");
-  rest.remove_prefix(end + 3);
-  return true;
-}
-
-// Cuts "/prefix" off the end.
-std::string take_prefix(std::string_view& rest, std::string_view text) {
-  const size_t slash = rest.find('/');
-  if (slash == std::string_view::npos) return "";
-  std::string prefix(rest.substr(slash));
-  rest = rest.substr(0, slash);
-  for (char c : prefix) {
-    if (c <= ' ' || c == 127 || c == '?' || c == '#') fail(text, "the path has a stray character");
-  }
-  while (!prefix.empty() && prefix.back() == '/') prefix.pop_back();
-  return prefix;
-}
-
-// Cuts the host off the start: a name, an IPv4 address, [an IPv6 address], or one that is alone.
-std::string take_host(std::string_view& rest, std::string_view text) {
-  std::string host;
-  if (is_address6(rest)) {
-    host = rest;
-    rest = {};
-  } else if (rest.starts_with('[')) {
-    const size_t end = rest.find(']');
-    if (end == std::string_view::npos) fail(text, "the bracket is not closed");
-    host = rest.substr(1, end - 1);
-    rest.remove_prefix(end + 1);
-    if (!is_address6(host)) fail(text, "brackets hold an IPv6 address");
-  } else {
-    const size_t end = std::min(rest.find(':'), rest.size());
-    host = rest.substr(0, end);
-    rest.remove_prefix(end);
-    if (!std::all_of(host.begin(), host.end(), is_host_character)) {
-      fail(text, "the host has a stray character");
-    }
-  }
-  if (host.size() > 255) fail(text, "the host is too long");
-  return host.empty() ? "127.0.0.1" : host;
+  // The library takes a name that begins as an IPv4 address for a broken one, but not with a letter
+  // in front, which parse() takes off again.
+  return scheme + (rest.starts_with('[') ? rest : "x" + rest);
 }
 
 Url parse(std::string_view text, uint16_t default_port) {
-  std::string_view rest = text;
-  if (rest.empty()) fail(text, "it is empty");
-  const bool has_scheme = take_scheme(rest, text);
-  if (has_scheme && rest.empty()) fail(text, "the host is missing");
-  Url url;
-  url.prefix = take_prefix(rest, text);
-  url.host = take_host(rest, text);
-  url.port = has_scheme ? uint16_t{80} : default_port;
-  if (!rest.empty()) {
-    if (rest.front() != ':') fail(text, "a port follows the host");
-    url.port = parse_port(rest.substr(1), text);
+  if (text.empty()) fail(text, "it is empty");
+  const std::string whole = completed(text);
+  const auto parsed = urls::parse_uri(whole);
+  if (!parsed) fail(text, "it is malformed");
+  if (parsed->scheme_id() != urls::scheme::http) fail(text, "only http:// is supported");
+  if (parsed->has_userinfo() || parsed->has_query() || parsed->has_fragment()) {
+    fail(text, "there may be a host, a port and a path, no more");
   }
+  const bool has_scheme = text.find("://") != std::string_view::npos;
+  Url url;
+  const auto host = parsed->encoded_host_address();
+  url.host.assign(host.data(), host.size());
+  if (parsed->host_type() == urls::host_type::name) {
+    url.host.erase(0, 1);
+    if (url.host.find('%') != std::string::npos) fail(text, "the host has a stray character");
+    if (url.host.empty() && has_scheme && !parsed->has_port()) fail(text, "the host is missing");
+    if (url.host.empty()) url.host = "127.0.0.1";
+  } else if (parsed->host_type() != urls::host_type::ipv6) {
+    fail(text, "brackets hold an IPv6 address");
+  }
+  url.port = has_scheme ? uint16_t{80} : default_port;
+  if (parsed->has_port()) {
+    url.port = parsed->port_number();  // 0 of what is no port
+    if (url.port == 0 && parsed->port() != "0") {
+      fail(text, "the port must be a number from 1 to 65535");
+    }
+  }
+  const auto path = parsed->encoded_path();
+  url.prefix.assign(path.data(), path.size());
+  const bool is_path = url.prefix.empty() || url.prefix.starts_with('/');
+  if (!is_path) fail(text, "it is malformed");  // the library takes any text behind a port
+  while (url.prefix.ends_with('/')) url.prefix.pop_back();
   return url;
 }
 

@@ -14,6 +14,8 @@ TEST(Url, CompletesWhatIsLeftOut) {
   EXPECT_EQ(parse_url("HTTP://example.org").text(), "http://example.org:80");
   EXPECT_EQ(parse_url("http://h:1/api/").text(), "http://h:1/api");
   EXPECT_EQ(parse_url("h/").prefix, "");
+  EXPECT_EQ(parse_url("127.0.0.1.example.org:1/x").text(), "http://127.0.0.1.example.org:1/x");
+  EXPECT_EQ(parse_url("256.1_a").text(), "http://256.1_a:11434");
 }
 
 TEST(Url, TurnsTheWildcardAddressIntoOneToConnectTo) {
@@ -56,6 +58,10 @@ TEST(Url, RefusesWhatIsNoAddressAndSaysHowToWriteOne) {
                            "https://h",
                            "ftp://h",
                            "http://",
+                           "http:///x",
+                           "h%41",
+                           "[v1.a]",
+                           "h:1/%zz",
                            "h:0",
                            "h:65536",
                            "h:x",
