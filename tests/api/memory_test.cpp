@@ -3,41 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
-#include <cstdlib>
-#include <new>
 
 #include "api/anthropic.h"
 #include "api/embedding.h"
 #include "api/ollama.h"
 #include "api/openai.h"
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SLUICE_OWN_NEW 0  // the sanitizers bring theirs
-#else
-#define SLUICE_OWN_NEW 1
-#endif
-
-namespace {
-
-thread_local uint64_t num_bytes_allocated = 0;
-thread_local int64_t num_allocations_left = -1;  // none: all that are wanted
-
-}  // namespace
-
-#if SLUICE_OWN_NEW
-// Not inlined: the compiler would take them for a mismatch of malloc and delete.
-[[gnu::noinline]] void* operator new(size_t size) {
-  if (num_allocations_left == 0) throw std::bad_alloc();
-  if (num_allocations_left > 0) --num_allocations_left;
-  num_bytes_allocated += size;
-  void* memory = std::malloc(size == 0 ? 1 : size);
-  if (memory == nullptr) throw std::bad_alloc();
-  return memory;
-}
-
-[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, size_t) noexcept { std::free(memory); }
-#endif
+#include "memory_faults.h"
 
 namespace sluice::api {
 namespace {
@@ -52,17 +23,16 @@ std::string repeated(const std::string& item, size_t count) {
 double cost_of(MakeDialect make, const std::string& body) {
   const auto dialect = make({});
   Work work;
-  const uint64_t before = num_bytes_allocated;
+  const uint64_t before = test::num_bytes_allocated;
   try {
     dialect->parse(body, work);
   } catch (const Error&) {
     // refused after it was read
   }
-  return static_cast<double>(num_bytes_allocated - before) / static_cast<double>(body.size());
+  return static_cast<double>(test::num_bytes_allocated - before) / static_cast<double>(body.size());
 }
 
 TEST(ParsingMemory, IsAFewTimesTheBodyWhateverItsShape) {
-  if (!SLUICE_OWN_NEW) GTEST_SKIP();
   const std::string start = R"({"model":"m","messages":)";
   const std::string call =
       R"({"role":"assistant","content":null,"tool_calls":[{"id":"a","function":{"name":"f"}}]})";
@@ -100,14 +70,14 @@ void fail_at_each_allocation(const Function& function) {
   int64_t num_allowed = 0;
   for (bool is_done = false; !is_done; ++num_allowed) {
     ASSERT_LT(num_allowed, 100'000);
-    num_allocations_left = num_allowed;
+    test::memory_faults = {.num_good = num_allowed, .num_failures = test::MemoryFaults::kAll};
     try {
       function();
       is_done = true;
     } catch (const std::bad_alloc&) {
       // as it should be
     }
-    num_allocations_left = -1;
+    test::memory_faults = {};
   }
   EXPECT_GT(num_allowed, 10);
 }
@@ -121,7 +91,6 @@ const std::string kChat =
         "arguments":ARGUMENTS}}]},{"role":"tool","content":"x","tool_call_id":"1"}]})";
 
 TEST(ParsingMemory, WithoutAnyIsAnError) {
-  if (!SLUICE_OWN_NEW) GTEST_SKIP();
   const auto chat = [](const std::string& arguments) {
     std::string body = kChat;
     return body.replace(body.find("ARGUMENTS"), 9, arguments);
@@ -147,7 +116,6 @@ TEST(ParsingMemory, WithoutAnyIsAnError) {
 }
 
 TEST(WritingMemory, WithoutAnyIsAnError) {
-  if (!SLUICE_OWN_NEW) GTEST_SKIP();
   Choice choice;
   choice.piece.content = "a text that is longer than a few bytes, and \"escaped\"";
   choice.piece.tool_calls.resize(2);

@@ -2,64 +2,23 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-#include <new>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "engine_fixture.h"
 #include "fake_model.h"
-
-namespace {
-
-// Of this thread.
-thread_local int allocations_until_failure = -1;  // negative: none fails
-thread_local int failures_left = 0;
-
-bool allocation_fails() {
-  if (allocations_until_failure < 0) return false;
-  if (allocations_until_failure > 0) {
-    --allocations_until_failure;
-    return false;
-  }
-  if (--failures_left <= 0) allocations_until_failure = -1;
-  return true;
-}
-
-}  // namespace
-
-// Not inlined: GCC would take free() for the wrong way to give back what new gave.
-[[gnu::noinline]] void* operator new(size_t size) {
-  if (allocation_fails()) throw std::bad_alloc();
-  if (void* memory = std::malloc(size > 0 ? size : 1)) return memory;
-  throw std::bad_alloc();
-}
-[[gnu::noinline]] void* operator new(size_t size, const std::nothrow_t&) noexcept {
-  return allocation_fails() ? nullptr : std::malloc(size > 0 ? size : 1);
-}
-[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, size_t) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, const std::nothrow_t&) noexcept {
-  std::free(memory);
-}
+#include "memory_faults.h"
 
 namespace sluice::engine {
 namespace {
 
 // What the test does itself on the engine's thread does not fail.
-class NoFaults {
- public:
-  NoFaults() : saved_(std::exchange(allocations_until_failure, -1)) {}
-  ~NoFaults() { allocations_until_failure = saved_; }
-
- private:
-  int saved_;
-};
+using test::NoMemoryFaults;
 
 std::function<void(const Event&)> undisturbed(const Collector& collector) {
   return [callback = Collector(collector).callback()](const Event& event) {
-    const NoFaults pause;
+    const NoMemoryFaults pause;
     callback(event);
   };
 }
@@ -130,12 +89,11 @@ class Disturbed {
     return [this, num_good, num_failures, is_armed = false](const backend::Batch& batch) mutable {
       ForwardOutput output;
       {
-        const NoFaults pause;
+        const NoMemoryFaults pause;
         output = model_.forward(batch);
       }
       if (!std::exchange(is_armed, true)) {
-        allocations_until_failure = num_good;
-        failures_left = num_failures;
+        test::memory_faults = {.num_good = num_good, .num_failures = num_failures};
       }
       return output;
     };
