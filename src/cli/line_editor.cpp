@@ -1,5 +1,6 @@
 #include "cli/line_editor.h"
 
+#include <fcntl.h>
 #include <histedit.h>
 #include <signal.h>
 #include <sys/stat.h>
@@ -12,10 +13,13 @@
 #include <cstdio>
 #include <cwchar>
 #include <filesystem>
-#include <fstream>
+#include <span>
+#include <sstream>
 #include <string_view>
 #include <vector>
 
+#include "base/error.h"
+#include "base/input_file.h"
 #include "cli/terminal_mode.h"
 
 namespace sluice::cli {
@@ -48,6 +52,27 @@ std::wstring wide(const std::string& text) {
     i += size;
   }
   return out;
+}
+
+// The end of a file, from the beginning of a line on. Throws Error.
+std::string end_of_file(const std::string& path) {
+  constexpr uint64_t kMostBytes = uint64_t{16} << 20;
+  const InputFile file(path);
+  const uint64_t size = std::min(file.size_bytes(), kMostBytes);
+  std::string text(size, '\0');
+  file.read(file.size_bytes() - size, std::as_writable_bytes(std::span(text)));
+  if (size < file.size_bytes()) text.erase(0, text.find('\n') + 1);
+  return text;
+}
+
+// Into a file that is the user's alone, prompts are private; not into what is no file: opening a
+// pipe would wait for a reader. `flag`: O_APPEND or O_TRUNC.
+void write_private(const std::string& path, const std::string& text, int flag) {
+  const int flags = O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | flag;
+  const FileDescriptor file(::open(path.c_str(), flags, 0600));
+  struct stat status {};
+  if (::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode)) return;
+  if (::write(file.get(), text.data(), text.size()) < 0) return;
 }
 
 std::atomic<bool> g_was_resized = false;
@@ -125,7 +150,12 @@ unsigned char LineEditor::State::paste(EditLine* editor, int) {
 }
 
 void LineEditor::State::load_history() {
-  std::ifstream file(history_path);
+  std::istringstream file;
+  try {
+    file.str(end_of_file(history_path));
+  } catch (const Error&) {
+    return;
+  }
   std::vector<std::string> lines;
   for (std::string line; std::getline(file, line);) {
     if (!line.empty()) lines.push_back(std::move(line));
@@ -136,19 +166,17 @@ void LineEditor::State::load_history() {
     ::history(history, &event, H_ENTER, lines[i].c_str());
   }
   if (first > kMaxHistory) {  // the file has grown long: keep what is used
-    std::ofstream out(history_path, std::ios::trunc);
-    for (size_t i = first; i < lines.size(); ++i) out << lines[i] << '\n';
+    std::string text;
+    for (size_t i = first; i < lines.size(); ++i) text += lines[i] + "\n";
+    write_private(history_path, text, O_TRUNC);
   }
 }
 
-// Prompts are private: the file is the user's alone.
 void LineEditor::State::append_to_file(const std::string& line) const {
   if (history_path.empty()) return;
   std::error_code ignored;
   std::filesystem::create_directories(std::filesystem::path(history_path).parent_path(), ignored);
-  const mode_t before = umask(0077);
-  std::ofstream(history_path, std::ios::app) << line << '\n';
-  umask(before);
+  write_private(history_path, line + "\n", O_APPEND);
 }
 
 LineEditor::LineEditor(const std::string& history_path) : state_(std::make_unique<State>()) {

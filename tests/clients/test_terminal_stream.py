@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import os
 import queue
 import signal
 import termios
@@ -105,6 +106,16 @@ def test_a_paste_of_several_lines_is_one_message(home, fake):
     close(again)
 
 
+def test_a_history_that_is_no_file_holds_nobody_up(tmp_path, fake):
+    (tmp_path / ".sluice").mkdir()
+    os.mkfifo(tmp_path / ".sluice/history")
+    chat = open_chat(tmp_path, fake)
+    ask(chat, fake)
+    fake.say("ok", None)
+    chat.read_until(PROMPT)
+    close(chat)
+
+
 def test_a_long_paste_comes_through_whole(home, fake):
     chat = open_chat(home, fake)
     text = "\n".join(f"line {i} of a long text, mit Umlauten: äöü" for i in range(400))
@@ -188,13 +199,18 @@ SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT]
 MODES = termios.ECHO | termios.ICANON | termios.ISIG
 
 
+def end_by(number, terminal):
+    """The signal ends the program, and leaves the terminal as it was before it."""
+    terminal.kill(number)
+    assert terminal.wait() == -number
+    assert terminal.modes_at_end & MODES == MODES
+
+
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_at_the_prompt_leaves_the_terminal_as_it_was(home, fake, number):
     chat = open_chat(home, fake)
     assert chat.local_modes() & MODES != MODES
-    chat.kill(number)
-    assert chat.wait() == -number
-    assert chat.modes_at_end & MODES == MODES
+    end_by(number, chat)
     assert chat.raw_output.rstrip().endswith("\x1b[?2004l")
 
 
@@ -204,9 +220,7 @@ def test_a_signal_during_a_reply_leaves_the_terminal_as_it_was(home, fake, numbe
     ask(chat, fake)
     fake.say("one ")
     chat.read_until("one ")
-    chat.kill(number)
-    assert chat.wait() == -number
-    assert chat.modes_at_end & MODES == MODES
+    end_by(number, chat)
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -214,9 +228,7 @@ def test_a_signal_leaves_the_terminal_of_top_as_it_was(home, number):
     top = Terminal(home, "top", "127.0.0.1:1")
     top.read_until("q quit")
     assert top.local_modes() & MODES != MODES
-    top.kill(number)
-    assert top.wait() == -number
-    assert top.modes_at_end & MODES == MODES
+    end_by(number, top)
     assert "\x1b[?1049l" in top.raw_output
 
 
