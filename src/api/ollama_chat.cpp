@@ -53,10 +53,8 @@ class Chat : public OllamaDialect {
  public:
   using OllamaDialect::OllamaDialect;
 
-  GenerationRequest parse(std::string_view body_text, Work& work) override {
-    JsonTree tree = parse_body(body_text, work);
-    Json& body = *tree;
-    GenerationRequest request = parse_shared(body);
+ protected:
+  void take_fields(Json& body, GenerationRequest& request) const override {
     request.is_chat = true;
     if (request.model.empty()) fail("model is required");
     if (Json* messages = array_field(body, "messages")) {
@@ -64,11 +62,8 @@ class Chat : public OllamaDialect {
     }
     if (Json* tools = array_field(body, "tools")) request.tools = parse_tools(*tools);
     request.is_load_only = request.messages.empty();
-    check_supported(request);
-    return request;
   }
 
- protected:
   void put_piece(JsonObject& json, const ReplyPiece& piece) const override {
     JsonObject message;
     message.add("role", "assistant");

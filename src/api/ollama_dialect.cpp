@@ -87,7 +87,15 @@ std::string tool_calls_json(const std::vector<ToolCall>& calls) {
   return list.take();
 }
 
-GenerationRequest OllamaDialect::parse_shared(Json& body) {
+GenerationRequest OllamaDialect::parse(std::string_view body, Work& work) {
+  JsonTree tree = parse_body(body, work);
+  GenerationRequest request = take_shared_fields(*tree);
+  take_fields(*tree, request);
+  check_supported(request);
+  return request;
+}
+
+GenerationRequest OllamaDialect::take_shared_fields(Json& body) {
   refuse_unhonoured(body);
   GenerationRequest request;
   request.model = string_field(body, "model").value_or("");

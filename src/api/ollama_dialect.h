@@ -15,6 +15,7 @@ class OllamaDialect : public Dialect {
  public:
   explicit OllamaDialect(const Stamp& stamp) : now_(stamp.now) {}
 
+  GenerationRequest parse(std::string_view body, Work& work) override;
   std::string_view content_type() const override { return "application/x-ndjson"; }
   std::string first(int) override { return {}; }
   std::string piece(const ReplyPiece& piece) override;
@@ -29,14 +30,15 @@ class OllamaDialect : public Dialect {
   std::string rendered(const std::string& prompt) override;
 
  protected:
-  // The fields that both requests have; remembers the model's name.
-  GenerationRequest parse_shared(Json& body);
+  // Takes the fields that only this request has.
+  virtual void take_fields(Json& body, GenerationRequest& request) const = 0;
   // Puts a piece's text where the dialect has it.
   virtual void put_piece(JsonObject& json, const ReplyPiece& piece) const = 0;
   // What else the last object has, behind its reason.
   virtual void put_end(JsonObject&, const Choice&) const {}
 
  private:
+  GenerationRequest take_shared_fields(Json& body);
   JsonObject head(const ReplyPiece& piece) const;
   std::string last(const Choice& choice) const;
 

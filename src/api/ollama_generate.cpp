@@ -18,11 +18,9 @@ class Generate : public OllamaDialect {
  public:
   using OllamaDialect::OllamaDialect;
 
+ protected:
   // An empty model name is left to the look-up (404).
-  GenerationRequest parse(std::string_view body_text, Work& work) override {
-    JsonTree tree = parse_body(body_text, work);
-    Json& body = *tree;
-    GenerationRequest request = parse_shared(body);
+  void take_fields(Json& body, GenerationRequest& request) const override {
     request.is_chat = false;
     request.prompt = take_string(body, "prompt");
     request.suffix = string_field(body, "suffix").value_or("");
@@ -39,11 +37,8 @@ class Generate : public OllamaDialect {
     }
     request.wants_context = !request.is_raw;
     request.is_load_only = request.prompt.empty();
-    check_supported(request);
-    return request;
   }
 
- protected:
   void put_piece(JsonObject& json, const ReplyPiece& piece) const override {
     json.add("response", piece.content);
     if (!piece.thinking.empty()) json.add("thinking", piece.thinking);

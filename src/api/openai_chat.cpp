@@ -188,27 +188,6 @@ class ChatCompletion : public OpenAiDialect {
   explicit ChatCompletion(const Stamp& stamp)
       : OpenAiDialect(stamp, "chatcmpl-", "chat.completion", "chat.completion.chunk") {}
 
-  GenerationRequest parse(std::string_view body_text, Work& work) override {
-    JsonTree tree = parse_body(body_text, work);
-    Json& body = *tree;
-    GenerationRequest request = parse_shared(body);
-    request.is_chat = true;
-    Json* messages = array_field(body, "messages");
-    if (messages == nullptr || messages->empty()) fail("[] is too short - 'messages'");
-    CalledNames called;
-    for (Json& message : *messages) {
-      request.messages.push_back(parse_message(message, called, work));
-    }
-    if (wants_tools(body)) {
-      if (Json* tools = array_field(body, "tools")) request.tools = parse_tools(*tools);
-    }
-    check_response_format(body);
-    request.think = parse_effort(body);
-    request.num_top_logprobs = parse_top_logprobs(body);
-    check_supported(request);
-    return request;
-  }
-
   // Thinking has an event of its own; the first one of all has the role.
   std::string piece(const ReplyPiece& piece) override {
     std::string events;
@@ -240,6 +219,22 @@ class ChatCompletion : public OpenAiDialect {
   }
 
  protected:
+  void take_fields(Json& body, GenerationRequest& request, Work& work) override {
+    request.is_chat = true;
+    Json* messages = array_field(body, "messages");
+    if (messages == nullptr || messages->empty()) fail("[] is too short - 'messages'");
+    CalledNames called;
+    for (Json& message : *messages) {
+      request.messages.push_back(parse_message(message, called, work));
+    }
+    if (wants_tools(body)) {
+      if (Json* tools = array_field(body, "tools")) request.tools = parse_tools(*tools);
+    }
+    check_response_format(body);
+    request.think = parse_effort(body);
+    request.num_top_logprobs = parse_top_logprobs(body);
+  }
+
   std::string choice_json(const Choice& choice) override {
     const ReplyPiece& piece = choice.piece;
     JsonObject message;

@@ -38,10 +38,12 @@ class Completion : public OpenAiDialect {
   explicit Completion(const Stamp& stamp)
       : OpenAiDialect(stamp, "cmpl-", "text_completion", "text_completion") {}
 
-  GenerationRequest parse(std::string_view body_text, Work& work) override {
-    JsonTree tree = parse_body(body_text, work);
-    Json& body = *tree;
-    GenerationRequest request = parse_shared(body);
+  std::string piece(const ReplyPiece& piece) override {
+    return event(text_choice(piece, piece.index, {}));
+  }
+
+ protected:
+  void take_fields(Json& body, GenerationRequest& request, Work&) override {
     request.is_chat = false;
     request.other_prompts =
         parse_texts_or_tokens(find_field(body, "prompt"), "prompt", kMaxPrompts);
@@ -55,15 +57,8 @@ class Completion : public OpenAiDialect {
       request.num_top_logprobs = static_cast<int>(*top);
       has_top_ = *top > 0;
     }
-    check_supported(request);
-    return request;
   }
 
-  std::string piece(const ReplyPiece& piece) override {
-    return event(text_choice(piece, piece.index, {}));
-  }
-
- protected:
   std::string choice_json(const Choice& choice) override {
     return text_choice(choice.piece, choice.end.index, finish_reason(choice.end.reason, false));
   }

@@ -108,7 +108,15 @@ OpenAiDialect::OpenAiDialect(const Stamp& stamp, std::string_view id_prefix, con
       id_(std::string(id_prefix) + stamp.id),
       created_unix_(std::chrono::system_clock::to_time_t(stamp.now())) {}
 
-GenerationRequest OpenAiDialect::parse_shared(Json& body) {
+GenerationRequest OpenAiDialect::parse(std::string_view body, Work& work) {
+  JsonTree tree = parse_body(body, work);
+  GenerationRequest request = take_shared_fields(*tree);
+  take_fields(*tree, request, work);
+  check_supported(request);
+  return request;
+}
+
+GenerationRequest OpenAiDialect::take_shared_fields(Json& body) {
   GenerationRequest request;
   request.model = string_field(body, "model").value_or("");
   if (request.model.empty()) fail("model is required");

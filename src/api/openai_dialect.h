@@ -12,6 +12,7 @@ namespace sluice::api::openai {
 // one id and time, and [DONE] behind the last.
 class OpenAiDialect : public Dialect {
  public:
+  GenerationRequest parse(std::string_view body, Work& work) override;
   std::string_view content_type() const override { return "text/event-stream"; }
   std::string first(int) override { return {}; }
   std::string piece(const ReplyPiece& piece) override = 0;
@@ -27,10 +28,8 @@ class OpenAiDialect : public Dialect {
   OpenAiDialect(const Stamp& stamp, std::string_view id_prefix, const char* object,
                 const char* chunk_object);
 
-  // The fields that both requests have. temperature and top_p are 1 unless given;
-  // max_completion_tokens counts before max_tokens. Some clients send Ollama's options and
-  // keep_alive, or top_k and min_p as other servers take them: they count, below OpenAI's own.
-  GenerationRequest parse_shared(Json& body);
+  // Takes the fields that only this request has.
+  virtual void take_fields(Json& body, GenerationRequest& request, Work& work) = 0;
   // How many replies there will be.
   void set_num_replies(size_t count) { num_open_ = count; }
 
@@ -42,6 +41,10 @@ class OpenAiDialect : public Dialect {
   std::string event(std::string_view choice) const;
 
  private:
+  // temperature and top_p are 1 unless given; max_completion_tokens counts before max_tokens. Some
+  // clients send Ollama's options and keep_alive, or top_k and min_p as other servers take them:
+  // they count, below OpenAI's own.
+  GenerationRequest take_shared_fields(Json& body);
   // `choices`: a JSON list.
   JsonObject head(const char* object, std::string_view choices) const;
 
