@@ -18,9 +18,12 @@ net::awaitable<bool> Connection::write(std::string_view data) {
     data.remove_prefix(stream.socket().send(net::buffer(data.data(), data.size()), 0, ec));
   }
   if (ec && ec != net::error::would_block) co_return false;
-  // The rest in pieces, each with the time-out of its own.
+  // The rest in pieces, each with the time-out of its own, and one for all of them.
+  const TransportOptions& options = core->options;
+  const auto num_timeouts = static_cast<int64_t>(1 + data.size() / options.max_unsent_bytes);
+  const auto end = std::chrono::steady_clock::now() + num_timeouts * options.write_timeout;
   while (!data.empty() && !is_closed) {
-    stream.expires_after(core->options.write_timeout);
+    stream.expires_at(std::min(end, std::chrono::steady_clock::now() + options.write_timeout));
     const size_t size = std::min(kWritePiece, data.size());
     co_await net::async_write(stream, net::buffer(data.data(), size), into(ec));
     stream.expires_never();

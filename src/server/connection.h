@@ -66,7 +66,8 @@ struct Connection {
         stream(std::move(socket)),
         timer(strand) {}
 
-  // False when the connection is broken, or 64 KiB took longer than write_timeout.
+  // False when the connection is broken, or the client is too slow: 64 KiB took longer than
+  // write_timeout, or each max_unsent_bytes did on the whole.
   net::awaitable<bool> write(std::string_view data);
   // Until signal(), or that moment; may also return early.
   net::awaitable<void> wait_until(std::chrono::steady_clock::time_point when);

@@ -109,14 +109,8 @@ bool Exchange::has_header(std::string_view name) const {
 
 Awaitable<void> Exchange::respond(Reply reply) {
   if (is_begun_) co_return;
-  for (auto& header : reply.headers) headers_.push_back(std::move(header));
-  ReplyHead head;
-  head.status = reply.status;
-  head.content_type = reply.content_type;
-  if (reply.status != 204) head.content_length = reply.body.size();
-  head.keep_alive = keep_alive_;
-  head.headers = &headers_;
-  unsent_ = format_head(head);
+  for (auto& header : headers_) reply.headers.push_back(std::move(header));
+  unsent_ = format_head(reply, Framing::kWhole, keep_alive_);
   const bool has_body = request_.method != "HEAD";
   if (has_body && reply.body.size() <= kSmallBody) unsent_ += reply.body;
   is_begun_ = true;
@@ -127,17 +121,13 @@ Awaitable<void> Exchange::respond(Reply reply) {
 
 void Exchange::begin(std::string_view content_type) {
   if (is_begun_) return;
-  is_begun_ = true;
   is_chunked_ = !request_.is_http10;
   if (!is_chunked_) keep_alive_ = false;
   // Asks proxies that would collect a stream to let it through.
   headers_.emplace_back("X-Accel-Buffering", "no");
-  ReplyHead head;
-  head.content_type = content_type;
-  head.is_chunked = is_chunked_;
-  head.keep_alive = keep_alive_;
-  head.headers = &headers_;
-  unsent_ = format_head(head);
+  const Reply head{200, std::string(content_type), "", std::move(headers_)};
+  unsent_ = format_head(head, is_chunked_ ? Framing::kChunked : Framing::kUntilClose, keep_alive_);
+  is_begun_ = true;
 }
 
 void Exchange::write(std::string_view data) {

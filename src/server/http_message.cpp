@@ -78,23 +78,17 @@ std::optional<Target> parse_target(std::string_view target) {
   return result;
 }
 
-std::string format_head(const ReplyHead& head) {
-  std::string out = "HTTP/1.1 " + std::to_string(head.status) + " ";
-  out += http::obsolete_reason(static_cast<http::status>(head.status));
+std::string format_head(const Reply& reply, Framing framing, bool keep_alive) {
+  std::string out = "HTTP/1.1 " + std::to_string(reply.status) + " ";
+  out += http::obsolete_reason(static_cast<http::status>(reply.status));
   out += "\r\nDate: " + http_date();
-  if (!head.content_type.empty()) {
-    out += "\r\nContent-Type: ";
-    out += head.content_type;
+  if (!reply.content_type.empty()) out += "\r\nContent-Type: " + reply.content_type;
+  if (framing == Framing::kWhole && reply.status != 204) {
+    out += "\r\nContent-Length: " + std::to_string(reply.body.size());
   }
-  if (head.content_length) {
-    out += "\r\nContent-Length: " + std::to_string(*head.content_length);
-  } else if (head.is_chunked) {
-    out += "\r\nTransfer-Encoding: chunked";
-  }
-  out += head.keep_alive ? "\r\nConnection: keep-alive" : "\r\nConnection: close";
-  if (head.headers) {
-    for (const auto& [name, value] : *head.headers) out += "\r\n" + name + ": " + value;
-  }
+  if (framing == Framing::kChunked) out += "\r\nTransfer-Encoding: chunked";
+  out += keep_alive ? "\r\nConnection: keep-alive" : "\r\nConnection: close";
+  for (const auto& [name, value] : reply.headers) out += "\r\n" + name + ": " + value;
   out += "\r\n\r\n";
   return out;
 }

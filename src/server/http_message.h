@@ -51,17 +51,11 @@ struct Target {
 };
 std::optional<Target> parse_target(std::string_view target);
 
-// The head of a reply, with the empty line behind it. `content_length` nothing: the body is framed
-// as `Transfer-Encoding: chunked` when `is_chunked`, else by closing the connection.
-struct ReplyHead {
-  int status = 200;
-  std::string_view content_type;
-  std::optional<size_t> content_length;
-  bool is_chunked = false;
-  bool keep_alive = true;
-  const Headers* headers = nullptr;
-};
-std::string format_head(const ReplyHead& head);
+// Where the body of a reply ends: kWhole is the one that `reply` holds, whose length the head
+// tells.
+enum class Framing { kWhole, kChunked, kUntilClose };
+// The head of a reply, with the empty line behind it. A reply without content (204) has no length.
+std::string format_head(const Reply& reply, Framing framing, bool keep_alive);
 
 // One chunk of a chunked body; `data` must not be empty.
 void append_chunk(std::string& out, std::string_view data);

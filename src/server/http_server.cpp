@@ -87,11 +87,9 @@ void HttpServer::Impl::adopt(tcp::socket socket, const Strand& session_strand) {
   socket.set_option(net::socket_base::send_buffer_size(256 << 10), ec);
   if (host->num_connections >= options.max_connections) {
     socket.non_blocking(true, ec);
-    const std::string body = error_body("server busy, too many connections");
-    const Headers headers = {{"Retry-After", "1"}};
-    const ReplyHead head{503,     "application/json; charset=utf-8", body.size(), false, false,
-                         &headers};
-    socket.send(net::buffer(format_head(head) + body), 0, ec);
+    Reply reply = error_reply(503, "server busy, too many connections");
+    reply.headers.emplace_back("Retry-After", "1");
+    socket.send(net::buffer(format_head(reply, Framing::kWhole, false) + reply.body), 0, ec);
     return;
   }
   start_session(host, std::move(socket), session_strand);

@@ -30,6 +30,18 @@ namespace {
 constexpr size_t kMaxPipelined = 64u << 10;
 constexpr size_t kMaxAhead = 1u << 20;
 
+// The target as it came, also of a request line that is refused: in whose words that is told
+// depends on it. What a line has between its first two spaces.
+std::string_view raw_target(const Parser& parser, const beast::flat_buffer& buffer) {
+  const auto target = parser.get().target();
+  if (!target.empty()) return {target.data(), target.size()};
+  std::string_view line(static_cast<const char*>(buffer.data().data()), buffer.size());
+  line = line.substr(0, line.find('\r'));
+  line.remove_prefix(std::min(line.size(), line.find(' ')));
+  if (!line.empty()) line.remove_prefix(1);
+  return line.substr(0, line.find(' '));
+}
+
 int parse_error_status(error_code ec) {
   if (ec == http::error::header_limit || ec == http::error::buffer_overflow) return 431;
   if (ec == http::error::body_limit) return 413;
@@ -129,16 +141,16 @@ class Session : public std::enable_shared_from_this<Session> {
     parser.body_limit(boost::none);  // take_header() looks: the error depends on the path
     stream_.expires_after(options().header_timeout);
     co_await http::async_read_header(stream_, buffer_, parser, into(ec));
+    HttpRequest request;
+    const bool has_target = take_target(parser, request);
     if (ec) {
-      const HttpRequest unknown;
-      co_await refuse_parse_error(ec, unknown);
+      co_await refuse_parse_error(ec, request);
       co_return false;
     }
-    HttpRequest request;
-    std::optional<Reply> refusal = take_header(parser, request);
+    std::optional<Reply> refusal = take_header(parser, has_target, request);
     if (!refusal) refusal = pass_gate(request);
     if (refusal) {
-      co_await refuse(std::move(*refusal));
+      co_await refuse(request, std::move(*refusal));
       co_return false;
     }
     parser.body_limit(options().max_body_bytes);
@@ -151,29 +163,43 @@ class Session : public std::enable_shared_from_this<Session> {
     co_return true;
   }
 
-  // Fills the request's head; a reply when it is not acceptable.
-  std::optional<Reply> take_header(Parser& parser, HttpRequest& request) {
+  // Fills what the request line says of a request; false when its target is malformed, of which the
+  // path is then what came.
+  bool take_target(const Parser& parser, HttpRequest& request) const {
+    request.method = std::string(parser.get().method_string());
+    const std::string_view raw = raw_target(parser, buffer_);
+    auto target = parse_target(raw);
+    if (!target) {
+      request.path = raw;
+      return false;
+    }
+    request.authority = std::move(target->authority);
+    request.path = std::move(target->path);
+    request.query = std::move(target->query);
+    return true;
+  }
+
+  // Fills the rest of the request's head; a reply when it is not acceptable.
+  std::optional<Reply> take_header(const Parser& parser, bool has_target,
+                                   HttpRequest& request) const {
     const auto& message = parser.get();
-    request.method = std::string(message.method_string());
+    if (!has_target) return host_->refusal(request, 400, "malformed request target");
     request.is_http10 = message.version() < 11;
     request.keep_alive = parser.keep_alive();
     for (const auto& field : message) {
       std::string name(field.name_string());
       for (char& c : name) c = static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c);
+      if (name == "transfer-encoding" && request.is_http10) {
+        // Whoever stands between knows of no chunks and may see another request here.
+        return host_->refusal(request, 400, "HTTP/1.0 has no transfer encodings");
+      }
       if (name == "transfer-encoding" && !beast::iequals(field.value(), "chunked")) {
-        return error_reply(501, "transfer encodings other than chunked are not supported");
+        return host_->refusal(request, 501,
+                              "transfer encodings other than chunked are not supported");
       }
       if (name == "upgrade") continue;
       request.headers.emplace_back(std::move(name), std::string(field.value()));
     }
-    if (message.version() != 10 && message.version() != 11) {
-      return error_reply(505, "only HTTP/1.0 and HTTP/1.1 are supported");
-    }
-    auto target = parse_target(std::string_view(message.target().data(), message.target().size()));
-    if (!target) return error_reply(400, "malformed request target");
-    request.authority = std::move(target->authority);
-    request.path = std::move(target->path);
-    request.query = std::move(target->query);
     if (const auto length = parser.content_length(); length && *length > options().max_body_bytes) {
       return too_large(request);
     }
@@ -219,7 +245,7 @@ class Session : public std::enable_shared_from_this<Session> {
     const HttpRequest request = exchange_->request();
     drop_exchange();
     if (refusal) {
-      co_await refuse(std::move(*refusal));
+      co_await refuse(request, std::move(*refusal));
     } else {
       co_await refuse_parse_error(ec, request);
     }
@@ -238,17 +264,13 @@ class Session : public std::enable_shared_from_this<Session> {
     Reply reply = status == 413
                       ? too_large(request)
                       : host_->refusal(request, status, "malformed HTTP request: " + ec.message());
-    co_await refuse(std::move(reply));
+    co_await refuse(request, std::move(reply));
   }
 
-  net::awaitable<void> refuse(Reply reply) {
-    ReplyHead head;
-    head.status = reply.status;
-    head.content_type = reply.content_type;
-    head.content_length = reply.body.size();
-    head.keep_alive = false;
-    head.headers = &reply.headers;
-    const std::string text = format_head(head) + reply.body;
+  net::awaitable<void> refuse(const HttpRequest& request, Reply reply) {
+    if (reply.status == 503) reply.headers.emplace_back("Retry-After", "1");
+    std::string text = format_head(reply, Framing::kWhole, false);
+    if (request.method != "HEAD") text += reply.body;
     const bool is_sent = co_await connection_.write(text);
     if (is_sent) co_await linger();
   }
@@ -318,15 +340,21 @@ class Session : public std::enable_shared_from_this<Session> {
     }
   }
 
-  // False when that is too much.
+  // False when that is too much. What is dropped would be missing from the next request, so that
+  // there is none.
   bool keep(std::string_view ahead) {
     num_ahead_ += ahead.size();
-    if (num_ahead_ <= kMaxPipelined) {
-      buffer_.commit(net::buffer_copy(buffer_.prepare(ahead.size()), net::buffer(ahead)));
-    } else {
-      exchange_->forbid_keep_alive();
-    }
+    if (num_ahead_ > kMaxPipelined || !append(ahead)) exchange_->forbid_keep_alive();
     return num_ahead_ <= kMaxAhead;
+  }
+
+  bool append(std::string_view ahead) {
+    try {
+      buffer_.commit(net::buffer_copy(buffer_.prepare(ahead.size()), net::buffer(ahead)));
+      return true;
+    } catch (const std::exception&) {  // no memory
+      return false;
+    }
   }
 
   const std::shared_ptr<SessionHost> host_;

@@ -17,13 +17,14 @@ struct TransportOptions {
   size_t max_header_bytes = 64u << 10;       // request line and headers
   size_t max_body_bytes = 32u << 20;         // of one request
   size_t max_bodies_bytes = 256u << 20;      // of all requests being read, or not yet a prompt
-  size_t max_unsent_bytes = 1u << 20;        // of a stream, made but not taken by the client
+  size_t max_unsent_bytes = 1u << 20;        // of a stream, made but not taken; at least 1
   size_t max_whole_reply_bytes = 64u << 20;  // of a reply that is not streamed
   size_t max_replies_bytes = 256u << 20;     // of all streams and replies, not taken by clients
   std::chrono::milliseconds header_timeout{10'000};  // for the whole header, from its first byte
   std::chrono::milliseconds body_timeout{60'000};    // for the whole body
   std::chrono::milliseconds idle_timeout{120'000};   // between two requests
-  std::chrono::milliseconds write_timeout{30'000};   // for 64 KiB to be taken
+  // For 64 KiB to be taken; of a reply as a whole, on the average, for max_unsent_bytes.
+  std::chrono::milliseconds write_timeout{30'000};
 };
 
 }  // namespace sluice::server

@@ -248,16 +248,51 @@ TEST(HttpServer, AClientThatIsCutDoesNotWaitForTheWriteTimeout) {
 TEST(HttpServer, ReaderThatStallsIsDroppedAfterTheWriteTimeout) {
   TransportOptions options;
   options.write_timeout = 200ms;
+  std::atomic<bool> is_here = false;
   Fixture server(
-      [](Exchange& exchange) -> Awaitable<void> {
+      [&](Exchange& exchange) -> Awaitable<void> {
+        is_here = true;
         Reply reply{200, "text/plain", std::string(32 << 20, 'x'), {}};
         co_await exchange.respond(std::move(reply));
       },
       options);
   RawClient client(server.port(), 4096);
   client.send(get("/"));
-  ASSERT_TRUE(eventually([&] { return server->num_connections() == 1; }));
+  ASSERT_TRUE(eventually([&] { return is_here.load(); }));
   EXPECT_TRUE(eventually([&] { return server->num_connections() == 0; }, 5000ms));
+}
+
+// Each piece is taken in time, but all of them would take ten seconds.
+TEST(HttpServer, ReaderThatIsSlowOnTheWholeIsDropped) {
+  TransportOptions options;
+  options.write_timeout = 1000ms;
+  options.max_unsent_bytes = 64 << 20;
+  std::atomic<bool> is_here = false;
+  Fixture server(
+      [&](Exchange& exchange) -> Awaitable<void> {
+        is_here = true;
+        Reply reply{200, "text/plain", std::string(4 << 20, 'x'), {}};
+        co_await exchange.respond(std::move(reply));
+      },
+      options);
+  RawClient client(server.port(), 16 << 10);
+  client.send(get("/"));
+  const auto began = std::chrono::steady_clock::now();
+  ASSERT_TRUE(eventually([&] { return is_here.load(); }));
+  while (server->num_connections() == 1 && std::chrono::steady_clock::now() - began < 20s) {
+    client.receive_some(40'000);
+    std::this_thread::sleep_for(100ms);
+  }
+  EXPECT_EQ(server->num_connections(), 0);
+}
+
+TEST(HttpServer, RefusesChunksInHttp10) {
+  Fixture server(echo);
+  RawClient client(server.port());
+  client.send(
+      "POST /x HTTP/1.0\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+      "3\r\nabc\r\n0\r\n\r\n");
+  EXPECT_EQ(status_of(client.receive()), 400);
 }
 
 TEST(HttpServer, BoundsHeadersBodiesAndTheirTime) {
@@ -321,7 +356,9 @@ TEST(HttpServer, BoundsAllBodiesTogether) {
   ASSERT_TRUE(eventually([&] { return num_held == 1; }));
   RawClient second(server.port());
   second.send(post("/", std::string(800, 'a')));
-  EXPECT_EQ(status_of(second.receive()), 503);
+  const std::string refused = second.receive();
+  EXPECT_EQ(status_of(refused), 503);
+  EXPECT_NE(refused.find("Retry-After: 1"), std::string::npos);
   is_held = false;
   EXPECT_EQ(status_of(first.receive("aaa")), 200);
   RawClient third(server.port());

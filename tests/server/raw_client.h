@@ -72,6 +72,14 @@ class RawClient {
   }
   bool is_closed() const { return is_closed_; }
 
+  // Reads so much at the most of what is there.
+  void receive_some(size_t most) {
+    std::string piece(most, '\0');
+    const ssize_t count = ::recv(fd_, piece.data(), most, MSG_DONTWAIT);
+    if (count > 0) received_.append(piece, 0, static_cast<size_t>(count));
+    if (count == 0) is_closed_ = true;
+  }
+
   // One whole reply: with a Content-Length, or chunked to its end.
   std::string receive_reply() {
     const std::string head = receive("\r\n\r\n");
