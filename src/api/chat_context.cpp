@@ -97,10 +97,11 @@ text::Value message_value(const Message& message, const TemplateVariables& varia
   return dict;
 }
 
-std::vector<Message> parse_messages_layer(std::string_view json_text) {
+std::vector<Message> parse_messages_layer(std::string_view json_text, Work& work) {
   try {
     std::vector<Message> messages;
-    for (const Json& item : parse_json(json_text)) {
+    const JsonTree list = parse_json(json_text, work);
+    for (const Json& item : *list) {
       messages.push_back(text_message(string_field(item, "role").value_or(""),
                                       string_field(item, "content").value_or("")));
       if (messages.back().role.empty()) {
@@ -109,6 +110,7 @@ std::vector<Message> parse_messages_layer(std::string_view json_text) {
     }
     return messages;
   } catch (const Error& error) {
+    work.check();
     throw Error(ErrorCode::kCorruptData,
                 std::string("the model's messages cannot be read: ") + error.what());
   }

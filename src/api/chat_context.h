@@ -16,8 +16,9 @@ struct ModelPrompt {
   std::vector<Message> messages;
 };
 
-// Text of a messages layer: an array of {role, content}. Throws Error(kCorruptData).
-std::vector<Message> parse_messages_layer(std::string_view json_text);
+// Text of a messages layer: an array of {role, content}. Throws Error(kCorruptData), and what
+// Work::charge() does.
+std::vector<Message> parse_messages_layer(std::string_view json_text, Work& work);
 
 // The conversation to render. Chat: the model's SYSTEM unless the first message is a system one,
 // the model's MESSAGE history, the request's messages. Prompt: system (the request's, else the

@@ -6,9 +6,16 @@
 
 #include "base/error.h"
 #include "base/input_file.h"
+#include "server/model_layers.h"
 
 namespace sluice::server {
 namespace {
+
+SharedRecord share(store::ModelRecord record) {
+  api::ModelOptions options = layer_options(record);
+  return std::make_shared<const CatalogRecord>(
+      CatalogRecord{std::move(record), std::move(options)});
+}
 
 store::ModelRecord make_extra(const ExtraModel& extra) {
   const InputFile file(extra.path);
@@ -30,7 +37,7 @@ store::ModelRecord make_extra(const ExtraModel& extra) {
 Catalog::Catalog(const std::string& store_root, const std::vector<ExtraModel>& extra)
     : store_(store_root) {
   for (const ExtraModel& model : extra) {
-    extra_.push_back(std::make_shared<const store::ModelRecord>(make_extra(model)));
+    extra_.push_back(share(make_extra(model)));
   }
 }
 
@@ -67,7 +74,7 @@ SharedRecord Catalog::get(std::string_view name) const {
   if (id) {
     if (SharedRecord record = find_read(path, *id)) return record;
   }
-  auto record = std::make_shared<const store::ModelRecord>(store_.get(name));
+  SharedRecord record = share(store_.get(name));
   // A name in another spelling has no manifest of its own: read every time.
   std::lock_guard lock(mutex_);
   if (id) {

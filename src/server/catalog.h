@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "api/options.h"
 #include "store/store.h"
 
 namespace sluice::server {
@@ -19,8 +20,12 @@ struct ExtraModel {
   std::string path;
 };
 
+// A model's record, and what its params layer says, which may be 16 MiB: parsed once.
+struct CatalogRecord : store::ModelRecord {
+  api::ModelOptions options;
+};
 // Shared, as thousands of requests may ask for one model.
-using SharedRecord = std::shared_ptr<const store::ModelRecord>;
+using SharedRecord = std::shared_ptr<const CatalogRecord>;
 
 // The models a server knows: those of the store, and the extra ones in front of them. Looks at the
 // disk on every call, and reads a model's files again when its manifest has changed. Safe to share
@@ -30,7 +35,8 @@ class Catalog {
   // Throws Error for an extra model whose name is not valid or whose file is not there.
   Catalog(const std::string& store_root, const std::vector<ExtraModel>& extra);
 
-  // Throws Error(kNotFound, "model 'NAME' not found"), kInvalidArgument, kCorruptData.
+  // Throws Error(kNotFound, "model 'NAME' not found"), kInvalidArgument, kCorruptData, also for
+  // options that cannot be read.
   SharedRecord get(std::string_view name) const;
   // Newest first, the extra ones in front.
   store::ModelList list() const;

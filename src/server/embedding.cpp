@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <functional>
 #include <limits>
 #include <optional>
 #include <utility>
@@ -103,22 +104,15 @@ class Embedding {
     auto look_up = [&](Work&) { return find(request_.model); };
     const SharedRecord record = co_await on_worker(context_.workers.disk, exchange_, look_up);
 
-    ModelWait wait(context_.models, exchange_, *record, request_.keep_alive);
-    while (true) {
-      const std::optional<double> progress = co_await wait.progress();
-      if (!progress) break;
-      const auto percent = std::to_string(std::lround(*progress * 100));
-      exchange_.set_stage("the model was still loading (" + percent + "%)");
-    }
-    lease_ = wait.take();
+    const std::function<void(double)> tell_load = [](double) {};
+    lease_ =
+        co_await acquire_model(context_.models, exchange_, record, request_.keep_alive, tell_load);
     reply_.load = Clock::now() - exchange_.request().arrival;
     exchange_.set_stage("its inputs were about to be prepared");
 
     const LoadedModel& model = lease_.model();
-    const int num_ctx =
-        options_over_model(*record, request_.options).num_ctx.value_or(context_.default_context);
-    limits_.context =
-        std::min(num_ctx > 0 ? num_ctx : context_.default_context, model.context_length);
+    limits_.context = context_limit(context_, api::merge_options(record->options, request_.options),
+                                    model.context_length);
     limits_.truncate = request_.truncate;
     auto make_inputs = [&](Work& work) {
       std::vector<api::TextOrTokens> inputs = std::move(request_.inputs);

@@ -5,6 +5,11 @@
 #include <new>
 
 namespace sluice::server {
+namespace {
+
+constexpr const char* kShortText = "out of memory";  // short enough to need none
+
+}  // namespace
 
 Failure failure_of(const std::exception_ptr& exception) noexcept {
   try {
@@ -27,7 +32,15 @@ Failure failure_of(const std::exception_ptr& exception) noexcept {
     }
   } catch (...) {
   }
-  return {ErrorCode::kOutOfMemory, "out of memory"};  // short enough to need none
+  return {ErrorCode::kOutOfMemory, kShortText};
+}
+
+Failure copy_of(const Failure& failure) noexcept {
+  try {
+    return failure;
+  } catch (...) {
+    return {failure.code, kShortText};
+  }
 }
 
 }  // namespace sluice::server

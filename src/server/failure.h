@@ -19,5 +19,7 @@ struct Failure {
 // Of any exception; for that of a missing memory, and when there is none even for its text,
 // kOutOfMemory.
 Failure failure_of(const std::exception_ptr& exception) noexcept;
+// With another text when there is no memory for its own.
+Failure copy_of(const Failure& failure) noexcept;
 
 }  // namespace sluice::server

@@ -3,7 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <cmath>
+#include <functional>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -40,8 +40,7 @@ class Generation {
   Awaitable<void> answer() {
     std::optional<Failure> failure;
     try {
-      std::vector<engine::Request> requests = co_await prepare();
-      if (!requests.empty()) co_await run(std::move(requests));
+      co_await generate();
     } catch (...) {
       failure = failure_of(std::current_exception());
     }
@@ -62,9 +61,7 @@ class Generation {
     bool is_over = false;
   };
 
-  // What the client says becomes what the engine takes, a request for each prompt. None when it
-  // asked for less than a reply and has it.
-  Awaitable<std::vector<engine::Request>> prepare() {
+  Awaitable<void> generate() {
     const size_t body_bytes = exchange_.request().body.size();
     auto parse = [&](std::string_view body, Work& work) { return dialect_.parse(body, work); };
     api::GenerationRequest wanted = co_await parse_body(context_, exchange_, parse);
@@ -73,27 +70,32 @@ class Generation {
     model_name_ = wanted.model;
     wants_context_ = wanted.wants_context;
     reply_.set_stream(wanted.stream);
-
-    auto look_up = [&](Work&) { return context_.catalog.get(wanted.model); };
-    const SharedRecord record = co_await on_worker(context_.workers.disk, exchange_, look_up);
     if (is_unload(wanted)) {
-      context_.models.unload(*record);
-      co_await reply_.finish_with(dialect_.loaded("unload", {}));
-      co_return std::vector<engine::Request>();
+      co_await unload(wanted.model);
+      co_return;
     }
-    co_await acquire(*record, wanted);
+
+    const SharedRecord record = co_await look_up(wanted.model);
+    const std::function<void(double)> tell_load = [&](double fraction) {
+      if (!wanted.extensions.wants_queue_events) return;
+      reply_.write_waiting({.is_loading = true, .load_progress = fraction, .place = {}});
+    };
+    lease_ =
+        co_await acquire_model(context_.models, exchange_, record, wanted.keep_alive, tell_load);
+    load_ = Clock::now() - exchange_.request().arrival;
+    exchange_.set_stage("its prompt was about to be prepared");
     if (wanted.is_load_only) {
       co_await reply_.finish_with(dialect_.loaded("load", load_));
-      co_return std::vector<engine::Request>();
+      co_return;
     }
 
     LoadedModel& model = lease_.model();
-    if (!wanted.debug_render_only) {  // before the work: under overload most are refused
+    const bool is_render_only = wanted.debug_render_only;
+    if (!is_render_only) {  // before the work: under overload most are refused
       submit_or_refuse(exchange_, *model.engine, [&] { model.engine->require_room(); });
     }
     const engine::Request request = engine_request(*record, wanted);
     const PromptLimits limits{request.context_limit, request.num_keep};
-    const bool is_render_only = wanted.debug_render_only;
     auto make_prompts = [&](Work& work) {
       api::GenerationRequest used = std::move(wanted);  // its memory goes on the worker
       require_memory(body_bytes * kMostTimesBody);
@@ -106,19 +108,23 @@ class Generation {
     };
     WorkerPool& preparer = context_.workers.preparer(body_bytes);
     std::vector<PreparedPrompt> prepared = co_await on_worker(preparer, exchange_, make_prompts);
+    tell_dropped(prepared, limits.context);
     if (is_render_only) {
-      tell_dropped(prepared.front().num_dropped_tokens, limits.context);
       co_await reply_.finish_with(dialect_.rendered(prepared.front().text));
-      co_return std::vector<engine::Request>();
+      co_return;
     }
+
     exchange_.charge_body(0);
-    co_return make_requests(std::move(prepared), request);
+    std::vector<engine::Request> requests = make_requests(std::move(prepared), request);
+    co_await run(std::move(requests));
+    lease_.release();  // a slow client does not hold the model
+    co_await finish();
   }
 
+  // A request for each prompt.
   std::vector<engine::Request> make_requests(std::vector<PreparedPrompt> prepared,
                                              const engine::Request& request) {
     std::vector<engine::Request> requests;
-    int num_dropped_tokens = 0;
     for (PreparedPrompt& prompt : prepared) {
       engine::Request& made = requests.emplace_back(request);
       const auto bos = lease_.model().tokenizer->bos();
@@ -130,42 +136,39 @@ class Generation {
       own.num_dropped_tokens = prompt.num_dropped_tokens;
       own.num_tokens = static_cast<int>(made.prompt.size());
       if (wants_context_) own.context_ids = made.prompt;
-      num_dropped_tokens += prompt.num_dropped_tokens;
     }
-    tell_dropped(num_dropped_tokens, request.context_limit);
     return requests;
   }
 
-  // Waits until the model is there, and tells who wants to know how far it is.
-  Awaitable<void> acquire(const store::ModelRecord& record, const api::GenerationRequest& wanted) {
-    ModelWait wait(context_.models, exchange_, record, wanted.keep_alive);
-    while (true) {
-      const std::optional<double> progress = co_await wait.progress();
-      if (!progress) break;
-      const auto percent = std::to_string(std::lround(*progress * 100));
-      exchange_.set_stage("the model was still loading (" + percent + "%)");
-      if (!wanted.extensions.wants_queue_events) continue;
-      reply_.write_waiting({.is_loading = true, .load_progress = *progress, .place = {}});
-      co_await exchange_.flush();
-    }
-    lease_ = wait.take();
-    load_ = Clock::now() - exchange_.request().arrival;
-    exchange_.set_stage("its prompt was about to be prepared");
+  Awaitable<SharedRecord> look_up(const std::string& name) {
+    auto get = [&](Work&) { return context_.catalog.get(name); };
+    co_return co_await on_worker(context_.workers.disk, exchange_, get);
   }
 
-  engine::Request engine_request(const store::ModelRecord& record,
+  // Also what was loaded from files that are not there any more.
+  Awaitable<void> unload(const std::string& name) {
+    SharedRecord record;
+    std::optional<Failure> failure;
+    try {
+      record = co_await look_up(name);
+    } catch (...) {
+      failure = failure_of(std::current_exception());
+    }
+    const bool is_found = context_.models.unload(name, record.get());
+    if (!is_found && failure) failure->raise();
+    co_await reply_.finish_with(dialect_.loaded("unload", {}));
+  }
+
+  engine::Request engine_request(const CatalogRecord& record,
                                  const api::GenerationRequest& wanted) const {
     const LoadedModel& model = lease_.model();
-    const api::ModelOptions options = options_over_model(record, wanted.options);
+    const api::ModelOptions options = api::merge_options(record.options, wanted.options);
     engine::Request request;
     api::apply_options(options, request);
-    if (request.context_limit <= 0) request.context_limit = context_.default_context;
-    if (request.context_limit > model.context_length) {
-      if (options.num_ctx) {
-        spdlog::warn("num_ctx {} is more than {} can have: {}", *options.num_ctx, model_name_,
-                     model.context_length);
-      }
-      request.context_limit = model.context_length;
+    request.context_limit = context_limit(context_, options, model.context_length);
+    if (options.num_ctx > model.context_length) {
+      spdlog::warn("num_ctx {} is more than {} can have: {}", *options.num_ctx, model_name_,
+                   model.context_length);
     }
     request.num_keep = std::min(request.num_keep, request.context_limit);
     request.shift = wanted.shift;
@@ -176,7 +179,9 @@ class Generation {
     return request;
   }
 
-  void tell_dropped(int num_dropped_tokens, int context_limit) {
+  void tell_dropped(const std::vector<PreparedPrompt>& prompts, int context_limit) {
+    int num_dropped_tokens = 0;
+    for (const PreparedPrompt& prompt : prompts) num_dropped_tokens += prompt.num_dropped_tokens;
     if (num_dropped_tokens == 0) return;
     exchange_.add_header("X-Dropped-Tokens", std::to_string(num_dropped_tokens));
     spdlog::warn("{}: {} tokens of the prompt dropped, it is longer than {}", model_name_,
@@ -189,14 +194,6 @@ class Generation {
     const bool wants_waiting = requests.front().wants_queue_events;
     const auto deadline = exchange_.deadline();
     exchange_.leave_deadline_to_engine();
-    co_await write_events(std::move(requests), deadline, wants_logprobs, wants_waiting);
-    lease_.release();  // a slow client does not hold the model
-    co_await finish();
-  }
-
-  Awaitable<void> write_events(std::vector<engine::Request> requests,
-                               std::optional<Clock::time_point> deadline, bool wants_logprobs,
-                               bool wants_waiting) {
     engine::Engine& engine = *lease_.model().engine;
     EventStream events(engine, exchange_, exchange_.options().max_unsent_bytes);
     for (size_t i = 0; i < requests.size(); ++i) {

@@ -9,10 +9,11 @@ namespace sluice::server {
 namespace {
 
 template <class Parse>
-auto parse_layer(const std::string& path, const Parse& parse) {
+auto parse_layer(const std::string& path, Work& work, const Parse& parse) {
   try {
     return parse();
   } catch (const Error& error) {
+    work.check();
     throw Error(ErrorCode::kCorruptData,
                 "'" + path + "' is damaged (" + error.what() + "); import or pull the model again");
   }
@@ -20,25 +21,23 @@ auto parse_layer(const std::string& path, const Parse& parse) {
 
 }  // namespace
 
-api::Json layer_params(const store::ModelRecord& record) {
+api::JsonTree layer_params(const store::ModelRecord& record, Work& work) {
   if (record.texts.params_json.empty()) return api::Json::object();
-  return parse_layer(record.texts.params_path, [&] {
-    api::Json params = api::parse_json(record.texts.params_json);
-    api::parse_options(params);  // checks it
-    return params;
-  });
+  return parse_layer(record.texts.params_path, work,
+                     [&] { return api::parse_json(record.texts.params_json, work); });
 }
 
 api::ModelOptions layer_options(const store::ModelRecord& record) {
-  if (record.texts.params_json.empty()) return {};
-  return parse_layer(record.texts.params_path,
-                     [&] { return api::parse_options(api::parse_json(record.texts.params_json)); });
+  Work unlimited;
+  const api::JsonTree params = layer_params(record, unlimited);
+  return parse_layer(record.texts.params_path, unlimited,
+                     [&] { return api::parse_options(params); });
 }
 
-std::vector<api::Message> layer_messages(const store::ModelRecord& record) {
+std::vector<api::Message> layer_messages(const store::ModelRecord& record, Work& work) {
   if (record.texts.messages_json.empty()) return {};
-  return parse_layer(record.texts.messages_path,
-                     [&] { return api::parse_messages_layer(record.texts.messages_json); });
+  return parse_layer(record.texts.messages_path, work,
+                     [&] { return api::parse_messages_layer(record.texts.messages_json, work); });
 }
 
 }  // namespace sluice::server

@@ -34,7 +34,8 @@ struct Waiter {
 
 // One model: waiting for the loader, being loaded, or ready (`model` set).
 struct Entry {
-  store::ModelRecord record;
+  SharedRecord record;
+  std::string name;  // for the log
   std::unique_ptr<LoadedModel> model;
   std::vector<Waiter> waiters;
   double progress = 0;
@@ -47,22 +48,29 @@ struct Entry {
 
   // What it takes; before it is loaded, a guess from the file's size.
   uint64_t memory_bytes() const {
-    if (!model) return record.size_bytes + record.size_bytes / 4;
+    if (!model) return record->size_bytes + record->size_bytes / 4;
     const backend::MemoryUse& memory = model->memory;
     return uint64_t{memory.weights} + memory.cache + memory.workspace;
   }
 };
 
-Error to_error(const std::exception& exception, const store::ModelRecord& record) {
-  if (const auto* error = dynamic_cast<const Error*>(&exception)) return *error;
-  if (dynamic_cast<const std::bad_alloc*>(&exception)) {
-    return Error(ErrorCode::kOutOfMemory,
-                 "not enough memory to load the model: its weights alone need " +
-                     format_bytes(record.size_bytes) + ", and " +
-                     format_bytes(available_memory_bytes()) + " are free now");
+Failure load_failure(const std::exception_ptr& exception, uint64_t size_bytes) noexcept {
+  Failure failure = failure_of(exception);
+  try {
+    std::rethrow_exception(exception);
+  } catch (const std::bad_alloc&) {
+    try {
+      failure.message = "not enough memory to load the model: its weights alone need " +
+                        format_bytes(size_bytes) + ", and " +
+                        format_bytes(available_memory_bytes()) + " are free now";
+    } catch (const std::exception&) {  // the short text stays
+    }
+  } catch (...) {
   }
-  return Error(ErrorCode::kInternal, exception.what());
+  return failure;
 }
+
+Failure shutting_down() { return {ErrorCode::kBusy, "server busy: it is shutting down"}; }
 
 }  // namespace
 
@@ -89,9 +97,12 @@ struct ModelManager::State : std::enable_shared_from_this<ModelManager::State> {
   uint64_t free_budget() const;
   void make_room(std::unique_lock<std::mutex>& lock, const Entry& wanted);
   void load_entry(std::unique_lock<std::mutex>& lock, Entry& entry);
+  std::unique_ptr<LoadedModel> make_model(std::unique_lock<std::mutex>& lock, Entry& entry,
+                                          std::optional<Failure>& failure);
   std::unique_ptr<LoadedModel> try_load(std::unique_lock<std::mutex>& lock, Entry& entry,
-                                        std::optional<Error>& error);
+                                        std::optional<Failure>& failure);
   void tell_progress(Entry& entry, double fraction);
+  void end_wait(const Waiter& waiter, Entry* ready, const Failure* failure);
   void destroy(std::unique_lock<std::mutex>& lock, std::list<Entry>::iterator entry,
                const char* why);
   Clock::time_point next_expiry() const;
@@ -113,15 +124,16 @@ LoadedModel& Lease::model() const { return *hold_->model; }
 
 Entry* ModelManager::State::find(const std::string& path) {
   for (Entry& entry : entries) {
-    if (entry.record.model_path == path) return &entry;
+    if (entry.record->model_path == path) return &entry;
   }
   return nullptr;
 }
 
 Lease ModelManager::State::lease(Entry& entry) {
+  auto hold = std::make_shared<Lease::Hold>(shared_from_this(), &entry, entry.model.get());
   ++entry.num_leases;
   entry.last_used = Clock::now();
-  return Lease(std::make_shared<Lease::Hold>(shared_from_this(), &entry, entry.model.get()));
+  return Lease(std::move(hold));
 }
 
 void ModelManager::State::release(Entry& entry) {
@@ -157,7 +169,7 @@ void ModelManager::State::destroy(std::unique_lock<std::mutex>& lock,
                                   std::list<Entry>::iterator entry, const char* why) {
   unloading.splice(unloading.begin(), entries, entry);
   lock.unlock();
-  spdlog::info("unloading {} ({})", entry->record.name.short_name(), why);
+  spdlog::info("unloading {} ({})", entry->name, why);
   const engine::EngineTotals totals = entry->model->engine->stop();
   std::list<Entry> removed;
   lock.lock();
@@ -214,6 +226,7 @@ void ModelManager::State::tell_progress(Entry& entry, double fraction) {
   {
     std::lock_guard lock(mutex);
     if (is_stopping) throw Error(ErrorCode::kCancelled, "the server ends while the model loads");
+    if (entry.waiters.empty()) throw Error(ErrorCode::kCancelled, "nobody waits for it any more");
     const bool is_news = static_cast<int>(fraction * 100) != static_cast<int>(entry.progress * 100);
     entry.progress = fraction;
     if (!is_news) return;
@@ -226,58 +239,89 @@ void ModelManager::State::tell_progress(Entry& entry, double fraction) {
 
 std::unique_ptr<LoadedModel> ModelManager::State::try_load(std::unique_lock<std::mutex>& lock,
                                                            Entry& entry,
-                                                           std::optional<Error>& error) {
-  const store::ModelRecord& record = entry.record;  // does not change
+                                                           std::optional<Failure>& failure) {
+  const uint64_t size_bytes = entry.record->size_bytes;
   const uint64_t budget = free_budget();
   entry.load_start = Clock::now();
   entry.progress = 0;
   lock.unlock();
   std::unique_ptr<LoadedModel> model;
   try {
-    spdlog::info("loading {} ({})", record.name.short_name(), format_bytes(record.size_bytes));
-    model =
-        load(record, budget, [this, &entry](double fraction) { tell_progress(entry, fraction); });
-  } catch (const std::exception& exception) {
-    error = to_error(exception, record);
-    spdlog::error("loading {} failed: {}", record.name.short_name(), error->what());
+    spdlog::info("loading {} ({})", entry.name, format_bytes(size_bytes));
+    model = load(*entry.record, budget,
+                 [this, &entry](double fraction) { tell_progress(entry, fraction); });
+  } catch (...) {
+    failure = load_failure(std::current_exception(), size_bytes);
+    const bool is_wanted = failure->code != ErrorCode::kCancelled;
+    spdlog::log(is_wanted ? spdlog::level::err : spdlog::level::info, "loading {} failed: {}",
+                entry.name, failure->message);
   }
   if (!model) malloc_trim(0);
   lock.lock();
   return model;
 }
 
-void ModelManager::State::load_entry(std::unique_lock<std::mutex>& lock, Entry& entry) {
+// Null when it failed, or nobody wants it any more. Throws when there is no memory for what is
+// around the load.
+std::unique_ptr<LoadedModel> ModelManager::State::make_model(std::unique_lock<std::mutex>& lock,
+                                                             Entry& entry,
+                                                             std::optional<Failure>& failure) {
   make_room(lock, entry);
-  std::unique_ptr<LoadedModel> model;
-  std::optional<Error> error;
   while (!is_stopping && !entry.waiters.empty()) {
-    error.reset();
-    model = try_load(lock, entry, error);
-    if (model || error->code() != ErrorCode::kOutOfMemory) break;
+    failure.reset();
+    std::unique_ptr<LoadedModel> model = try_load(lock, entry, failure);
+    if (model) return model;
+    if (failure->code == ErrorCode::kCancelled) continue;  // somebody may have come since
     const auto oldest = oldest_idle();
-    if (oldest == entries.end() || entry.waiters.empty()) break;
+    const bool may_help = failure->code == ErrorCode::kOutOfMemory && !entry.waiters.empty();
+    if (!may_help || oldest == entries.end()) break;
     destroy(lock, oldest, "to make room");
   }
-  if (is_stopping && !model && !error) return;
-  std::vector<Waiter> waiters = std::move(entry.waiters);
-  entry.waiters.clear();
-  std::vector<Lease> leases;
+  return nullptr;
+}
+
+// With a lease of the model, if it is ready, else with the failure.
+void ModelManager::State::end_wait(const Waiter& waiter, Entry* ready, const Failure* failure) {
+  Lease given;
+  Failure shortage;
+  try {
+    std::lock_guard lock(mutex);
+    if (ready) given = lease(*ready);
+  } catch (...) {
+    shortage = failure_of(std::current_exception());
+    failure = &shortage;
+  }
+  waiter.done(std::move(given), failure);
+}
+
+void ModelManager::State::load_entry(std::unique_lock<std::mutex>& lock, Entry& entry) {
+  std::unique_ptr<LoadedModel> model;
+  std::optional<Failure> failure;
+  try {
+    model = make_model(lock, entry, failure);
+  } catch (...) {
+    failure = failure_of(std::current_exception());
+  }
+  if (!lock.owns_lock()) lock.lock();
+  if (is_stopping && !model && !failure) return;
+  std::vector<Waiter> waiters = std::exchange(entry.waiters, {});
+  Entry* ready = nullptr;
   if (model) {
+    ready = &entry;
     entry.model = std::move(model);
     entry.load_duration = Clock::now() - entry.load_start;
     entry.last_used = Clock::now();
     entry.expires_at = expiry(entry.last_used, entry.keep_alive);
-    for (size_t i = 0; i < waiters.size(); ++i) leases.push_back(lease(entry));
-    spdlog::info("loaded {} in {}: {}, {} tokens of context", entry.record.name.short_name(),
-                 format_go_duration(entry.load_duration), entry.model->backend_description,
-                 entry.model->context_length);
   } else {
     entries.remove_if([&entry](const Entry& other) { return &other == &entry; });
-    leases.resize(waiters.size());
   }
   lock.unlock();
-  for (size_t i = 0; i < waiters.size(); ++i) {
-    waiters[i].done(std::move(leases[i]), error ? &*error : nullptr);
+  for (const Waiter& waiter : waiters) end_wait(waiter, ready, failure ? &*failure : nullptr);
+  waiters.clear();  // they may own much
+  if (ready) {  // which only this thread unloads
+    spdlog::info("loaded {} in {}: {}, {} tokens of context", ready->name,
+                 format_go_duration(ready->load_duration), ready->model->backend_description,
+                 ready->model->context_length);
   }
   lock.lock();
 }
@@ -285,16 +329,22 @@ void ModelManager::State::load_entry(std::unique_lock<std::mutex>& lock, Entry& 
 void ModelManager::State::run() {
   std::unique_lock lock(mutex);
   while (!is_stopping) {
-    if (Entry* entry = next_to_load()) {
-      load_entry(lock, *entry);
-      continue;
+    try {
+      if (Entry* entry = next_to_load()) {
+        load_entry(lock, *entry);
+        continue;
+      }
+      const auto expired = next_expired(Clock::now());
+      if (expired != entries.end()) {
+        destroy(lock, expired, "keep-alive is over");
+        continue;
+      }
+      changed.wait_until(lock, next_expiry());
+    } catch (const std::exception& error) {  // no memory: what is left to do is tried again soon
+      spdlog::error("the loader of models failed: {}", error.what());
+      if (!lock.owns_lock()) lock.lock();
+      changed.wait_for(lock, std::chrono::milliseconds(50));
     }
-    const auto expired = next_expired(Clock::now());
-    if (expired != entries.end()) {
-      destroy(lock, expired, "keep-alive is over");
-      continue;
-    }
-    changed.wait_until(lock, next_expiry());
   }
 }
 
@@ -307,27 +357,29 @@ ModelManager::ModelManager(const ManagerOptions& options, Load load)
 
 ModelManager::~ModelManager() { stop(); }
 
-ModelManager::WaiterId ModelManager::acquire(const store::ModelRecord& record,
+ModelManager::WaiterId ModelManager::acquire(SharedRecord record,
                                              std::optional<api::KeepAlive> keep_alive, Done done,
                                              LoadProgress on_progress) {
-  std::optional<Error> error;
+  std::optional<Failure> failure;
   Lease lease;
   WaiterId id = 0;
   {
     std::lock_guard lock(state_->mutex);
-    Entry* entry = state_->find(record.model_path);
+    Entry* entry = state_->find(record->model_path);
     if (state_->is_draining || state_->is_stopping) {
-      error.emplace(ErrorCode::kBusy, "server busy: it is shutting down");
+      failure = shutting_down();
     } else if (entry && !entry->model &&
                static_cast<int>(entry->waiters.size()) >= state_->options.max_waiting) {
-      error.emplace(ErrorCode::kBusy,
-                    "server busy, please try again.  maximum pending requests exceeded: " +
-                        std::to_string(entry->waiters.size()) + " wait for the model to load");
+      failure = {ErrorCode::kBusy,
+                 "server busy, please try again.  maximum pending requests exceeded: " +
+                     std::to_string(entry->waiters.size()) + " wait for the model to load"};
     } else {
       if (!entry) {
-        entry = &state_->entries.emplace_back();
-        entry->record = record;
-        entry->keep_alive = state_->options.keep_alive;
+        Entry fresh;
+        fresh.name = record->name.short_name();
+        fresh.record = std::move(record);
+        fresh.keep_alive = state_->options.keep_alive;
+        entry = &state_->entries.emplace_back(std::move(fresh));
       }
       if (keep_alive) entry->keep_alive = *keep_alive;
       id = ++state_->last_waiter;
@@ -341,7 +393,7 @@ ModelManager::WaiterId ModelManager::acquire(const store::ModelRecord& record,
       lease = state_->lease(*entry);
     }
   }
-  done(std::move(lease), error ? &*error : nullptr);
+  done(std::move(lease), failure ? &*failure : nullptr);
   return id;
 }
 
@@ -359,14 +411,20 @@ void ModelManager::withdraw(WaiterId id) {
   }
 }
 
-bool ModelManager::unload(const store::ModelRecord& record) {
+bool ModelManager::unload(std::string_view name, const store::ModelRecord* record) {
+  const auto wanted = store::ModelName::try_parse(name);
+  bool is_found = false;
   std::lock_guard lock(state_->mutex);
-  Entry* entry = state_->find(record.model_path);
-  if (!entry) return false;
-  entry->keep_alive = api::KeepAlive::zero();
-  entry->expires_at = Clock::now();
+  for (Entry& entry : state_->entries) {
+    const bool has_name = wanted && entry.record->name.is_same_model(*wanted);
+    const bool has_weights = record && entry.record->model_path == record->model_path;
+    if (!has_name && !has_weights) continue;
+    is_found = true;
+    entry.keep_alive = api::KeepAlive::zero();
+    entry.expires_at = Clock::now();
+  }
   state_->changed.notify_all();
-  return true;
+  return is_found;
 }
 
 std::vector<ModelStatus> ModelManager::status() const {
@@ -411,25 +469,9 @@ engine::EngineTotals ModelManager::totals() const {
 
 uint64_t ModelManager::max_memory_bytes() const { return state_->options.max_memory_bytes; }
 
-int ModelManager::num_leases() const {
-  std::lock_guard lock(state_->mutex);
-  int total = 0;
-  for (const Entry& entry : state_->entries) {
-    total += entry.num_leases + static_cast<int>(entry.waiters.size());
-  }
-  return total;
-}
-
 void ModelManager::drain() {
   std::lock_guard lock(state_->mutex);
   state_->is_draining = true;
-}
-
-void ModelManager::cancel_all() {
-  std::lock_guard lock(state_->mutex);
-  for (Entry& entry : state_->entries) {
-    if (entry.model) entry.model->engine->cancel_all();
-  }
 }
 
 void ModelManager::stop() {
@@ -445,9 +487,9 @@ void ModelManager::stop() {
     std::lock_guard lock(state_->mutex);
     entries.swap(state_->entries);
   }
-  const Error error(ErrorCode::kBusy, "server busy: it is shutting down");
+  const Failure failure = shutting_down();
   for (Entry& entry : entries) {
-    for (const Waiter& waiter : entry.waiters) waiter.done(Lease(), &error);
+    for (const Waiter& waiter : entry.waiters) waiter.done(Lease(), &failure);
   }
 }
 

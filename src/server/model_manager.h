@@ -9,9 +9,9 @@
 #include <vector>
 
 #include "api/request.h"
-#include "base/error.h"
+#include "server/catalog.h"
+#include "server/failure.h"
 #include "server/loaded_model.h"
-#include "store/store.h"
 
 namespace sluice::server {
 
@@ -39,7 +39,7 @@ class Lease {
 };
 
 struct ModelStatus {
-  store::ModelRecord record;
+  SharedRecord record;
   bool is_loading = false;
   double load_progress = 0;  // 0 to 1
   int num_waiting_for_load = 0;
@@ -67,31 +67,30 @@ class ModelManager {
   ModelManager(const ModelManager&) = delete;
   ModelManager& operator=(const ModelManager&) = delete;
 
-  // Calls `done` once with a lease or an error: at once from this thread when the model is in
-  // memory (or the queue is full), else from the loader when it is. `keep_alive` replaces the
-  // model's. `on_progress` is told, before `done`, at once and then at every percent, how much of
-  // the model is there (0 to 1); not when it is in memory already. It must not call back. Returns a
-  // number for withdraw().
-  using Done = std::function<void(Lease, const Error*)>;
+  // Calls `done`, which must not throw, once with a lease or a failure: at once from this thread
+  // when the model is in memory (or the queue is full), else from the loader when it is.
+  // `keep_alive` replaces the model's. `on_progress` is told, before `done`, at once and then at
+  // every percent, how much of the model is there (0 to 1); not when it is in memory already. It
+  // must not call back. Returns a number for withdraw().
+  using Done = std::function<void(Lease, const Failure*)>;
   using WaiterId = uint64_t;
-  WaiterId acquire(const store::ModelRecord& record, std::optional<api::KeepAlive> keep_alive,
-                   Done done, LoadProgress on_progress = nullptr);
-  // Stops waiting: `done` will not be called, unless it has been or is about to be.
+  WaiterId acquire(SharedRecord record, std::optional<api::KeepAlive> keep_alive, Done done,
+                   LoadProgress on_progress = nullptr);
+  // Stops waiting: `done` will not be called, unless it has been or is about to be. A load that
+  // nobody waits for any more ends at its next step of progress.
   void withdraw(WaiterId id);
 
-  // Unloads the model as soon as nobody uses it. False when it is not in memory.
-  bool unload(const store::ModelRecord& record);
+  // Unloads, as soon as nobody uses it, what was loaded under the name, be its files there or not,
+  // and what has the weights of `record`, unless that is null. False when there is nothing.
+  bool unload(std::string_view name, const store::ModelRecord* record);
 
   std::vector<ModelStatus> status() const;
   // Of all engines since the start, those of models that are unloaded counted in: never smaller.
   engine::EngineTotals totals() const;
   uint64_t max_memory_bytes() const;
-  int num_leases() const;  // of all models, those waiting for a load counted in
 
   // Refuses new requests with kBusy from here on.
   void drain();
-  // Cancels every request of every engine; their final events still come.
-  void cancel_all();
   // Ends what runs, destroys the models, joins. Every waiting `done` is called.
   void stop();
 

@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "api/reply.h"
-#include "server/model_layers.h"
 
 namespace sluice::server {
 
@@ -16,9 +15,9 @@ void take_headers(const ServerContext& context, Exchange& exchange, api::Extensi
   exchange.set_timeout(extensions.timeout.value_or(context.default_timeout));
 }
 
-api::ModelOptions options_over_model(const store::ModelRecord& record,
-                                     const api::ModelOptions& options) {
-  return api::merge_options(layer_options(record), options);
+int context_limit(const ServerContext& context, const api::ModelOptions& options, int longest) {
+  const int wanted = options.num_ctx.value_or(0);
+  return std::min(wanted > 0 ? wanted : context.default_context, longest);
 }
 
 void refuse(Exchange& exchange, const engine::Engine& engine, const Error& error) {

@@ -39,10 +39,9 @@ Awaitable<std::invoke_result_t<Parse, std::string_view, Work&>> parse_body(
 // What a client said in headers, where its body does not. Sets the time of the exchange.
 void take_headers(const ServerContext& context, Exchange& exchange, api::Extensions& extensions);
 
-// The request's options over those of the model's params layer. Throws what api::parse_options
-// does.
-api::ModelOptions options_over_model(const store::ModelRecord& record,
-                                     const api::ModelOptions& options);
+// Tokens of prompt and reply that a request with these options may have: as it or the model's
+// params layer says, else the server's default, and at most `longest`.
+int context_limit(const ServerContext& context, const api::ModelOptions& options, int longest);
 
 // What the engine refused with kBusy, thrown again with what the client should know: how many wait,
 // and when it may try again (Retry-After: 1 to 600 seconds).

@@ -1,6 +1,5 @@
 #include "server/model_routes.h"
 
-#include <algorithm>
 #include <cmath>
 
 #include "api/chat_context.h"
@@ -30,18 +29,6 @@ api::ollama::ModelDetails details_of(const store::ModelRecord& record) {
 api::openai::ModelEntry openai_entry(const store::ModelRecord& record) {
   return {record.name.short_name(), std::chrono::system_clock::to_time_t(record.modified),
           record.name.name_space};
-}
-
-// What a request gets that does not say.
-int context_of_requests(const ServerContext& context, const ModelStatus& status) {
-  int length = context.default_context;
-  try {
-    const int wanted = options_over_model(status.record, {}).num_ctx.value_or(0);
-    if (wanted > 0) length = wanted;
-  } catch (const Error&) {
-    // Parameters that cannot be read are told to who uses the model.
-  }
-  return std::min(length, status.context_length);
 }
 
 double seconds_of(std::chrono::nanoseconds duration) {
@@ -105,12 +92,14 @@ Reply list_running(const ServerContext& context, const HttpRequest&, Work&) {
   for (const ModelStatus& status : context.models.status()) {
     if (status.is_loading) continue;
     api::ollama::PsEntry& entry = entries.emplace_back();
-    entry.name = status.record.name.short_name();
+    entry.name = status.record->name.short_name();
     entry.size_bytes = status.memory.weights + status.memory.cache + status.memory.workspace;
-    entry.digest_hex = status.record.digest.hex();
-    entry.details = details_of(status.record);
+    entry.digest_hex = status.record->digest.hex();
+    entry.details = details_of(*status.record);
     entry.expires_at = status.stays_for_ever ? api::ollama::never_expires() : status.expires_at;
-    entry.context_length = static_cast<uint64_t>(context_of_requests(context, status));
+    // What a request gets that does not say.
+    entry.context_length = static_cast<uint64_t>(
+        context_limit(context, status.record->options, status.context_length));
     entry.extra = queue_json(status.engine);
   }
   return json_reply(api::ollama::encode_ps(std::move(entries)));
@@ -128,8 +117,8 @@ Reply show_model(const ServerContext& context, const HttpRequest& request, Work&
   reply.parser = record.config.parser;
   reply.details = details_of(record);
   reply.modified_at = record.modified;
-  reply.messages = layer_messages(record);
-  const api::Json params = layer_params(record);
+  reply.messages = layer_messages(record, work);
+  const api::JsonTree params = layer_params(record, work);
   reply.parameters = api::format_parameters(params);
   if (!record.model_path.empty()) {
     const gguf::File file = gguf::File::open(record.model_path);
@@ -144,7 +133,7 @@ Reply show_model(const ServerContext& context, const HttpRequest& request, Work&
   parts.from = record.model_path;
   parts.chat_template = reply.chat_template;
   parts.system = reply.system;
-  parts.params = params;
+  parts.params = *params;
   parts.licenses = record.texts.licenses;
   reply.modelfile = api::format_modelfile(parts);
   return json_reply(api::ollama::encode_show(reply));
@@ -165,7 +154,7 @@ Reply delete_model(const ServerContext& context, const HttpRequest& request, Wor
     // A broken model can be removed, too; what is not there at all is told below.
   }
   context.catalog.remove(name);
-  if (record) context.models.unload(*record);
+  context.models.unload(name, record.get());
   return Reply{200, "", "", {}};
 }
 

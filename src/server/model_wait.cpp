@@ -1,71 +1,81 @@
 #include "server/model_wait.h"
 
+#include <cmath>
+#include <memory>
 #include <mutex>
+#include <string>
 #include <utility>
 
 #include "server/failure.h"
 
 namespace sluice::server {
+namespace {
 
-// The loader's side and the coroutine's.
-struct ModelWait::State {
-  explicit State(Waker owner) : waker(std::move(owner)) {}
+// What the loader tells the coroutine.
+struct LoadNews {
+  explicit LoadNews(Waker owner) : waker(std::move(owner)) {}
 
   const Waker waker;
   std::mutex mutex;  // guards what follows
-  std::optional<double> news;
+  std::optional<double> progress;
   std::optional<Failure> failure;
   Lease lease;
   bool is_over = false;  // or nobody waits any longer
 };
 
-ModelWait::ModelWait(ModelManager& models, Exchange& exchange, const store::ModelRecord& record,
-                     std::optional<api::KeepAlive> keep_alive)
-    : models_(models), exchange_(exchange), state_(std::make_shared<State>(exchange.waker())) {
-  id_ = models.acquire(
-      record, keep_alive,
-      [state = state_](Lease lease, const Error* error) {
-        {
-          std::lock_guard lock(state->mutex);
-          if (state->is_over) return;
-          state->is_over = true;
-          state->lease = std::move(lease);
-          if (error) state->failure = Failure{error->code(), std::string(error->what())};
-        }
-        state->waker.wake();
-      },
-      [state = state_](double fraction) {
-        {
-          std::lock_guard lock(state->mutex);
-          state->news = fraction;
-        }
-        state->waker.wake();
-      });
-}
+}  // namespace
 
-ModelWait::~ModelWait() {
-  models_.withdraw(id_);
-  std::lock_guard lock(state_->mutex);
-  state_->is_over = true;
-  state_->lease.release();
-}
-
-Awaitable<std::optional<double>> ModelWait::progress() {
-  while (true) {
-    exchange_.check();
+Awaitable<Lease> acquire_model(ModelManager& models, Exchange& exchange, SharedRecord record,
+                               std::optional<api::KeepAlive> keep_alive,
+                               const std::function<void(double)>& on_progress) {
+  const auto news = std::make_shared<LoadNews>(exchange.waker());
+  auto tell_end = [news](Lease lease, const Failure* failure) {
     {
-      std::lock_guard lock(state_->mutex);
-      if (state_->is_over) co_return std::nullopt;
-      if (state_->news) co_return std::exchange(state_->news, std::nullopt);
+      std::lock_guard lock(news->mutex);
+      if (news->is_over) return;
+      news->is_over = true;
+      news->lease = std::move(lease);
+      if (failure) news->failure = copy_of(*failure);
     }
-    co_await exchange_.pause();
+    news->waker.wake();
+  };
+  auto tell_progress = [news](double fraction) {
+    {
+      std::lock_guard lock(news->mutex);
+      news->progress = fraction;
+    }
+    news->waker.wake();
+  };
+  struct Wait {
+    ModelManager& models;
+    LoadNews& news;
+    ModelManager::WaiterId id;
+    ~Wait() {
+      models.withdraw(id);
+      Lease unused;  // given back without the lock
+      std::lock_guard lock(news.mutex);
+      news.is_over = true;
+      unused = std::move(news.lease);
+    }
+  } wait{models, *news, models.acquire(std::move(record), keep_alive, tell_end, tell_progress)};
+  while (true) {
+    exchange.check();
+    std::optional<double> progress;
+    {
+      std::lock_guard lock(news->mutex);
+      if (news->failure) news->failure->raise();
+      if (news->is_over) co_return std::move(news->lease);
+      progress = std::exchange(news->progress, std::nullopt);
+    }
+    if (!progress) {
+      co_await exchange.pause();
+      continue;
+    }
+    const auto percent = std::to_string(std::lround(*progress * 100));
+    exchange.set_stage("the model was still loading (" + percent + "%)");
+    on_progress(*progress);
+    co_await exchange.flush();
   }
-}
-
-Lease ModelWait::take() {
-  std::lock_guard lock(state_->mutex);
-  if (state_->failure) state_->failure->raise();
-  return std::move(state_->lease);
 }
 
 }  // namespace sluice::server

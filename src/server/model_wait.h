@@ -1,6 +1,6 @@
 #pragma once
 
-#include <memory>
+#include <functional>
 #include <optional>
 
 #include "server/exchange.h"
@@ -8,28 +8,12 @@
 
 namespace sluice::server {
 
-// A request's wait for its model; given up when it goes.
-class ModelWait {
- public:
-  ModelWait(ModelManager& models, Exchange& exchange, const store::ModelRecord& record,
-            std::optional<api::KeepAlive> keep_alive);
-  ~ModelWait();
-  ModelWait(const ModelWait&) = delete;
-  ModelWait& operator=(const ModelWait&) = delete;
-
-  // How much of the model is there (0 to 1), each time that this is news; nothing when the wait is
-  // over. Throws what Exchange::check() does.
-  Awaitable<std::optional<double>> progress();
-  // When the wait is over. Throws Error: what the load threw, kBusy when the queue is full or the
-  // server drains.
-  Lease take();
-
- private:
-  struct State;
-  ModelManager& models_;
-  Exchange& exchange_;
-  std::shared_ptr<State> state_;
-  ModelManager::WaiterId id_ = 0;
-};
+// The model of a request, when it is there; given up when the request is over. `on_progress`, which
+// may write to the exchange, is told each time that it is news how much of the model is there (0 to
+// 1). Throws Error: what the load threw, kBusy when the queue is full or the server drains, and
+// what Exchange::check() does.
+Awaitable<Lease> acquire_model(ModelManager& models, Exchange& exchange, SharedRecord record,
+                               std::optional<api::KeepAlive> keep_alive,
+                               const std::function<void(double)>& on_progress);
 
 }  // namespace sluice::server

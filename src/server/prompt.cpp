@@ -375,7 +375,7 @@ PreparedPrompt prepare_prompt(const LoadedModel& model, const store::ModelRecord
   }
   api::ModelPrompt layers;
   layers.system = record.texts.system;
-  layers.messages = layer_messages(record);
+  layers.messages = layer_messages(record, work);
   const std::vector<api::Message> messages =
       request.is_raw ? std::vector<api::Message>() : api::compose_messages(request, layers);
   Conversation conversation(model, record, request, messages, work);

@@ -44,12 +44,13 @@ Json totals_json(const engine::EngineTotals& totals) {
 }
 
 Json model_json(const ModelStatus& model) {
-  Json json = {{"name", model.record.name.short_name()},
-               {"digest", model.record.digest.hex()},
-               {"size_bytes", model.record.size_bytes},
-               {"family", model.record.config.family},
-               {"parameter_size", model.record.config.parameter_size},
-               {"quantization", model.record.config.quantization},
+  const CatalogRecord& record = *model.record;
+  Json json = {{"name", record.name.short_name()},
+               {"digest", record.digest.hex()},
+               {"size_bytes", record.size_bytes},
+               {"family", record.config.family},
+               {"parameter_size", record.config.parameter_size},
+               {"quantization", record.config.quantization},
                {"is_loading", model.is_loading},
                {"load_progress", model.load_progress},
                {"num_waiting_for_load", model.num_waiting_for_load}};

@@ -37,9 +37,10 @@ std::string roles(const std::vector<Message>& messages) {
 }
 
 ModelPrompt sample_prompt() {
+  Work work;
   return {"model system",
           parse_messages_layer(
-              R"([{"role":"user","content":"q"},{"role":"assistant","content":"a"}])")};
+              R"([{"role":"user","content":"q"},{"role":"assistant","content":"a"}])", work)};
 }
 
 TEST(ComposeMessages, ChatGetsTheModelsSystemAndHistory) {
@@ -106,9 +107,10 @@ TEST(ToValue, KeepsLargeNumbersAndBoundsDepth) {
 }
 
 TEST(MessagesLayer, RefusesWhatIsBroken) {
+  Work work;
   for (const char* text : {"", "3", "[3]", "[{}]", R"([{"role":3}])"}) {
     try {
-      const auto messages = parse_messages_layer(text);
+      const auto messages = parse_messages_layer(text, work);
       EXPECT_TRUE(false) << text;
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), ErrorCode::kCorruptData) << text;

@@ -295,9 +295,9 @@ def test_a_model_file_that_changes_while_it_is_loaded_harms_nobody(home, tmp_pat
         if damage == "overwritten":
             status, after = server.post("/api/generate", greedy)
             assert status == 200 and after["response"] == before["response"]
-        if damage != "removed":  # then it is not even known any more
-            server.post("/api/generate", {"model": MODEL, "keep_alive": 0})
-            server.wait_for(lambda status: not status["models"], 60)
+        # Also when the file is not there any more, the model can be unloaded.
+        assert server.post("/api/generate", {"model": MODEL, "keep_alive": 0})[0] == 200
+        server.wait_for(lambda status: not status["models"], 60)
         status, reply = server.post("/api/generate", GENERATE)
         assert status in (404, 500) and blob.name in reply["error"], reply
         assert server.get("/api/tags")["models"]
@@ -488,6 +488,36 @@ def test_address_space_that_is_short_is_told(home):
         results.append(run_limited(home, limit, "run", MODEL, "hi", "--num-predict", "4"))
         run_limited(home, limit, "list")
     assert not results[0] and results[-1]
+
+
+TOOL_MESSAGES = b",".join([b'{"role":"tool","content":"x"}'] * 390_000)
+LARGE = {
+    "/v1/chat/completions": b'{"model":"%s","messages":[%s]}' % (MODEL.encode(), TOOL_MESSAGES),
+    "/api/chat": b'{"model":"%s","messages":[%s]}' % (MODEL.encode(), TOOL_MESSAGES),
+    "/api/embed": b'{"model":"%s","input":[%s]}' % (
+        MODEL.encode(), b",".join([b'"' + b"word " * 1000 + b'"'] * 2000)),
+}
+
+
+@pytest.mark.parametrize("spare_mb", [5, 20, 60, 120, 250])
+def test_a_request_without_memory_fails_and_the_server_lives(home, spare_mb):
+    server = Server(home)
+    try:
+        server.post("/api/generate", {"model": MODEL})
+        sizes = pathlib.Path(f"/proc/{server.process.pid}/statm").read_text().split()
+        limit = int(sizes[0]) * resource.getpagesize() + (spare_mb << 20)
+        unlimited = resource.prlimit(server.process.pid, resource.RLIMIT_AS)
+        resource.prlimit(server.process.pid, resource.RLIMIT_AS, (limit, unlimited[1]))
+        for path, body in LARGE.items():
+            with connect(server) as client:
+                client.sendall(post(path, body))
+                reply = read_until(client, b"}")
+            assert status_of(reply) in (200, 400, 500, 503), (path, reply)
+            assert status_of(reply) == 200 or b'"error":' in reply
+        resource.prlimit(server.process.pid, resource.RLIMIT_AS, unlimited)
+        assert server.post("/api/generate", GENERATE)[0] == 200
+    finally:
+        assert server.stop() == 0
 
 
 def test_top_shows_who_waits_and_until_when(home, server):

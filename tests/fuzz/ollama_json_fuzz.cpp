@@ -62,6 +62,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   try_parse([&] { use(api::ollama::make_embeddings(), body); });
   try_parse([&] { api::ollama::parse_show(body, work); });
   try_parse([&] { api::format_parameters(api::parse_json(body)); });
-  try_parse([&] { api::parse_messages_layer(body); });
+  try_parse([&] { api::parse_messages_layer(body, work); });
   return 0;
 }

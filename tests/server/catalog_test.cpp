@@ -24,6 +24,17 @@ class CatalogTest : public store::testing::StoreTest {
   Catalog catalog(const std::vector<ExtraModel>& extra = {}) const {
     return Catalog(root().string(), extra);
   }
+  // Gives a model of the store a params layer.
+  void set_params(const std::string& name, const std::string& json) const {
+    const store::ModelRecord record = store().get(name);
+    store::Manifest manifest = record.manifest;
+    std::erase_if(manifest.layers, [](const store::Layer& layer) {
+      return layer.media_type == store::kParamsLayer;
+    });
+    manifest.layers.push_back(add_blob(store::kParamsLayer, json));
+    store::testing::write_text(root() / "manifests" / record.name.relative_path(),
+                               store::encode_manifest(manifest));
+  }
   static ErrorCode error_of(const Catalog& catalog, const std::string& name) {
     try {
       catalog.get(name);
@@ -53,6 +64,18 @@ TEST_F(CatalogTest, ANewVersionIsSeenAtOnce) {
   EXPECT_NE(second->digest, first->digest);
   EXPECT_EQ(second->model_path, store().get("m").model_path);
   EXPECT_EQ(models.get("m"), second);
+}
+
+TEST_F(CatalogTest, OptionsAreReadWithTheModel) {
+  import("one", "m");
+  set_params("m", R"({"num_ctx":1234,"stop":["x"]})");
+  const Catalog models = catalog();
+  EXPECT_EQ(models.get("m")->options.num_ctx, 1234);
+  EXPECT_EQ(models.get("m"), models.get("m"));
+  set_params("m", R"({"num_ctx":"many"})");
+  EXPECT_EQ(error_of(models, "m"), ErrorCode::kCorruptData);
+  set_params("m", R"({"num_ctx":99})");
+  EXPECT_EQ(models.get("m")->options.num_ctx, 99);
 }
 
 TEST_F(CatalogTest, WhatIsGoneIsNotFound) {

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "engine/fake_backend.h"
 #include "gguf/writer.h"
+#include "server/catalog.h"
 #include "server/loaded_model.h"
 
 namespace sluice::test {
@@ -50,6 +51,19 @@ inline const gguf::File& fake_vocabulary() {
   }();
   static const gguf::File file = gguf::File::parse(bytes);
   return file;
+}
+
+inline server::SharedRecord fake_record(const std::string& name) {
+  return std::make_shared<const server::CatalogRecord>(
+      server::CatalogRecord{store::ModelRecord{.name = store::ModelName::parse(name),
+                                               .digest = store::sha256(name),
+                                               .manifest = {},
+                                               .size_bytes = 1000,
+                                               .modified = {},
+                                               .model_path = "/" + name,
+                                               .config = {},
+                                               .texts = {}},
+                            {}});
 }
 
 // The hidden state of a token is (its id, 1). Says "ABCDEFGHIJ", one letter a step by the position

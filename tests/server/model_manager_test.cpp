@@ -14,17 +14,7 @@ namespace {
 
 using namespace std::chrono_literals;
 using test::eventually;
-
-store::ModelRecord record(const std::string& name) {
-  return store::ModelRecord{.name = store::ModelName::parse(name),
-                            .digest = store::sha256(name),
-                            .manifest = {},
-                            .size_bytes = 1000,
-                            .modified = {},
-                            .model_path = "/" + name,
-                            .config = {},
-                            .texts = {}};
-}
+using test::fake_record;
 
 class ModelManagerTest : public testing::Test {
  protected:
@@ -43,17 +33,17 @@ class ModelManagerTest : public testing::Test {
     std::condition_variable ready;
     bool is_done = false;
     Lease result;
-    std::optional<Error> failure;
-    manager.acquire(record(name), keep_alive, [&](Lease lease, const Error* error) {
+    std::optional<Failure> fault;
+    manager.acquire(fake_record(name), keep_alive, [&](Lease lease, const Failure* failure) {
       std::lock_guard lock(mutex);
       result = std::move(lease);
-      if (error) failure = *error;
+      if (failure) fault = *failure;
       is_done = true;
       ready.notify_all();
     });
     std::unique_lock lock(mutex);
     ready.wait(lock, [&] { return is_done; });
-    if (failure) throw *failure;
+    if (fault) fault->raise();
     return result;
   }
 
@@ -98,9 +88,9 @@ TEST_F(ModelManagerTest, ZeroUnloadsAtOnceAndForEverStays) {
   std::this_thread::sleep_for(30ms);
   ASSERT_EQ(manager.status().size(), 1u);
   EXPECT_TRUE(manager.status()[0].stays_for_ever);
-  EXPECT_TRUE(manager.unload(record("a:1")));
+  EXPECT_TRUE(manager.unload("a:1", nullptr));
   EXPECT_TRUE(eventually([&] { return behaviour_.num_alive == 0; }));
-  EXPECT_FALSE(manager.unload(record("a:1")));
+  EXPECT_FALSE(manager.unload("a:1", nullptr));
 }
 
 TEST_F(ModelManagerTest, EvictsTheLeastRecentlyUsedIdleModel) {
@@ -112,7 +102,7 @@ TEST_F(ModelManagerTest, EvictsTheLeastRecentlyUsedIdleModel) {
   acquire(manager, "a:1");
   acquire(manager, "c:1");
   std::vector<std::string> names;
-  for (const auto& status : manager.status()) names.push_back(status.record.name.model);
+  for (const auto& status : manager.status()) names.push_back(status.record->name.model);
   EXPECT_EQ(names, (std::vector<std::string>{"a", "c"}));
 }
 
@@ -134,19 +124,20 @@ TEST_F(ModelManagerTest, WaitsForAModelInUseRatherThanUnloadIt) {
 }
 
 TEST_F(ModelManagerTest, BoundsWhoWaitsForALoad) {
-  behaviour_.load_ms = 200;
+  behaviour_.is_load_held = true;
   ManagerOptions options;
   options.max_waiting = 2;
   ModelManager manager = make(options);
   std::atomic<int> num_busy = 0;
   std::atomic<int> num_good = 0;
   for (int i = 0; i < 5; ++i) {
-    manager.acquire(record("a:1"), std::nullopt, [&](Lease lease, const Error* error) {
-      if (error && error->code() == ErrorCode::kBusy) ++num_busy;
+    manager.acquire(fake_record("a:1"), std::nullopt, [&](Lease lease, const Failure* failure) {
+      if (failure && failure->code == ErrorCode::kBusy) ++num_busy;
       if (lease) ++num_good;
     });
   }
   EXPECT_EQ(num_busy, 3);
+  behaviour_.is_load_held = false;
   EXPECT_TRUE(eventually([&] { return num_good == 2; }));
 }
 
@@ -158,7 +149,8 @@ TEST_F(ModelManagerTest, StopCallsEveryoneWhoWaitsAndLeasesMayOutliveIt) {
     lease = acquire(manager, "a:1");
     behaviour_.load_ms = 50;
     for (const char* name : {"b:1", "c:1", "d:1"}) {
-      manager.acquire(record(name), std::nullopt, [&](Lease, const Error*) { ++num_called; });
+      manager.acquire(fake_record(name), std::nullopt,
+                      [&](Lease, const Failure*) { ++num_called; });
     }
     manager.stop();
     EXPECT_EQ(num_called, 3);
@@ -184,7 +176,7 @@ TEST_F(ModelManagerTest, TellsThoseWhoWaitHowFarTheLoadIs) {
   std::atomic<double> progress = -1;
   std::atomic<bool> is_done = false;
   manager.acquire(
-      record("a:1"), std::nullopt, [&](Lease, const Error*) { is_done = true; },
+      fake_record("a:1"), std::nullopt, [&](Lease, const Failure*) { is_done = true; },
       [&](double fraction) { progress = fraction; });
   EXPECT_GE(progress, 0) << "told at once";
   EXPECT_TRUE(eventually([&] { return progress == 0.5; }));
@@ -198,16 +190,16 @@ TEST_F(ModelManagerTest, WhoWithdrawsIsNotCalledAndFreesThePlace) {
   options.max_waiting = 1;
   ModelManager manager = make(options);
   std::atomic<int> num_called = 0;
-  const auto count = [&](Lease, const Error*) { ++num_called; };
-  const auto first = manager.acquire(record("a:1"), std::nullopt, count);
+  const auto count = [&](Lease, const Failure*) { ++num_called; };
+  const auto first = manager.acquire(fake_record("a:1"), std::nullopt, count);
   ASSERT_TRUE(eventually([&] { return behaviour_.num_loads == 1; }));
   EXPECT_EQ(manager.status()[0].num_waiting_for_load, 1);
   manager.withdraw(first);
   manager.withdraw(12345);
   EXPECT_EQ(manager.status()[0].num_waiting_for_load, 0);
-  manager.acquire(record("a:1"), std::nullopt, count);
+  manager.acquire(fake_record("a:1"), std::nullopt, count);
   // Nobody is left who wants this one: it is not loaded at all.
-  manager.withdraw(manager.acquire(record("b:1"), std::nullopt, count));
+  manager.withdraw(manager.acquire(fake_record("b:1"), std::nullopt, count));
   behaviour_.is_load_held = false;
   ASSERT_TRUE(eventually([&] { return num_called == 1; }));
   EXPECT_TRUE(eventually([&] { return manager.status().size() == 1; }));
@@ -220,35 +212,83 @@ TEST_F(ModelManagerTest, EvictsNothingForWhoHasLeftMeanwhile) {
   ModelManager manager = make(options);
   Lease lease = acquire(manager, "a:1");
   std::atomic<int> num_called = 0;
-  const auto waiter =
-      manager.acquire(record("b:1"), std::nullopt, [&](Lease, const Error*) { ++num_called; });
+  const auto waiter = manager.acquire(fake_record("b:1"), std::nullopt,
+                                      [&](Lease, const Failure*) { ++num_called; });
   std::this_thread::sleep_for(20ms);  // the loader waits for "a" to become idle
   manager.withdraw(waiter);
   ASSERT_TRUE(eventually([&] { return manager.status().size() == 1; }));
   lease.release();
   std::this_thread::sleep_for(20ms);
   ASSERT_EQ(manager.status().size(), 1u);
-  EXPECT_EQ(manager.status()[0].record.name.model, "a");
+  EXPECT_EQ(manager.status()[0].record->name.model, "a");
   EXPECT_EQ(behaviour_.num_loads, 1);
   EXPECT_EQ(num_called, 0);
 }
 
-TEST_F(ModelManagerTest, CancelsEveryRequestHoweverMany) {
-  behaviour_.step_ms = 5;
+TEST_F(ModelManagerTest, ALoadThatNobodyWaitsForEndsSoon) {
+  constexpr int kSteps = 3000;
+  std::atomic<int> num_steps = 0;
+  ModelManager manager(
+      {}, [&](const store::ModelRecord& record, uint64_t, const LoadProgress& progress) {
+        while (record.name.model == "slow" && num_steps < kSteps) {
+          ++num_steps;
+          progress(0.5);
+          std::this_thread::sleep_for(1ms);
+        }
+        return test::FakeLoadedModel::make(behaviour_);
+      });
+  const auto waiter =
+      manager.acquire(fake_record("slow:1"), std::nullopt, [](Lease, const Failure*) {});
+  ASSERT_TRUE(eventually([&] { return num_steps > 0; }));
+  manager.withdraw(waiter);
+  EXPECT_TRUE(acquire(manager, "other:1"));
+  EXPECT_LT(num_steps, kSteps);
+  EXPECT_EQ(manager.status().size(), 1u);
+}
+
+TEST_F(ModelManagerTest, WhoComesWhileAnAbandonedLoadEndsGetsTheModel) {
+  std::atomic<bool> has_begun = false;
+  std::atomic<bool> has_lease = false;
+  ModelManager* self = nullptr;
+  ModelManager manager({}, [&](const store::ModelRecord&, uint64_t, const LoadProgress& progress) {
+    has_begun = true;
+    try {
+      while (behaviour_.is_load_held) progress(0.5);
+    } catch (const Error&) {
+      behaviour_.is_load_held = false;
+      self->acquire(fake_record("a:1"), std::nullopt,
+                    [&](Lease lease, const Failure*) { has_lease = bool{lease}; });
+      throw;
+    }
+    return test::FakeLoadedModel::make(behaviour_);
+  });
+  self = &manager;
+  behaviour_.is_load_held = true;
+  const auto waiter =
+      manager.acquire(fake_record("a:1"), std::nullopt, [](Lease, const Failure*) {});
+  ASSERT_TRUE(eventually([&] { return has_begun.load(); }));
+  manager.withdraw(waiter);
+  EXPECT_TRUE(eventually([&] { return has_lease.load(); }));
+}
+
+TEST_F(ModelManagerTest, UnloadsByTheNameOrByTheWeights) {
   ModelManager manager = make();
-  const Lease lease = acquire(manager, "a:1");
-  constexpr int kRequests = 400;  // more than a status lists
-  std::atomic<int> num_cancelled = 0;
-  for (int i = 0; i < kRequests; ++i) {
-    engine::Request request;
-    request.prompt = {1, 2, 3};
-    request.on_event = [&](engine::Event&& event) {
-      if (event.is_final && event.reason == engine::FinishReason::kCancelled) ++num_cancelled;
-    };
-    lease.model().engine->submit(std::move(request));
-  }
-  manager.cancel_all();
-  EXPECT_TRUE(eventually([&] { return num_cancelled == kRequests; }));
+  acquire(manager, "a:1");
+  EXPECT_FALSE(manager.unload("b:1", nullptr));
+  EXPECT_FALSE(manager.unload("no name!", nullptr));
+  EXPECT_TRUE(manager.unload("A:1", nullptr)) << "as names are looked up";
+  EXPECT_TRUE(eventually([&] { return manager.status().empty(); }));
+  acquire(manager, "a:1");
+  const SharedRecord same_weights = fake_record("a:1");
+  EXPECT_TRUE(manager.unload("another-name:1", same_weights.get()));
+  EXPECT_TRUE(eventually([&] { return manager.status().empty(); }));
+}
+
+TEST_F(ModelManagerTest, StatusSharesTheRecord) {
+  ModelManager manager = make();
+  const SharedRecord record = fake_record("a:1");
+  manager.acquire(record, std::nullopt, [](Lease, const Failure*) {});
+  EXPECT_EQ(manager.status().at(0).record, record) << "its texts may be 16 MiB";
 }
 
 TEST_F(ModelManagerTest, UnloadsIdleModelsToStayWithinItsMemory) {
@@ -262,7 +302,7 @@ TEST_F(ModelManagerTest, UnloadsIdleModelsToStayWithinItsMemory) {
   acquire(manager, "a:1");
   acquire(manager, "c:1");
   std::vector<std::string> names;
-  for (const auto& status : manager.status()) names.push_back(status.record.name.model);
+  for (const auto& status : manager.status()) names.push_back(status.record->name.model);
   EXPECT_EQ(names, (std::vector<std::string>{"a", "c"}));
 }
 
@@ -305,7 +345,7 @@ TEST_F(ModelManagerTest, TotalsStayWhenAModelIsUnloaded) {
   lease.model().engine->submit(request);
   ended.get_future().wait();
   lease.release();
-  EXPECT_TRUE(manager.unload(record("a:1")));
+  EXPECT_TRUE(manager.unload("a:1", nullptr));
   EXPECT_TRUE(eventually([&] { return manager.status().empty(); }));
   EXPECT_TRUE(eventually([&] { return manager.totals().num_output_tokens == 2; }));
   EXPECT_EQ(manager.totals().num_requests_finished, 1u);

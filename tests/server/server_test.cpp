@@ -7,6 +7,7 @@
 #include "server/fake_loaded_model.h"
 #include "server/raw_client.h"
 #include "server/routes.h"
+#include "store/store_fixture.h"
 
 namespace sluice::server {
 namespace {
@@ -28,7 +29,7 @@ class ServerTest : public testing::Test {
   }
 
   void start(int max_queue = 512, ServerOptions options = {}) {
-    options.store_root = "/nonexistent/store";
+    if (options.store_root.empty()) options.store_root = "/nonexistent/store";
     // Any file will do: the fake does not open it.
     options.extra_models.push_back({"fake:1", "/proc/self/exe"});
     server_ = std::make_unique<Server>(
@@ -61,6 +62,11 @@ class ServerTest : public testing::Test {
 
 const char* const kWhole = R"({"model":"fake:1","prompt":"hi","stream":false})";
 const char* const kStreamed = R"({"model":"fake:1","prompt":"hi"})";
+// Nobody waits for the end of these: what runs runs until somebody ends it.
+const char* const kEndless = R"({"model":"fake:1","prompt":"hi","ignore_eos":true,"stream":false,
+                                 "options":{"num_predict":1000000}})";
+const char* const kEndlessStream = R"({"model":"fake:1","prompt":"hi","ignore_eos":true,
+                                       "options":{"num_predict":1000000}})";
 
 TEST_F(ServerTest, GeneratesWholeReplies) {
   start();
@@ -113,10 +119,10 @@ TEST_F(ServerTest, ManyAtOnceAllGetTheirOwnReply) {
 }
 
 TEST_F(ServerTest, DisconnectCancelsAtOnce) {
-  behaviour_.step_ms = 500;  // a whole reply has eleven steps
+  behaviour_.step_ms = 20;
   start();
   int num_cancelled = 0;
-  for (const char* request : {kWhole, kStreamed}) {
+  for (const char* request : {kEndless, kEndlessStream}) {
     RawClient client(server_->port());
     client.send(post("/api/generate", request));
     ASSERT_TRUE(eventually([&] { return status()["num_running"] == 1; }));
@@ -148,15 +154,22 @@ TEST_F(ServerTest, DisconnectWhileTheModelLoads) {
 }
 
 TEST_F(ServerTest, FullQueueIs503WithRetryAfter) {
-  behaviour_.step_ms = 20;
   start(1);
   ASSERT_EQ(status_of(ask(post("/api/generate", R"({"model":"fake:1"})"))), 200);
+  behaviour_.is_held = true;
   std::vector<std::unique_ptr<RawClient>> clients;
   std::atomic<int> num_refused = 0;
   for (int i = 0; i < 100; ++i) {
     clients.push_back(std::make_unique<RawClient>(server_->port()));
     clients.back()->send(post("/api/generate", kWhole));
   }
+  ASSERT_TRUE(eventually([&] {
+    const json engine = status()["models"][0]["engine"];
+    return engine["num_running"].get<int>() + engine["num_waiting"].get<int>() +
+               engine["num_requests_rejected"].get<int>() ==
+           100;
+  }));
+  behaviour_.is_held = false;
   for (auto& client : clients) {
     const std::string reply = client->receive_reply();
     if (status_of(reply) == 503) {
@@ -210,10 +223,10 @@ TEST_F(ServerTest, StopFinishesWhatRunsAndRefusesTheRest) {
 }
 
 TEST_F(ServerTest, ImpatientStopCancelsWhatRuns) {
-  behaviour_.step_ms = 100;
+  behaviour_.step_ms = 20;
   start();
   RawClient running(server_->port());
-  running.send(post("/api/generate", kStreamed));
+  running.send(post("/api/generate", kEndlessStream));
   running.receive("\"response\":\"A\"");
   server_->stop(0ms);
   EXPECT_NE(running.receive().find("cancelled"), std::string::npos);
@@ -300,17 +313,35 @@ TEST_F(ServerTest, AWholeReplyIsBounded) {
 
 // 70 such clients once filled all places for good.
 TEST_F(ServerTest, WhoSendsAheadAndLeavesIsNoticed) {
-  behaviour_.step_ms = 100;
+  behaviour_.step_ms = 20;
   start();
   for (int i = 0; i < 3; ++i) {
     RawClient client(server_->port());
-    client.send(post("/api/generate", kWhole) + std::string(70'000, 'x'));
+    client.send(post("/api/generate", kEndless) + std::string(70'000, 'x'));
     ASSERT_TRUE(eventually([&] { return status()["num_running"] == 1; }));
     client.close();
     EXPECT_TRUE(eventually([&] { return status()["num_running"] == 0; }));
     EXPECT_TRUE(eventually([&] { return status()["models"][0]["num_leases"] == 0; }));
   }
   EXPECT_EQ(status()["models"][0]["engine"]["num_requests_cancelled"], 3);
+}
+
+TEST_F(ServerTest, AModelWhoseFileIsGoneCanBeUnloaded) {
+  const std::string folder = std::filesystem::temp_directory_path() / "sluice-server-XXXXXX";
+  std::string root = folder;
+  ASSERT_NE(::mkdtemp(root.data()), nullptr);
+  store::Store store(root + "/models");
+  store.import_gguf(store::testing::write_gguf(root + "/m.gguf", "m"),
+                    store::ModelName::parse("m"));
+  ServerOptions options;
+  options.store_root = store.root();
+  start(512, options);
+  ASSERT_EQ(status_of(ask(post("/api/generate", R"({"model":"m"})"))), 200);
+  const std::string unload = post("/api/generate", R"({"model":"m","keep_alive":0})");
+  std::filesystem::remove_all(root);
+  EXPECT_EQ(status_of(ask(unload)), 200);
+  EXPECT_TRUE(eventually([&] { return status()["models"].empty(); }));
+  EXPECT_EQ(status_of(ask(unload)), 404);
 }
 
 TEST_F(ServerTest, EveryRouteAnswersItsMethodAndOnlyThat) {
@@ -325,6 +356,53 @@ TEST_F(ServerTest, EveryRouteAnswersItsMethodAndOnlyThat) {
     EXPECT_TRUE(good == 200 || good == 400 || good == 404) << name << " gave " << good;
     EXPECT_EQ(status_of(ask(other + " " + path + tail)), 405) << path;
   }
+}
+
+// Also what the transport or the gate refuses, before there is a route.
+TEST_F(ServerTest, EveryErrorIsToldInTheWordsOfItsPath) {
+  start();
+  const std::string host = "Host: localhost\r\n";
+  struct Case {
+    std::string method, rest;
+    int status;
+  };
+  const Case cases[] = {
+      {"GET", " HTTP/1.1\r\n" + host + "Transfer-Encoding: gzip\r\n\r\n", 501},
+      {"GET", " HTTP/1.0\r\n" + host + "Transfer-Encoding: chunked\r\n\r\n", 400},
+      {"GET", " HTTP/2.0\r\n" + host + "\r\n", 505},
+      {"GET", "%zz HTTP/1.1\r\n" + host + "\r\n", 400},
+      {"GET", " HTTP/1.1\r\n" + host + "no colon\r\n\r\n", 400},
+      {"GET", " HTTP/1.1\r\n" + host + "X: " + std::string(100'000, 'x') + "\r\n\r\n", 431},
+      {"GET", " HTTP/1.1\r\n\r\n", 400},
+      {"POST", " HTTP/1.1\r\n" + host + "Content-Length: 99999999999\r\n\r\n", 413},
+      {"PATCH", " HTTP/1.1\r\n" + host + "\r\n", 405},
+  };
+  for (const Case& item : cases) {
+    const std::string openai = ask(item.method + " /v1/models" + item.rest);
+    EXPECT_EQ(status_of(openai), item.status) << openai;
+    EXPECT_TRUE(body_of(openai)["error"]["message"].is_string()) << openai;
+    const std::string anthropic = ask(item.method + " /v1/messages" + item.rest);
+    EXPECT_EQ(status_of(anthropic), item.status) << anthropic;
+    EXPECT_EQ(body_of(anthropic)["type"], "error") << anthropic;
+    if (item.status == 405) continue;  // no JSON with Ollama
+    const std::string ollama = ask(item.method + " /api/tags" + item.rest);
+    EXPECT_EQ(status_of(ollama), item.status) << ollama;
+    EXPECT_TRUE(body_of(ollama)["error"].is_string()) << ollama;
+  }
+}
+
+TEST_F(ServerTest, WhatTheGateAnswersHasNoBodyWhereThereIsNone) {
+  start();
+  const std::string head =
+      ask("HEAD /v1/models HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n");
+  EXPECT_EQ(status_of(head), 403);
+  EXPECT_TRUE(head.ends_with("\r\n\r\n")) << head;
+  RawClient client(server_->port());
+  client.send(
+      "OPTIONS /api/chat HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost:1\r\n\r\n");
+  const std::string preflight = client.receive();
+  EXPECT_EQ(status_of(preflight), 204);
+  EXPECT_EQ(preflight.find("Content-Length"), std::string::npos) << preflight;
 }
 
 TEST_F(ServerTest, ListeningForAnyoneNeedsTheOwnersWord) {
