@@ -142,7 +142,7 @@ ModelOptions parse_sampling(Json& body) {
     options.top_k = static_cast<int>(*top_k);
   }
   if (Json* stops = array_field(body, "stop_sequences")) {
-    options.stop = parse_strings(*stops, "stop_sequences");
+    options.stop = parse_stops(*stops, "stop_sequences");
   }
   return options;
 }

@@ -16,7 +16,7 @@ std::vector<std::string> parse_stop(Json& value) {
   for (const Json& item : value) {
     if (!item.is_string()) fail("field \"stop\" must be a string or a list of strings");
   }
-  return parse_strings(value, "stop");
+  return parse_stops(value, "stop");
 }
 
 std::optional<int> limit_field(const Json& body, std::string_view name) {

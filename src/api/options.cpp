@@ -75,8 +75,11 @@ float float_value(std::string_view name, const Json& value) {
   return static_cast<float>(number);
 }
 
-std::vector<std::string> strings_value(std::string_view name, const Json& value) {
+std::vector<std::string> stops_value(std::string_view name, const Json& value) {
   if (!value.is_array()) fail(name, "must be of type array");
+  if (value.size() > engine::kMaxStopStrings) {
+    fail(name, "holds more than " + std::to_string(engine::kMaxStopStrings) + " strings");
+  }
   std::vector<std::string> strings;
   for (const Json& item : value) {
     if (!item.is_string()) fail(name, "must be of an array of strings");
@@ -114,7 +117,7 @@ void set_option(ModelOptions& options, std::string_view name, const Json& value)
     if (!value.is_boolean()) fail(name, "must be of type boolean");
     options.use_mmap = value.get<bool>();
   } else if (name == "stop") {
-    options.stop = strings_value(name, value);
+    options.stop = stops_value(name, value);
   } else {
     constexpr size_t kMaxReported = 100;
     if (options.unknown.size() < kMaxReported) options.unknown.emplace_back(name);

@@ -26,6 +26,12 @@ std::string shortened(std::string text) {
 
 std::string in_quotes(std::string_view name) { return "\"" + std::string(name) + "\""; }
 
+void check_num_items(const Json& list, std::string_view name, size_t max_items) {
+  if (list.size() <= max_items) return;
+  fail("too many items in " + in_quotes(name) + ": " + std::to_string(list.size()) +
+       "; send at most " + std::to_string(max_items) + " in one request");
+}
+
 // Sorted by name.
 struct Unhonoured {
   std::string_view name;
@@ -167,6 +173,11 @@ std::vector<std::string> parse_strings(Json& value, std::string_view name) {
   return strings;
 }
 
+std::vector<std::string> parse_stops(Json& value, std::string_view name) {
+  check_num_items(value, name, engine::kMaxStopStrings);
+  return parse_strings(value, name);
+}
+
 std::vector<text::TokenId> parse_tokens(const Json& list, std::string_view name) {
   std::vector<text::TokenId> tokens;
   tokens.reserve(list.size());
@@ -197,10 +208,7 @@ std::vector<TextOrTokens> parse_texts_or_tokens(Json* value, std::string_view na
     add(*value);
     return items;
   }
-  if (value->size() > max_items) {
-    fail("too many items in " + in_quotes(name) + ": " + std::to_string(value->size()) +
-         "; send at most " + std::to_string(max_items) + " in one request");
-  }
+  check_num_items(*value, name, max_items);
   for (Json& item : *value) add(item);
   return items;
 }

@@ -21,6 +21,8 @@ Think parse_think(const Json& value);
 Json parse_tools(Json& list);
 // A list of strings, moved out.
 std::vector<std::string> parse_strings(Json& value, std::string_view name);
+// The same for stop strings, of which there may be engine::kMaxStopStrings.
+std::vector<std::string> parse_stops(Json& value, std::string_view name);
 // What is sent as text or token ids, alone or in a list: "a", ["a","b"], [1,2], [[1,2],[3]]. null
 // and [] give none.
 std::vector<TextOrTokens> parse_texts_or_tokens(Json* value, std::string_view name,

@@ -10,7 +10,6 @@
 namespace sluice::engine {
 namespace {
 
-constexpr size_t kMaxStopStrings = 64;
 constexpr size_t kMaxStopBytes = 4096;
 constexpr int kMaxTopLogprobs = 20;
 

@@ -61,6 +61,8 @@ struct TimeHistogram {
 
 enum class Task { kGenerate, kEmbed };
 
+inline constexpr size_t kMaxStopStrings = 64;  // of a request
+
 // What became of a request. Plain numbers: a copy never fails.
 struct RequestRecord {
   RequestId id = 0;

@@ -136,6 +136,8 @@ TEST(OpenAiChat, RefusesBadInputClearly) {
        "invalid tool call arguments"},
       {with_messages(R"("stop":3)"), stop_error},
       {with_messages(R"("stop":[3])"), stop_error},
+      {with_messages("\"stop\":" + Json(std::vector<std::string>(65, "x")).dump()),
+       "too many items in \"stop\": 65; send at most 64 in one request"},
       {with_messages(R"("temperature":"x")"), "field \"temperature\" must be a number"},
       {with_messages(R"("temperature":1e39)"), "field \"temperature\" is out of range"},
       {with_messages(R"("seed":1.5)"), "field \"seed\" must be an integer"},

@@ -65,6 +65,8 @@ TEST(ModelOptions, WrongTypesHaveOllamasTexts) {
   EXPECT_EQ(error_of(R"({"temperature":"hot"})"), "option \"temperature\" must be of type float32");
   EXPECT_EQ(error_of(R"({"temperature":[]})"), "option \"temperature\" must be of type float32");
   EXPECT_EQ(error_of(R"({"use_mmap":1})"), "option \"use_mmap\" must be of type boolean");
+  EXPECT_EQ(error_of(Json{{"stop", std::vector<std::string>(65, "x")}}.dump()),
+            "option \"stop\" holds more than 64 strings");
   EXPECT_EQ(error_of(R"({"stop":"x"})"), "option \"stop\" must be of type array");
   EXPECT_EQ(error_of(R"({"stop":["x",1]})"), "option \"stop\" must be of an array of strings");
   EXPECT_EQ(error_of("[]"), "field \"options\" must be an object");
