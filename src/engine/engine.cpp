@@ -332,6 +332,7 @@ void Engine::Loop::hand_out(std::span<const Chunk> chunks, const backend::StepRe
   std::span<const float> states = result.embeddings;
   const auto state_size = static_cast<size_t>(options_.embedding_length);
   for (const Chunk& chunk : chunks) {
+    if (chunk.is_successor()) continue;  // it gives nothing, and its sequence may be gone by now
     const size_t num_drawn =
         chunk.wants_logits ? static_cast<size_t>(1 + chunk.num_draft_tokens) : 0;
     const size_t num_floats = static_cast<size_t>(chunk.num_states) * state_size;
