@@ -19,6 +19,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "base/units.h"
 
 namespace sluice::store {
 namespace {
@@ -54,6 +55,26 @@ void sync_directory(const std::string& path) {
   if (::fsync(directory.get()) != 0 && errno != EINVAL) throw io_error("cannot sync", path, errno);
 }
 
+void write_at(int descriptor, uint64_t offset, std::span<const std::byte> bytes,
+              const std::string& folder) {
+  while (!bytes.empty()) {
+    const ssize_t count = retry_interrupted([&] {
+      return ::pwrite(descriptor, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    });
+    if (count < 0) {
+      // The limit on the size of one file (EFBIG) is to the user a kind of full disk.
+      if (errno == EFBIG) {
+        throw Error(ErrorCode::kNoSpace, "cannot write in " + folder + ": " +
+                                             system_error_text(EFBIG) +
+                                             "; raise the limit (ulimit -f) or use another folder");
+      }
+      throw io_error("cannot write in", folder, errno);
+    }
+    bytes = bytes.subspan(static_cast<size_t>(count));
+    offset += static_cast<uint64_t>(count);
+  }
+}
+
 TemporaryFile::TemporaryFile(const std::string& directory)
     : path_(directory + "/" + std::string(kPrefix) + "XXXXXX") {
   file_ = FileDescriptor(::mkostemp(path_.data(), O_CLOEXEC));
@@ -68,20 +89,8 @@ TemporaryFile::~TemporaryFile() {
 }
 
 void TemporaryFile::write(std::span<const std::byte> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t count =
-        retry_interrupted([&] { return ::write(file_.get(), bytes.data(), bytes.size()); });
-    if (count < 0) {
-      // The limit on the size of one file (EFBIG) is to the user a kind of full disk.
-      if (errno == EFBIG) {
-        throw Error(ErrorCode::kNoSpace, "cannot write " + parent_directory(path_) + ": " +
-                                             system_error_text(EFBIG) +
-                                             "; raise the limit (ulimit -f) or use another folder");
-      }
-      throw io_error("cannot write in", parent_directory(path_), errno);
-    }
-    bytes = bytes.subspan(static_cast<size_t>(count));
-  }
+  write_at(file_.get(), size_bytes_, bytes, parent_directory(path_));
+  size_bytes_ += bytes.size();
 }
 
 bool TemporaryFile::clone_from(const InputFile& source) {
@@ -139,6 +148,14 @@ uint64_t free_bytes(const std::string& path) {
   struct statvfs status {};
   if (::statvfs(path.c_str(), &status) != 0) return std::numeric_limits<uint64_t>::max();
   return uint64_t{status.f_bavail} * status.f_frsize;
+}
+
+void require_space(const std::string& folder, uint64_t needed_bytes) {
+  const uint64_t free = free_bytes(folder);
+  if (needed_bytes <= free) return;
+  throw Error(ErrorCode::kNoSpace, "not enough space in '" + folder +
+                                       "': " + format_bytes(needed_bytes) + " needed, " +
+                                       format_bytes(free) + " free");
 }
 
 }  // namespace sluice::store

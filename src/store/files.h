@@ -21,22 +21,30 @@ void make_directories(const std::string& path);
 // Makes a rename or removal in this folder durable.
 void sync_directory(const std::string& path);
 
+// Writes all of `bytes` at `offset`; `folder` is for the message. Throws Error: kNoSpace when the
+// disk, the quota or the file size limit is reached; kIo.
+void write_at(int descriptor, uint64_t offset, std::span<const std::byte> bytes,
+              const std::string& folder);
+
 // A new file in `directory` that disappears unless it is renamed to its place.
 class TemporaryFile {
  public:
   explicit TemporaryFile(const std::string& directory);
   ~TemporaryFile();
   TemporaryFile(TemporaryFile&& other) noexcept
-      : path_(std::exchange(other.path_, {})), file_(std::move(other.file_)) {}
+      : path_(std::exchange(other.path_, {})),
+        file_(std::move(other.file_)),
+        size_bytes_(other.size_bytes_) {}
   TemporaryFile& operator=(TemporaryFile&& other) noexcept {
     std::swap(path_, other.path_);
     std::swap(file_, other.file_);
+    std::swap(size_bytes_, other.size_bytes_);
     return *this;
   }
 
   const std::string& path() const { return path_; }
 
-  // Throws Error: kNoSpace when the disk, the quota or the file size limit is reached; kIo.
+  // Behind what was written before. Throws what write_at() does.
   void write(std::span<const std::byte> bytes);
   void write(std::string_view text) { write(std::as_bytes(std::span(text))); }
 
@@ -56,6 +64,7 @@ class TemporaryFile {
  private:
   std::string path_;
   FileDescriptor file_;
+  uint64_t size_bytes_ = 0;
 };
 
 // Holds an exclusive lock between processes and threads while it lives; waits for it.
@@ -69,5 +78,7 @@ class FileLock {
 
 // Bytes that this user may still write on the file system of `path`.
 uint64_t free_bytes(const std::string& path);
+// Throws Error(kNoSpace) with both figures when the folder's file system has less than that.
+void require_space(const std::string& folder, uint64_t needed_bytes);
 
 }  // namespace sluice::store

@@ -2,7 +2,6 @@
 #include <vector>
 
 #include "base/error.h"
-#include "base/units.h"
 #include "store/files.h"
 #include "store/gguf_config.h"
 #include "store/layout.h"
@@ -33,14 +32,6 @@ bool has_blob_of_size(const std::string& folder, uint64_t size_bytes) {
     if (Digest::parse(name) && has_size(entry->path().string(), size_bytes)) return true;
   }
   return false;
-}
-
-void require_space(const std::string& folder, uint64_t needed_bytes) {
-  const uint64_t free = free_bytes(folder);
-  if (needed_bytes <= free) return;
-  throw Error(ErrorCode::kNoSpace, "not enough space in '" + folder +
-                                       "': " + format_bytes(needed_bytes) + " needed, " +
-                                       format_bytes(free) + " free");
 }
 
 class Importer {
@@ -146,17 +137,12 @@ ModelRecord Store::import_gguf(const std::string& path, const ModelName& name,
   StagedBlob manifest_file = stage_text(blobs, encode_manifest(manifest));
   if (model.file) model.file->sync();
 
-  const auto replaced = locate(name);
-  const FoundManifest target = replaced ? *replaced : FoundManifest{name, manifest_path(name)};
-  const std::optional<Manifest> old_manifest =
-      replaced ? try_read_manifest(*replaced) : std::nullopt;
-  make_directories(fs::path(target.path).parent_path().string());
+  const FoundManifest target = place_of(name);
   // Everything is on the disk; from here on there are only renames, the manifest last.
   for (StagedBlob* blob : {&model, &config, params ? &*params : nullptr}) {
     if (blob && blob->file) blob->file->commit(blobs + "/" + blob->digest.file_name());
   }
-  manifest_file.file->commit(target.path);
-  if (old_manifest) remove_unused_blobs(*old_manifest);
+  replace_manifest(target, *std::move(manifest_file.file));
   return read_record(target, /*with_texts=*/true);
 }
 

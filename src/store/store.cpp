@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "store/files.h"
 #include "store/layout.h"
+#include "store/partial_blob.h"
 
 namespace sluice::store {
 namespace {
@@ -224,16 +225,58 @@ void Store::copy(const ModelName& source, const ModelName& destination) {
   const FoundManifest found = require(source);
   const std::string text = read_small_file(found.path, kMaxManifestBytes);
   parse_manifest(text);  // checks it
-  const auto replaced = locate(destination);
-  const std::string target = replaced ? replaced->path : manifest_path(destination);
-  if (target == found.path) return;
-  const std::optional<Manifest> old_manifest =
-      replaced ? try_read_manifest(*replaced) : std::nullopt;
-  make_directories(fs::path(target).parent_path().string());
+  const FoundManifest target = place_of(destination);
+  if (target.path == found.path) return;
   TemporaryFile file(blobs_folder(root_));
   file.write(text);
-  file.commit(target);
-  if (old_manifest) remove_unused_blobs(*old_manifest);
+  replace_manifest(target, std::move(file));
+}
+
+Store::FoundManifest Store::place_of(const ModelName& name) const {
+  if (auto found = locate(name)) return *std::move(found);
+  return {name, manifest_path(name)};
+}
+
+RemoveResult Store::replace_manifest(const FoundManifest& target, TemporaryFile file) {
+  const std::optional<Manifest> replaced = try_read_manifest(target);
+  make_directories(fs::path(target.path).parent_path().string());
+  file.commit(target.path);
+  return replaced ? remove_unused_blobs(*replaced) : RemoveResult{};
+}
+
+bool Store::has_blob(const Digest& digest, uint64_t size_bytes) const {
+  struct stat status {};
+  return ::stat(blob_path(digest).c_str(), &status) == 0 && S_ISREG(status.st_mode) &&
+         static_cast<uint64_t>(status.st_size) == size_bytes;
+}
+
+std::string Store::read_manifest(const ModelName& name) const {
+  return read_small_file(require(name).path, kMaxManifestBytes);
+}
+
+Store::CommitResult Store::commit(const ModelName& name, std::string_view manifest_text) {
+  const Manifest manifest = parse_manifest(manifest_text);
+  const std::string blobs = blobs_folder(root_);
+  make_directories(blobs);
+  const auto missing = [&] {
+    std::vector<Layer> result;
+    const auto look = [&](const Layer& layer) {
+      if (!has_blob(layer.digest, layer.size_bytes)) result.push_back(layer);
+    };
+    for (const Layer& layer : manifest.layers) look(layer);
+    look(manifest.config);
+    return result;
+  };
+  const FileLock lock(lock_path(root_));
+  CommitResult result;
+  result.missing = missing();
+  if (!result.missing.empty()) return result;
+  TemporaryFile file(blobs);
+  file.write(manifest_text);
+  result.removed = replace_manifest(place_of(name), std::move(file));
+  // Ollama knows nothing of our lock: it may have removed a blob that was not in use till now.
+  result.missing = missing();
+  return result;
 }
 
 RemoveResult Store::remove(const ModelName& name) {
@@ -275,7 +318,8 @@ RemoveResult Store::remove_unused_blobs(const Manifest& removed) {
 }
 
 int Store::remove_stale_files(std::chrono::seconds age) {
-  int num_removed = 0;
+  constexpr int64_t kWeekSeconds = 7 * 24 * 3600;
+  int num_removed = PartialBlob::remove_stale(blobs_folder(root_), kWeekSeconds);
   const std::time_t limit = std::time(nullptr) - static_cast<std::time_t>(age.count());
   std::error_code error;
   for (fs::directory_iterator entry(blobs_folder(root_), error), end; !error && entry != end;

@@ -14,6 +14,8 @@
 
 namespace sluice::store {
 
+class TemporaryFile;
+
 // The texts of a model's small layers, as they are on disk.
 struct ModelTexts {
   std::string chat_template;  // Ollama's Go template; a GGUF's own Jinja template is not this
@@ -108,19 +110,38 @@ class Store {
   ModelRecord import_gguf(const std::string& path, const ModelName& name,
                           const ImportOptions& options = {});
 
-  // Deletes temporary files that killed imports left, older than `age`. Returns how many.
+  // True when the blob is there and as long as that. (Its bytes were checked when it came in;
+  // doctor.h checks them again.)
+  bool has_blob(const Digest& digest, uint64_t size_bytes) const;
+
+  // Gives `name` to a manifest whose blobs are in the store, replacing what had that name. The text
+  // is stored byte for byte. When others have removed some of the blobs, those are told: fetch them
+  // and commit again. (Who knows our lock can only have done so before; nothing has changed then.)
+  // Throws Error: kCorruptData for a manifest that is none, kNoSpace, kIo.
+  struct CommitResult {
+    std::vector<Layer> missing;
+    RemoveResult removed;  // what only the replaced manifest used
+  };
+  CommitResult commit(const ModelName& name, std::string_view manifest_text);
+
+  // Deletes temporary files that killed programs left: those that cannot be gone on with when they
+  // are older than `age`, those that can (PartialBlob) after a week. Returns how many.
   int remove_stale_files(std::chrono::seconds age = std::chrono::hours(1));
 
   // Where the blob is, or would be.
   std::string blob_path(const Digest& digest) const;
   std::string manifest_path(const ModelName& name) const;
+  // The model's manifest as it is on the disk. Throws Error(kNotFound).
+  std::string read_manifest(const ModelName& name) const;
 
- private:
   struct FoundManifest {
-    ModelName name;
+    ModelName name;  // with the casing on disk
     std::string path;
   };
+  // Every file that has the place of a manifest, whatever is in it.
   std::vector<FoundManifest> scan_manifests() const;
+
+ private:
   std::optional<FoundManifest> locate(const ModelName& name) const;
   FoundManifest require(const ModelName& name) const;  // throws Error(kNotFound)
   ModelRecord read_record(const FoundManifest& found, bool with_texts) const;
@@ -130,6 +151,9 @@ class Store {
   std::string read_blob(const Layer& layer, size_t max_bytes) const;
   void read_texts(ModelRecord& record) const;
   void check_weights(const ModelRecord& record) const;
+  // Under the lock: the manifest gets its place, then what the replaced one used alone goes.
+  RemoveResult replace_manifest(const FoundManifest& target, TemporaryFile file);
+  FoundManifest place_of(const ModelName& name) const;
   RemoveResult remove_unused_blobs(const Manifest& removed);
 
   std::string root_;
