@@ -13,6 +13,7 @@ the loads can be measured one by one.
 import argparse
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -154,6 +155,7 @@ def main():
     parser.add_argument("--sequences", type=numbers, default=[1, 4, 16])
     parser.add_argument("--keep", metavar="FILE")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # and end the busy processes
     options.llama = llama_cpp.build_peer(["llama-bench", "llama-batched-bench"])
 
     figures = {}
