@@ -32,6 +32,19 @@ struct CopyRequest {
 };
 CopyRequest parse_copy(std::string_view body, Work& work);
 
+// /api/pull and /api/push.
+struct TransferRequest {
+  std::string model;  // may be ""
+  std::string url;    // of a file to pull, ours: Ollama has none
+  bool insecure = false;
+  bool stream = true;
+};
+TransferRequest parse_transfer(std::string_view body, Work& work);
+// A line of their progress; without a digest the status alone. `completed` is left out while it is
+// 0, as Ollama does.
+std::string encode_progress(std::string_view status, std::string_view digest, uint64_t total_bytes,
+                            uint64_t completed_bytes);
+
 struct ModelDetails {
   std::string parent_model;
   std::string format = "gguf";

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "api/json_writer.h"
 #include "api/ollama.h"
 #include "base/units.h"
 
@@ -45,6 +46,29 @@ CopyRequest parse_copy(std::string_view body_text, Work& work) {
   const JsonTree body = parse_body(body_text, work);
   return {string_field(body, "source").value_or(""),
           string_field(body, "destination").value_or("")};
+}
+
+TransferRequest parse_transfer(std::string_view body_text, Work& work) {
+  const JsonTree body = parse_body(body_text, work);
+  TransferRequest request;
+  request.model = string_field(body, "model").value_or("");
+  if (request.model.empty()) request.model = string_field(body, "name").value_or("");
+  request.url = string_field(body, "url").value_or("");
+  request.insecure = bool_field(body, "insecure").value_or(false);
+  request.stream = bool_field(body, "stream").value_or(true);
+  return request;
+}
+
+std::string encode_progress(std::string_view status, std::string_view digest, uint64_t total_bytes,
+                            uint64_t completed_bytes) {
+  JsonObject line;
+  line.add("status", status);
+  if (!digest.empty()) {
+    line.add("digest", digest);
+    line.add("total", total_bytes);
+    if (completed_bytes > 0) line.add("completed", completed_bytes);
+  }
+  return line.take();
 }
 
 std::string encode_tags(const std::vector<TagsEntry>& models,

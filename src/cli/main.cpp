@@ -21,6 +21,7 @@ Examples:
   sluice run smollm2:135m "why is the sky blue?" one reply, then the end
   cat notes.txt | sluice run smollm2:135m "sum this up"
   sluice run ./model.gguf                        run a file, without a store or server
+  sluice pull llama3.2:1b                        fetch a model from a registry
   sluice import model.gguf mine:7b               put a file into the store
   sluice serve                                   answer Ollama's and OpenAI's clients on port 11434
   sluice loadtest                                measure a running server
@@ -30,7 +31,7 @@ Each command explains itself: sluice COMMAND --help
 Settings come from flags, then SLUICE_HOST, SLUICE_MODELS, SLUICE_KEEP_ALIVE,
 SLUICE_CONTEXT_LENGTH, SLUICE_MAX_QUEUE, SLUICE_MAX_LOADED_MODELS, SLUICE_MAX_MEMORY,
 SLUICE_KV_CACHE_TYPE, SLUICE_SPECULATE, SLUICE_REQUEST_TIMEOUT, SLUICE_ORIGINS, SLUICE_DEBUG,
-SLUICE_NOHISTORY, then the same names with OLLAMA_, then the defaults.)";
+SLUICE_NOHISTORY, SLUICE_OFFLINE, then the same names with OLLAMA_, then the defaults.)";
 
 void add_commands(sluice::cli::Command& program) {
   using namespace sluice::cli;
@@ -40,6 +41,10 @@ void add_commands(sluice::cli::Command& program) {
   add_ps(program);
   add_show(program);
   add_rm(program);
+  add_pull(program);
+  add_push(program);
+  add_cp(program);
+  add_doctor(program);
   add_stop(program);
   add_import(program);
   add_tokenize(program);

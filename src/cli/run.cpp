@@ -15,6 +15,7 @@
 #include "cli/settings.h"
 #include "cli/terminal.h"
 #include "cli/terminal_mode.h"
+#include "cli/transfer.h"
 
 namespace sluice::cli {
 namespace {
@@ -32,6 +33,8 @@ struct Flags {
   bool no_word_wrap = false;
   bool hide_thinking = false;
   bool raw = false;
+  bool insecure = false;
+  bool offline = false;
 };
 
 // Flags that are options of the request under another name.
@@ -87,8 +90,22 @@ void one_shot(ServerLink& link, const Flags& flags, const ChatSettings& settings
   if (reply.was_interrupted) throw Error(ErrorCode::kCancelled, "stopped by Ctrl-C");
 }
 
+// Fetches a model that is not there, unless nothing may be fetched.
+void require_model(ServerLink& link, const Settings& settings, const Flags& flags) {
+  if (is_model_path(flags.model)) return;
+  const api::Json body = {{"model", flags.model}};
+  try {
+    link.call("POST", "/api/show", &body);
+    return;
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kNotFound || settings.is_offline) throw;
+  }
+  pull_model(link, flags.model, flags.insecure);
+}
+
 void run(const Flags& flags) {
-  const Settings settings = read_settings();
+  Settings settings = read_settings();
+  settings.is_offline = settings.is_offline || flags.offline;
   ChatSettings chat;
   chat.options = read_options(flags);
   chat.system = flags.system;
@@ -110,6 +127,7 @@ void run(const Flags& flags) {
   const int64_t num_ctx = api::int_field(chat.options, "num_ctx", 0, 1 << 24).value_or(0);
   if (!is_chat) own.longest_sequence = std::max(settings.context_length, static_cast<int>(num_ctx));
   ServerLink link = ServerLink::for_model(settings, flags.model, own);
+  require_model(link, settings, flags);
   if (is_chat) {
     const std::string model = link.model();
     Chat(std::move(link), model, std::move(chat),
@@ -162,6 +180,8 @@ void add_run(Command& program) {
   command.flag("--hidethinking", flags->hide_thinking, "Do not print what it thinks");
   command.option("--keepalive", flags->keep_alive, "How long the model stays loaded (5m)");
   command.flag("--nowordwrap", flags->no_word_wrap, "Do not break lines between words");
+  command.flag("--insecure", flags->insecure, "Fetch a model over plain HTTP");
+  command.flag("--offline", flags->offline, "Do not fetch a model that is not there");
   command.flag("--raw", flags->raw, "Take the prompt as it is, without the chat template");
   command
       .option("-t,--threads", flags->threads,

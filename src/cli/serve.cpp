@@ -36,6 +36,7 @@ struct Flags {
   std::vector<std::string> origins;
   std::string log_level;
   bool allow_anyone = false;
+  bool offline = false;
 };
 
 // Each connection needs a descriptor; the soft limit is often no more than 1,024.
@@ -65,6 +66,7 @@ Settings settings_of(const Flags& flags) {
   if (!flags.request_timeout.empty()) {
     settings.request_timeout = api::parse_timeout_text(flags.request_timeout);
   }
+  settings.is_offline = settings.is_offline || flags.offline;
   if (!flags.origins.empty()) settings.origins = flags.origins;
   return settings;
 }
@@ -157,6 +159,7 @@ void add_serve(Command& program) {
       .one_of({"debug", "info", "warn", "err", "off"});
   command.flag("--allow-anyone", flags->allow_anyone,
                "Listen beyond this machine although nobody is asked for a key");
+  command.flag("--offline", flags->offline, "Fetch and send nothing: pull and push are refused");
   command.action([flags] { serve(*flags); });
 }
 

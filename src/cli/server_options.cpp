@@ -1,5 +1,7 @@
 #include "cli/server_options.h"
 
+#include "server/version.h"
+
 namespace sluice::cli {
 
 server::ServerOptions server_options(const Settings& settings) {
@@ -15,6 +17,19 @@ server::ServerOptions server_options(const Settings& settings) {
   options.load.default_context = settings.context_length;
   options.request_timeout = settings.request_timeout;
   options.origins = settings.origins;
+  options.registry = registry_options(settings);
+  return options;
+}
+
+registry::RegistryOptions registry_options(const Settings& settings) {
+  registry::RegistryOptions options;
+  options.is_offline = settings.is_offline;
+  options.user_agent = "sluice/" + std::string(server::kVersion) + " (linux)";
+  options.key_path = home_folder() + "/.ollama/id_ed25519";
+  options.http_proxy = settings.http_proxy;
+  options.https_proxy = settings.https_proxy;
+  options.no_proxy = settings.no_proxy;
+  options.ca_file = settings.ca_file;
   return options;
 }
 

@@ -8,5 +8,6 @@ namespace sluice::cli {
 // What a server in this process is made with, whichever command starts it: all but where it
 // listens.
 server::ServerOptions server_options(const Settings& settings);
+registry::RegistryOptions registry_options(const Settings& settings);
 
 }  // namespace sluice::cli

@@ -52,6 +52,13 @@ std::vector<std::string> split_commas(const std::string& text) {
   return parts;
 }
 
+// The first of the two that is set.
+std::string plain_environment(const char* name, const char* other) {
+  const char* value = std::getenv(name);
+  if (value == nullptr || *value == '\0') value = std::getenv(other);
+  return value != nullptr ? trimmed(value) : "";
+}
+
 bool is_regular_file(const std::string& path) {
   struct stat info {};
   return ::stat(path.c_str(), &info) == 0 && !S_ISDIR(info.st_mode);
@@ -102,6 +109,13 @@ Settings read_settings() {
   settings.origins = split_commas(environment("ORIGINS").value_or(""));
   settings.is_debug = environment_bool("DEBUG");
   settings.keeps_history = !environment_bool("NOHISTORY");
+  settings.is_offline = environment_bool("OFFLINE");
+  // In capitals HTTP_PROXY may come from a request's header where programs run behind web servers;
+  // Ollama takes it all the same, and this is no such program.
+  settings.http_proxy = plain_environment("http_proxy", "HTTP_PROXY");
+  settings.https_proxy = plain_environment("https_proxy", "HTTPS_PROXY");
+  settings.no_proxy = plain_environment("no_proxy", "NO_PROXY");
+  settings.ca_file = plain_environment("SSL_CERT_FILE", "SSL_CERT_FILE");
   return settings;
 }
 

@@ -24,6 +24,10 @@ struct Settings {
   std::vector<std::string> origins;  // separated by commas                        (ORIGINS)
   bool is_debug = false;             //                                              (DEBUG)
   bool keeps_history = true;         //                                          (NOHISTORY)
+  bool is_offline = false;           // nothing is fetched or sent                 (OFFLINE)
+  // As other programs have them: HTTP_PROXY, HTTPS_PROXY, NO_PROXY, in either case; SSL_CERT_FILE.
+  std::string http_proxy, https_proxy, no_proxy;
+  std::string ca_file;
 };
 // Throws Error(kInvalidArgument) naming the variable and what it should hold.
 Settings read_settings();

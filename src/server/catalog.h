@@ -38,6 +38,7 @@ class Catalog {
   // Throws Error(kNotFound, "model 'NAME' not found"), kInvalidArgument, kCorruptData, also for
   // options that cannot be read.
   SharedRecord get(std::string_view name) const;
+  store::Store& store() { return store_; }
   // Newest first, the extra ones in front.
   store::ModelList list() const;
   // Gives a model of the store a second name. Throws as Store::copy(), kUnsupported for an extra

@@ -64,6 +64,21 @@ void Exchange::set_body(std::string body) {
   request_.arrival = Clock::now();
 }
 
+Awaitable<size_t> Exchange::read_body(std::span<std::byte> out) {
+  size_t filled = 0;
+  while (body_source_ && filled < out.size()) {
+    const size_t count = co_await body_source_->read(out.subspan(filled));
+    check();
+    if (count == 0) break;
+    filled += count;
+  }
+  co_return filled;
+}
+
+std::optional<uint64_t> Exchange::body_length() const {
+  return body_source_ ? body_source_->length() : std::nullopt;
+}
+
 void Exchange::charge_body(size_t size_bytes) {
   if (body_charge_.resize(size_bytes)) return;
   throw Error(ErrorCode::kBusy, "server busy: too many large requests at once");

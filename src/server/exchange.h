@@ -2,8 +2,10 @@
 
 #include <boost/asio/awaitable.hpp>
 #include <chrono>
+#include <cstddef>
 #include <memory>
 #include <optional>
+#include <span>
 #include <stop_token>
 #include <string>
 #include <string_view>
@@ -35,6 +37,16 @@ class Waker {
   std::shared_ptr<State> state_;
 };
 
+// The body of a request that is read by who answers it.
+class BodySource {
+ public:
+  virtual ~BodySource() = default;
+  // The next bytes, at most as many as fit; 0 at the end. Throws Error: kCancelled when the client
+  // has left, kDeadlineExceeded when it is too slow, kInvalidArgument for a broken body.
+  virtual Awaitable<size_t> read(std::span<std::byte> out) = 0;
+  virtual std::optional<uint64_t> length() const = 0;  // nothing when it is not told
+};
+
 // One request and the reply to it, in the hands of the one coroutine that answers it, on the
 // connection's strand: nothing here is for other threads. Ends early when the client leaves, its
 // time is over or the server ends: check() throws then, and so do flush() and what calls it.
@@ -48,6 +60,11 @@ class Exchange {
 
   const HttpRequest& request() const { return request_; }
   std::string take_body() { return std::move(request_.body); }
+  // For routes that take the body in pieces: fills the front of `out`, all of it but at the end,
+  // and returns how much that was. Throws as BodySource::read() and check() do.
+  Awaitable<size_t> read_body(std::span<std::byte> out);
+  std::optional<uint64_t> body_length() const;
+  void set_body_source(BodySource* source) { body_source_ = source; }
   void set_body(std::string body);  // and the moment of its arrival
   // What the request takes of the memory for all bodies. Throws Error(kBusy) when there is too
   // little.
@@ -110,6 +127,7 @@ class Exchange {
   Connection& connection_;
   HttpRequest request_;
   Charge body_charge_;
+  BodySource* body_source_ = nullptr;
   std::chrono::nanoseconds timeout_ = std::chrono::nanoseconds::max();
   std::optional<Clock::time_point> deadline_;
   std::string stage_ = "it was being read";

@@ -123,11 +123,13 @@ void HttpServer::Impl::run() {
   }
 }
 
-HttpServer::HttpServer(const TransportOptions& options, Gate gate, Handler handler, Refusal refusal)
+HttpServer::HttpServer(const TransportOptions& options, Gate gate, Handler handler, Refusal refusal,
+                       TakesPieces takes_pieces)
     : impl_(std::make_shared<Impl>(options)) {
   impl_->host->gate = std::move(gate);
   impl_->host->handler = std::move(handler);
   if (refusal) impl_->host->refusal = std::move(refusal);
+  if (takes_pieces) impl_->host->takes_pieces = std::move(takes_pieces);
   impl_->listen();
 }
 

@@ -28,7 +28,10 @@ class HttpServer {
 
   // Binds and listens. Throws Error: kAlreadyExists for a port in use, kInvalidArgument for an
   // address that is none of this machine's, each saying what to do.
-  HttpServer(const TransportOptions& options, Gate gate, Handler handler, Refusal refusal = {});
+  // `takes_pieces`: whose body is left for the handler to read (Exchange::read_body()).
+  using TakesPieces = std::function<bool(const HttpRequest&)>;
+  HttpServer(const TransportOptions& options, Gate gate, Handler handler, Refusal refusal = {},
+             TakesPieces takes_pieces = {});
   ~HttpServer();  // stop()
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;

@@ -12,8 +12,10 @@
 #include "api/ollama.h"
 #include "api/openai.h"
 #include "server/access.h"
+#include "server/blob_routes.h"
 #include "server/embedding.h"
 #include "server/generation.h"
+#include "server/job_routes.h"
 #include "server/model_request.h"
 #include "server/model_routes.h"
 #include "server/reply_writer.h"
@@ -48,13 +50,16 @@ Reply say_status(const ServerContext& context, const HttpRequest&, Work&) {
 }
 
 using Answer = Reply (*)(const ServerContext&, const HttpRequest&, Work&);
+// What has more to say than one reply, or more to hear than one body.
+using Conversation = Awaitable<void> (*)(const ServerContext&, Exchange&);
 
 struct Route {
   std::string_view method;
   std::string_view path;  // ends with "/*" where more follows
-  std::variant<Answer, api::MakeDialect, api::MakeEmbeddingDialect> answer;
+  std::variant<Answer, Conversation, api::MakeDialect, api::MakeEmbeddingDialect> answer;
   bool is_light = false;  // neither disk nor much input: answered on the connection's thread
   bool changes_store = false;
+  bool takes_body_in_pieces = false;
 };
 
 // The one list of what the server answers. GET includes HEAD.
@@ -71,6 +76,10 @@ constexpr std::array kRoutes = {
     Route{"POST", "/api/embed", api::ollama::make_embed},
     Route{"POST", "/api/embeddings", api::ollama::make_embeddings},
     Route{"POST", "/api/copy", copy_model, false, true},
+    Route{"POST", "/api/pull", answer_pull},
+    Route{"POST", "/api/push", answer_push},
+    Route{"HEAD", "/api/blobs/*", check_blob},
+    Route{"POST", "/api/blobs/*", take_blob, false, false, true},
     Route{"DELETE", "/api/delete", delete_model, false, true},
     Route{"POST", "/v1/chat/completions", api::openai::make_chat_completion},
     Route{"POST", "/v1/completions", api::openai::make_completion},
@@ -111,7 +120,7 @@ std::variant<const Route*, Reply> find_route(const HttpRequest& request) {
   for (const Route& route : kRoutes) {
     if (!matches_path(route.path, request.path)) continue;
     is_path_known = true;
-    if (route.method == method) return &route;
+    if (route.method == method || route.method == request.method) return &route;
   }
   return is_path_known ? refusal(request, 405, "method not allowed")
                        : refusal(request, 404, "page not found");
@@ -134,6 +143,26 @@ Awaitable<Reply> make_reply(const ServerContext& context, Exchange& exchange, co
   co_return co_await on_worker(pool, exchange, answer);
 }
 
+// What an exchange ends with that failed.
+Awaitable<void> tell_failure(Exchange& exchange, const Route& route, const Failure& failure) {
+  spdlog::info("{} {}: {}", route.method, route.path, failure.message);
+  Reply reply = error_reply_for(exchange, failure, error_body_for(route.path));
+  co_await exchange.respond(std::move(reply));
+}
+
+Awaitable<void> answer_at_length(const ServerContext& context, Exchange& exchange,
+                                 const Route& route) {
+  std::optional<Failure> failure;
+  try {
+    co_await std::get<Conversation>(route.answer)(context, exchange);
+  } catch (...) {
+    failure = failure_of(std::current_exception());
+  }
+  if (!failure) co_return;
+  if (exchange.is_begun()) co_return;  // it cannot be told any more: the connection is cut
+  co_await tell_failure(exchange, route, *failure);
+}
+
 Awaitable<void> answer_plainly(const ServerContext& context, Exchange& exchange,
                                const Route& route) {
   exchange.serve_half_closed();
@@ -144,9 +173,7 @@ Awaitable<void> answer_plainly(const ServerContext& context, Exchange& exchange,
   } catch (...) {
     failure = failure_of(std::current_exception());
   }
-  if (!failure) co_return;
-  spdlog::info("{} {}: {}", route.method, route.path, failure->message);
-  co_await exchange.respond(error_reply_for(exchange, *failure, error_body_for(route.path)));
+  if (failure) co_await tell_failure(exchange, route, *failure);
 }
 
 }  // namespace
@@ -157,6 +184,12 @@ std::vector<std::string> route_names() {
     names.push_back(std::string(route.method) + " " + std::string(route.path));
   }
   return names;
+}
+
+bool takes_body_in_pieces(const HttpRequest& request) {
+  const auto found = find_route(request);
+  const Route* const* route = std::get_if<const Route*>(&found);
+  return route && (*route)->takes_body_in_pieces;
 }
 
 Awaitable<void> dispatch(const ServerContext& context, Exchange& exchange) {
@@ -171,6 +204,8 @@ Awaitable<void> dispatch(const ServerContext& context, Exchange& exchange) {
     co_await answer_generation(context, exchange, *dialect);
   } else if (const auto* embedding = std::get_if<api::MakeEmbeddingDialect>(&route.answer)) {
     co_await answer_embedding(context, exchange, *embedding);
+  } else if (std::holds_alternative<Conversation>(route.answer)) {
+    co_await answer_at_length(context, exchange, route);
   } else {
     co_await answer_plainly(context, exchange, route);
   }

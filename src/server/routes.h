@@ -18,6 +18,9 @@ Awaitable<void> dispatch(const ServerContext& context, Exchange& exchange);
 // Refuses a request before it comes to a route, as the dialect under its path does.
 Reply refusal(const HttpRequest& request, int status, std::string_view message);
 
+// True when the route of a request takes its body with Exchange::read_body().
+bool takes_body_in_pieces(const HttpRequest& request);
+
 // "METHOD path" of every route, for documentation and tests.
 std::vector<std::string> route_names();
 

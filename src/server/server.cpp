@@ -76,6 +76,7 @@ std::string describe(const ServerOptions& options) {
                       : std::to_string(options.load.placement.num_threads));
   line("max_connections", std::to_string(options.transport.max_connections));
   line("max_body", format_bytes(options.transport.max_body_bytes));
+  if (options.registry.is_offline) line("offline", "yes");
   for (const std::string& origin : options.origins) line("origin", origin);
   if (options.allow_anyone) line("allow_anyone", "yes");
   if (!text.empty()) text.pop_back();
@@ -87,9 +88,12 @@ struct Server::Parts {
   Parts(const ServerOptions& options, ModelManager::Load load)
       : catalog(options.store_root, options.extra_models),
         models(options.models, std::move(load)),
+        registry(options.registry),
         context{catalog,
                 models,
                 workers,
+                jobs,
+                registry,
                 options.load.default_context,
                 options.request_timeout,
                 [this] { return http.num_connections(); },
@@ -99,13 +103,16 @@ struct Server::Parts {
         http(
             options.transport,
             [this](const HttpRequest& request) { return check_access(rules, request); },
-            [this](Exchange& exchange) { return dispatch(context, exchange); }, refusal) {}
+            [this](Exchange& exchange) { return dispatch(context, exchange); }, refusal,
+            takes_body_in_pieces) {}
 
   std::atomic<bool> is_draining = false;
   std::atomic<bool> is_stopped = false;
   Catalog catalog;
   ModelManager models;
   Workers workers;
+  const registry::RegistryOptions registry;
+  JobBoard jobs;
   ServerContext context;
   AccessRules rules;
   HttpServer http;
@@ -167,6 +174,7 @@ void Server::stop(std::chrono::milliseconds patience, const std::function<bool()
   }
   // Connections first: from here on nobody touches a model but the engines.
   parts_->http.stop();
+  parts_->jobs.stop();
   parts_->workers.stop();
   parts_->models.stop();
 }

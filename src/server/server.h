@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "registry/options.h"
 #include "server/catalog.h"
 #include "server/loaded_model.h"
 #include "server/model_manager.h"
@@ -25,6 +26,7 @@ struct ServerOptions {
   bool allow_anyone = false;         // listen beyond loopback without any check of who asks
   std::chrono::milliseconds drain_timeout{10'000};
   api::Timeout request_timeout = api::kNoTimeout;  // of requests that do not say
+  registry::RegistryOptions registry;
 };
 // One setting a line, for the log.
 std::string describe(const ServerOptions& options);

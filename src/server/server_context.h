@@ -5,7 +5,9 @@
 #include <functional>
 
 #include "api/request.h"
+#include "registry/options.h"
 #include "server/catalog.h"
+#include "server/jobs.h"
 #include "server/model_manager.h"
 #include "server/worker_pool.h"
 
@@ -18,8 +20,9 @@ namespace sluice::server {
 struct Workers {
   static constexpr size_t kLargeBodyBytes = 1u << 20;
 
-  WorkerPool disk{"disk", 2};    // reads names, manifests, headers of files
-  WorkerPool store{"store", 1};  // changes them: other programs may hold the store's lock
+  WorkerPool disk{"disk", 2};      // reads names, manifests, headers of files
+  WorkerPool store{"store", 1};    // changes them: other programs may hold the store's lock
+  WorkerPool upload{"upload", 1};  // writes what clients send for the store
   WorkerPool parse{"parse", 1};
   WorkerPool prepare{"prepare", 2};  // renders and tokenizes
   WorkerPool parse_large{"parse-large", 1};
@@ -32,7 +35,8 @@ struct Workers {
   WorkerPool& reader(size_t bytes) { return bytes < kLargeBodyBytes ? disk : parse_large; }
 
   void stop() {
-    for (WorkerPool* pool : {&disk, &store, &parse, &prepare, &parse_large, &prepare_large})
+    for (WorkerPool* pool :
+         {&disk, &store, &upload, &parse, &prepare, &parse_large, &prepare_large})
       pool->stop();
   }
 };
@@ -42,6 +46,8 @@ struct ServerContext {
   Catalog& catalog;
   ModelManager& models;
   Workers& workers;
+  JobBoard& jobs;
+  const registry::RegistryOptions& registry;
   int default_context = 4096;
   api::Timeout default_timeout = api::kNoTimeout;
   std::function<int()> num_connections;

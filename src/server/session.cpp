@@ -8,6 +8,7 @@
 #include <boost/asio/detached.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/http/buffer_body.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/read.hpp>
 #include <boost/beast/http/string_body.hpp>
@@ -50,6 +51,69 @@ int parse_error_status(error_code ec) {
 }
 
 }  // namespace
+
+// A body that stays on its connection until somebody reads it.
+class PiecewiseBody : public BodySource {
+ public:
+  PiecewiseBody(Connection& connection, beast::flat_buffer& buffer, Parser&& head,
+                const std::string* expect)
+      : connection_(connection),
+        buffer_(buffer),
+        parser_(std::move(head)),
+        wants_continue_(expect && beast::iequals(*expect, "100-continue")) {
+    parser_.body_limit(boost::none);  // the disk is the limit
+  }
+
+  bool is_done() const { return parser_.is_done(); }
+  std::optional<uint64_t> length() const override {
+    const auto length = parser_.content_length();
+    return length ? std::optional<uint64_t>(*length) : std::nullopt;
+  }
+
+  net::awaitable<size_t> read(std::span<std::byte> out) override {
+    error_code ec;
+    if (std::exchange(wants_continue_, false)) {
+      static constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
+      co_await net::async_write(connection_.stream, net::buffer(kContinue), into(ec));
+    }
+    auto& body = parser_.get().body();
+    while (!ec && !parser_.is_done()) {
+      body.data = out.data();
+      body.size = out.size();
+      // A client must not take for ever by sending little at a time.
+      if (num_untimed_ >= kTimedBytes || !is_timed_) {
+        connection_.stream.expires_after(connection_.core->options.body_timeout);
+        is_timed_ = true;
+        num_untimed_ = 0;
+      }
+      co_await http::async_read_some(connection_.stream, buffer_, parser_, into(ec));
+      if (ec == http::error::need_buffer) ec = {};
+      const size_t count = out.size() - body.size;
+      num_untimed_ += count;
+      if (count > 0) co_return count;
+    }
+    connection_.stream.expires_never();
+    if (!ec) co_return 0;
+    if (ec == beast::error::timeout) {
+      throw Error(ErrorCode::kDeadlineExceeded, "the request's body came too slowly");
+    }
+    static const auto& http_category = http::make_error_code(http::error::bad_method).category();
+    if (ec.category() == http_category && ec != http::error::partial_message &&
+        ec != http::error::end_of_stream) {
+      throw Error(ErrorCode::kInvalidArgument, "malformed HTTP request: " + ec.message());
+    }
+    throw Error(ErrorCode::kCancelled, "request canceled");
+  }
+
+ private:
+  static constexpr size_t kTimedBytes = 64u << 10;
+  Connection& connection_;
+  beast::flat_buffer& buffer_;
+  http::request_parser<http::buffer_body> parser_;
+  bool wants_continue_;
+  bool is_timed_ = false;
+  size_t num_untimed_ = 0;  // that came since the clock was set
+};
 
 // One connection, from accept to close. Everything runs on its strand.
 class Session : public std::enable_shared_from_this<Session> {
@@ -114,6 +178,7 @@ class Session : public std::enable_shared_from_this<Session> {
   void drop_exchange() {
     if (!exchange_) return;
     exchange_.reset();
+    body_.reset();
     --host_->num_requests;
   }
 
@@ -154,8 +219,15 @@ class Session : public std::enable_shared_from_this<Session> {
       co_return false;
     }
     parser.body_limit(options().max_body_bytes);
+    const bool takes_pieces = host_->takes_pieces(request);
     exchange_.emplace(connection_, std::move(request));
     ++host_->num_requests;
+    if (takes_pieces) {
+      body_.emplace(connection_, buffer_, std::move(parser), exchange_->request().header("expect"));
+      exchange_->set_body(std::string());
+      exchange_->set_body_source(&*body_);
+      co_return true;
+    }
     const bool has_body = co_await read_body(parser);
     if (!has_body) co_return false;
     exchange_->set_body(std::move(parser.get().body()));
@@ -200,7 +272,8 @@ class Session : public std::enable_shared_from_this<Session> {
       if (name == "upgrade") continue;
       request.headers.emplace_back(std::move(name), std::string(field.value()));
     }
-    if (const auto length = parser.content_length(); length && *length > options().max_body_bytes) {
+    if (const auto length = parser.content_length();
+        length && *length > options().max_body_bytes && !host_->takes_pieces(request)) {
       return too_large(request);
     }
     return std::nullopt;
@@ -294,13 +367,16 @@ class Session : public std::enable_shared_from_this<Session> {
     if (buffer_.size() == 0) buffer_.shrink_to_fit();  // it may wait for long
     num_ahead_ = buffer_.size();
     keep_memory_reserve();
-    watch(++watch_id_);
+    // Who reads the body itself sees a client go, and is woken by the end of the reading.
+    const bool is_watched = !body_;
+    if (is_watched) watch(++watch_id_);
     try {
       co_await host_->handler(*exchange_);
     } catch (const std::exception&) {
       // The handler turns errors into replies: this is a bug of ours, or no memory for that.
     }
-    ++watch_id_;
+    if (is_watched) ++watch_id_;
+    if (body_ && !body_->is_done()) exchange_->forbid_keep_alive();
     error_code ec;
     if (!exchange_->is_begun()) {
       co_await exchange_->respond(error_reply(500, "the request was dropped: a bug of the server"));
@@ -361,9 +437,10 @@ class Session : public std::enable_shared_from_this<Session> {
   Connection connection_;
   beast::tcp_stream& stream_;
   beast::flat_buffer buffer_;
-  std::optional<Exchange> exchange_;  // the request under way
-  size_t num_ahead_ = 0;              // bytes that came behind it
-  uint64_t watch_id_ = 0;             // odd while a handler has the exchange
+  std::optional<PiecewiseBody> body_;  // of the request under way, when its route reads it
+  std::optional<Exchange> exchange_;   // the request under way
+  size_t num_ahead_ = 0;               // bytes that came behind it
+  uint64_t watch_id_ = 0;              // odd while a handler has the exchange
 };
 
 void start_session(std::shared_ptr<SessionHost> host, tcp::socket socket, const Strand& strand) {

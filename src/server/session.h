@@ -20,6 +20,7 @@ struct SessionHost {
   HttpServer::Refusal refusal = [](const HttpRequest&, int status, std::string_view message) {
     return error_reply(status, message);
   };
+  HttpServer::TakesPieces takes_pieces = [](const HttpRequest&) { return false; };
   std::atomic<int> num_connections = 0;
   std::atomic<int> num_requests = 0;
   std::mutex mutex;  // guards what follows
