@@ -8,7 +8,7 @@ RUN_PACKAGES=(g++ cmake ninja-build ccache pkg-config libboost1.81-dev libboost-
   nlohmann-json3-dev libcli11-dev libspdlog-dev libssl-dev libedit-dev libncurses-dev
   libutf8proc-dev libcurl4-openssl-dev python3 python3-venv ca-certificates)
 TEST_PACKAGES=(libpcre2-dev libgtest-dev libgmock-dev libbenchmark-dev clang clang-format
-  libclang-rt-14-dev debootstrap)
+  libclang-rt-14-dev debootstrap docker-registry)
 
 # install_packages NAME...: Debian packages that are not there yet. Needs root or sudo only for those.
 install_packages() {

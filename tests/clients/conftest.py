@@ -37,7 +37,7 @@ def run_sluice(*arguments, home, text=None, check=True, timeout=120):
 
 def clean_environment(home):
     keep = {k: v for k, v in os.environ.items() if not k.startswith(("SLUICE_", "OLLAMA_"))}
-    return dict(keep, HOME=str(home), SLUICE_MODELS=str(home / "models"))
+    return dict(keep, HOME=str(home), SLUICE_MODELS=str(home / "models"), SLUICE_OFFLINE="1")
 
 
 def make_tiny_model(path):

@@ -1,0 +1,326 @@
+"""Pull and push against a real registry, and pull from one that is hostile (tests/faults)."""
+
+import contextlib
+import hashlib
+import http.client
+import json
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import ollama
+import pytest
+
+from conftest import ROOT, Server, clean_environment, make_tiny_model, program, run_sluice
+
+sys.path.insert(0, str(ROOT / "tests/faults"))
+from hostile_registry import FAULTS, HostileRegistry  # noqa: E402
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def docker_registry(tmp_path_factory):
+    """Debian's docker-registry on loopback; its address."""
+    binary = shutil.which("docker-registry")
+    if not binary:
+        pytest.skip("docker-registry is not installed")
+    folder = tmp_path_factory.mktemp("registry")
+    address = f"127.0.0.1:{free_port()}"
+    (folder / "config.yml").write_text(
+        f"version: 0.1\nlog: {{level: error}}\nhttp: {{addr: '{address}'}}\n"
+        f"storage: {{filesystem: {{rootdirectory: '{folder}/data'}}}}\n")
+    process = subprocess.Popen([binary, "serve", folder / "config.yml"], cwd=folder,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for _ in range(200):
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://{address}/v2/"):
+            break
+        time.sleep(0.05)
+    yield address
+    process.terminate()
+    process.wait(10)
+
+
+def online(home):
+    return dict(clean_environment(home), SLUICE_OFFLINE="0", SLUICE_HOST="127.0.0.1:9")
+
+
+def sluice(home, *arguments, check=True, timeout=120):
+    return subprocess.run([program(), *arguments], env=online(home), stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, check=check, timeout=timeout)
+
+
+def make_model(path, size, seed=1):
+    """A valid model file of about that size, whose bytes are random."""
+    make_tiny_model(path)
+    with open(path, "ab") as file:
+        file.write(random.Random(seed).randbytes(size))
+    return path
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory):
+    """A store with a model of 20 MB, for registries to serve from."""
+    home = tmp_path_factory.mktemp("shelf")
+    make_model(home / "m.gguf", 20_000_000)
+    run_sluice("import", str(home / "m.gguf"), "me/model:1", home=home)
+    return home / "models"
+
+
+@pytest.fixture
+def fresh(tmp_path):
+    return tmp_path
+
+
+def start_server(home, monkeypatch):
+    import conftest
+    monkeypatch.setattr(conftest, "clean_environment", online)
+    return Server(home)
+
+
+def weights(models):
+    return max((models / "blobs").iterdir(), key=lambda path: path.stat().st_size)
+
+
+def is_sound(home):
+    result = sluice(home, "doctor", check=False)
+    return result.returncode == 0, result.stdout
+
+
+def test_a_model_goes_to_a_registry_and_comes_back(docker_registry, fresh):
+    name = f"{docker_registry}/me/model:1"
+    make_model(fresh / "m.gguf", 90_000_000)  # more than a part
+    sluice(fresh, "import", str(fresh / "m.gguf"), name)
+    before = sluice(fresh, "list").stdout.split()
+    sluice(fresh, "push", "--insecure", name)
+    sluice(fresh, "rm", name)
+    assert not list((fresh / "models/blobs").iterdir())
+    result = sluice(fresh, "pull", "--insecure", name)
+    assert result.stderr.splitlines()[0] == "pulling manifest"
+    assert result.stderr.splitlines()[-1] == "success"
+    assert sluice(fresh, "list").stdout.split()[:8] == before[:8]
+    assert weights(fresh / "models").read_bytes() == (fresh / "m.gguf").read_bytes()
+    assert is_sound(fresh)[0]
+
+
+def test_a_name_that_is_not_there_says_so(docker_registry, fresh):
+    result = sluice(fresh, "pull", "--insecure", f"{docker_registry}/me/nothing", check=False)
+    assert result.returncode == 1
+    assert "Error: pull model manifest: file does not exist" in result.stderr
+    assert not list(fresh.glob("models/manifests/*"))
+
+
+def test_run_fetches_what_is_not_there(docker_registry, fresh):
+    name = f"{docker_registry}/me/tiny:1"
+    make_tiny_model(fresh / "m.gguf")
+    sluice(fresh, "import", str(fresh / "m.gguf"), name)
+    sluice(fresh, "push", "--insecure", name)
+    sluice(fresh, "rm", name)
+    result = sluice(fresh, "run", "--insecure", "--num-predict", "2", name, "hi")
+    assert "pulling manifest" in result.stderr
+    assert name in sluice(fresh, "list").stdout
+
+
+def test_offline_opens_no_connection(shelf, fresh):
+    with HostileRegistry(shelf) as registry:
+        name = f"{registry.host}/me/model:1"
+        result = subprocess.run([program(), "pull", "--insecure", name], capture_output=True,
+                                text=True, env=dict(online(fresh), SLUICE_OFFLINE="1"), check=False)
+        assert result.returncode == 1 and "offline" in result.stderr
+        assert not registry.requests
+
+
+def test_ollamas_client_sees_its_lines(docker_registry, fresh, monkeypatch):
+    name = f"{docker_registry}/me/lines:1"
+    make_model(fresh / "m.gguf", 3_000_000)
+    sluice(fresh, "import", str(fresh / "m.gguf"), name)
+    server = start_server(fresh, monkeypatch)
+    try:
+        client = ollama.Client(host=server.url)
+        pushed = [line.status for line in client.push(name, insecure=True, stream=True)]
+        assert pushed[0] == "retrieving manifest"
+        assert pushed[-2:] == ["pushing manifest", "success"]
+        client.delete(name)
+        lines = list(client.pull(name, insecure=True, stream=True))
+        assert lines[0].status == "pulling manifest"
+        assert [line.status for line in lines][-3:] == [
+            "verifying sha256 digest", "writing manifest", "success"]
+        blobs = [line for line in lines if line.digest]
+        assert all(line.status == f"pulling {line.digest[7:19]}" for line in blobs)
+        assert blobs[0].total > 3_000_000
+        assert client.pull(name, insecure=True).status == "success"
+        with pytest.raises(ollama.ResponseError, match="file does not exist"):
+            client.pull(f"{docker_registry}/me/nothing", insecure=True)
+    finally:
+        assert server.stop() == 0
+
+
+def test_clients_share_a_download_that_ends_with_the_last(shelf, fresh, monkeypatch):
+    server = start_server(fresh, monkeypatch)
+    with HostileRegistry(shelf) as registry:
+        registry.faults["blob"] = ["stall*"]
+        body = json.dumps({"model": f"{registry.host}/me/model:1", "insecure": True})
+        clients = []
+        for _ in range(3):
+            client = http.client.HTTPConnection(server.host, server.port, timeout=30)
+            client.request("POST", "/api/pull", body)
+            clients.append((client, client.getresponse()))
+        for _, reply in clients:
+            assert json.loads(reply.readline()) == {"status": "pulling manifest"}
+            assert json.loads(reply.readline())["status"].startswith("pulling ")
+        assert sum(kind == "manifest" for kind, *_ in registry.requests) == 1
+        clients.pop()[0].close()
+        registry.faults["blob"] = []
+        statuses = [[json.loads(line)["status"] for line in reply] for _, reply in clients]
+        assert all(lines[-1] == "success" for lines in statuses)
+        # Once more, and everybody leaves.
+        sluice(fresh, "rm", f"{registry.host}/me/model:1")
+        registry.faults["blob"] = ["drip*"]
+        client = http.client.HTTPConnection(server.host, server.port, timeout=30)
+        client.request("POST", "/api/pull", body)
+        reply = client.getresponse()
+        reply.readline()
+        reply.readline()
+        client.close()
+        reply.close()
+        time.sleep(1)
+        before = len(registry.requests)
+        time.sleep(2)
+        assert len(registry.requests) == before
+    assert server.stop() == 0
+
+
+# What a fault on a manifest or on blobs, once or always, leads to: success, or an error that says so.
+HARMLESS_ONCE = {"cut", "refuse", "stall", "corrupt", "truncate", "busy", "error", "no_ranges"}
+
+
+@pytest.mark.parametrize("fault", [f for f in FAULTS if f in HARMLESS_ONCE])
+def test_a_pull_survives_what_happens_once(shelf, fresh, fault):
+    if fault == "stall":
+        pytest.skip("takes the stall time; the room's own tests shorten it")
+    with HostileRegistry(shelf) as registry:
+        registry.faults["blob"] = [fault] * 2
+        sluice(fresh, "pull", "--insecure", f"{registry.host}/me/model:1")
+    assert weights(fresh / "models").read_bytes() == weights(shelf).read_bytes()
+    assert is_sound(fresh)[0]
+
+
+LIES = {
+    "blob": ["corrupt*", "longer*", "other_total*", "other_range*", "loop*", "to_metadata*",
+             "to_file*", "endless_head*", "endless_body*", "html*", "gzip*", "foreign_realm*"],
+    "manifest": ["html*", "deep*", "many_layers*", "traversal*", "sizes*", "huge_sizes*", "loop*",
+                 "to_metadata*", "endless_head*", "endless_body*", "foreign_realm*", "gzip*"],
+}
+
+
+@pytest.mark.parametrize("kind,fault", [(k, f) for k, faults in LIES.items() for f in faults])
+def test_a_lying_registry_is_told_and_leaves_nothing(shelf, fresh, kind, fault):
+    with HostileRegistry(shelf) as registry:
+        registry.faults[kind] = [fault]
+        started = time.monotonic()
+        result = sluice(fresh, "pull", "--insecure", f"{registry.host}/me/model:1", check=False)
+        assert time.monotonic() - started < 60
+        if fault == "gzip*":  # a label alone: the bytes are right
+            assert result.returncode == 0
+            return
+        assert result.returncode == 1, result.stderr
+        assert "Error: " in result.stderr
+    assert not list(fresh.glob("models/manifests/*"))
+    assert not [path for path in fresh.glob("models/blobs/sha256-*")
+                if hashlib.sha256(path.read_bytes()).hexdigest() != path.name[7:]]
+    assert is_sound(fresh)[0]
+
+
+def test_a_full_disk_is_told_before_anything_is_fetched(shelf, fresh):
+    with HostileRegistry(shelf) as registry:
+        registry.faults["manifest"] = ["huge_sizes"]
+        result = sluice(fresh, "pull", "--insecure", f"{registry.host}/me/model:1", check=False)
+        assert "not enough space" in result.stderr and "free" in result.stderr
+        assert all(kind != "blob" for kind, *_ in registry.requests)
+
+
+def test_a_pull_goes_on_after_a_kill(shelf, fresh):
+    with HostileRegistry(shelf) as registry:
+        name = f"{registry.host}/me/model:1"
+        registry.faults["blob"] = ["cut"] * 8 + ["stall*"]
+        process = subprocess.Popen([program(), "pull", "--insecure", name], env=online(fresh),
+                                   stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 30
+        while len(registry.requests) < 12 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        registry.faults["blob"] = []
+        registry.requests.clear()
+        sluice(fresh, "pull", "--insecure", name)
+        asked = 0
+        for kind, _, headers in registry.requests:
+            headers = {name.lower(): value for name, value in headers.items()}
+            if kind == "blob" and "range" in headers:
+                first, last = headers["range"].removeprefix("bytes=").split("-")
+                asked += int(last) + 1 - int(first)
+        assert 0 < asked < weights(shelf).stat().st_size
+    assert is_sound(fresh)[0]
+
+
+def test_blobs_are_streamed_to_the_disk(server, home):
+    data = random.Random(3).randbytes(40_000_000)  # more than a body may have
+    digest = hashlib.sha256(data).hexdigest()
+
+    def status(method, digest, body=None):
+        client = http.client.HTTPConnection(server.host, server.port, timeout=60)
+        client.request(method, f"/api/blobs/sha256:{digest}", body)
+        reply = client.getresponse()
+        return reply.status, reply.read()
+
+    assert status("HEAD", digest)[0] == 404
+    pieces = (data[i:i + 1_000_000] for i in range(0, len(data), 1_000_000))
+    assert status("POST", digest, pieces) == (201, b"")  # chunked
+    assert status("HEAD", digest)[0] == 200
+    assert status("POST", digest, data)[0] == 200
+    code, body = status("POST", "0" * 64, b"something")
+    assert code == 400 and b"digest mismatch" in body
+    assert status("POST", "../../etc/passwd", b"x")[0] == 400
+    assert status("POST", digest[:63], b"x") == (400, b'{"error":"invalid digest format"}')
+    assert status("GET", digest)[0] == 405
+    # A client that goes leaves nothing behind.
+    client = socket.create_connection((server.host, server.port))
+    client.sendall(b"POST /api/blobs/sha256:" + b"1" * 64 +
+                   b" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 5000)
+    time.sleep(0.3)
+    client.close()
+    deadline = time.monotonic() + 10
+    while list((home / "models/blobs").glob("sluice-tmp-*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not list((home / "models/blobs").glob("sluice-tmp-*"))
+    (home / "models/blobs" / f"sha256-{digest}").unlink()
+
+
+def test_many_uploads_at_once_are_bounded(server):
+    sockets = []
+    try:
+        for i in range(24):
+            client = socket.create_connection((server.host, server.port))
+            client.sendall(f"POST /api/blobs/sha256:{i:064d} HTTP/1.1\r\nHost: localhost\r\n"
+                           "Content-Length: 1000\r\n\r\n".encode())
+            sockets.append(client)
+        time.sleep(0.5)
+        refused = 0
+        for client in sockets:
+            client.settimeout(0.05)
+            with contextlib.suppress(TimeoutError):
+                refused += client.recv(1000).startswith(b"HTTP/1.1 503")
+        assert refused == 8
+    finally:
+        for client in sockets:
+            client.close()
+    time.sleep(0.3)
