@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "base/target_clones.h"
 #include "quant/families.h"
 
 namespace sluice::quant {
@@ -31,19 +32,37 @@ void encode_blocks(const float* values, std::byte* blocks, int64_t num_blocks, i
   }
 }
 
-template <float (*convert)(uint16_t)>
-void decode_16bit(const std::byte* blocks, float* values, int64_t num_elements) {
+// `restrict`: compilers need not look at whether the two overlap.
+SLUICE_TARGET_CLONES void decode_f16(const std::byte* blocks, float* __restrict values,
+                                     int64_t num_elements) {
   for (int64_t i = 0; i < num_elements; ++i) {
     uint16_t bits = 0;
     std::memcpy(&bits, blocks + 2 * i, sizeof(bits));
-    values[i] = convert(bits);
+    values[i] = f16_to_f32(bits);
   }
 }
 
-template <uint16_t (*convert)(float)>
-void encode_16bit(const float* values, std::byte* blocks, int64_t num_elements) {
+SLUICE_TARGET_CLONES void decode_bf16(const std::byte* blocks, float* __restrict values,
+                                      int64_t num_elements) {
   for (int64_t i = 0; i < num_elements; ++i) {
-    const uint16_t bits = convert(values[i]);
+    uint16_t bits = 0;
+    std::memcpy(&bits, blocks + 2 * i, sizeof(bits));
+    values[i] = bf16_to_f32(bits);
+  }
+}
+
+SLUICE_TARGET_CLONES void encode_f16(const float* values, std::byte* __restrict blocks,
+                                     int64_t num_elements) {
+  for (int64_t i = 0; i < num_elements; ++i) {
+    const uint16_t bits = f32_to_f16(values[i]);
+    std::memcpy(blocks + 2 * i, &bits, sizeof(bits));
+  }
+}
+
+SLUICE_TARGET_CLONES void encode_bf16(const float* values, std::byte* __restrict blocks,
+                                      int64_t num_elements) {
+  for (int64_t i = 0; i < num_elements; ++i) {
+    const uint16_t bits = f32_to_bf16(values[i]);
     std::memcpy(blocks + 2 * i, &bits, sizeof(bits));
   }
 }
@@ -60,9 +79,9 @@ void dequantize(Type type, const std::byte* blocks, float* values, int64_t num_e
       std::memcpy(values, blocks, num_bytes);
       return;
     case Type::kF16:
-      return decode_16bit<f16_to_f32>(blocks, values, count);
+      return decode_f16(blocks, values, count);
     case Type::kBF16:
-      return decode_16bit<bf16_to_f32>(blocks, values, count);
+      return decode_bf16(blocks, values, count);
     case Type::kQ4_0:
       return decode_blocks<BlockQ4_0>(blocks, values, count, elements);
     case Type::kQ4_1:
@@ -101,9 +120,9 @@ void quantize(Type type, const float* values, std::byte* blocks, int64_t num_ele
       if (num_bytes > 0) std::memcpy(blocks, values, num_bytes);
       return;
     case Type::kF16:
-      return encode_16bit<f32_to_f16>(values, blocks, count);
+      return encode_f16(values, blocks, count);
     case Type::kBF16:
-      return encode_16bit<f32_to_bf16>(values, blocks, count);
+      return encode_bf16(values, blocks, count);
     case Type::kQ4_0:
       return encode_blocks<BlockQ4_0>(values, blocks, count, elements);
     case Type::kQ4_1:
@@ -114,10 +133,17 @@ void quantize(Type type, const float* values, std::byte* blocks, int64_t num_ele
       return encode_blocks<BlockQ5_1>(values, blocks, count, elements);
     case Type::kQ8_0:
       return encode_blocks<BlockQ8_0>(values, blocks, count, elements);
+    case Type::kQ4_K:
+      return encode_blocks<BlockQ4_K>(values, blocks, count, elements);
+    case Type::kQ5_K:
+      return encode_blocks<BlockQ5_K>(values, blocks, count, elements);
+    case Type::kQ6_K:
+      return encode_blocks<BlockQ6_K>(values, blocks, count, elements);
     default:
       throw Error(ErrorCode::kUnsupported,
                   "quantizing to " + std::string(type_info(type).name) +
-                      " is not supported; use F16, BF16, Q8_0, Q5_1, Q5_0, Q4_1 or Q4_0");
+                      " is not supported; use F16, BF16, Q8_0, Q6_K, Q5_K, Q5_1, Q5_0, Q4_K, Q4_1 "
+                      "or Q4_0");
   }
 }
 

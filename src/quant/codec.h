@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 
+#include "quant/half.h"
 #include "quant/types.h"
 
 namespace sluice::quant {
@@ -14,11 +15,5 @@ void dequantize(Type type, const std::byte* blocks, float* values, int64_t num_e
 
 // Encodes; the same size rules. Throws Error(kUnsupported) for types we only read.
 void quantize(Type type, const float* values, std::byte* blocks, int64_t num_elements);
-
-// IEEE half and bfloat16, round to nearest even.
-float f16_to_f32(uint16_t half);
-uint16_t f32_to_f16(float value);
-float bf16_to_f32(uint16_t bits);
-uint16_t f32_to_bf16(float value);
 
 }  // namespace sluice::quant

@@ -27,5 +27,8 @@ void encode_block(const float* values, BlockQ4_1& block);
 void encode_block(const float* values, BlockQ5_0& block);
 void encode_block(const float* values, BlockQ5_1& block);
 void encode_block(const float* values, BlockQ8_0& block);
+void encode_block(const float* values, BlockQ4_K& block);
+void encode_block(const float* values, BlockQ5_K& block);
+void encode_block(const float* values, BlockQ6_K& block);
 
 }  // namespace sluice::quant

@@ -1,8 +1,11 @@
 // Blocks of 32 with one scale: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0.
+#include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
 
+#include "base/target_clones.h"
 #include "quant/codec.h"
 #include "quant/families.h"
 
@@ -18,57 +21,68 @@ uint32_t high_bits(const uint8_t (&qh)[4]) {
   return bits;
 }
 
+// Loops here have no branches and compare integers, so that compilers can turn them into vectors.
+
 // Truncates to 0..max_code; a NaN becomes 0.
-uint8_t to_code(float shifted, int max_code) {
-  if (!(shifted > 0.0f)) return 0;
-  if (shifted >= static_cast<float>(max_code)) return static_cast<uint8_t>(max_code);
-  return static_cast<uint8_t>(shifted);
+inline uint8_t to_code(float shifted, int max_code) {
+  const float most = static_cast<float>(max_code);
+  const float bounded = shifted > 0.0f ? shifted : 0.0f;
+  return static_cast<uint8_t>(static_cast<int>(bounded < most ? bounded : most));
 }
 
-// 1 / d, with 0 for blocks of zeros.
-float inverse(float d) { return d != 0.0f ? 1.0f / d : 0.0f; }
+constexpr int32_t kInfinityBits = 0x7f800000;
 
-// The value of largest magnitude, the first of equals.
-float signed_extreme(const float* values) {
-  float largest = 0.0f;
-  float extreme = 0.0f;
+// 1 / d, with 0 for blocks of zeros.
+inline float inverse(float d) { return d != 0.0f ? 1.0f / d : 0.0f; }
+
+// The value of largest magnitude, the first of equals; NaNs do not count.
+inline float signed_extreme(const float* values) {
+  int32_t magnitudes[kBlock];  // as bits, which are ordered as what they mean
+  int32_t largest = 0;
   for (int i = 0; i < kBlock; ++i) {
-    if (std::fabs(values[i]) > largest) {
-      largest = std::fabs(values[i]);
-      extreme = values[i];
-    }
+    const int32_t bits = std::bit_cast<int32_t>(values[i]) & 0x7fffffff;
+    magnitudes[i] = bits <= kInfinityBits ? bits : 0;
+    largest = std::max(largest, magnitudes[i]);
   }
-  return extreme;
+  int first = kBlock - 1;
+  for (int i = 0; i < kBlock; ++i) first = std::min(first, magnitudes[i] == largest ? i : kBlock);
+  return largest != 0 ? values[first] : 0.0f;
 }
 
 struct Range {
-  float min = std::numeric_limits<float>::max();
-  float max = std::numeric_limits<float>::lowest();
+  float min, max;
 };
 
-Range range_of(const float* values) {
-  Range range;
+// Of what is no NaN; the largest and the lowest float when nothing is.
+inline Range range_of(const float* values) {
+  // Bits of negative numbers are turned round to be ordered as the numbers are.
+  const auto turned = [](int32_t bits) { return bits ^ (bits >> 31 & 0x7fffffff); };
+  int32_t min = std::bit_cast<int32_t>(std::numeric_limits<float>::max());
+  int32_t max = turned(std::bit_cast<int32_t>(std::numeric_limits<float>::lowest()));
   for (int i = 0; i < kBlock; ++i) {
-    if (values[i] < range.min) range.min = values[i];
-    if (values[i] > range.max) range.max = values[i];
+    const int32_t bits = std::bit_cast<int32_t>(values[i]);
+    const bool is_number = (bits & 0x7fffffff) <= kInfinityBits;
+    const int32_t key = turned(bits);
+    min = std::min(min, is_number ? key : min);
+    max = std::max(max, is_number ? key : max);
   }
-  return range;
+  return {std::bit_cast<float>(turned(min)), std::bit_cast<float>(turned(max))};
 }
 
-void pack_nibbles(const uint8_t (&codes)[kBlock], uint8_t (&qs)[kHalfBlock]) {
+inline void pack_nibbles(const uint8_t (&codes)[kBlock], uint8_t (&qs)[kHalfBlock]) {
   for (int i = 0; i < kHalfBlock; ++i) {
     qs[i] = static_cast<uint8_t>((codes[i] & 15) | (codes[i + kHalfBlock] & 15) << 4);
   }
 }
 
-void pack_high_bits(const uint8_t (&codes)[kBlock], uint8_t (&qh)[4]) {
+inline void pack_high_bits(const uint8_t (&codes)[kBlock], uint8_t (&qh)[4]) {
   uint32_t bits = 0;
   for (int i = 0; i < kBlock; ++i) bits |= static_cast<uint32_t>(codes[i] >> 4) << i;
   std::memcpy(qh, &bits, sizeof(bits));
 }
 
 // Codes of value = d * (code - max_code / 2 - 1/2): the extreme takes code 0.
-float encode_symmetric(const float* values, int max_code, uint8_t (&codes)[kBlock]) {
+inline float encode_symmetric(const float* values, int max_code, uint8_t (&codes)[kBlock]) {
   const int zero_code = (max_code + 1) / 2;
   const float d = signed_extreme(values) / static_cast<float>(-zero_code);
   const float scale = inverse(d);
@@ -78,8 +92,8 @@ float encode_symmetric(const float* values, int max_code, uint8_t (&codes)[kBloc
 }
 
 // Codes of value = d * code + range.min.
-float encode_with_min(const float* values, const Range& range, int max_code,
-                      uint8_t (&codes)[kBlock]) {
+inline float encode_with_min(const float* values, const Range& range, int max_code,
+                             uint8_t (&codes)[kBlock]) {
   const float d = (range.max - range.min) / static_cast<float>(max_code);
   const float scale = inverse(d);
   for (int i = 0; i < kBlock; ++i) {
@@ -135,13 +149,13 @@ void decode_block(const BlockQ8_0& block, float* values) {
   for (int i = 0; i < kBlock; ++i) values[i] = static_cast<float>(block.qs[i]) * d;
 }
 
-void encode_block(const float* values, BlockQ4_0& block) {
+SLUICE_TARGET_CLONES void encode_block(const float* values, BlockQ4_0& block) {
   uint8_t codes[kBlock];
   block.d = f32_to_f16(encode_symmetric(values, 15, codes));
   pack_nibbles(codes, block.qs);
 }
 
-void encode_block(const float* values, BlockQ4_1& block) {
+SLUICE_TARGET_CLONES void encode_block(const float* values, BlockQ4_1& block) {
   uint8_t codes[kBlock];
   const Range range = range_of(values);
   block.d = f32_to_f16(encode_with_min(values, range, 15, codes));
@@ -149,14 +163,14 @@ void encode_block(const float* values, BlockQ4_1& block) {
   pack_nibbles(codes, block.qs);
 }
 
-void encode_block(const float* values, BlockQ5_0& block) {
+SLUICE_TARGET_CLONES void encode_block(const float* values, BlockQ5_0& block) {
   uint8_t codes[kBlock];
   block.d = f32_to_f16(encode_symmetric(values, 31, codes));
   pack_nibbles(codes, block.qs);
   pack_high_bits(codes, block.qh);
 }
 
-void encode_block(const float* values, BlockQ5_1& block) {
+SLUICE_TARGET_CLONES void encode_block(const float* values, BlockQ5_1& block) {
   uint8_t codes[kBlock];
   const Range range = range_of(values);
   block.d = f32_to_f16(encode_with_min(values, range, 31, codes));
@@ -165,14 +179,18 @@ void encode_block(const float* values, BlockQ5_1& block) {
   pack_high_bits(codes, block.qh);
 }
 
-void encode_block(const float* values, BlockQ8_0& block) {
+SLUICE_TARGET_CLONES void encode_block(const float* values, BlockQ8_0& block) {
   const float d = std::fabs(signed_extreme(values)) / 127.0f;
   const float scale = inverse(d);
   block.d = f32_to_f16(d);
+  // Halves go away from zero, as the reference has it. What is added is a half, less its last bit:
+  // the sum of it and the float before a half must stay below 1.
+  constexpr float kHalf = 0x1.fffffep-2f;
   for (int i = 0; i < kBlock; ++i) {
-    const float code = std::round(values[i] * scale);  // halves away from zero, as the reference
-    const bool in_range = code >= -127.0f && code <= 127.0f;  // false for NaN
-    block.qs[i] = static_cast<int8_t>(in_range ? code : 0.0f);
+    const float code = values[i] * scale;
+    const float shifted = code + (code < 0.0f ? -kHalf : kHalf);
+    const bool in_range = shifted > -128.0f && shifted < 128.0f;  // false for NaN
+    block.qs[i] = static_cast<int8_t>(static_cast<int>(in_range ? shifted : 0.0f));
   }
 }
 
