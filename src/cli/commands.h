@@ -19,6 +19,7 @@ void add_cp(Command& program);
 void add_doctor(Command& program);
 void add_stop(Command& program);
 void add_import(Command& program);
+void add_quantize(Command& program);
 void add_tokenize(Command& program);
 void add_render(Command& program);
 void add_perplexity(Command& program);

@@ -18,6 +18,7 @@ struct Flags {
   bool parameters = false;
   bool system = false;
   bool chat_template = false;
+  bool tensors = false;
   bool verbose = false;
 };
 
@@ -26,7 +27,7 @@ void show(const Flags& flags) {
   ServerLink link = is_model_path(flags.model) ? ServerLink::for_model(settings, flags.model, {})
                                                : ServerLink::connect_or_embed(settings);
   const std::string name = link.model().empty() ? flags.model : link.model();
-  const api::Json body = {{"model", name}, {"verbose", flags.verbose}};
+  const api::Json body = {{"model", name}, {"verbose", flags.verbose || flags.tensors}};
   const api::Json reply = link.call("POST", "/api/show", &body);
   const char* field = flags.license         ? "license"
                       : flags.modelfile     ? "modelfile"
@@ -34,6 +35,7 @@ void show(const Flags& flags) {
                       : flags.system        ? "system"
                       : flags.chat_template ? "template"
                                             : nullptr;
+  if (flags.tensors) return write_output(tensors_text(reply));
   if (field == nullptr) return write_output(show_text(reply, flags.verbose));
   // A file gets the text as it is; a terminal must not obey it.
   const std::string text = api::string_field(reply, field).value_or("") + "\n";
@@ -52,6 +54,7 @@ void add_show(Command& program) {
   only.flag("--parameters", flags->parameters, "The parameters");
   only.flag("--system", flags->system, "The system message");
   only.flag("--template", flags->chat_template, "The chat template");
+  only.flag("--tensors", flags->tensors, "Type and shape of each tensor, and how many of a type");
   command.flag("-v,--verbose", flags->verbose, "All metadata and tensors, too");
   command.action([flags] { show(*flags); });
 }

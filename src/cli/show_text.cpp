@@ -1,6 +1,7 @@
 #include "cli/show_text.h"
 
 #include <algorithm>
+#include <map>
 #include <sstream>
 #include <vector>
 
@@ -99,18 +100,47 @@ Rows metadata_rows(const Json& info) {
   return rows;
 }
 
+// "[576,49152]": with the fastest dimension first, as the file has it.
+std::string shape_text(const Json& tensor) {
+  const Json* shape = api::array_field(tensor, "shape");
+  return shape != nullptr ? api::dump_json(*shape) : "";
+}
+
 Rows tensor_rows(const Json& tensors) {
   Rows rows;
   for (const Json& tensor : tensors) {
-    const Json* shape = api::array_field(tensor, "shape");
     rows.push_back({api::string_field(tensor, "name").value_or(""),
-                    api::string_field(tensor, "type").value_or("") + "    " +
-                        (shape != nullptr ? api::dump_json(*shape) : "")});
+                    api::string_field(tensor, "type").value_or("") + "    " + shape_text(tensor)});
   }
   return rows;
 }
 
 }  // namespace
+
+std::string tensors_text(const Json& reply) {
+  const Json* tensors = api::array_field(reply, "tensors");
+  if (tensors == nullptr || tensors->empty()) return "  no tensors are known\n";
+  std::map<std::string, int> counts;
+  size_t width = 0;
+  for (const Json& tensor : *tensors) {
+    ++counts[printable(api::string_field(tensor, "type").value_or(""))];
+    width = std::max(width, printable(api::string_field(tensor, "name").value_or("")).size());
+  }
+  std::string out;
+  for (const Json& tensor : *tensors) {
+    const std::string name = printable(api::string_field(tensor, "name").value_or(""));
+    const std::string type = printable(api::string_field(tensor, "type").value_or(""));
+    out += "  " + name + std::string(width - name.size() + 4, ' ') + type +
+           std::string(type.size() < 10 ? 10 - type.size() : 1, ' ') + shape_text(tensor) + "\n";
+  }
+  out += "\n  ";
+  const char* separator = "";
+  for (const auto& [type, count] : counts) {
+    out += separator + std::to_string(count) + " " + type;
+    separator = ", ";
+  }
+  return out + "\n";
+}
 
 std::string show_text(const Json& reply, bool verbose) {
   std::string out;

@@ -46,7 +46,9 @@ void append_padding(Bytes& out) {
   out.resize((out.size() + kAlignment - 1) / kAlignment * kAlignment);
 }
 
-size_t padded(size_t num_bytes) { return (num_bytes + kAlignment - 1) / kAlignment * kAlignment; }
+uint64_t padded(uint64_t num_bytes) {
+  return (num_bytes + kAlignment - 1) / kAlignment * kAlignment;
+}
 
 template <typename T>
 Bytes encode_scalar(ValueType type, T value) {
@@ -193,8 +195,8 @@ void Writer::add_entry(const std::string& key, std::vector<std::byte> encoded) {
   entries_.push_back({key, std::move(encoded)});
 }
 
-void Writer::add_tensor(const std::string& name, quant::Type type,
-                        const std::vector<int64_t>& shape, std::span<const std::byte> data) {
+Writer::PendingTensor& Writer::place_tensor(const std::string& name, quant::Type type,
+                                            const std::vector<int64_t>& shape) {
   if (name.empty()) refuse("a tensor's name may not be empty");
   const bool is_sound = !shape.empty() && shape.size() <= 4 &&
                         std::all_of(shape.begin(), shape.end(), [](int64_t n) { return n > 0; });
@@ -205,15 +207,26 @@ void Writer::add_tensor(const std::string& name, quant::Type type,
       refuse("tensor " + quote(name) + " is too large");
     }
   }
-  if (data.size() != expected) {
-    refuse("tensor " + quote(name) + " has " + std::to_string(data.size()) +
-           " bytes of data; its type and shape make " + std::to_string(expected));
-  }
   if (!tensor_names_.insert(name).second) refuse("tensor " + quote(name) + " is given twice");
-  tensors_.push_back({name, type, shape, {data.begin(), data.end()}});
+  return tensors_.emplace_back(PendingTensor{name, type, shape, expected, {}});
 }
 
-std::vector<std::byte> Writer::encode_head() const {
+void Writer::add_tensor(const std::string& name, quant::Type type,
+                        const std::vector<int64_t>& shape, std::span<const std::byte> data) {
+  PendingTensor& tensor = place_tensor(name, type, shape);
+  if (data.size() != tensor.size_bytes) {
+    refuse("tensor " + quote(name) + " has " + std::to_string(data.size()) +
+           " bytes of data; its type and shape make " + std::to_string(tensor.size_bytes));
+  }
+  tensor.data.assign(data.begin(), data.end());
+}
+
+void Writer::declare_tensor(const std::string& name, quant::Type type,
+                            const std::vector<int64_t>& shape) {
+  place_tensor(name, type, shape);
+}
+
+std::vector<std::byte> Writer::head() const {
   Bytes out;
   append_bytes(out, "GGUF", 4);
   append(out, uint32_t{3});
@@ -230,28 +243,48 @@ std::vector<std::byte> Writer::encode_head() const {
     for (const int64_t size : tensor.shape) append(out, size);
     append(out, static_cast<uint32_t>(tensor.type));
     append(out, offset);
-    offset += padded(tensor.data.size());
+    offset += padded(tensor.size_bytes);
   }
   append_padding(out);
   return out;
 }
 
 std::vector<std::byte> Writer::bytes() const {
-  Bytes out = encode_head();
+  Bytes out = head();
   for (const PendingTensor& tensor : tensors_) {
     append_bytes(out, tensor.data.data(), tensor.data.size());
-    append_padding(out);
+    out.resize(out.size() + padded(tensor.size_bytes) - tensor.data.size());
   }
   return out;
 }
 
+std::vector<Writer::Place> Writer::places() const {
+  std::vector<Place> places;
+  uint64_t offset = head().size();
+  for (const PendingTensor& tensor : tensors_) {
+    places.push_back({offset, tensor.size_bytes});
+    offset += padded(tensor.size_bytes);
+  }
+  return places;
+}
+
+uint64_t Writer::size_bytes() const {
+  uint64_t size = head().size();
+  for (const PendingTensor& tensor : tensors_) size += padded(tensor.size_bytes);
+  return size;
+}
+
 void Writer::save(const std::string& path) const {
   OutputFile file(path);
-  file.write(encode_head());
-  const std::byte zeros[kAlignment] = {};
+  file.write(head());
+  const std::vector<std::byte> zeros(size_t{1} << 16);
   for (const PendingTensor& tensor : tensors_) {
     file.write(tensor.data);
-    file.write({zeros, padded(tensor.data.size()) - tensor.data.size()});
+    for (size_t rest = padded(tensor.size_bytes) - tensor.data.size(); rest > 0;) {
+      const size_t piece = std::min(rest, zeros.size());
+      file.write(std::span(zeros).first(piece));
+      rest -= piece;
+    }
   }
   file.finish();
 }

@@ -34,10 +34,25 @@ class Writer {
   void add_tensor(const std::string& name, quant::Type type, const std::vector<int64_t>& shape,
                   std::span<const std::byte> data);
 
-  // The whole file in memory.
+  // For files that are larger than memory: the tensor has its place, and the caller writes what it
+  // holds there.
+  void declare_tensor(const std::string& name, quant::Type type, const std::vector<int64_t>& shape);
+
+  // The whole file in memory. (A declared tensor is zeros.)
   std::vector<std::byte> bytes() const;
   // Writes it; on any failure the partial file is removed. Throws Error (kNoSpace, kIo).
   void save(const std::string& path) const;
+
+  // All before the tensors' data.
+  std::vector<std::byte> head() const;
+  // Where each tensor's data lies in the file, in the order added; what is between is zeros.
+  struct Place {
+    uint64_t offset = 0;
+    uint64_t size_bytes = 0;
+  };
+  std::vector<Place> places() const;
+  // Of the whole file.
+  uint64_t size_bytes() const;
 
  private:
   struct Entry {
@@ -48,10 +63,12 @@ class Writer {
     std::string name;
     quant::Type type;
     std::vector<int64_t> shape;
-    std::vector<std::byte> data;
+    uint64_t size_bytes = 0;
+    std::vector<std::byte> data;  // empty when only declared
   };
   void add_entry(const std::string& key, std::vector<std::byte> encoded);
-  std::vector<std::byte> encode_head() const;  // all before the tensor data, padded
+  PendingTensor& place_tensor(const std::string& name, quant::Type type,
+                              const std::vector<int64_t>& shape);
 
   std::vector<Entry> entries_;
   std::vector<PendingTensor> tensors_;

@@ -93,6 +93,22 @@ void TemporaryFile::write(std::span<const std::byte> bytes) {
   size_bytes_ += bytes.size();
 }
 
+void TemporaryFile::reserve(uint64_t size_bytes) {
+  const std::string folder = parent_directory(path_);
+  require_space(folder, size_bytes);
+  const auto length = static_cast<off_t>(size_bytes);
+  int error = ::posix_fallocate(file_.get(), 0, length);
+  if (error == EOPNOTSUPP || error == EINVAL) {
+    error = ::ftruncate(file_.get(), length) == 0 ? 0 : errno;
+  }
+  if (error != 0) throw io_error("cannot write in", folder, error);
+  size_bytes_ = size_bytes;
+}
+
+void TemporaryFile::write_within(uint64_t offset, std::span<const std::byte> bytes) const {
+  write_at(file_.get(), offset, bytes, parent_directory(path_));
+}
+
 bool TemporaryFile::clone_from(const InputFile& source) {
   return ::ioctl(file_.get(), FICLONE, source.descriptor()) == 0;
 }

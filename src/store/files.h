@@ -48,6 +48,11 @@ class TemporaryFile {
   void write(std::span<const std::byte> bytes);
   void write(std::string_view text) { write(std::as_bytes(std::span(text))); }
 
+  // Takes that much of the disk; what has not been written is zeros. Throws what write_at() does.
+  void reserve(uint64_t size_bytes);
+  // Anywhere within what is reserved; threads may share it. Throws what write_at() does.
+  void write_within(uint64_t offset, std::span<const std::byte> bytes) const;
+
   // Becomes a clone of `source` that shares its blocks until one is written (Btrfs, XFS). False
   // where the file system cannot.
   bool clone_from(const InputFile& source);

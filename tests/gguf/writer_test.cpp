@@ -148,6 +148,23 @@ TEST(Writer, RefusesDataThatDoesNotFitTheShape) {
   EXPECT_EQ(refused({32, std::numeric_limits<int64_t>::max(), 4}, 18), invalid);
 }
 
+TEST(Writer, GivesDeclaredTensorsTheirPlace) {
+  const auto values = std::vector<std::byte>(100 * sizeof(float), std::byte{7});
+  Writer whole, declared;
+  for (Writer* writer : {&whole, &declared}) writer->set_string("general.name", "x");
+  whole.add_tensor("first", quant::Type::kF32, {10, 10}, values);
+  whole.add_tensor("second", quant::Type::kF32, {100}, values);
+  declared.declare_tensor("first", quant::Type::kF32, {10, 10});
+  declared.declare_tensor("second", quant::Type::kF32, {100});
+  std::vector<std::byte> bytes = declared.bytes();
+  EXPECT_EQ(bytes.size(), declared.size_bytes());
+  for (const Writer::Place& place : declared.places()) {
+    ASSERT_EQ(place.size_bytes, values.size());
+    std::copy(values.begin(), values.end(), bytes.begin() + static_cast<ptrdiff_t>(place.offset));
+  }
+  EXPECT_EQ(bytes, whole.bytes());
+}
+
 TEST(Writer, ReportsAFullDisk) {
   if (!std::filesystem::exists("/dev/full")) GTEST_SKIP() << "this system has no /dev/full";
   EXPECT_EQ(code_of([] { sample().save("/dev/full"); }), ErrorCode::kNoSpace);
