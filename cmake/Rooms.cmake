@@ -174,8 +174,8 @@ function(sluice_fuzz_targets)
     string(REGEX REPLACE "_fuzz$" "" target ${stem})
     add_executable(fuzz_${target} ${source})
     target_link_options(fuzz_${target} PRIVATE -fsanitize=fuzzer)
-    target_link_libraries(fuzz_${target} PRIVATE sluice_gguf sluice_text sluice_api sluice_store
-                                               sluice_registry sluice_convert)
+    target_link_libraries(fuzz_${target} PRIVATE sluice_gguf sluice_text sluice_grammar sluice_api
+                                               sluice_store sluice_registry sluice_convert)
     set_target_properties(fuzz_${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY
                                                     ${CMAKE_BINARY_DIR}/fuzz)
   endforeach()

@@ -1,0 +1,95 @@
+#pragma once
+
+#include <array>
+#include <bitset>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "grammar/rules.h"
+#include "grammar/token_table.h"
+
+namespace sluice::grammar {
+
+// A place in a node: what of it is behind us.
+struct Frame {
+  NodeId node = 0;
+  uint32_t value = 0;  // bytes of a literal, state of a DFA, child, count; kMembers: both
+  bool operator==(const Frame&) const = default;
+};
+
+// Where a text can stand in a grammar, all possibilities at once: stacks one behind the other,
+// each ending with a literal or a DFA that takes the next byte.
+struct Configuration {
+  std::vector<Frame> frames;
+  std::vector<uint32_t> ends;  // of the stacks in `frames`
+  bool is_complete = false;    // the text may end here
+  bool operator==(const Configuration&) const = default;
+};
+
+// Runs rules over text and over a vocabulary. Configurations are found as texts need them and kept,
+// each with the ones behind it and the tokens that it allows; when they take too much memory, all
+// are forgotten and found again. Safe to use from several threads.
+class Automaton {
+ public:
+  Automaton(Rules rules, std::shared_ptr<const TokenTable> tokens);
+
+  // Where a text stands. Copied freely.
+  struct Place {
+    std::shared_ptr<const Configuration> configuration;
+    uint32_t state = 0;  // in the generation
+    uint64_t generation = 0;
+  };
+  Place start();
+  // The place behind these bytes; false (and `place` unchanged) when they cannot stand there.
+  // Throws Error(kUnsupported) for a grammar with too many possibilities at once.
+  bool advance(Place& place, std::string_view bytes);
+  // Bit t of word t / 32 for each token t that may come next. Throws as advance(). `mask`: words
+  // beyond the vocabulary are cleared.
+  void fill_mask(Place& place, std::span<uint32_t> mask);
+
+  const TokenTable& tokens() const { return *tokens_; }
+  size_t size_bytes() const;  // at this moment
+
+ private:
+  static constexpr int32_t kUnknown = 0;  // not looked for yet; real ones begin with 1
+
+  // What a configuration allows: the tokens of the first tries, and others one by one.
+  struct Allowed {
+    size_t num_tries = 0;  // all of whose tokens are allowed
+    std::vector<text::TokenId> tokens;
+    std::vector<uint32_t> bits;  // in place of `tokens` when those are many
+  };
+  struct State {
+    std::shared_ptr<const Configuration> configuration;
+    std::bitset<256> live;             // bytes that may follow
+    uint32_t num_free_characters = 0;  // of a JSON string, whatever they are
+    std::array<std::unique_ptr<std::array<int32_t, 16>>, 16> next;
+    std::unique_ptr<const Allowed> allowed;
+  };
+  class Stepper;
+
+  int32_t state_of(Place& place);
+  int32_t intern(Configuration configuration);
+  int32_t step(int32_t state, uint8_t byte);
+  const Allowed& allowed(int32_t state);
+  void walk(const TokenTable::Trie& trie, int32_t state, std::vector<text::TokenId>& tokens);
+  void forget_when_large();
+
+  const Rules rules_;
+  const std::shared_ptr<const TokenTable> tokens_;
+  mutable std::mutex mutex_;
+  std::deque<State> states_;  // [0] stands for kUnknown
+  std::unordered_multimap<uint64_t, int32_t> ids_;
+  size_t num_bytes_ = 0;  // of the states
+  size_t num_new_states_ = 0;
+  uint64_t generation_ = 1;
+  std::vector<int32_t> path_;  // of a walk
+};
+
+}  // namespace sluice::grammar

@@ -1,0 +1,91 @@
+#include "grammar/token_table.h"
+
+#include <algorithm>
+#include <string_view>
+
+#include "text/unicode.h"
+
+namespace sluice::grammar {
+namespace {
+
+constexpr size_t kMaxTokenBytes = 1024;  // longer ones are never chosen
+
+// Of a JSON string's characters without escapes; 0 when it has others, or parts of characters.
+size_t num_plain_characters(std::string_view bytes) {
+  size_t count = 0;
+  for (const char c : bytes) {
+    const auto byte = static_cast<uint8_t>(c);
+    if (byte < 0x20 || c == '"' || c == '\\') return 0;
+    if ((byte & 0xC0) != 0x80) ++count;
+  }
+  return text::is_utf8(bytes) ? count : 0;
+}
+
+struct Entry {
+  std::string_view bytes;
+  text::TokenId token = 0;
+};
+
+void build(std::vector<Entry>& entries, TokenTable::Trie& trie) {
+  std::sort(entries.begin(), entries.end(), [](const Entry& left, const Entry& right) {
+    return left.bytes != right.bytes ? left.bytes < right.bytes : left.token < right.token;
+  });
+  std::vector<uint32_t> path;  // the nodes of the latest token
+  std::string_view before;
+  const auto leave = [&](size_t depth) {
+    for (; path.size() > depth; path.pop_back()) {
+      trie.nodes[path.back()].next = static_cast<uint32_t>(trie.nodes.size());
+    }
+  };
+  for (const Entry& entry : entries) {
+    const auto differ =
+        std::mismatch(before.begin(), before.end(), entry.bytes.begin(), entry.bytes.end());
+    leave(static_cast<size_t>(differ.first - before.begin()));
+    while (path.size() < entry.bytes.size()) {
+      const char byte = entry.bytes[path.size()];
+      path.push_back(static_cast<uint32_t>(trie.nodes.size()));
+      trie.nodes.push_back({0, static_cast<uint32_t>(trie.tokens.size()),
+                            static_cast<uint16_t>(path.size()), static_cast<uint8_t>(byte), 0});
+    }
+    TokenTable::Node& node = trie.nodes[path.back()];
+    if (node.num_tokens < 255) {
+      ++node.num_tokens;
+      trie.tokens.push_back(entry.token);
+    }
+    trie.max_depth = std::max(trie.max_depth, entry.bytes.size());
+    before = entry.bytes;
+  }
+  leave(0);
+}
+
+}  // namespace
+
+TokenTable::TokenTable(const text::Tokenizer& tokenizer) : vocab_size_(tokenizer.vocab_size()) {
+  std::array<std::vector<Entry>, kMaxCharacters.size()> entries;
+  for (size_t i = 0; i < vocab_size_; ++i) {
+    const auto token = static_cast<text::TokenId>(i);
+    if (tokenizer.is_end_of_generation(token)) {
+      end_tokens_.push_back(token);
+      continue;
+    }
+    const std::string_view bytes = tokenizer.token_bytes(token);
+    if (bytes.empty() || bytes.size() > kMaxTokenBytes) continue;
+    const size_t count = num_plain_characters(bytes);
+    size_t group = 0;
+    while (group + 1 < entries.size() && (count == 0 || count > kMaxCharacters[group])) ++group;
+    entries[group].push_back({bytes, token});
+  }
+  std::vector<uint32_t> mask(num_mask_words());
+  for (size_t group = 0; group < entries.size(); ++group) {
+    Trie& trie = tries_[group];
+    trie.max_characters = kMaxCharacters[group];
+    for (const Entry& entry : entries[group]) {
+      const auto token = static_cast<size_t>(entry.token);
+      mask[token / 32] |= uint32_t{1} << token % 32;
+    }
+    build(entries[group], trie);
+    trie.mask = mask;
+  }
+}
+
+}  // namespace sluice::grammar
