@@ -129,7 +129,7 @@ function(sluice_room_tests name room)
     add_executable(${name}_test ${tests})
     target_compile_options(${name}_test PRIVATE ${SLUICE_WARNINGS} ${SLUICE_COLD_PROGRAM_OPTIONS}
                                                 ${SLUICE_PRECOMPILE_OPTIONS})
-    if(EXISTS ${CMAKE_SOURCE_DIR}/tests/${name}/golden OR name STREQUAL model)  # which reads gguf's
+    if(EXISTS ${CMAKE_SOURCE_DIR}/tests/${name}/golden OR name MATCHES "^(model|convert)$")  # which read others'
       target_compile_definitions(${name}_test PRIVATE SLUICE_TEST_DATA="${CMAKE_SOURCE_DIR}/tests")
     endif()
     if(name STREQUAL base)
