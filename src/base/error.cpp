@@ -6,6 +6,10 @@
 
 namespace sluice {
 
+void require_argument(bool holds, const std::string& message) {
+  if (!holds) throw Error(ErrorCode::kInvalidArgument, message);
+}
+
 std::string message_of(const std::exception_ptr& exception) noexcept {
   try {
     try {

@@ -35,6 +35,9 @@ class Error : public std::runtime_error {
   ErrorCode code_;
 };
 
+// Throws Error(kInvalidArgument, message) unless it holds.
+void require_argument(bool holds, const std::string& message);
+
 // What an exception says, without throwing itself: "out of memory" when there is none for the text.
 std::string message_of(const std::exception_ptr& exception) noexcept;
 

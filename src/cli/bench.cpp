@@ -17,7 +17,7 @@
 namespace sluice::cli {
 namespace {
 
-struct Flags {
+struct BenchFlags {
   OfflineModelFlags model;
   std::vector<int> prompts = {512};
   std::vector<int> sequences = {1};
@@ -27,7 +27,7 @@ struct Flags {
   measure::BenchOptions options;
 };
 
-std::vector<measure::BenchCase> make_cases(const Flags& flags) {
+std::vector<measure::BenchCase> make_cases(const BenchFlags& flags) {
   std::vector<measure::BenchCase> cases;
   for (const int depth : flags.depths) {
     for (const int prompt : flags.prompts) {
@@ -40,8 +40,8 @@ std::vector<measure::BenchCase> make_cases(const Flags& flags) {
   return cases;
 }
 
-void print_table(const std::vector<measure::BenchResult>& results, double bandwidth,
-                 size_t weight_bytes) {
+void print_results(const std::vector<measure::BenchResult>& results, double bandwidth,
+                   size_t weight_bytes) {
   std::printf("%-24s %12s %12s\n", "", "tokens/s", "best");
   for (const measure::BenchResult& result : results) {
     std::printf("%-24s %12.1f %12.1f\n", result.test.name().c_str(), result.median(),
@@ -75,7 +75,7 @@ double measure_bandwidth(int num_threads) {
   return backend::cpu::measure_read_bandwidth(team);
 }
 
-void run(Flags& flags) {
+void run(BenchFlags& flags) {
   const std::vector<measure::BenchCase> cases = make_cases(flags);
   backend::LoadOptions load;
   load.max_logit_rows = *std::max_element(flags.sequences.begin(), flags.sequences.end());
@@ -99,13 +99,13 @@ void run(Flags& flags) {
     return;
   }
   if (isatty(STDERR_FILENO) != 0) std::fprintf(stderr, "\r\033[K");
-  print_table(results, bandwidth, model->backend().memory().weights);
+  print_results(results, bandwidth, model->backend().memory().weights);
 }
 
 }  // namespace
 
 void add_bench(Command& program) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<BenchFlags>();
   Command command = program.subcommand(
       "bench", "Time prefill and decode in this process, beside the memory's speed");
   command.footer(

@@ -11,14 +11,14 @@
 namespace sluice::cli {
 namespace {
 
-struct Flags {
+struct ImportFlags {
   std::string file;
   std::string name;
   std::string models;
   bool hard_link = false;
 };
 
-void import(const Flags& flags) {
+void import(const ImportFlags& flags) {
   store::Store store(flags.models.empty() ? read_settings().models_dir : expand_home(flags.models));
   const store::ModelName name = store::ModelName::parse(flags.name);
   ProgressBar bar;
@@ -36,7 +36,7 @@ void import(const Flags& flags) {
 }  // namespace
 
 void add_import(Command& program) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<ImportFlags>();
   Command command = program.subcommand("import", "Put a GGUF file into the store under a name");
   command.option("FILE", flags->file, "A GGUF file").required();
   command.option("NAME", flags->name, "A name such as smollm2:135m").required();

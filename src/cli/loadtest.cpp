@@ -23,7 +23,7 @@ namespace {
 
 using namespace measure;
 
-struct Flags {
+struct LoadtestFlags {
   std::string url;
   std::string model;
   std::string api = "ollama";
@@ -82,20 +82,20 @@ std::chrono::milliseconds milliseconds_of(double seconds) {
   return std::chrono::milliseconds(static_cast<int64_t>(seconds * 1e3));
 }
 
-http::Url url_of(const Flags& flags) {
+http::Url url_of(const LoadtestFlags& flags) {
   return http::parse_url(flags.url.empty() ? read_settings().host : flags.url);
 }
 
-Api api_of(const Flags& flags) { return flags.api == "openai" ? Api::kOpenai : Api::kOllama; }
+Api api_of(const LoadtestFlags& flags) { return flags.api == "openai" ? Api::kOpenai : Api::kOllama; }
 
-std::string model_of(const Flags& flags) {
+std::string model_of(const LoadtestFlags& flags) {
   if (!flags.model.empty()) return flags.model;
   http::Client client(url_of(flags));
   return first_model(client, api_of(flags));
 }
 
 // The article's tests.
-LoadTestOptions make_options(const Flags& flags) {
+LoadTestOptions make_options(const LoadtestFlags& flags) {
   LoadTestOptions options = flags.options;
   options.url = url_of(flags);
   options.api = api_of(flags);
@@ -112,7 +112,7 @@ LoadTestOptions make_options(const Flags& flags) {
   return options;
 }
 
-TrafficOptions make_traffic_options(const Flags& flags) {
+TrafficOptions make_traffic_options(const LoadtestFlags& flags) {
   TrafficOptions options;
   options.url = url_of(flags);
   options.api = api_of(flags);
@@ -137,7 +137,7 @@ TrafficOptions make_traffic_options(const Flags& flags) {
 }
 
 // Prints what there is, then fails when the test was not what it should have been.
-void print_results(const Flags& flags, const std::string& header, const std::string& table,
+void print_results(const LoadtestFlags& flags, const std::string& header, const std::string& table,
                    const std::string& json, const std::vector<const ExchangeRecord*>& failed,
                    size_t num_requests) {
   std::fputs(printable_lines(header).c_str(), flags.is_csv ? stderr : stdout);
@@ -152,7 +152,7 @@ void print_results(const Flags& flags, const std::string& header, const std::str
   }
 }
 
-void run_waves(const Flags& flags) {
+void run_waves(const LoadtestFlags& flags) {
   const LoadTestOptions options = make_options(flags);
   const LoadTestResult result = run_load_test(options, g_stop, show_progress<LoadTestProgress>);
   const std::vector<ReportRow> rows = summarize(result.requests);
@@ -166,7 +166,7 @@ void run_waves(const Flags& flags) {
 }
 
 // Refusals and requests cut off at the end belong to these tests: they are no failures.
-void run_lasting_traffic(const Flags& flags) {
+void run_lasting_traffic(const LoadtestFlags& flags) {
   const TrafficOptions options = make_traffic_options(flags);
   const TrafficResult result = run_traffic(options, g_stop, show_progress<TrafficProgress>);
   std::vector<const ExchangeRecord*> failed;
@@ -184,7 +184,7 @@ void run_lasting_traffic(const Flags& flags) {
                 traffic_json(options, result), failed, num_requests);
 }
 
-void run(const Flags& flags) {
+void run(const LoadtestFlags& flags) {
   const bool is_lasting = flags.test == "clients" || flags.test == "mixed";
   if (!flags.rates.empty() && !is_lasting) {
     throw Error(ErrorCode::kInvalidArgument,
@@ -199,7 +199,7 @@ void run(const Flags& flags) {
   }
 }
 
-void add_traffic_flags(Command& command, Flags& flags) {
+void add_traffic_flags(Command& command, LoadtestFlags& flags) {
   command
       .option("--rate", flags.rates,
               "Requests a second that arrive at random moments, as 0.5,1,2, instead of "
@@ -228,7 +228,7 @@ void add_traffic_flags(Command& command, Flags& flags) {
 }  // namespace
 
 void add_loadtest(Command& program) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<LoadtestFlags>();
   Command command = program.subcommand(
       "loadtest", "Measure a running server: speed by length of the reply and number of users");
   command.option("URL", flags->url,

@@ -12,7 +12,7 @@
 namespace sluice::cli {
 namespace {
 
-struct Flags {
+struct PerplexityFlags {
   OfflineModelFlags model;
   std::string file;
   measure::PerplexityOptions options;
@@ -40,7 +40,7 @@ void print_result(const measure::PerplexityResult& result) {
   std::printf("speed                  %.1f tokens/s\n", result.tokens_per_second);
 }
 
-void run(Flags& flags) {
+void run(PerplexityFlags& flags) {
   const std::string text = read_file(flags.file);
   flags.options.on_window = show_window;
   backend::LoadOptions load;
@@ -57,7 +57,7 @@ void run(Flags& flags) {
 }  // namespace
 
 void add_perplexity(Command& program) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<PerplexityFlags>();
   Command command = program.subcommand(
       "perplexity", "Measure how well a model predicts a text, and how far it is from a base");
   command.footer(

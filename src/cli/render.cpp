@@ -17,7 +17,7 @@
 namespace sluice::cli {
 namespace {
 
-struct Flags {
+struct RenderFlags {
   std::string source;
   std::string messages;
   std::string tools;
@@ -55,7 +55,7 @@ api::Json read_json(const std::string& path) {
 }
 
 // As `transformers` calls a template: tools and documents are always there, as none if not given.
-void render(const Flags& flags) {
+void render(const RenderFlags& flags) {
   const TemplateSource source = read_source(flags.source);
   const api::Json messages = read_json(flags.messages);
   if (!messages.is_array()) {
@@ -82,7 +82,7 @@ void render(const Flags& flags) {
 }  // namespace
 
 void add_render(Command& program) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<RenderFlags>();
   Command command =
       program.subcommand("render", "Print the prompt that a chat template makes of messages");
   command

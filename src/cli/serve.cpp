@@ -17,7 +17,7 @@
 namespace sluice::cli {
 namespace {
 
-struct Flags {
+struct ServeFlags {
   std::string host;
   int port = -1;
   std::string models;
@@ -48,7 +48,7 @@ void raise_descriptor_limit() {
 }
 
 // The environment's settings with the flags laid over them.
-Settings settings_of(const Flags& flags) {
+Settings settings_of(const ServeFlags& flags) {
   Settings settings = read_settings();
   if (!flags.host.empty()) settings.host = flags.host;
   if (!flags.models.empty()) settings.models_dir = expand_home(flags.models);
@@ -71,7 +71,7 @@ Settings settings_of(const Flags& flags) {
   return settings;
 }
 
-server::ServerOptions make_options(const Flags& flags, const Settings& settings) {
+server::ServerOptions make_options(const ServeFlags& flags, const Settings& settings) {
   server::ServerOptions options = server_options(settings);
   const http::Url address = http::parse_listen_address(settings.host);
   options.transport.address = address.host;
@@ -88,7 +88,7 @@ server::ServerOptions make_options(const Flags& flags, const Settings& settings)
   return options;
 }
 
-void serve(const Flags& flags) {
+void serve(const ServeFlags& flags) {
   const Settings settings = settings_of(flags);
   server::block_stop_signals();
   raise_descriptor_limit();
@@ -111,7 +111,7 @@ void serve(const Flags& flags) {
 }  // namespace
 
 void add_serve(Command& program) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<ServeFlags>();
   Command command = program.subcommand(
       "serve", "Answer Ollama's and OpenAI's clients over HTTP until Ctrl-C or SIGTERM");
   command.alias("start");

@@ -11,7 +11,7 @@
 namespace sluice::cli {
 namespace {
 
-struct Flags {
+struct ShowFlags {
   std::string model;
   bool license = false;
   bool modelfile = false;
@@ -22,7 +22,7 @@ struct Flags {
   bool verbose = false;
 };
 
-void show(const Flags& flags) {
+void show(const ShowFlags& flags) {
   const Settings settings = read_settings();
   ServerLink link = is_model_path(flags.model) ? ServerLink::for_model(settings, flags.model, {})
                                                : ServerLink::connect_or_embed(settings);
@@ -45,7 +45,7 @@ void show(const Flags& flags) {
 }  // namespace
 
 void add_show(Command& program) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<ShowFlags>();
   Command command = program.subcommand("show", "Show what a model is");
   command.option("MODEL", flags->model, "Name in the store, or path of a GGUF file").required();
   Command only = command.exclusive_group("only", "Only this part");

@@ -14,7 +14,7 @@
 namespace sluice::cli {
 namespace {
 
-struct Flags {
+struct TokenizeFlags {
   std::string model;
   std::string text;
   std::string file;
@@ -45,7 +45,7 @@ std::string id_line(const std::vector<text::TokenId>& ids) {
   return out + "\n";
 }
 
-void tokenize(const Flags& flags) {
+void tokenize(const TokenizeFlags& flags) {
   const gguf::File file = gguf::File::open(resolve_model_path(flags.model));
   const auto tokenizer = text::Tokenizer::from_gguf(file);
   const std::string text = !flags.file.empty() ? read_file(expand_home(flags.file))
@@ -66,7 +66,7 @@ void tokenize(const Flags& flags) {
 }  // namespace
 
 void add_tokenize(Command& program) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<TokenizeFlags>();
   Command command = program.subcommand(
       "tokenize", "Show the tokens of a text (an argument, -f FILE, or standard input)");
   command.option("MODEL", flags->model, "Name in the store, or path of a GGUF file").required();

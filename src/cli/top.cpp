@@ -25,7 +25,7 @@ using std::chrono::milliseconds;
 
 constexpr int kDefaultWidth = 110;
 
-struct Flags {
+struct TopFlags {
   std::string url;
   bool is_once = false;
   bool is_json = false;
@@ -63,7 +63,7 @@ void print_samples(const http::Url& url, milliseconds interval, bool is_once, bo
   } while (!is_once);
 }
 
-void run(const Flags& flags) {
+void run(const TopFlags& flags) {
   const http::Url url = http::parse_url(flags.url.empty() ? read_settings().host : flags.url);
   const milliseconds interval(static_cast<int64_t>(flags.interval_seconds * 1e3));
   if (flags.is_once) {
@@ -78,7 +78,7 @@ void run(const Flags& flags) {
 }  // namespace
 
 void add_top(Command& program) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<TopFlags>();
   Command command = program.subcommand(
       "top", "Watch a server and this machine: requests, speed, cache, cores, threads, GPU");
   command.option("URL", flags->url,

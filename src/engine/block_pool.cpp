@@ -1,24 +1,18 @@
 #include "engine/block_pool.h"
 
 #include <algorithm>
-#include <random>
 #include <string>
 #include <string_view>
 #include <unordered_set>
 
 #include "base/error.h"
+#include "base/random_seed.h"
 
 namespace sluice::engine {
 namespace {
 
-void require(bool is_true, std::string_view what) {
+void require_block_pool(bool is_true, std::string_view what) {
   if (!is_true) throw Error(ErrorCode::kInternal, "block pool: " + std::string(what));
-}
-
-// Clients choose the tokens: without a secret seed they could choose them to collide.
-uint64_t random_seed() {
-  std::random_device device;
-  return uint64_t{device()} << 32 | device();
 }
 
 }  // namespace
@@ -33,6 +27,7 @@ size_t BlockPool::KeyHash::operator()(const Key& key) const {
 }
 
 BlockPool::BlockPool(int num_blocks, bool enable_prefix_cache)
+    // Clients choose the tokens: without a secret seed they could choose them to collide.
     : enable_prefix_cache_(enable_prefix_cache), by_key_(0, KeyHash{random_seed()}) {
   if (num_blocks <= 0) {
     throw Error(ErrorCode::kInvalidArgument, "num_blocks must be positive: no cache, no sequence");
@@ -48,7 +43,7 @@ BlockId BlockPool::allocate() {
     block = empty_.back();
     empty_.pop_back();
   } else {
-    require(block >= 0, "allocate() without a free block");
+    require_block_pool(block >= 0, "allocate() without a free block");
     unlink_from_cached(block);
     by_key_.erase(blocks_[block].key);
     blocks_[block].name = kEmptyPrefix;
@@ -59,7 +54,7 @@ BlockId BlockPool::allocate() {
 
 void BlockPool::release(BlockId block) {
   Block& released = blocks_[block];
-  require(released.num_references > 0, "block released twice");
+  require_block_pool(released.num_references > 0, "block released twice");
   if (--released.num_references > 0) return;
   if (released.name == kEmptyPrefix) {
     empty_.push_back(block);
@@ -82,8 +77,8 @@ std::optional<NamedBlock> BlockPool::acquire_cached(PrefixName before, BlockToke
 
 NamedBlock BlockPool::publish(BlockId block, PrefixName before, BlockTokens tokens) {
   if (!enable_prefix_cache_) return {block, kEmptyPrefix};
-  require(blocks_[block].num_references == 1 && blocks_[block].name == kEmptyPrefix,
-          "only a block of one's own can be published, once");
+  require_block_pool(blocks_[block].num_references == 1 && blocks_[block].name == kEmptyPrefix,
+                     "only a block of one's own can be published, once");
   if (const auto equal = acquire_cached(before, tokens)) {
     release(block);
     return *equal;
@@ -114,40 +109,43 @@ void BlockPool::unlink_from_cached(BlockId block) {
 void BlockPool::check_integrity() const {
   std::vector<char> is_listed(blocks_.size(), 0);
   for (const BlockId block : empty_) {
-    require(!is_listed[block], "a block is in the empty list twice");
+    require_block_pool(!is_listed[block], "a block is in the empty list twice");
     is_listed[block] = 1;
-    require(blocks_[block].num_references == 0, "an empty block is referenced");
-    require(blocks_[block].name == kEmptyPrefix, "an empty block has a name");
+    require_block_pool(blocks_[block].num_references == 0, "an empty block is referenced");
+    require_block_pool(blocks_[block].name == kEmptyPrefix, "an empty block has a name");
   }
   int num_listed = 0;
   BlockId older = -1;
   for (BlockId block = oldest_; block >= 0; older = block, block = blocks_[block].newer) {
-    require(!is_listed[block], "a block is in two lists or a list has a ring");
+    require_block_pool(!is_listed[block], "a block is in two lists or a list has a ring");
     is_listed[block] = 1;
-    require(blocks_[block].older == older, "the list of cached blocks is torn");
-    require(blocks_[block].num_references == 0, "a cached block is referenced");
-    require(blocks_[block].name != kEmptyPrefix, "a cached block has no name");
+    require_block_pool(blocks_[block].older == older, "the list of cached blocks is torn");
+    require_block_pool(blocks_[block].num_references == 0, "a cached block is referenced");
+    require_block_pool(blocks_[block].name != kEmptyPrefix, "a cached block has no name");
     ++num_listed;
   }
-  require(older == newest_ && num_listed == num_cached_, "the cached blocks are miscounted");
+  require_block_pool(older == newest_ && num_listed == num_cached_,
+                     "the cached blocks are miscounted");
 
   std::unordered_set<PrefixName> names{kEmptyPrefix};
   size_t num_named = 0;
   for (const Block& block : blocks_) {
     if (block.name != kEmptyPrefix) {
       ++num_named;
-      require(names.insert(block.name).second, "two blocks have one name");
+      require_block_pool(names.insert(block.name).second, "two blocks have one name");
     }
   }
-  require(num_named == by_key_.size(), "names and blocks differ in number");
+  require_block_pool(num_named == by_key_.size(), "names and blocks differ in number");
   for (BlockId id = 0; id < num_total(); ++id) {
     const Block& block = blocks_[id];
-    require(block.num_references >= 0, "negative references");
-    require((block.num_references == 0) == (is_listed[id] != 0), "a block is lost");
+    require_block_pool(block.num_references >= 0, "negative references");
+    require_block_pool((block.num_references == 0) == (is_listed[id] != 0), "a block is lost");
     if (block.name == kEmptyPrefix) continue;
     const auto found = by_key_.find(block.key);
-    require(found != by_key_.end() && found->second == id, "a named block cannot be found");
-    require(names.contains(block.key.before), "a prefix was evicted before what follows it");
+    require_block_pool(found != by_key_.end() && found->second == id,
+                       "a named block cannot be found");
+    require_block_pool(names.contains(block.key.before),
+                       "a prefix was evicted before what follows it");
   }
 }
 

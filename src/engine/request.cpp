@@ -13,10 +13,6 @@ namespace {
 constexpr size_t kMaxStopBytes = 4096;
 constexpr int kMaxTopLogprobs = 20;
 
-void require(bool is_valid, const std::string& message) {
-  if (!is_valid) throw Error(ErrorCode::kInvalidArgument, message);
-}
-
 }  // namespace
 
 std::string_view finish_reason_name(FinishReason reason) {
@@ -61,21 +57,25 @@ void TimeHistogram::add(std::chrono::nanoseconds time) {
 }
 
 void check_request(const Request& request, int vocab_size) {
-  require(!request.prompt.empty(), "prompt must hold at least one token");
+  require_argument(!request.prompt.empty(), "prompt must hold at least one token");
   const auto [lowest, highest] = std::minmax_element(request.prompt.begin(), request.prompt.end());
-  require(*lowest >= 0 && *highest < vocab_size,
-          "prompt holds a token that is not in the vocabulary of " + std::to_string(vocab_size));
+  require_argument(
+      *lowest >= 0 && *highest < vocab_size,
+      "prompt holds a token that is not in the vocabulary of " + std::to_string(vocab_size));
   check_sampling_params(request.sampling);
-  require(request.max_tokens >= -1, "max_tokens must be at least 0, or -1 for no limit");
-  require(request.context_limit >= 0, "context_limit must be at least 0 (0: the engine's own)");
-  require(request.num_keep >= -1, "num_keep must be at least 0, or -1 for the whole prompt");
-  require(request.num_top_logprobs >= -1 && request.num_top_logprobs <= kMaxTopLogprobs,
-          "num_top_logprobs must be between 0 and 20, or -1 for none");
-  require(request.stop_strings.size() <= kMaxStopStrings,
-          "stop_strings must hold at most 64 strings");
+  require_argument(request.max_tokens >= -1, "max_tokens must be at least 0, or -1 for no limit");
+  require_argument(request.context_limit >= 0,
+                   "context_limit must be at least 0 (0: the engine's own)");
+  require_argument(request.num_keep >= -1,
+                   "num_keep must be at least 0, or -1 for the whole prompt");
+  require_argument(request.num_top_logprobs >= -1 && request.num_top_logprobs <= kMaxTopLogprobs,
+                   "num_top_logprobs must be between 0 and 20, or -1 for none");
+  require_argument(request.stop_strings.size() <= kMaxStopStrings,
+                   "stop_strings must hold at most 64 strings");
   for (const std::string& stop : request.stop_strings) {
-    require(!stop.empty(), "stop_strings must not hold an empty string");
-    require(stop.size() <= kMaxStopBytes, "stop_strings must hold strings of at most 4096 bytes");
+    require_argument(!stop.empty(), "stop_strings must not hold an empty string");
+    require_argument(stop.size() <= kMaxStopBytes,
+                     "stop_strings must hold strings of at most 4096 bytes");
   }
 }
 

@@ -9,12 +9,8 @@
 namespace sluice::engine {
 namespace {
 
-void require(bool is_valid, const std::string& message) {
-  if (!is_valid) throw Error(ErrorCode::kInvalidArgument, message);
-}
-
 void require_fraction(const char* name, float value) {
-  require(value >= 0.0f && value <= 1.0f, std::string(name) + " must be between 0 and 1");
+  require_argument(value >= 0.0f && value <= 1.0f, std::string(name) + " must be between 0 and 1");
 }
 
 // The last `count` of them, or all.
@@ -25,18 +21,20 @@ std::span<const text::TokenId> last_of(std::span<const text::TokenId> tokens, si
 }  // namespace
 
 void check_sampling_params(const SamplingParams& params) {
-  require(std::isfinite(params.temperature) && params.temperature >= 0.0f,
-          "temperature must be a number of at least 0");
-  require(params.top_k >= -1, "top_k must be at least 0 (0 or -1: off)");
+  require_argument(std::isfinite(params.temperature) && params.temperature >= 0.0f,
+                   "temperature must be a number of at least 0");
+  require_argument(params.top_k >= -1, "top_k must be at least 0 (0 or -1: off)");
   require_fraction("top_p", params.top_p);
   require_fraction("min_p", params.min_p);
   require_fraction("typical_p", params.typical_p);
-  require(params.repeat_last_n >= -1,
-          "repeat_last_n must be at least 0 (off), or -1 for the whole context");
-  require(std::isfinite(params.repeat_penalty) && params.repeat_penalty > 0.0f,
-          "repeat_penalty must be a number above 0");
-  require(std::isfinite(params.presence_penalty), "presence_penalty must be a finite number");
-  require(std::isfinite(params.frequency_penalty), "frequency_penalty must be a finite number");
+  require_argument(params.repeat_last_n >= -1,
+                   "repeat_last_n must be at least 0 (off), or -1 for the whole context");
+  require_argument(std::isfinite(params.repeat_penalty) && params.repeat_penalty > 0.0f,
+                   "repeat_penalty must be a number above 0");
+  require_argument(std::isfinite(params.presence_penalty),
+                   "presence_penalty must be a finite number");
+  require_argument(std::isfinite(params.frequency_penalty),
+                   "frequency_penalty must be a finite number");
 }
 
 PenaltyWindow penalty_window(const SamplingParams& params, std::span<const text::TokenId> tokens,

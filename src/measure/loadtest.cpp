@@ -38,21 +38,21 @@ std::vector<Point> plan(const LoadTestOptions& options) {
 }
 
 void check(const LoadTestOptions& options) {
-  auto require = [](bool is_right, const std::string& message) {
-    if (!is_right) throw Error(ErrorCode::kInvalidArgument, message);
-  };
-  require(!options.model.empty(), "the load test needs a model");
-  require(!options.workloads.empty(), "the load test has nothing to do: name a test");
-  require(!options.concurrency.empty(), "the load test needs a number of requests at a time");
+  require_argument(!options.model.empty(), "the load test needs a model");
+  require_argument(!options.workloads.empty(), "the load test has nothing to do: name a test");
+  require_argument(!options.concurrency.empty(),
+                   "the load test needs a number of requests at a time");
   for (int concurrency : options.concurrency) {
-    require(concurrency >= 1 && concurrency <= kMaxConcurrency,
-            "requests at a time must be from 1 to " + std::to_string(kMaxConcurrency));
+    require_argument(concurrency >= 1 && concurrency <= kMaxConcurrency,
+                     "requests at a time must be from 1 to " + std::to_string(kMaxConcurrency));
   }
   for (const Workload& workload : options.workloads) {
-    require(workload.num_words >= 1, "the number of words must be at least 1");
+    require_argument(workload.num_words >= 1, "the number of words must be at least 1");
   }
-  require(options.repeat >= 1 && options.repeat <= 100'000, "--repeat must be from 1 to 100000");
-  require(!options.max_tokens || *options.max_tokens >= 1, "the most tokens must be at least 1");
+  require_argument(options.repeat >= 1 && options.repeat <= 100'000,
+                   "--repeat must be from 1 to 100000");
+  require_argument(!options.max_tokens || *options.max_tokens >= 1,
+                   "the most tokens must be at least 1");
 }
 
 // What the client threads of one wave share with the thread that waits for them.

@@ -27,25 +27,22 @@ constexpr int kFailuresWhenGone = 32;
 constexpr int kWarmUpIndex = 1 << 30;  // a prompt that no request of the test has
 
 void check(const TrafficOptions& options) {
-  auto require = [](bool is_right, const std::string& message) {
-    if (!is_right) throw Error(ErrorCode::kInvalidArgument, message);
-  };
-  require(!options.model.empty(), "the load test needs a model");
-  require(!options.arrivals.empty(), "the load test needs a number of clients or a rate");
+  require_argument(!options.model.empty(), "the load test needs a model");
+  require_argument(!options.arrivals.empty(), "the load test needs a number of clients or a rate");
   for (const Arrivals& arrivals : options.arrivals) {
     if (arrivals.rate > 0) {
-      require(arrivals.rate <= 1e5, "the rate must be at most 100000 requests a second");
+      require_argument(arrivals.rate <= 1e5, "the rate must be at most 100000 requests a second");
     } else {
-      require(arrivals.num_clients >= 1 && arrivals.num_clients <= kMaxClients,
-              "clients must be from 1 to " + std::to_string(kMaxClients));
+      require_argument(arrivals.num_clients >= 1 && arrivals.num_clients <= kMaxClients,
+                       "clients must be from 1 to " + std::to_string(kMaxClients));
     }
   }
-  require(options.num_requests >= 0 && options.num_requests <= 10'000'000,
-          "the number of requests must be at most 10000000");
-  require(options.num_requests > 0 || options.duration.count() > 0,
-          "the load test needs a duration or a number of requests");
-  require(options.story_words >= 1 && options.max_tokens >= 1,
-          "words and the most tokens must be at least 1");
+  require_argument(options.num_requests >= 0 && options.num_requests <= 10'000'000,
+                   "the number of requests must be at most 10000000");
+  require_argument(options.num_requests > 0 || options.duration.count() > 0,
+                   "the load test needs a duration or a number of requests");
+  require_argument(options.story_words >= 1 && options.max_tokens >= 1,
+                   "words and the most tokens must be at least 1");
 }
 
 double process_cpu_seconds() {

@@ -3,8 +3,8 @@
 #include <cmath>
 #include <cstring>
 #include <functional>
-#include <random>
 
+#include "base/random_seed.h"
 #include "text/jinja/ops.h"
 #include "text/jinja/unicode.h"
 
@@ -110,10 +110,7 @@ uint64_t fold(uint64_t a, uint64_t b) {
 
 // Clients choose the keys: without a secret seed they could choose them to collide.
 uint64_t hash_text(std::string_view text) {
-  static const uint64_t seed = [] {
-    std::random_device device;
-    return static_cast<uint64_t>(device()) << 32 | device();
-  }();
+  static const uint64_t seed = random_seed();
   constexpr uint64_t kOdd = 0x9E3779B97F4A7C15u;
   uint64_t hash = seed ^ fold(text.size() ^ kOdd, seed | 1);
   while (!text.empty()) {
@@ -173,17 +170,19 @@ const Val* DictObject::find(std::string_view key) const {
   return index < items_.size() ? &items_[index].second : nullptr;
 }
 
-void NamespaceObject::set(std::string_view name, Val value) {
-  if (name.starts_with('_')) fail("attributes of a namespace may not start with '_': ", name);
+void NamespaceObject::set(PromptText name, Val value) {
+  if (name.text().starts_with('_')) {
+    fail("attributes of a namespace may not start with '_': ", name.text());
+  }
   for (auto& [key, old] : attributes_) {
-    if (key.text() == name) {
+    if (key.text() == name.text()) {
       old = std::move(value);
       return;
     }
   }
   heap().charge(attributes_.size());
   add_bytes(sizeof(attributes_[0]));
-  attributes_.emplace_back(make_string(heap(), std::string(name), true), std::move(value));
+  attributes_.emplace_back(make_string(heap(), std::move(name)), std::move(value));
 }
 
 const Val* NamespaceObject::find(std::string_view name) const {
