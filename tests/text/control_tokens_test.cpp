@@ -132,7 +132,14 @@ TEST(ControlTokens, AreNeverMadeOfWhatTheTemplateInserts) {
         "{{ content|e }}",
         "{{ '<b>'|safe + content|safe }}",
         "{{ content|reverse|reverse }}",
-        "{{ content|capitalize }}"}) {
+        "{{ content|capitalize }}",
+        "{{ dict(**call.arguments)|items|first|first }}",
+        "{{ dict(**call.arguments) }}",
+        "{{ namespace(**call.arguments) }}",
+        "{{ namespace(call.arguments) }}",
+        "{{ '%s'|format(**call.arguments) }}",
+        "{{ 'a\nb'|indent(content) }}",
+        "{{ strftime_now(content) }}"}) {
     EXPECT_THAT(control_tokens_of(source), ElementsAre()) << source;
   }
 }

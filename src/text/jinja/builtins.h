@@ -16,6 +16,7 @@ class Interpreter;
 struct CallArgs {
   Vals positional;
   std::vector<std::pair<std::string, Val>> keywords;
+  bool has_own_keywords = true;  // the template itself spells all of their names
 };
 
 // One call of a builtin. The bytes of `self` and of the arguments are charged already.

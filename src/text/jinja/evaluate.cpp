@@ -132,6 +132,7 @@ CallArgs Interpreter::eval_args(const Expr& expr, ScopeObject* scope) {
     for (const auto& keyword : args.keywords) {
       if (keyword.first == key.text()) fail("a keyword is given twice: '", key.text(), "'");
     }
+    args.has_own_keywords = args.has_own_keywords && key.prompt_text().is_trusted();
     args.keywords.emplace_back(key.text(), value);
   }
   return args;

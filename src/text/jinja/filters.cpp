@@ -97,8 +97,10 @@ Val indent(const Call& call) {
   if (!call.self.is_string()) throw_type_error("indent", call.self);
   Heap& heap = call.heap;
   std::string prefix;
+  bool is_trusted = call.self.prompt_text().is_trusted();
   if (call.has(0) && call[0].is_string()) {
     prefix = call[0].text();
+    is_trusted = is_trusted && call[0].prompt_text().is_trusted();
   } else {
     const auto width = static_cast<size_t>(std::max<int64_t>(call.index(0, "an indent", 4), 0));
     heap.check_bytes(width);
@@ -118,7 +120,7 @@ Val indent(const Call& call) {
     heap.check_bytes(2 * out.size() + line.size());
     out += line;
   }
-  return make_string(heap, std::move(out), call.self.prompt_text().is_trusted());
+  return make_string(heap, std::move(out), is_trusted);
 }
 
 Val format(const Call& call) {
@@ -129,7 +131,7 @@ Val format(const Call& call) {
   auto* dict = new DictObject(call.heap);
   const Val values(dict);
   for (const auto& [name, value] : call.args.keywords) {
-    dict->set(make_string(call.heap, name, true), value);
+    dict->set(make_string(call.heap, name, call.args.has_own_keywords), value);
   }
   return format_percent(call.heap, pattern, values);
 }

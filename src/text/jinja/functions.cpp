@@ -80,7 +80,7 @@ Val dict(const Call& call) {
     }
   }
   for (const auto& [name, value] : call.args.keywords) {
-    dict->set(make_string(call.heap, name, true), value);
+    dict->set(make_string(call.heap, name, call.args.has_own_keywords), value);
   }
   return result;
 }
@@ -91,7 +91,7 @@ Val make_namespace(const Call& call) {
   Val result(space);
   for (const auto& [key, value] : attributes.as<DictObject>().items()) {
     if (!key.is_string()) throw_type_error("name an attribute with", key);
-    space->set(key.text(), value);
+    space->set(key.prompt_text(), value);
   }
   return result;
 }
@@ -100,7 +100,8 @@ Val raise_exception(const Call& call) { fail(to_text(call.heap, call[0])); }
 
 Val strftime_now(const Call& call) {
   constexpr size_t kMaxLength = 4096;
-  const std::string& wanted = call.string(0, "a time format").text();
+  const PromptText& given = call.string(0, "a time format");
+  const std::string& wanted = given.text();
   std::string format;
   for (size_t i = 0; i < wanted.size(); ++i) {
     if (wanted[i] == '\0') fail("embedded null character");
@@ -124,7 +125,7 @@ Val strftime_now(const Call& call) {
   char buffer[kMaxLength];
   const size_t length = std::strftime(buffer, sizeof buffer, format.c_str(), &now);
   if (length == 0) fail("the formatted time is too long");
-  return make_string(call.heap, std::string(buffer, length - 1), true);
+  return make_string(call.heap, std::string(buffer, length - 1), given.is_trusted());
 }
 
 constexpr Builtin kFunctions[] = {

@@ -315,7 +315,7 @@ void Interpreter::assign(const Expr& target, const Val& value, ScopeObject* scop
   if (target.kind == ExprKind::kNsRef) {
     const Val& space = find(target.index, scope);
     if (!space.is(Type::kNamespace)) fail("cannot assign attribute on non-namespace object");
-    space.as<NamespaceObject>().set(target.attribute, value);
+    space.as<NamespaceObject>().set(PromptText(target.attribute, true), value);
     return;
   }
   const Val items = to_sequence(heap_, value);

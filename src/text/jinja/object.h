@@ -295,7 +295,7 @@ class NamespaceObject : public Object {
  public:
   explicit NamespaceObject(Heap& heap) : Object(heap, Type::kNamespace, true) {}
   void clear() override { attributes_.clear(); }
-  void set(std::string_view name, Val value);
+  void set(PromptText name, Val value);
   const Val* find(std::string_view name) const;
   const std::vector<std::pair<Val, Val>>& attributes() const { return attributes_; }
 
