@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <new>
 #include <optional>
 
 #include "backend/maxima.h"
@@ -168,14 +169,22 @@ SampledToken with_logprobs(int32_t token, std::span<const float> logits, int cou
   return result;
 }
 
-}  // namespace
-
-SampledToken sample_row(const LogitRow& row, const RowSampling& sampling) {
+SampledToken sample(const LogitRow& row, const RowSampling& sampling) {
   if (sampling.num_top_logprobs < 0) return {draw(row, sampling), 0, {}};
   const std::vector<float> unchanged(row.logits.begin(), row.logits.end());
   const int32_t token = draw(row, sampling);
   if (token == kNoToken) return {};
   return with_logprobs(token, unchanged, sampling.num_top_logprobs);
+}
+
+}  // namespace
+
+SampledToken sample_row(const LogitRow& row, const RowSampling& sampling) {
+  try {
+    return sample(row, sampling);
+  } catch (const std::bad_alloc&) {
+    return {kNoMemory, 0, {}};
+  }
 }
 
 void sample_rows(std::span<float> logits, std::span<const RowSampling> samplings,

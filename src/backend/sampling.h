@@ -45,11 +45,12 @@ struct TokenLogprob {
   float logprob = 0;
 };
 
-inline constexpr int32_t kNoToken = -1;
+inline constexpr int32_t kNoToken = -1;   // no logit was finite and allowed
+inline constexpr int32_t kNoMemory = -2;  // to sample that row: a matter of one sequence
 
 // Log-probabilities are the model's own: plain softmax, before mask, penalties and temperature.
 struct SampledToken {
-  int32_t token = kNoToken;  // kNoToken: no logit was finite and allowed
+  int32_t token = kNoToken;  // or kNoMemory
   float logprob = 0;         // only when asked for
   // The most likely ones, best first, without those of probability 0; only when asked for.
   std::vector<TokenLogprob> top;

@@ -2,20 +2,16 @@
 
 #include <algorithm>
 #include <exception>
-#include <random>
+#include <new>
 #include <utility>
 
 #include "base/error.h"
+#include "base/random_seed.h"
 
 namespace sluice::engine {
 namespace {
 
 constexpr int kMostContexts = 10;  // a reply that shifts ends after so many times the context
-
-uint64_t random_seed() {
-  std::random_device device;
-  return uint64_t{device()} << 32 | device();
-}
 
 }  // namespace
 
@@ -31,6 +27,7 @@ RequestState::Outcome RequestState::take(const Sequence& sequence, OutputToken d
                                          Clock::time_point now) {
   if (request_.max_tokens == 0) return {std::nullopt, FinishReason::kMaxTokens};
   const text::TokenId token = drawn.token;
+  if (token == backend::kNoMemory) throw std::bad_alloc();
   if (token == backend::kNoToken) {
     throw Error(ErrorCode::kInternal,
                 "the model gave no finite logit; its file or a kernel is broken");

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "backend/maxima.h"
+#include "memory_faults.h"
 
 namespace sluice::backend {
 namespace {
@@ -447,6 +448,17 @@ TEST(Logprobs, MoreThanTheVocabularyGivesAllOfIt) {
   ASSERT_EQ(output.top.size(), 3u);
   EXPECT_EQ(output.top[0].token, 1);
   EXPECT_EQ(output.top[2].token, 0);
+}
+
+TEST(SampleRow, SaysThatThereIsNoMemory) {
+  std::vector<float> logits = {1, 2, 3};
+  RowSampling sampling;
+  sampling.num_top_logprobs = 2;
+  test::memory_faults = {.num_good = 0, .num_failures = 1};
+  const SampledToken token = sample_row({logits}, sampling);
+  test::memory_faults = {};
+  EXPECT_EQ(token.token, kNoMemory);
+  EXPECT_NE(sample_row({logits}, sampling).token, kNoMemory);
 }
 
 }  // namespace
