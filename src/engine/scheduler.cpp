@@ -21,12 +21,8 @@ int num_cacheable_blocks(const CachedTokens& cached) {
   return (cached.num_tokens() - 1) / kBlockTokens;
 }
 
-void require(bool is_true, std::string_view what) {
+void require_scheduler(bool is_true, std::string_view what) {
   if (!is_true) throw Error(ErrorCode::kInternal, "scheduler: " + std::string(what));
-}
-
-void require_option(bool is_valid, const std::string& message) {
-  if (!is_valid) throw Error(ErrorCode::kInvalidArgument, message);
 }
 
 }  // namespace
@@ -35,20 +31,20 @@ Scheduler::Scheduler(const SchedulerOptions& options)
     : options_(options),
       pool_(options.num_blocks, options.enable_prefix_cache),
       cost_(options.max_itl_stretch, options.traits) {
-  require_option(options.max_itl_stretch == 0 || options.max_itl_stretch > 1,
-                 "max_itl_stretch must be above 1, or 0 for no bound");
-  require_option(options.max_sequences > 0, "max_sequences must be positive");
-  require_option(options.max_batch_tokens >= options.max_sequences,
-                 "max_batch_tokens must be at least max_sequences: a step holds a token of each");
+  require_argument(options.max_itl_stretch == 0 || options.max_itl_stretch > 1,
+                   "max_itl_stretch must be above 1, or 0 for no bound");
+  require_argument(options.max_sequences > 0, "max_sequences must be positive");
+  require_argument(options.max_batch_tokens >= options.max_sequences,
+                   "max_batch_tokens must be at least max_sequences: a step holds a token of each");
 }
 
 Sequence& Scheduler::add(RequestId id, std::vector<text::TokenId> prompt,
                          std::optional<Clock::time_point> deadline) {
-  require(!prompt.empty() && prompt.size() <= static_cast<size_t>(max_sequence_tokens()),
-          "a prompt that is empty or larger than the cache");
+  require_scheduler(!prompt.empty() && prompt.size() <= static_cast<size_t>(max_sequence_tokens()),
+                    "a prompt that is empty or larger than the cache");
   const bool is_last = (waiting_.empty() || waiting_.rbegin()->first < id) &&
                        (running_.empty() || running_.rbegin()->first < id);
-  require(is_last, "ids must rise");
+  require_scheduler(is_last, "ids must rise");
   auto sequence = std::make_unique<Sequence>();
   sequence->id = id;
   sequence->num_prompt_tokens = static_cast<int>(prompt.size());
@@ -64,7 +60,7 @@ Sequence& Scheduler::add(RequestId id, std::vector<text::TokenId> prompt,
 void Scheduler::remove(RequestId id) {
   Sequences::node_type node = running_.extract(id);
   if (!node) node = waiting_.extract(id);
-  require(!node.empty(), "removing a request that is not there");
+  require_scheduler(!node.empty(), "removing a request that is not there");
   Sequence& sequence = *node.mapped();
   if (sequence.deadline) deadlines_.erase({*sequence.deadline, id});
   release_blocks(sequence);
@@ -307,7 +303,7 @@ void Scheduler::bound_prefills(std::span<Sequence* const> prompts, const Sequenc
     shape.context_per_prefill +=
         share * (shifting.front()->successor->num_computed - shape.context_per_prefill);
   }
-  budget_ = std::min(budget_, cost_.prefill_budget(shape, budget_));
+  budget_ = std::min(budget_, cost_.prefill_budget(shape, budget_, oldest == nullptr));
 }
 
 // The bound is a multiple of the ITL of those who decode. Where these are few and others wait, it
@@ -371,9 +367,9 @@ void Scheduler::publish_full_blocks(CachedTokens& cached) {
 }
 
 bool Scheduler::append(Sequence& sequence, text::TokenId token) {
-  require(sequence.num_remaining() == 0, "appending to a sequence that is not computed");
-  require(sequence.num_tokens() < max_sequence_tokens(),
-          "appending to a sequence that fills the cache");
+  require_scheduler(sequence.num_remaining() == 0, "appending to a sequence that is not computed");
+  require_scheduler(sequence.num_tokens() < max_sequence_tokens(),
+                    "appending to a sequence that fills the cache");
   sequence.tokens.push_back(token);
   if (sequence.successor) sequence.successor->tokens.push_back(token);
   const bool is_full = sequence.shift && sequence.num_tokens() >= sequence.shift->limit;
@@ -382,8 +378,8 @@ bool Scheduler::append(Sequence& sequence, text::TokenId token) {
 }
 
 void Scheduler::accept(Sequence& sequence) {
-  require(sequence.num_remaining() == 1 && num_missing_blocks(sequence) == 0,
-          "accepting a token that was no draft");
+  require_scheduler(sequence.num_remaining() == 1 && num_missing_blocks(sequence) == 0,
+                    "accepting a token that was no draft");
   ++sequence.num_computed;
   publish_full_blocks(sequence);
 }
@@ -423,43 +419,45 @@ void Scheduler::for_each_waiting(const std::function<void(const Sequence&)>& vis
 
 // The blocks of a running sequence are in order; adds to the references of each.
 void Scheduler::count_references(const CachedTokens& cached, std::vector<int>& references) const {
-  require(cached.num_computed <= cached.num_tokens(), "more computed than there is");
-  require(blocks_for(cached.num_computed) <= static_cast<int>(cached.blocks.size()),
-          "computed tokens without a block");
+  require_scheduler(cached.num_computed <= cached.num_tokens(), "more computed than there is");
+  require_scheduler(blocks_for(cached.num_computed) <= static_cast<int>(cached.blocks.size()),
+                    "computed tokens without a block");
   for (size_t i = 0; i < cached.blocks.size(); ++i) {
     const BlockId block = cached.blocks[i];
     ++references[static_cast<size_t>(block)];
     const bool is_shared = pool_.num_references(block) > 1;
-    require(!is_shared || static_cast<int>(i) < cached.num_named_blocks,
-            "a block that is still written is shared");
+    require_scheduler(!is_shared || static_cast<int>(i) < cached.num_named_blocks,
+                      "a block that is still written is shared");
   }
-  require(cached.num_named_blocks * kBlockTokens <= cached.num_computed,
-          "a named block is not computed");
+  require_scheduler(cached.num_named_blocks * kBlockTokens <= cached.num_computed,
+                    "a named block is not computed");
 }
 
 void Scheduler::check_integrity() const {
   pool_.check_integrity();
   std::vector<int> references(static_cast<size_t>(pool_.num_total()), 0);
   for (const auto& [id, sequence] : running_) {
-    require(id == sequence->id && !waiting_.contains(id), "a sequence is filed wrongly");
+    require_scheduler(id == sequence->id && !waiting_.contains(id), "a sequence is filed wrongly");
     const bool has_all_blocks = num_missing_blocks(*sequence) == 0;
-    require(has_all_blocks || sequence->is_decoding() || sequence->is_refilling,
-            "a prompt without blocks");
+    require_scheduler(has_all_blocks || sequence->is_decoding() || sequence->is_refilling,
+                      "a prompt without blocks");
     count_references(*sequence, references);
     if (sequence->successor) {
-      require(sequence->shift && sequence->successor->tokens == shifted_tokens(*sequence),
-              "a successor has the wrong tokens");
+      require_scheduler(sequence->shift && sequence->successor->tokens == shifted_tokens(*sequence),
+                        "a successor has the wrong tokens");
       count_references(*sequence->successor, references);
     }
   }
   for (const auto& [id, sequence] : waiting_) {
-    require(sequence->blocks.empty() && sequence->num_computed == 0, "a waiting one holds blocks");
-    require(!sequence->successor && !sequence->is_refilling, "a waiting one is shifting");
+    require_scheduler(sequence->blocks.empty() && sequence->num_computed == 0,
+                      "a waiting one holds blocks");
+    require_scheduler(!sequence->successor && !sequence->is_refilling, "a waiting one is shifting");
   }
   for (BlockId block = 0; block < pool_.num_total(); ++block) {
-    require(references[block] == pool_.num_references(block), "references are miscounted");
+    require_scheduler(references[block] == pool_.num_references(block),
+                      "references are miscounted");
   }
-  require(
+  require_scheduler(
       running_.empty() || waiting_.empty() || running_.rbegin()->first < waiting_.begin()->first,
       "one was overtaken");
 }

@@ -8,9 +8,11 @@
 namespace sluice::engine {
 namespace {
 
-// A successor is computed at this share of the pace that the bound of the ITL allows: the rest is
-// for its own growing context, for steps that are longer than expected, and for guesses.
-constexpr double kSuccessorPace = 0.4;
+// A successor is computed at this share of the pace that the bound of the ITL allows at first: the
+// rest is for its own growing context, for steps that are longer than expected, and for guesses.
+constexpr double kSuccessorPace = 0.25;
+constexpr double kLeastPace = 1.15;  // tokens a step: nearly all machines can do that
+constexpr int kFirstTokens = 2;     // when nobody knows yet what they cost
 
 // When none is guessed.
 int num_steps_to_shift(const Sequence& sequence) {
@@ -46,14 +48,17 @@ std::vector<Sequence*> Scheduler::shifting_sequences() {
 // As late as it can be done in time, for it is for nothing when the reply ends before.
 void Scheduler::plan_successors(std::span<Sequence* const> shifting, bool has_prompts) {
   const int num_decodes = static_cast<int>(num_decodes_);
-  const bool is_exact = !has_prompts && num_decodes <= options_.traits.exact_sequences;
+  const bool is_exact = !has_prompts && num_decodes <= options_.traits.exact_sequences &&
+                        num_decodes < options_.traits.exact_rows;
   int budget = has_prompts ? static_cast<int>(kSuccessorShare * budget_) : budget_;
   if (is_exact) budget = std::min(budget, options_.traits.exact_rows - num_decodes);
+  if (!cost_.knows_prefill()) budget = std::min(budget, kFirstTokens);
+  const double pace = std::max(kLeastPace, kSuccessorPace * budget);
   double num_left = 0;
   const bool is_due = std::any_of(shifting.begin(), shifting.end(), [&](const Sequence* sequence) {
     num_left += num_left_before_shift(*sequence);
     const int num_later_steps = num_steps_to_shift(*sequence) - 1;
-    return num_left > kSuccessorPace * num_later_steps * budget;
+    return num_left > pace * num_later_steps;
   });
   if (!is_due) return;
   int num_free_rows = options_.max_batch_tokens - num_decodes;

@@ -29,15 +29,18 @@ static_assert(size_of(kNumSizes - 1) == 16'384);
 constexpr int kNumRowSizes = 28;  // up to 256
 static_assert(size_of(kNumRowSizes - 1) == 256);
 
-constexpr double kMargin = 0.8;      // of the stretch is planned: the rest is for errors
-constexpr double kMostDebt = 4;      // steps without prefill that make up for long ones
-constexpr double kMostCredit = 4;    // and that may be made use of later
+constexpr double kMargin = 0.8;    // of the stretch is planned: the rest is for errors
+constexpr double kMostDebt = 4;    // steps without prefill that make up for long ones
+constexpr double kMostCredit = 4;  // and that may be made use of later
+constexpr double kMostLoan =
+    0.5;  // so much of its allowance a step may take from all of the credit
 constexpr uint64_t kMemory = 512;    // steps after which measurements are forgotten
 constexpr uint64_t kRetry = 256;     // steps after which a size that did not fit is tried again
 constexpr double kOptimism = 1.2;    // how far beyond the limit a size may seem that is tried
 constexpr uint64_t kRetrySoon = 16;  // when it was measured but once or twice
-constexpr uint64_t kPureEvery = 32;  // steps
-constexpr uint64_t kPureSoon = 4;    // when the time is not known or has changed
+constexpr uint64_t kRetryWithCredit = 32;  // when the latest steps took far less than they may
+constexpr uint64_t kPureEvery = 32;        // steps
+constexpr uint64_t kPureSoon = 4;          // when the time is not known or has changed
 constexpr double kChanged = 0.15;
 
 }  // namespace
@@ -212,12 +215,16 @@ size_t StepCost::choose(const std::vector<Size>& sizes, double limit, double con
   return next;
 }
 
+// What has seemed too long may only have been disturbed, or lie at another context.
 bool StepCost::may_try(int cell) const {
-  return !prefill_.knows(cell) ||
-         prefill_.age(cell, step_) >= (prefill_.is_sure(cell) ? kRetry : kRetrySoon);
+  if (!prefill_.knows(cell)) return true;
+  const uint64_t retry = !prefill_.is_sure(cell) ? kRetrySoon
+                         : has_full_credit_      ? kRetryWithCredit
+                                                 : kRetry;
+  return prefill_.age(cell, step_) >= retry;
 }
 
-int StepCost::prefill_budget(const StepShape& shape, int most) {
+int StepCost::prefill_budget(const StepShape& shape, int most, bool may_borrow) {
   if (max_stretch_ <= 0 || most <= 0) return most;
   const int rows = shape.num_decode_rows;
   if (wants_pure_step(rows)) return 0;
@@ -225,7 +232,8 @@ int StepCost::prefill_budget(const StepShape& shape, int most) {
   const int at_least = free > 0 ? std::min(most, computed_rows(rows + free) - rows) : 0;
   if (debt_ > 0) return at_least;
   const double alone = decode_time(rows, shape.decode_context);
-  const double limit = allowance(alone);
+  const double loan = may_borrow ? kMostLoan / kMostCredit * std::max(0.0, -debt_) : 0;
+  const double limit = allowance(alone) + loan;
   const double fit = row_seconds_ > 0 ? std::min(1e6, limit / row_seconds_) : kFirstGuess;
   const std::vector<Size> all = sizes(rows, std::clamp(static_cast<int>(2 * fit), 1, most));
   const size_t index = choose(all, limit, shape.context_per_prefill, static_cast<int>(fit / 2));
@@ -238,7 +246,9 @@ double StepCost::allowance(double decode_seconds) const {
 }
 
 void StepCost::settle(double seconds_beyond, double allowed) {
-  debt_ = std::clamp(debt_ + seconds_beyond - allowed, -kMostCredit * allowed, kMostDebt * allowed);
+  const double debt = debt_ + seconds_beyond - allowed;
+  has_full_credit_ = debt <= -kMostCredit * allowed;
+  debt_ = std::clamp(debt, -kMostCredit * allowed, kMostDebt * allowed);
 }
 
 void StepCost::observe(const StepShape& shape, std::chrono::nanoseconds time) {

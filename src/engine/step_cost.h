@@ -75,8 +75,11 @@ class StepCost {
 
   // The most prefill tokens for the next step, beside these decodes, up to `most`; `shape` says all
   // but their number. 0 now and then, never for long; else at least the free ones. Call once a step
-  // that has both.
-  int prefill_budget(const StepShape& shape, int most);
+  // that has both. `may_borrow`: single steps may take longer than the bound, if those before took
+  // less.
+  int prefill_budget(const StepShape& shape, int most, bool may_borrow = false);
+  // Whether a step with prefill was measured yet.
+  bool knows_prefill() const { return row_seconds_ > 0; }
   // A step of this shape took `time`.
   void observe(const StepShape& shape, std::chrono::nanoseconds time);
   // Expected time in seconds of a step that only decodes; 0: not known.
@@ -116,8 +119,9 @@ class StepCost {
       prefill_;  // time beyond the decodes'; cells: rows and tokens; x: tokens times context
   uint64_t step_ = 0;
   uint64_t last_pure_step_ = 0;
-  uint64_t probe_at_ = 0;   // a step without prefill is due then
-  double debt_ = 0;         // seconds by which the latest steps took longer than they may
+  uint64_t probe_at_ = 0;         // a step without prefill is due then
+  double debt_ = 0;               // seconds by which the latest steps took longer than they may
+  bool has_full_credit_ = false;  // they took far less
   double row_seconds_ = 0;  // of a row of prefill in the latest step that had some; 0: none yet
 };
 

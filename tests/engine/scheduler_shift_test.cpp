@@ -140,7 +140,8 @@ TEST(SchedulerShift, DoesNotStopTheStream) {
       EXPECT_EQ(simulation.num_seamless_shifts(), simulation.num_shifts());
       // The bound is twice the time of a step without prefill, and a gap twice that.
       EXPECT_EQ(share_above(simulation.stretches, 4.0), 0);
-      EXPECT_LE(share_above(simulation.stretches, 2.1), 0.002);
+      EXPECT_LE(share_above(simulation.stretches, 2.6), 0.002);
+      EXPECT_LE(share_above(simulation.stretches, 2.1), 0.02);
     }
   }
 }
@@ -167,7 +168,7 @@ TEST(SchedulerShift, DoesNotStopTheStreamWhileLongPromptsKeepComing) {
 // What is computed for a successor is for nothing when the reply ends before the shift.
 TEST(SchedulerShift, ASuccessorIsBegunNoEarlierThanNeeded) {
   Simulation simulation(kMachines[0], options(4000));
-  simulation.add(50, kShift, 2900);
+  simulation.add(50, kShift, 2200);
   while (!simulation.scheduler().is_idle()) simulation.step();
   // A few to learn what it costs.
   EXPECT_LE(simulation.scheduler().counters().num_prefilled_tokens, 60u);
