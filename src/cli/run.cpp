@@ -90,9 +90,8 @@ void one_shot(ServerLink& link, const RunFlags& flags, const ChatSettings& setti
   if (reply.was_interrupted) throw Error(ErrorCode::kCancelled, "stopped by Ctrl-C");
 }
 
-<<<<<<< HEAD
 // Fetches a model that is not there, unless nothing may be fetched.
-void require_model(ServerLink& link, const Settings& settings, const Flags& flags) {
+void require_model(ServerLink& link, const Settings& settings, const RunFlags& flags) {
   if (is_model_path(flags.model)) return;
   const api::Json body = {{"model", flags.model}};
   try {
@@ -104,13 +103,9 @@ void require_model(ServerLink& link, const Settings& settings, const Flags& flag
   pull_model(link, flags.model, flags.insecure);
 }
 
-void run(const Flags& flags) {
+void run(const RunFlags& flags) {
   Settings settings = read_settings();
   settings.is_offline = settings.is_offline || flags.offline;
-=======
-void run(const RunFlags& flags) {
-  const Settings settings = read_settings();
->>>>>>> 1b7ddfe (Build: rooms and the command line in batches, what computes nothing at -O1, plain kernels at -O2: a cold build takes 45% of before)
   ChatSettings chat;
   chat.options = read_options(flags);
   chat.system = flags.system;

@@ -12,14 +12,10 @@
 namespace sluice::engine {
 namespace {
 
-void require_option(bool is_valid, const std::string& message) {
-  if (!is_valid) throw Error(ErrorCode::kInvalidArgument, message);
-}
-
 SchedulerOptions scheduler_options(const EngineOptions& options, const backend::Traits& traits) {
-  require_option(options.vocab_size > 0, "vocab_size must be positive");
-  require_option(options.context_length > 1, "context_length must be at least 2");
-  require_option(options.max_queue > 0, "max_queue must be positive");
+  require_argument(options.vocab_size > 0, "vocab_size must be positive");
+  require_argument(options.context_length > 1, "context_length must be at least 2");
+  require_argument(options.max_queue > 0, "max_queue must be positive");
   return {options.num_blocks,
           options.max_batch_tokens,
           options.max_sequences,
@@ -124,12 +120,6 @@ void Engine::Loop::cancel(RequestId id) {
   wake_.notify_one();
 }
 
-void Engine::Loop::cancel_all() {
-  std::lock_guard lock(mutex_);
-  last_cancelled_ = last_id_;
-  wake_.notify_one();
-}
-
 void Engine::Loop::run() {
   for (bool is_running = true; is_running;) {
     try {
@@ -147,7 +137,6 @@ void Engine::Loop::run() {
 // Sleeps while there is nothing to do; false when the engine is to end.
 bool Engine::Loop::take_inbox() {
   std::vector<RequestId> cancels;
-  RequestId last_cancelled = 0;
   if (scheduler_.is_idle()) {
     check_when_idle();
     measure_pace(Clock::now());
@@ -157,18 +146,13 @@ bool Engine::Loop::take_inbox() {
   {
     std::unique_lock lock(mutex_);
     wake_.wait(lock, [&] {
-      return is_stopping_ || !inbox_.empty() || !cancels_.empty() || last_cancelled_ > 0 ||
-             !scheduler_.is_idle();
+      return is_stopping_ || !inbox_.empty() || !cancels_.empty() || !scheduler_.is_idle();
     });
     cancels.swap(cancels_);
-    last_cancelled = std::exchange(last_cancelled_, 0);
     is_stopping = is_stopping_;
   }
   take_arrivals();
   for (const RequestId id : cancels) finish(id, FinishReason::kCancelled);
-  while (!states_.empty() && states_.begin()->first <= last_cancelled) {
-    finish(states_.begin()->first, FinishReason::kCancelled);
-  }
   if (std::exchange(has_broken_, false)) end_broken();
   return !is_stopping;
 }
@@ -180,6 +164,7 @@ void Engine::Loop::take_arrivals() {
     std::lock_guard lock(mutex_);
     arrivals.swap(inbox_);
     num_waiting_ = scheduler_.num_waiting() + static_cast<int>(arrivals.size());
+    published_.num_waiting = num_waiting_;
   }
   if (arrivals.empty()) return;
   const RequestId first = arrivals.begin()->first;
@@ -448,8 +433,6 @@ RequestLog::Page Engine::ended_requests(uint64_t first) const {
 }
 
 EngineTotals Engine::stop() { return loop_->stop(); }
-
-void Engine::cancel_all() { loop_->cancel_all(); }
 
 EngineStats Engine::stats() const { return loop_->stats(); }
 

@@ -84,8 +84,6 @@ class Engine {
 
   // The request ends with kCancelled before the next step; unknown ids are ignored.
   void cancel(RequestId id);
-  // The same for all that were submitted so far.
-  void cancel_all();
 
   // From any thread.
   EngineStats stats() const;

@@ -25,7 +25,6 @@ class Engine::Loop {
   Ticket submit(Request request);
   void require_room();
   void cancel(RequestId id);
-  void cancel_all();
   EngineStats stats() const;
   StepLog::Page steps(uint64_t first) const { return steps_.since(first); }
   RequestLog::Page ended_requests(uint64_t first) const { return ended_requests_.since(first); }
@@ -97,7 +96,6 @@ class Engine::Loop {
   std::condition_variable wake_;
   std::map<RequestId, RequestState> inbox_;
   std::vector<RequestId> cancels_;
-  RequestId last_cancelled_ = 0;  // it and all before it are to end, too
   bool is_stopping_ = false;
   RequestId last_id_ = 0;
   int num_waiting_ = 0;      // in the scheduler; the inbox comes on top

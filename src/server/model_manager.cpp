@@ -318,7 +318,7 @@ void ModelManager::State::load_entry(std::unique_lock<std::mutex>& lock, Entry& 
   lock.unlock();
   for (const Waiter& waiter : waiters) end_wait(waiter, ready, failure ? &*failure : nullptr);
   waiters.clear();  // they may own much
-  if (ready) {  // which only this thread unloads
+  if (ready) {      // which only this thread unloads
     spdlog::info("loaded {} in {}: {}, {} tokens of context", ready->name,
                  format_go_duration(ready->load_duration), ready->model->backend_description,
                  ready->model->context_length);

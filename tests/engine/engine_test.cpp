@@ -226,23 +226,6 @@ TEST(Engine, CallbackMaySubmitAndCancel) {
   EXPECT_EQ(second.wait().reason, FinishReason::kEndOfSequence);
 }
 
-TEST(Engine, AllCanBeCancelledHoweverManyWait) {
-  EngineOptions small = options();
-  small.max_sequences = 2;
-  TestEngine engine(slowed(scripted({66})), tokenizer(), small);
-  std::vector<Collector> collectors(400);
-  for (Collector& collector : collectors) engine.submit(greedy_request(collector));
-  engine.cancel_all();
-  for (Collector& collector : collectors) {
-    EXPECT_EQ(collector.wait().reason, FinishReason::kCancelled);
-  }
-  Collector later;
-  Request request = greedy_request(later);
-  request.max_tokens = 3;
-  engine.submit(request);
-  EXPECT_EQ(later.wait().reason, FinishReason::kMaxTokens);
-}
-
 TEST(Engine, DestructorCancelsWhatIsLeft) {
   std::vector<Collector> collectors(20);
   {
