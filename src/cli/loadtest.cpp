@@ -86,7 +86,9 @@ http::Url url_of(const LoadtestFlags& flags) {
   return http::parse_url(flags.url.empty() ? read_settings().host : flags.url);
 }
 
-Api api_of(const LoadtestFlags& flags) { return flags.api == "openai" ? Api::kOpenai : Api::kOllama; }
+Api api_of(const LoadtestFlags& flags) {
+  return flags.api == "openai" ? Api::kOpenai : Api::kOllama;
+}
 
 std::string model_of(const LoadtestFlags& flags) {
   if (!flags.model.empty()) return flags.model;

@@ -12,7 +12,7 @@ namespace {
 // rest is for its own growing context, for steps that are longer than expected, and for guesses.
 constexpr double kSuccessorPace = 0.25;
 constexpr double kLeastPace = 1.15;  // tokens a step: nearly all machines can do that
-constexpr int kFirstTokens = 2;     // when nobody knows yet what they cost
+constexpr int kFirstTokens = 2;      // when nobody knows yet what they cost
 
 // When none is guessed.
 int num_steps_to_shift(const Sequence& sequence) {
