@@ -1,6 +1,7 @@
 #include "grammar/automaton.h"
 
 #include <algorithm>
+#include <bit>
 #include <numeric>
 
 #include "base/error.h"
@@ -71,6 +72,13 @@ class Automaton::Stepper {
 
   Configuration start() {
     enter(rules_.root);
+    return in_order(std::move(result_));
+  }
+
+  // What follows when the text of a stack's top ends where it is.
+  Configuration finish(std::span<const Frame> below) {
+    for (const Frame& frame : below) stack_.push_back({frame, false});
+    finish();
     return in_order(std::move(result_));
   }
 
@@ -250,11 +258,9 @@ class Automaton::Stepper {
 Automaton::Automaton(Rules rules, std::shared_ptr<const TokenTable> tokens)
     : rules_(std::move(rules)), tokens_(std::move(tokens)) {
   states_.emplace_back();
-  size_t max_depth = 0;
   for (const TokenTable::Trie& trie : tokens_->tries()) {
-    max_depth = std::max(max_depth, trie.max_depth);
+    max_token_bytes_ = std::max(max_token_bytes_, trie.max_depth);
   }
-  path_.resize(max_depth + 1);
 }
 
 size_t Automaton::size_bytes() const {
@@ -266,7 +272,7 @@ int32_t Automaton::intern(Configuration configuration) {
   const uint64_t hash = hash_of(configuration);
   const auto [begin, end] = ids_.equal_range(hash);
   for (auto it = begin; it != end; ++it) {
-    const State& state = states_[static_cast<size_t>(it->second)];
+    const State& state = this->state(it->second);
     if (*state.configuration == configuration) return it->second;
   }
   if (++num_new_states_ > kMaxNewStates) throw_too_many();
@@ -280,12 +286,6 @@ int32_t Automaton::intern(Configuration configuration) {
       continue;
     }
     state.live |= rules_.dfas[node.index].live(static_cast<int>(leaf.value));
-    if (leaf.value != 0 || stack.size() < 2) continue;
-    const Frame above = stack[stack.size() - 2];
-    const Node& repeat = rules_.nodes[above.node];
-    if (!repeat.is_text) continue;
-    const uint32_t left = repeat.max == kNoLimit ? kNoLimit : repeat.max - above.value;
-    state.num_free_characters = std::max(state.num_free_characters, left);
   }
   num_bytes_ += sizeof(State) + 64 + configuration.frames.size() * sizeof(Frame) +
                 configuration.ends.size() * sizeof(uint32_t);
@@ -298,7 +298,7 @@ int32_t Automaton::intern(Configuration configuration) {
 
 // `byte` is one that may follow.
 int32_t Automaton::step(int32_t state, uint8_t byte) {
-  auto& block = states_[static_cast<size_t>(state)].next[byte >> 4];
+  auto& block = this->state(state).next[byte >> 4];
   if (!block) {
     block = std::make_unique<std::array<int32_t, 16>>();
     num_bytes_ += sizeof(*block) + 16;
@@ -306,7 +306,7 @@ int32_t Automaton::step(int32_t state, uint8_t byte) {
   int32_t& next = (*block)[byte & 15];
   if (next == kUnknown) {
     // A reference into a deque's element stays good when others come behind it.
-    next = intern(Stepper(rules_).step(*states_[static_cast<size_t>(state)].configuration, byte));
+    next = intern(Stepper(rules_).step(*this->state(state).configuration, byte));
   }
   return next;
 }
@@ -316,8 +316,7 @@ int32_t Automaton::state_of(Place& place) {
   forget_when_large();
   if (place.generation != generation_) {
     const int32_t id = intern(*place.configuration);
-    place = {states_[static_cast<size_t>(id)].configuration, static_cast<uint32_t>(id),
-             generation_};
+    place = {state(id).configuration, static_cast<uint32_t>(id), generation_};
   }
   return static_cast<int32_t>(place.state);
 }
@@ -336,7 +335,7 @@ Automaton::Place Automaton::start() {
   Place place;
   num_new_states_ = 0;
   const int32_t id = intern(Stepper(rules_).start());
-  return {states_[static_cast<size_t>(id)].configuration, static_cast<uint32_t>(id), generation_};
+  return {state(id).configuration, static_cast<uint32_t>(id), generation_};
 }
 
 bool Automaton::advance(Place& place, std::string_view bytes) {
@@ -344,83 +343,204 @@ bool Automaton::advance(Place& place, std::string_view bytes) {
   int32_t state = state_of(place);
   for (const char c : bytes) {
     const auto byte = static_cast<uint8_t>(c);
-    if (!states_[static_cast<size_t>(state)].live[byte]) return false;
+    if (!this->state(state).live[byte]) return false;
     state = step(state, byte);
-    const Configuration& reached = *states_[static_cast<size_t>(state)].configuration;
+    const Configuration& reached = *this->state(state).configuration;
     if (reached.ends.empty() && !reached.is_complete) return false;
   }
-  place = {states_[static_cast<size_t>(state)].configuration, static_cast<uint32_t>(state),
-           generation_};
+  place = {this->state(state).configuration, static_cast<uint32_t>(state), generation_};
   return true;
 }
 
-// Tokens of a trie that may follow.
-void Automaton::walk(const TokenTable::Trie& trie, int32_t state,
-                     std::vector<text::TokenId>& tokens) {
-  path_[0] = state;
-  const auto num_nodes = static_cast<uint32_t>(trie.nodes.size());
-  for (uint32_t i = 0; i < num_nodes;) {
-    const TokenTable::Node& node = trie.nodes[i];
-    const int32_t before = path_[node.depth - 1u];
-    if (!states_[static_cast<size_t>(before)].live[node.byte]) {
-      i = node.next;
-      continue;
-    }
-    const int32_t reached = step(before, node.byte);
-    const State& there = states_[static_cast<size_t>(reached)];
-    if (there.live.none() && !there.configuration->is_complete) {
-      i = node.next;
-      continue;
-    }
-    path_[node.depth] = reached;
-    for (uint32_t t = 0; t < node.num_tokens; ++t) {
-      tokens.push_back(trie.tokens[node.first_token + t]);
-    }
-    ++i;
+// Finds the tokens that a configuration allows. Each of its stacks is followed on its own, as long
+// as they are few: within a regular language that takes a look into its table for a byte.
+class Automaton::Walk {
+ public:
+  Walk(Automaton& automaton, std::vector<uint32_t>& bits) : automaton_(automaton), bits_(bits) {
+    path_.resize(automaton.max_token_bytes_ + 1);
   }
-}
+
+  void run(int32_t id) {
+    const std::shared_ptr<const Configuration> all = automaton_.state(id).configuration;
+    constexpr size_t kMaxStacks = 4;
+    const size_t count = all->ends.size();
+    const auto tries = automaton_.tokens_->tries();
+    std::vector<const TokenTable::Trie*> left;
+    for (const TokenTable::Trie& trie : tries) {
+      bool is_free = false;
+      for (size_t i = 0; i < count && i < kMaxStacks && !is_free; ++i) {
+        is_free = allows_all(stack_of(*all, i), trie);
+      }
+      if (is_free) {
+        for (size_t i = 0; i < bits_.size(); ++i) bits_[i] |= trie.mask[i];
+      } else {
+        left.push_back(&trie);
+      }
+    }
+    if (count > kMaxStacks) {
+      for (const TokenTable::Trie* trie : left) follow(*trie, id);
+      return;
+    }
+    for (size_t i = 0; i < count; ++i) follow_stack(stack_of(*all, i), left);
+  }
+
+ private:
+  // Where the text of a path's beginning is: in the regular language alone, or in a state.
+  struct Step {
+    int32_t state = kUnknown;
+    int dfa_state = 0;
+  };
+
+  const Node& node_of(Frame frame) const { return automaton_.rules_.nodes[frame.node]; }
+
+  bool allows_all(std::span<const Frame> stack, const TokenTable::Trie& trie) const {
+    if (trie.max_characters == 0) return false;
+    const Frame leaf = stack.back();
+    const Node& node = node_of(leaf);
+    if (node.kind != NodeKind::kRegular) return false;
+    if (leaf.value == 0 && stack.size() > 1) {
+      const Frame above = stack[stack.size() - 2];
+      const Node& repeat = node_of(above);
+      if (repeat.is_text) {
+        return repeat.max == kNoLimit || repeat.max - above.value >= trie.max_characters;
+      }
+    }
+    if (trie.alphabet >= kNumAlphabets) return false;
+    const Dfa& dfa = automaton_.rules_.dfas[node.index];
+    return dfa.run(static_cast<int>(leaf.value), trie.alphabet) >= trie.max_characters;
+  }
+
+  void take(const TokenTable::Trie& trie, const TokenTable::Node& node) {
+    for (uint32_t i = 0; i < node.num_tokens; ++i) {
+      const auto token = static_cast<size_t>(trie.tokens[node.first_token + i]);
+      bits_[token / 32] |= uint32_t{1} << token % 32;
+    }
+  }
+
+  // The state behind a byte, or kUnknown.
+  int32_t step(int32_t state, uint8_t byte) {
+    if (!automaton_.state(state).live[byte]) return kUnknown;
+    const int32_t reached = automaton_.step(state, byte);
+    const State& there = automaton_.state(reached);
+    // Nothing nests so deep: the byte leads nowhere.
+    return there.live.none() && !there.configuration->is_complete ? kUnknown : reached;
+  }
+
+  // All that begins with a state.
+  void follow(const TokenTable::Trie& trie, int32_t from) {
+    path_[0].state = from;
+    for (size_t i = 0; i < trie.nodes.size();) {
+      const TokenTable::Node& node = trie.nodes[i];
+      const int32_t reached = step(path_[node.depth - 1u].state, node.byte);
+      if (reached == kUnknown) {
+        i = node.next;
+        continue;
+      }
+      path_[node.depth].state = reached;
+      take(trie, node);
+      ++i;
+    }
+  }
+
+  void follow_stack(std::span<const Frame> stack,
+                    const std::vector<const TokenTable::Trie*>& tries) {
+    Configuration alone;
+    alone.frames.assign(stack.begin(), stack.end());
+    alone.ends = {static_cast<uint32_t>(stack.size())};
+    if (node_of(stack.back()).kind != NodeKind::kRegular) {
+      const int32_t id = automaton_.intern(std::move(alone));
+      for (const TokenTable::Trie* trie : tries) follow(*trie, id);
+      return;
+    }
+    dfa_ = &automaton_.rules_.dfas[node_of(stack.back()).index];
+    const Configuration behind = Stepper(automaton_.rules_).finish(stack.first(stack.size() - 1));
+    behind_ = automaton_.intern(behind);
+    const std::bitset<256> live_behind = automaton_.state(behind_).live;
+    for (const TokenTable::Trie* trie : tries) {
+      path_[0] = {kUnknown, static_cast<int>(stack.back().value)};
+      for (size_t i = 0; i < trie->nodes.size();) {
+        const TokenTable::Node& node = trie->nodes[i];
+        const Step before = path_[node.depth - 1u];
+        Step& reached = path_[node.depth];
+        reached = {};
+        if (before.state != kUnknown) {
+          reached.state = step(before.state, node.byte);
+        } else {
+          reached.dfa_state = dfa_->step(before.dfa_state, node.byte);
+          // The end of the configuration's own top is there as a stack of its own.
+          const bool may_end = node.depth > 1 && dfa_->is_accepting(before.dfa_state);
+          if (may_end && live_behind[node.byte]) {
+            reached.state = leave(alone, behind, before.dfa_state, reached.dfa_state, node.byte);
+          }
+          if (reached.state == kUnknown && reached.dfa_state != Dfa::kDead) {
+            take(*trie, node);
+            ++i;
+            continue;
+          }
+        }
+        if (reached.state == kUnknown) {
+          i = node.next;
+          continue;
+        }
+        take(*trie, node);
+        ++i;
+      }
+    }
+  }
+
+  // A byte that may stand behind the end of the regular language, and perhaps within it.
+  int32_t leave(Configuration within, const Configuration& behind, int dfa_state, int next,
+                uint8_t byte) {
+    if (next == Dfa::kDead) return step(behind_, byte);
+    within.frames.back().value = static_cast<uint32_t>(dfa_state);
+    for (size_t i = 0; i < behind.ends.size(); ++i) {
+      const auto stack = stack_of(behind, i);
+      within.frames.insert(within.frames.end(), stack.begin(), stack.end());
+      within.ends.push_back(static_cast<uint32_t>(within.frames.size()));
+    }
+    within.is_complete = behind.is_complete;
+    return step(automaton_.intern(in_order(std::move(within))), byte);
+  }
+
+  Automaton& automaton_;
+  std::vector<uint32_t>& bits_;
+  std::vector<Step> path_;
+  const Dfa* dfa_ = nullptr;
+  int32_t behind_ = kUnknown;
+};
 
 const Automaton::Allowed& Automaton::allowed(int32_t id) {
-  State& state = states_[static_cast<size_t>(id)];
-  if (state.allowed) return *state.allowed;
+  if (state(id).allowed) return *state(id).allowed;
   auto allowed = std::make_unique<Allowed>();
-  const auto tries = tokens_->tries();
-  for (const TokenTable::Trie& trie : tries) {
-    const bool is_free =
-        trie.max_characters > 0 && trie.max_characters <= state.num_free_characters;
-    if (is_free) {
-      ++allowed->num_tries;
-    } else {
-      walk(trie, id, allowed->tokens);
-    }
-  }
-  if (state.configuration->is_complete) {
-    const auto ends = tokens_->end_tokens();
-    allowed->tokens.insert(allowed->tokens.end(), ends.begin(), ends.end());
-  }
-  const size_t num_words = tokens_->num_mask_words();
-  if (allowed->tokens.size() > num_words) {
-    allowed->bits.assign(num_words, 0);
-    if (allowed->num_tries > 0) allowed->bits = tries[allowed->num_tries - 1].mask;
-    for (const text::TokenId token : allowed->tokens) {
+  allowed->bits.resize(tokens_->num_mask_words());
+  Walk(*this, allowed->bits).run(id);
+  if (state(id).configuration->is_complete) {
+    for (const text::TokenId token : tokens_->end_tokens()) {
       const auto t = static_cast<size_t>(token);
       allowed->bits[t / 32] |= uint32_t{1} << t % 32;
     }
-    allowed->tokens = {};
   }
-  allowed->tokens.shrink_to_fit();
+  size_t count = 0;
+  for (const uint32_t word : allowed->bits) count += static_cast<size_t>(std::popcount(word));
+  if (count < allowed->bits.size() / 2) {
+    allowed->tokens.reserve(count);
+    for (size_t i = 0; i < allowed->bits.size(); ++i) {
+      for (uint32_t word = allowed->bits[i]; word != 0; word &= word - 1) {
+        allowed->tokens.push_back(static_cast<text::TokenId>(i * 32) + std::countr_zero(word));
+      }
+    }
+    allowed->bits = {};
+  }
   num_bytes_ += sizeof(Allowed) + (allowed->tokens.size() + allowed->bits.size()) * 4;
-  state.allowed = std::move(allowed);
-  return *state.allowed;
+  state(id).allowed = std::move(allowed);
+  return *state(id).allowed;
 }
 
 void Automaton::fill_mask(Place& place, std::span<uint32_t> mask) {
   std::lock_guard lock(mutex_);
   const Allowed& allowed = this->allowed(state_of(place));
-  std::span<const uint32_t> base = allowed.bits;
-  if (base.empty() && allowed.num_tries > 0) base = tokens_->tries()[allowed.num_tries - 1].mask;
-  const size_t num_words = std::min(mask.size(), base.size());
-  std::copy_n(base.begin(), num_words, mask.begin());
+  const size_t num_words = std::min(mask.size(), allowed.bits.size());
+  std::copy_n(allowed.bits.begin(), num_words, mask.begin());
   std::fill(mask.begin() + static_cast<ptrdiff_t>(num_words), mask.end(), 0);
   for (const text::TokenId token : allowed.tokens) {
     const auto t = static_cast<size_t>(token);

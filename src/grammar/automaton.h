@@ -59,26 +59,25 @@ class Automaton {
  private:
   static constexpr int32_t kUnknown = 0;  // not looked for yet; real ones begin with 1
 
-  // What a configuration allows: the tokens of the first tries, and others one by one.
+  // What a configuration allows: few tokens, or one bit for each.
   struct Allowed {
-    size_t num_tries = 0;  // all of whose tokens are allowed
     std::vector<text::TokenId> tokens;
-    std::vector<uint32_t> bits;  // in place of `tokens` when those are many
+    std::vector<uint32_t> bits;
   };
   struct State {
     std::shared_ptr<const Configuration> configuration;
-    std::bitset<256> live;             // bytes that may follow
-    uint32_t num_free_characters = 0;  // of a JSON string, whatever they are
+    std::bitset<256> live;  // bytes that may follow
     std::array<std::unique_ptr<std::array<int32_t, 16>>, 16> next;
     std::unique_ptr<const Allowed> allowed;
   };
   class Stepper;
+  class Walk;
 
+  State& state(int32_t id) { return states_[static_cast<size_t>(id)]; }
   int32_t state_of(Place& place);
   int32_t intern(Configuration configuration);
   int32_t step(int32_t state, uint8_t byte);
   const Allowed& allowed(int32_t state);
-  void walk(const TokenTable::Trie& trie, int32_t state, std::vector<text::TokenId>& tokens);
   void forget_when_large();
 
   const Rules rules_;
@@ -89,7 +88,7 @@ class Automaton {
   size_t num_bytes_ = 0;  // of the states
   size_t num_new_states_ = 0;
   uint64_t generation_ = 1;
-  std::vector<int32_t> path_;  // of a walk
+  size_t max_token_bytes_ = 0;
 };
 
 }  // namespace sluice::grammar

@@ -61,6 +61,26 @@ class Closure {
 
 }  // namespace
 
+bool is_in_alphabet(size_t alphabet, uint8_t byte) {
+  const char c = static_cast<char>(byte);
+  const bool is_lower = c >= 'a' && c <= 'z';
+  const bool is_letter = is_lower || (c >= 'A' && c <= 'Z');
+  switch (alphabet) {
+    case 0:
+      return is_lower;
+    case 1:
+      return is_lower || c == ' ';
+    case 2:
+      return is_letter;
+    case 3:
+      return is_letter || c == ' ';
+    case 4:
+      return is_letter || (c >= '0' && c <= '9') || c == '_' || c == '-';
+    default:
+      return byte >= 0x20 && byte < 0x7F && c != '"' && c != '\\';
+  }
+}
+
 void append_json_spelling(std::string& out, std::string_view text) {
   constexpr std::string_view kDigits = "0123456789abcdef";
   for (const char c : text) {
@@ -356,8 +376,41 @@ bool Dfa::accepts(std::string_view text) const {
   return is_accepting(state);
 }
 
+// A state has a run one longer than the shortest behind any character of the alphabet.
+void Dfa::find_runs(Work& work) {
+  for (size_t alphabet = 0; alphabet < kNumAlphabets; ++alphabet) {
+    std::bitset<256> is_class;
+    for (size_t byte = 0; byte < 256; ++byte) {
+      if (is_in_alphabet(alphabet, static_cast<uint8_t>(byte))) is_class.set(classes_[byte]);
+    }
+    std::vector<size_t> wanted;
+    for (size_t c = 0; c < num_classes_; ++c) {
+      if (is_class[c]) wanted.push_back(c);
+    }
+    std::vector<uint8_t>& runs = runs_[alphabet];
+    runs.assign(accepting_.size(), kLongestRun);
+    for (uint8_t length = 0; length < kLongestRun; ++length) {
+      bool has_changed = false;
+      work.charge(runs.size() * wanted.size());
+      for (size_t state = 0; state < runs.size(); ++state) {
+        if (runs[state] != kLongestRun) continue;
+        const bool ends = std::ranges::any_of(wanted, [&](size_t c) {
+          const int32_t next = next_[state * num_classes_ + c];
+          if (next == kDead) return true;
+          return length > 0 && runs[static_cast<size_t>(next)] == length - 1;
+        });
+        if (!ends) continue;
+        runs[state] = length;
+        has_changed = true;
+      }
+      if (!has_changed) break;
+    }
+  }
+}
+
 size_t Dfa::size_bytes() const {
-  return sizeof(*this) + next_.size() * sizeof(int32_t) + live_.size() * (sizeof(live_[0]) + 1);
+  return sizeof(*this) + accepting_.size() * kNumAlphabets + next_.size() * sizeof(int32_t) +
+         live_.size() * (sizeof(live_[0]) + 1);
 }
 
 }  // namespace sluice::grammar

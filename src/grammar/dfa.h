@@ -20,6 +20,12 @@ namespace sluice::grammar {
 // backslash and controls have one escape each ("\n", "\u0001").
 enum class CharSpelling { kPlain, kJsonString };
 
+// Sets of ASCII characters, none of which a JSON string has to escape, that many tokens are made
+// of: where any of them may follow, tokens are allowed in bulk.
+inline constexpr size_t kNumAlphabets = 6;
+// Whether `byte` is of the alphabet.
+bool is_in_alphabet(size_t alphabet, uint8_t byte);
+
 // Appends a text as it stands within a JSON string.
 void append_json_spelling(std::string& out, std::string_view text);
 
@@ -77,6 +83,14 @@ class Dfa {
   // Bytes that may follow.
   const std::bitset<256>& live(int state) const { return live_[static_cast<size_t>(state)]; }
   bool accepts(std::string_view text) const;
+  // How many characters of an alphabet may follow whatever they are, as far as find_runs() has
+  // looked (kLongestRun); 0 before.
+  static constexpr uint8_t kLongestRun = 32;
+  uint8_t run(int state, size_t alphabet) const {
+    const std::vector<uint8_t>& runs = runs_[alphabet];
+    return runs.empty() ? uint8_t{0} : runs[static_cast<size_t>(state)];
+  }
+  void find_runs(Work& work);
   bool is_empty() const { return accepting_.empty(); }
   int num_states() const { return static_cast<int>(accepting_.size()); }
   size_t size_bytes() const;
@@ -93,6 +107,7 @@ class Dfa {
   std::vector<int32_t> next_;  // [num_states, num_classes]
   std::vector<bool> accepting_;
   std::vector<std::bitset<256>> live_;
+  std::array<std::vector<uint8_t>, kNumAlphabets> runs_;
 };
 
 }  // namespace sluice::grammar

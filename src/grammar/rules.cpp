@@ -51,6 +51,7 @@ NodeId RulesBuilder::literal(std::string_view bytes) {
 
 NodeId RulesBuilder::regular(Dfa dfa) {
   if (dfa.is_empty()) return choice({});
+  dfa.find_runs(*work_);
   size_ += dfa.size_bytes();
   rules_.dfas.push_back(std::move(dfa));
   return add({.kind = NodeKind::kRegular, .index = static_cast<uint32_t>(rules_.dfas.size() - 1)});

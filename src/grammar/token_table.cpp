@@ -1,6 +1,7 @@
 #include "grammar/token_table.h"
 
 #include <algorithm>
+#include <array>
 #include <string_view>
 
 #include "text/unicode.h"
@@ -10,15 +11,37 @@ namespace {
 
 constexpr size_t kMaxTokenBytes = 1024;  // longer ones are never chosen
 
+constexpr std::array<uint32_t, 4> kMaxCharacters = {4, 8, 16, 32};
+
 // Of a JSON string's characters without escapes; 0 when it has others, or parts of characters.
 size_t num_plain_characters(std::string_view bytes) {
   size_t count = 0;
   for (const char c : bytes) {
     const auto byte = static_cast<uint8_t>(c);
-    if (byte < 0x20 || c == '"' || c == '\\') return 0;
+    if (byte < 0x20 || byte == 0x7F || c == '"' || c == '\\') return 0;
     if ((byte & 0xC0) != 0x80) ++count;
   }
   return text::is_utf8(bytes) ? count : 0;
+}
+
+size_t alphabet_of(std::string_view bytes) {
+  for (size_t alphabet = 0; alphabet < kNumAlphabets; ++alphabet) {
+    const bool is_all = std::ranges::all_of(
+        bytes, [&](char c) { return is_in_alphabet(alphabet, static_cast<uint8_t>(c)); });
+    if (is_all) return alphabet;
+  }
+  return kNumAlphabets;
+}
+
+// Index of the trie that a token belongs to.
+size_t group_of(std::string_view bytes) {
+  constexpr size_t kRest = (kNumAlphabets + 1) * kMaxCharacters.size();
+  const size_t count = num_plain_characters(bytes);
+  if (count == 0) return kRest;
+  for (size_t i = 0; i < kMaxCharacters.size(); ++i) {
+    if (count <= kMaxCharacters[i]) return alphabet_of(bytes) * kMaxCharacters.size() + i;
+  }
+  return kRest;
 }
 
 struct Entry {
@@ -61,7 +84,7 @@ void build(std::vector<Entry>& entries, TokenTable::Trie& trie) {
 }  // namespace
 
 TokenTable::TokenTable(const text::Tokenizer& tokenizer) : vocab_size_(tokenizer.vocab_size()) {
-  std::array<std::vector<Entry>, kMaxCharacters.size()> entries;
+  std::vector<std::vector<Entry>> entries((kNumAlphabets + 1) * kMaxCharacters.size() + 1);
   for (size_t i = 0; i < vocab_size_; ++i) {
     const auto token = static_cast<text::TokenId>(i);
     if (tokenizer.is_end_of_generation(token)) {
@@ -70,21 +93,20 @@ TokenTable::TokenTable(const text::Tokenizer& tokenizer) : vocab_size_(tokenizer
     }
     const std::string_view bytes = tokenizer.token_bytes(token);
     if (bytes.empty() || bytes.size() > kMaxTokenBytes) continue;
-    const size_t count = num_plain_characters(bytes);
-    size_t group = 0;
-    while (group + 1 < entries.size() && (count == 0 || count > kMaxCharacters[group])) ++group;
-    entries[group].push_back({bytes, token});
+    entries[group_of(bytes)].push_back({bytes, token});
   }
-  std::vector<uint32_t> mask(num_mask_words());
   for (size_t group = 0; group < entries.size(); ++group) {
-    Trie& trie = tries_[group];
-    trie.max_characters = kMaxCharacters[group];
-    for (const Entry& entry : entries[group]) {
-      const auto token = static_cast<size_t>(entry.token);
-      mask[token / 32] |= uint32_t{1} << token % 32;
-    }
+    const bool is_rest = group + 1 == entries.size();
+    if (entries[group].empty() && !is_rest) continue;
+    Trie& trie = tries_.emplace_back();
+    trie.alphabet = group / kMaxCharacters.size();
+    trie.max_characters = is_rest ? 0 : kMaxCharacters[group % kMaxCharacters.size()];
     build(entries[group], trie);
-    trie.mask = mask;
+    trie.mask.resize(num_mask_words());
+    for (const text::TokenId token : trie.tokens) {
+      const auto t = static_cast<size_t>(token);
+      trie.mask[t / 32] |= uint32_t{1} << t % 32;
+    }
   }
 }
 

@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "grammar/dfa.h"
 #include "text/tokenizer.h"
 
 namespace sluice::grammar {
@@ -28,21 +29,20 @@ class TokenTable {
     std::vector<Node> nodes;
     std::vector<text::TokenId> tokens;
     size_t max_depth = 0;
-    // Characters of a JSON string that need no escape, at most so many in a token; 0: other tokens.
+    // Its tokens are characters of this alphabet (kNumAlphabets: any that a JSON string need not
+    // escape), at most so many; 0: other tokens.
+    size_t alphabet = 0;
     uint32_t max_characters = 0;
-    // Bits of this trie's tokens and of those before it.
-    std::vector<uint32_t> mask;
+    std::vector<uint32_t> mask;  // bits of its tokens
   };
-  // Plain characters first, short ones before long ones; the last one has all the rest.
+  // For each alphabet, short tokens before long ones; the last trie has all the rest.
   std::span<const Trie> tries() const { return tries_; }
   std::span<const text::TokenId> end_tokens() const { return end_tokens_; }
   size_t vocab_size() const { return vocab_size_; }
   size_t num_mask_words() const { return (vocab_size_ + 31) / 32; }
 
  private:
-  static constexpr std::array<uint32_t, 5> kMaxCharacters = {4, 8, 16, 32, 0};
-
-  std::array<Trie, kMaxCharacters.size()> tries_;
+  std::vector<Trie> tries_;
   std::vector<text::TokenId> end_tokens_;
   size_t vocab_size_;
 };
