@@ -131,8 +131,9 @@ class Backend {
   virtual void allocate_cache(int num_blocks) = 0;
 
   // Starts a step: within the limits of LoadOptions, block numbers below num_blocks. The batch, and
-  // all it points to, must stay as it is until wait() has returned; meanwhile the caller may
-  // prepare the next one. When this throws, no step was started.
+  // all it points to, must stay as it is until wait() has returned (but for masks, which may be
+  // filled until wait() is called); meanwhile the caller may prepare the next one. When this
+  // throws, no step was started.
   virtual void submit(const Batch& batch) = 0;
   // The result of the step that was submitted, to be called once for each. Throws what the step
   // throws; it is over then, too.

@@ -35,7 +35,8 @@ struct RowSampling {
   // positive logit divided, any other multiplied, by repeat_penalty, and then loses
   // frequency_penalty times its count plus presence_penalty.
   std::span<const int32_t> history, draft;
-  // Bit t % 32 of word t / 32: token t may be drawn. Empty: every token may.
+  // Bit t % 32 of word t / 32: token t may be drawn. Empty: every token may. The words may still
+  // be written between submit() and wait(), while the device computes the logits.
   std::span<const uint32_t> mask;
   int num_top_logprobs = -1;  // -1: no log-probabilities; 0: only the token's own
 };

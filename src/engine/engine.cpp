@@ -245,9 +245,12 @@ void Engine::Loop::step() {
 
 void Engine::Loop::fill_batch(std::span<const Chunk> chunks) {
   make_batch(chunks, batch_);
+  constraints_.clear();
   for (const Chunk& chunk : chunks) {
     if (!chunk.wants_logits) continue;
-    states_.at(chunk.sequence->id).want(*chunk.sequence, chunk.num_draft_tokens, batch_.samplings);
+    RequestState& state = states_.at(chunk.sequence->id);
+    state.want(*chunk.sequence, chunk.num_draft_tokens, batch_.samplings);
+    if (state.constraint() != nullptr) constraints_.push_back(state.constraint());
   }
 }
 
@@ -273,6 +276,7 @@ backend::StepResult Engine::Loop::run_step(std::span<const Chunk> chunks, StepRe
 
 // Events may wake threads: none competes with what the engine does between two steps.
 void Engine::Loop::work_beside_step(Clock::time_point now) {
+  for (Constraint* constraint : constraints_) constraint->fill_masks();
   for (const RequestId id : with_news_) emit(id);
   with_news_.clear();
   tell_places(now);

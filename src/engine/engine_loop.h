@@ -81,7 +81,8 @@ class Engine::Loop {
   Scheduler scheduler_;
   std::map<RequestId, RequestState> states_;
   backend::Batch batch_;
-  std::vector<RequestId> with_news_;  // whose tokens of the latest step were not told yet
+  std::vector<Constraint*> constraints_;  // of the step: their masks are not filled yet
+  std::vector<RequestId> with_news_;      // whose tokens of the latest step were not told yet
   std::vector<DraftOffer> offers_;
   EngineTotals totals_;
   QueuePace pace_;

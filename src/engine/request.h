@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "backend/sampling.h"
+#include "grammar/grammar.h"
 #include "text/tokenizer.h"
 
 namespace sluice::engine {
@@ -93,8 +94,8 @@ struct QueuePlace {
 struct Event : RequestRecord {
   std::string text;
   std::optional<QueuePlace> queue_place;  // of an event that has nothing else
-  // The tokens behind this text. Over all events: every token sampled, in order, but for the one
-  // that ended the sequence.
+  // The tokens behind this text. Over all events: every token sampled, in order, but for the
+  // control token that ended the sequence.
   std::vector<OutputToken> tokens;
   bool is_final = false;
 
@@ -124,6 +125,9 @@ struct Request {
   // earlier occurrence of the last ones and checks several in one step. Never changes the reply.
   // None: as EngineOptions::speculate says.
   std::optional<bool> speculate;
+  // What the reply has to be; it ends where nothing can follow, and an end is drawn nowhere but
+  // where it may end (whatever ignore_end_of_sequence says). Null: any text.
+  grammar::Grammar grammar;
   std::vector<std::string> stop_strings;
   bool ignore_end_of_sequence = false;
   int num_top_logprobs = -1;  // -1: none; 0: only the token's own; up to 20

@@ -23,12 +23,23 @@ RequestState::RequestState(Request request, const text::Tokenizer& tokenizer, in
       seed_(request_.sampling.seed ? *request_.sampling.seed : random_seed()),
       submitted_(submitted) {}
 
+void RequestState::want(const Sequence& sequence, int num_draft_tokens,
+                        std::vector<backend::RowSampling>& samplings) {
+  const size_t begin = samplings.size();
+  want_samples(request_, seed_, sequence, num_draft_tokens, samplings);
+  if (!request_.grammar) return;
+  if (!constraint_) constraint_ = std::make_unique<Constraint>(request_.grammar, *tokenizer_);
+  constraint_->want(std::span(sequence.draft).first(static_cast<size_t>(num_draft_tokens)),
+                    std::span(samplings).subspan(begin));
+}
+
 RequestState::Outcome RequestState::take(const Sequence& sequence, OutputToken drawn,
                                          Clock::time_point now) {
   if (request_.max_tokens == 0) return {std::nullopt, FinishReason::kMaxTokens};
   const text::TokenId token = drawn.token;
   if (token == backend::kNoMemory) throw std::bad_alloc();
   if (token == backend::kNoToken) {
+    if (constraint_) constraint_->throw_nothing_drawn();
     throw Error(ErrorCode::kInternal,
                 "the model gave no finite logit; its file or a kernel is broken");
   }
@@ -39,9 +50,11 @@ RequestState::Outcome RequestState::take(const Sequence& sequence, OutputToken d
   if (num_output_tokens_ > 0) output_->inter_token_times.add(now - output_->last_token);
   output_->last_token = now;
   ++num_output_tokens_;
-  if (tokenizer_->is_end_of_generation(token) && !request_.ignore_end_of_sequence) {
+  if (tokenizer_->is_end_of_generation(token) &&
+      (constraint_ || !request_.ignore_end_of_sequence)) {
     return {token, FinishReason::kEndOfSequence};
   }
+  if (constraint_) constraint_->accept(token);
   const bool hit_stop = output_->text.push(std::move(drawn));
   return {token, reason_to_end(sequence, hit_stop)};
 }
@@ -50,6 +63,7 @@ RequestState::Outcome RequestState::take(const Sequence& sequence, OutputToken d
 std::optional<FinishReason> RequestState::reason_to_end(const Sequence& sequence,
                                                         bool hit_stop) const {
   if (hit_stop) return FinishReason::kStopString;
+  if (constraint_ && constraint_->is_over()) return FinishReason::kEndOfSequence;
   if (num_output_tokens_ == request_.max_tokens) return FinishReason::kMaxTokens;
   if (num_output_tokens_ / kMostContexts >= token_limit_) return FinishReason::kContextFull;
   const bool is_full = sequence.num_tokens() + 1 >= token_limit_ && !request_.shift;
@@ -78,6 +92,7 @@ DraftOffer RequestState::offer_draft(Sequence& sequence, int most) {
 
 void RequestState::set_draft(Sequence& sequence, int count) {
   output_->drafter->draft(sequence.tokens, count, sequence.draft);
+  if (constraint_) sequence.draft.resize(constraint_->num_allowed(sequence.draft));
 }
 
 void RequestState::record_draft(int num_draft, int num_accepted) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "backend/sampling.h"
+#include "engine/constraint.h"
 #include "engine/embedder.h"
 #include "engine/reply_text.h"
 #include "engine/request.h"
@@ -41,9 +42,9 @@ class RequestState {
 
   // What is to be drawn behind the sequence and each of so many tokens of its draft.
   void want(const Sequence& sequence, int num_draft_tokens,
-            std::vector<backend::RowSampling>& samplings) const {
-    want_samples(request_, seed_, sequence, num_draft_tokens, samplings);
-  }
+            std::vector<backend::RowSampling>& samplings);
+  // What is wanted of a reply with a grammar has masks: to be filled before the backend's wait().
+  Constraint* constraint() { return constraint_.get(); }
   // Takes the token that was drawn behind `sequence`, which does not hold it yet. With a reason in
   // the outcome finish() is due, otherwise emit(). Throws Error(kInternal) when none could be
   // drawn.
@@ -101,6 +102,7 @@ class RequestState {
   int num_accepted_tokens_ = 0;
   std::optional<std::string> callback_error_;
   std::unique_ptr<Output> output_;
+  std::unique_ptr<Constraint> constraint_;  // once something was drawn; null without a grammar
   Embedder embedder_;
 };
 
