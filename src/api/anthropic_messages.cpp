@@ -155,10 +155,17 @@ void refuse_unsupported(const Json& body) {
       refuse("field \"" + std::string(name) + "\" is not supported yet; leave it out");
     }
   }
+}
+
+// The older field and the newer one.
+Format parse_formats(const Json& body) {
+  Format format;
   const Json* output = object_field(body, "output_config");
-  const bool has_format = find_field(body, "output_format") != nullptr ||
-                          (output != nullptr && find_field(*output, "format") != nullptr);
-  if (has_format) refuse("structured output is not supported yet; leave the format out");
+  const Json* value = output == nullptr ? nullptr : object_field(*output, "format");
+  if (value == nullptr) value = object_field(body, "output_format");
+  if (value != nullptr) format = parse_output_format(*value);
+  parse_constraints(body, format);
+  return format;
 }
 
 JsonObject of_type(std::string_view type) {
@@ -205,6 +212,7 @@ class Messages : public Dialect {
     request.think = parse_thinking(body);
     request.shift = false;  // a reply ends when the context is full
     request.extensions = parse_extensions(body);
+    request.format = parse_formats(body);
     refuse_unsupported(body);
     refuse_unhonoured(body);
     check_supported(request);

@@ -48,7 +48,7 @@ void add_waiting(JsonObject& json, const Waiting& waiting) {
 
 // Other unknown options are ignored, old ones of Ollama's among them, as there.
 void refuse_constraints(const Json& options) {
-  for (const char* name : {"grammar", "json_schema", "logit_bias"}) {
+  for (const char* name : {"logit_bias"}) {
     if (const Json* value = find_field(options, name); value != nullptr && !value->empty()) {
       throw Error(ErrorCode::kUnsupported,
                   "option \"" + std::string(name) + "\" is not supported; leave it out");
@@ -104,8 +104,10 @@ GenerationRequest OllamaDialect::take_shared_fields(Json& body) {
   if (const Json* options = object_field(body, "options")) {
     refuse_constraints(*options);
     request.options = parse_options(*options);
+    parse_constraints(*options, request.format);
   }
-  if (Json* format = find_field(body, "format")) request.format = parse_format(*format);
+  if (const Json* format = find_field(body, "format")) request.format = parse_format(*format);
+  parse_constraints(body, request.format);
   if (const Json* think = find_field(body, "think")) request.think = parse_think(*think);
   if (const Json* keep = find_field(body, "keep_alive")) {
     request.keep_alive = parse_keep_alive(*keep);

@@ -140,15 +140,6 @@ bool wants_tools(const Json& body) {
   refuse("tool_choice other than \"auto\" and \"none\" is not supported yet");
 }
 
-void check_response_format(const Json& body) {
-  const Json* format = object_field(body, "response_format");
-  if (format == nullptr) return;
-  const std::string type = string_field(*format, "type").value_or("");
-  if (type == "text") return;
-  if (type != "json_object" && type != "json_schema") fail("invalid response_format type");
-  refuse("response_format \"" + type + "\" is not supported yet; use \"text\"");
-}
-
 std::string tool_calls_json(const std::vector<ToolCall>& calls) {
   JsonList list;
   for (const ToolCall& call : calls) {
@@ -182,7 +173,7 @@ JsonObject chunk_choice(std::string_view delta, std::string_view finish = {}) {
 }
 
 // A part of a message's content must be text (or an image as a data: URL); text parts are joined by
-// a newline. Role developer becomes system. response_format other than text is refused.
+// a newline. Role developer becomes system.
 class ChatCompletion : public OpenAiDialect {
  public:
   explicit ChatCompletion(const Stamp& stamp)
@@ -230,7 +221,6 @@ class ChatCompletion : public OpenAiDialect {
     if (wants_tools(body)) {
       if (Json* tools = array_field(body, "tools")) request.tools = parse_tools(*tools);
     }
-    check_response_format(body);
     request.think = parse_effort(body);
     request.num_top_logprobs = parse_top_logprobs(body);
   }

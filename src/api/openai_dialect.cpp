@@ -131,6 +131,10 @@ GenerationRequest OpenAiDialect::take_shared_fields(Json& body) {
   if (const Json* keep = find_field(body, "keep_alive")) {
     request.keep_alive = parse_keep_alive(*keep);
   }
+  if (const Json* format = object_field(body, "response_format")) {
+    request.format = parse_response_format(*format);
+  }
+  parse_constraints(body, request.format);
   int_field(body, "n", 1, std::numeric_limits<int>::max());
   refuse_unhonoured(body);
   return request;

@@ -49,17 +49,10 @@ constexpr std::array kUnhonoured = {
     Unhonoured{"documents"},
     Unhonoured{"dry_multiplier"},
     Unhonoured{"dynatemp_range"},
-    Unhonoured{"ebnf"},
     Unhonoured{"echo"},
     Unhonoured{"function_call"},
     Unhonoured{"functions"},
-    Unhonoured{"grammar"},
-    Unhonoured{"guided_choice"},
-    Unhonoured{"guided_grammar"},
-    Unhonoured{"guided_json"},
-    Unhonoured{"guided_regex"},
     Unhonoured{"include_stop_str_in_output"},
-    Unhonoured{"json_schema"},
     Unhonoured{"length_penalty", 1},
     Unhonoured{"logit_bias"},
     Unhonoured{"lora"},
@@ -68,10 +61,8 @@ constexpr std::array kUnhonoured = {
     Unhonoured{"n", 1},
     Unhonoured{"n_probs"},
     Unhonoured{"prompt_logprobs"},
-    Unhonoured{"regex"},
     Unhonoured{"samplers"},
     Unhonoured{"stop_token_ids"},
-    Unhonoured{"structured_outputs"},
     Unhonoured{"top_a"},
     Unhonoured{"top_n_sigma"},
     Unhonoured{"use_beam_search"},
@@ -126,18 +117,6 @@ void check_base64(std::string_view text, std::string_view field) {
   if (!is_valid || num_padding > 2 || num_characters % 4 != 0 || num_characters == num_padding) {
     fail("illegal base64 data in " + std::string(field));
   }
-}
-
-Format parse_format(Json& value) {
-  if (value.is_null() || (value.is_string() && value.get_ref<const std::string&>().empty())) {
-    return {};
-  }
-  if (value.is_string() && value.get_ref<const std::string&>() == "json") {
-    return {FormatKind::kJson, {}};
-  }
-  if (value.is_object()) return {FormatKind::kSchema, std::move(value)};
-  fail("invalid format: " + shortened(dump_json(value)) +
-       "; expected \"json\" or a valid JSON Schema object");
 }
 
 Think parse_think(const Json& value) {
@@ -242,9 +221,6 @@ Extensions parse_extensions(const Json& body) {
 
 void check_supported(const GenerationRequest& request) {
   const auto refuse = [](const std::string& what) { throw Error(ErrorCode::kUnsupported, what); };
-  if (request.format.kind != FormatKind::kText) {
-    refuse("structured output (format, response_format) is not supported yet; leave it out");
-  }
   if (!request.suffix.empty()) refuse(request.model + " does not support insert");
   if (request.chat_template) {
     refuse("a template in the request is not supported yet; the model's own is used");

@@ -13,8 +13,6 @@ namespace sluice::api {
 // Standard base64 with padding; line breaks are allowed. `illegal base64 data in FIELD`.
 void check_base64(std::string_view text, std::string_view field);
 
-// "json", a schema object (moved out), "" or null.
-Format parse_format(Json& value);
 // true, false, or a level.
 Think parse_think(const Json& value);
 // A list of {type, function{name, ..}}; kept as the client wrote it (moved out).

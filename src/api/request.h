@@ -8,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include "api/format.h"
 #include "api/json.h"
 #include "api/options.h"
 #include "text/tokenizer.h"
@@ -37,13 +38,6 @@ struct Think {
   bool is_enabled = false;
   std::string level;     // "" or "low", "medium", "high", "max"
   bool is_wish = false;  // a model that cannot just answers; otherwise that is an error
-};
-
-enum class FormatKind { kText, kJson, kSchema };
-
-struct Format {
-  FormatKind kind = FormatKind::kText;
-  JsonTree schema;  // only for kSchema
 };
 
 // How long a model stays loaded after its last request; kForever for negative values.

@@ -26,6 +26,25 @@ constexpr size_t kFlushBytes = 32u << 10;
 // A whole reply that takes so much is written on a worker.
 constexpr size_t kLargeReplyBytes = 256u << 10;
 
+// Null for a format that is none.
+grammar::Grammar compile_format(grammar::Compiler& compiler, const api::Format& format,
+                                Work& work) {
+  using grammar::SourceKind;
+  switch (format.kind) {
+    case api::FormatKind::kText:
+      return nullptr;
+    case api::FormatKind::kJson:
+      return compiler.compile({SourceKind::kJsonObject, {}}, work);
+    case api::FormatKind::kSchema:
+      return compiler.compile({SourceKind::kJsonSchema, format.text}, work);
+    case api::FormatKind::kRegex:
+      return compiler.compile({SourceKind::kRegex, format.text}, work);
+    case api::FormatKind::kGrammar:
+      return compiler.compile({SourceKind::kGbnf, format.text}, work);
+  }
+  return nullptr;
+}
+
 bool is_unload(const api::GenerationRequest& request) {
   return request.is_load_only && request.keep_alive &&
          *request.keep_alive == api::KeepAlive::zero();
@@ -96,9 +115,11 @@ class Generation {
     }
     const engine::Request request = engine_request(*record, wanted);
     const PromptLimits limits{request.context_limit, request.num_keep};
+    grammar::Grammar grammar;
     auto make_prompts = [&](Work& work) {
       api::GenerationRequest used = std::move(wanted);  // its memory goes on the worker
       require_memory(body_bytes * kMostTimesBody);
+      grammar = compile_format(*model.grammars, used.format, work);
       std::vector<PreparedPrompt> prompts;
       for (size_t i = 0; i < used.num_prompts(); ++i) {
         if (i > 0) used.take_other_prompt(i);
@@ -116,6 +137,7 @@ class Generation {
 
     exchange_.charge_body(0);
     std::vector<engine::Request> requests = make_requests(std::move(prepared), request);
+    for (engine::Request& made : requests) made.grammar = grammar;
     co_await run(std::move(requests));
     lease_.release();  // a slow client does not hold the model
     co_await finish();

@@ -57,6 +57,7 @@ std::unique_ptr<LoadedModel> load_model(const store::ModelRecord& record,
   options.max_embedding_rows = options.max_batch_tokens;
   loaded->model = model::load_model(record.model_path, placement, options);
   loaded->tokenizer = text::Tokenizer::from_gguf(loaded->model->file());
+  loaded->grammars = std::make_unique<grammar::Compiler>(*loaded->tokenizer);
   read_template(loaded->model->file(), *loaded);
   const std::string_view source =
       loaded->chat_template ? std::string_view(loaded->chat_template->source()) : "";

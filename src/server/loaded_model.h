@@ -9,6 +9,7 @@
 
 #include "backend/backend.h"
 #include "engine/engine.h"
+#include "grammar/compiler.h"
 #include "model/load.h"
 #include "model/model.h"
 #include "store/store.h"
@@ -24,6 +25,7 @@ struct LoadedModel {
   std::unique_ptr<model::Model> model;
   std::unique_ptr<backend::Backend> own_backend;
   std::unique_ptr<text::Tokenizer> tokenizer;
+  std::unique_ptr<grammar::Compiler> grammars;        // for structured output
   std::unique_ptr<text::ChatTemplate> chat_template;  // null: the file has none that can be used
   std::string template_fault;                         // why the file's template cannot be; or ""
   std::vector<std::string> capabilities;              // "completion", "tools", "thinking", ...

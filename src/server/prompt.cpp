@@ -36,9 +36,6 @@ void check_supported(const LoadedModel& model, const store::ModelRecord& record,
       std::any_of(request.messages.begin(), request.messages.end(),
                   [](const api::Message& message) { return !message.images.empty(); });
   if (has_images) refuse(quoted(request.model) + " does not support images");
-  if (request.format.kind != api::FormatKind::kText) {
-    refuse("constrained output (format) is not supported yet; leave `format` out");
-  }
   if (request.chat_template) {
     refuse("templates in the request are not supported; leave `template` out or use `raw`");
   }

@@ -107,8 +107,7 @@ TEST(AnthropicMessages, RefusesBadInputClearly) {
       {with(R"("thinking":{"type":"deep"})"),
        "thinking: the type must be \"enabled\", \"adaptive\" or \"disabled\""},
       {with(R"("output_config":{"format":{"type":"json_schema"}})"),
-       "structured output is not supported yet; leave the format out"},
-      {with(R"("grammar":"x")"), "field \"grammar\" is not supported; leave it out"},
+       "an output format must be {\"type\": \"json_schema\", \"schema\": ...}"},
       {with(R"("tools":[],"mcp_servers":[],"tool_choice":{"type":"auto"})"), "no error"},
   };
   for (const auto& [body, message] : cases) EXPECT_EQ(error_of(body), message) << body;

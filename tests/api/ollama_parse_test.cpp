@@ -161,10 +161,6 @@ TEST(OllamaChat, RefusesBadInputClearly) {
       {R"({"model":"m","keep_alive":true})",
        "field \"keep_alive\" must be a number of seconds or a duration such as \"5m\""},
       {R"({"model":"m","truncate":0})", "field \"truncate\" must be a boolean"},
-      {R"({"model":"m","format":"json"})",
-       "structured output (format, response_format) is not supported yet; leave it out"},
-      {R"({"model":"m","format":{"type":"object"}})",
-       "structured output (format, response_format) is not supported yet; leave it out"},
   };
   for (const auto& [body, message] : cases) EXPECT_EQ(chat_error(body), message) << body;
 }
@@ -212,13 +208,14 @@ TEST(OllamaGenerate, RefusesBadInputClearly) {
   for (const auto& [body, message] : cases) EXPECT_EQ(generate_error(body), message) << body;
 }
 
-TEST(OllamaGenerate, WhatWouldConstrainTheReplyIsRefusedByName) {
-  EXPECT_EQ(generate_error(R"({"model":"m","prompt":"x","grammar":"root ::= x"})"),
-            "field \"grammar\" is not supported; leave it out");
-  EXPECT_EQ(chat_error(R"({"model":"m","response_format":{},"json_schema":{"type":"object"}})"),
-            "field \"json_schema\" is not supported; leave it out");
+TEST(OllamaGenerate, WhatWouldConstrainTheReplyIsTakenOrRefusedByName) {
+  EXPECT_EQ(generate_error(R"({"model":"m","prompt":"x","grammar":"root ::= x"})"), "no error");
   EXPECT_EQ(generate_error(R"({"model":"m","prompt":"x","options":{"grammar":"root ::= x"}})"),
-            "option \"grammar\" is not supported; leave it out");
+            "no error");
+  EXPECT_EQ(generate_error(R"({"model":"m","prompt":"x","options":{"logit_bias":{"5":1}}})"),
+            "option \"logit_bias\" is not supported; leave it out");
+  EXPECT_EQ(generate_error(R"({"model":"m","prompt":"x","format":"json","regex":"a"})"),
+            "field \"regex\": the reply has a format already; send one");
   // Old options of Ollama's are no error there either.
   EXPECT_EQ(generate_error(R"({"model":"m","prompt":"x","grammar":"","options":{"mirostat":1}})"),
             "no error");

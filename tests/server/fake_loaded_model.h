@@ -79,6 +79,7 @@ class FakeLoadedModel {
     }
     auto loaded = std::make_unique<server::LoadedModel>();
     loaded->tokenizer = text::Tokenizer::from_gguf(fake_vocabulary());
+    loaded->grammars = std::make_unique<grammar::Compiler>(*loaded->tokenizer);
     loaded->capabilities = {"completion"};
     loaded->context_length = 4096;
     loaded->backend_description = "fake";
