@@ -14,6 +14,7 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kPatience{50};
 constexpr uint64_t kWorthwhileBytes = 4096;  // an attempt that brought so much was not in vain
+constexpr size_t kWriteBytes = size_t{512} << 10;
 constexpr size_t kMaxErrorBody = size_t{4} << 10;
 
 std::optional<uint64_t> content_length(const WebHead& head) {
@@ -39,6 +40,10 @@ BlobDownload::BlobDownload(RegistryClient& client, WebUrl url, store::PartialBlo
 BlobDownload::~BlobDownload() {
   for (const auto& slot : slots_) {
     if (slot->id != 0) client_.transport().cancel(slot->id);
+    try {
+      flush(*slot);
+    } catch (const Error&) {  // what came last comes again
+    }
   }
 }
 
@@ -161,12 +166,20 @@ void BlobDownload::take_body(Slot& slot, std::span<const std::byte> bytes) {
     return;
   }
   if (bytes.size() > slot.end - slot.position) throw lie("more came than was asked for");
-  blob_.write(slot.position, bytes);
+  if (slot.unwritten.capacity() == 0) slot.unwritten.reserve(kWriteBytes);
+  slot.unwritten.insert(slot.unwritten.end(), bytes.begin(), bytes.end());
   slot.position += bytes.size();
   slot.gained_bytes += bytes.size();
+  if (slot.unwritten.size() + bytes.size() > kWriteBytes) flush(slot);
+}
+
+void BlobDownload::flush(Slot& slot) {
+  blob_.write(slot.position - slot.unwritten.size(), slot.unwritten);
+  slot.unwritten.clear();
 }
 
 void BlobDownload::finish(Slot& slot, WebResult result) {
+  flush(slot);
   switch (result.kind) {
     case WebResult::Kind::kDone:
       finish_reply(slot, result.head);

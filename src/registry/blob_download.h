@@ -40,11 +40,12 @@ class BlobDownload {
     WebRequest request;
     bool used_direct_url = false;
     int num_hops = 0;
-    bool takes_bytes = false;   // the reply is the file, not an error
-    bool is_whole = false;      // the reply begins at the front of the file, whatever was asked for
-    uint64_t position = 0;      // of the next byte
-    uint64_t end = 0;           // of the range that was asked for
-    uint64_t gained_bytes = 0;  // since the last failure
+    bool takes_bytes = false;  // the reply is the file, not an error
+    bool is_whole = false;     // the reply begins at the front of the file, whatever was asked for
+    uint64_t position = 0;     // of the next byte
+    std::vector<std::byte> unwritten;  // what came before it: curl gives 16 KiB at a time
+    uint64_t end = 0;                  // of the range that was asked for
+    uint64_t gained_bytes = 0;         // since the last failure
     std::string error_body;
     Backoff backoff;
     std::chrono::steady_clock::time_point not_before;
@@ -54,6 +55,7 @@ class BlobDownload {
   void begin(Slot& slot);
   void start(Slot& slot);
   void take_head(Slot& slot, const WebHead& head);
+  void flush(Slot& slot);
   void take_body(Slot& slot, std::span<const std::byte> bytes);
   void finish(Slot& slot, WebResult result);
   void finish_reply(Slot& slot, const WebHead& head);

@@ -88,7 +88,7 @@ TEST_F(PullTest, GoesOnAfterItWasEnded) {
     if (!registry.is_for_model(request)) return false;
     const auto [first, last] = FakeRegistry::range_of(request, registry.model.size_bytes);
     num_asked += last - first + 1;
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
     return false;
   };
   EXPECT_THROW(pull(registry, stop.get_token()), Error);
