@@ -20,6 +20,7 @@ void add_doctor(Command& program);
 void add_stop(Command& program);
 void add_import(Command& program);
 void add_quantize(Command& program);
+void add_export(Command& program);
 void add_tokenize(Command& program);
 void add_render(Command& program);
 void add_perplexity(Command& program);

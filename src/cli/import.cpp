@@ -1,11 +1,14 @@
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <string>
 
+#include "base/error.h"
 #include "base/units.h"
 #include "cli/commands.h"
 #include "cli/progress_bar.h"
 #include "cli/settings.h"
+#include "store/archive.h"
 #include "store/store.h"
 
 namespace sluice::cli {
@@ -18,8 +21,30 @@ struct ImportFlags {
   bool hard_link = false;
 };
 
+// A model that `export` has written.
+void import_exported(store::Store& store, const ImportFlags& flags, const std::string& path) {
+  std::optional<store::ModelName> name;
+  if (!flags.name.empty()) name = store::ModelName::parse(flags.name);
+  ProgressBar bar;
+  const store::ModelName taken = store::import_archive(
+      store, path, name,
+      [&](uint64_t completed, uint64_t total) { bar.update("importing", completed, total); });
+  bar.finish();
+  const store::ModelRecord record = store.get(taken.full_name());
+  std::printf("imported %s (%s, id %s)\n", record.name.short_name().c_str(),
+              format_bytes(record.size_bytes).c_str(), record.digest.short_id().c_str());
+}
+
 void import(const ImportFlags& flags) {
   store::Store store(flags.models.empty() ? read_settings().models_dir : expand_home(flags.models));
+  if (const std::string path = expand_home(flags.file); store::is_archive(path)) {
+    import_exported(store, flags, path);
+    return;
+  }
+  if (flags.name.empty()) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "a GGUF file needs a name: sluice import " + flags.file + " NAME");
+  }
   const store::ModelName name = store::ModelName::parse(flags.name);
   ProgressBar bar;
   store::ImportOptions options;
@@ -37,9 +62,10 @@ void import(const ImportFlags& flags) {
 
 void add_import(Command& program) {
   auto flags = std::make_shared<ImportFlags>();
-  Command command = program.subcommand("import", "Put a GGUF file into the store under a name");
-  command.option("FILE", flags->file, "A GGUF file").required();
-  command.option("NAME", flags->name, "A name such as smollm2:135m").required();
+  Command command = program.subcommand(
+      "import", "Put a GGUF file, or one that export has written, into the store");
+  command.option("FILE", flags->file, "A GGUF file, or an exported model").required();
+  command.option("NAME", flags->name, "A name such as smollm2:135m; an exported model has one");
   command.option("--models", flags->models, "Folder of the store (default ~/.ollama/models)");
   command.flag("--hard-link", flags->hard_link,
                "Share the file's bytes instead of copying; nobody may write to it any more");

@@ -48,6 +48,7 @@ void add_commands(sluice::cli::Command& program) {
   add_stop(program);
   add_import(program);
   add_quantize(program);
+  add_export(program);
   add_tokenize(program);
   add_render(program);
   add_perplexity(program);

@@ -25,8 +25,9 @@ constexpr uint64_t kNotesMagic = 0x31657472617073;  // "sparte1": another format
 constexpr size_t kHeadNumbers = 3;                  // magic, size, chunk size
 
 constexpr uint64_t kMinChunkBytes = uint64_t{1} << 20;
-constexpr uint64_t kMaxChunkBytes = uint64_t{64} << 20;
-constexpr uint64_t kWantedChunks = 16;  // so that a small blob, too, comes over several connections
+constexpr uint64_t kMaxChunkBytes = uint64_t{32} << 20;
+// So that a small blob, too, comes over several connections, and little is left to hash at the end.
+constexpr uint64_t kWantedChunks = 64;
 constexpr uint64_t kMostChunks = 65'536;
 constexpr size_t kHashBytes = size_t{1} << 20;
 

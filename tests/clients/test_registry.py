@@ -324,3 +324,40 @@ def test_many_uploads_at_once_are_bounded(server):
         for client in sockets:
             client.close()
     time.sleep(0.3)
+
+
+def test_a_model_moves_as_one_file(fresh):
+    make_model(fresh / "m.gguf", 3_000_000)
+    run_sluice("import", str(fresh / "m.gguf"), "mine:7b", home=fresh)
+    run_sluice("export", "mine:7b", str(fresh / "mine.tar"), home=fresh)
+    other = fresh / "other"
+    other.mkdir()
+    assert "imported mine:7b" in run_sluice("import", str(fresh / "mine.tar"), home=other).stdout
+    assert weights(other / "models").read_bytes() == (fresh / "m.gguf").read_bytes()
+    assert run_sluice("doctor", home=other).stdout.strip().endswith("sound")
+    damaged = bytearray((fresh / "mine.tar").read_bytes())
+    damaged[2_000_000] ^= 1
+    (fresh / "mine.tar").write_bytes(damaged)
+    third = fresh / "third"
+    third.mkdir()
+    result = run_sluice("import", str(fresh / "mine.tar"), home=third, check=False)
+    assert result.returncode == 1 and "digest mismatch" in result.stderr
+    assert not list(third.glob("models/manifests/*"))
+
+
+def test_a_file_comes_from_a_web_address(fresh):
+    import http.server
+    import threading
+    make_model(fresh / "m.gguf", 3_000_000)
+    handler = type("Quiet", (http.server.SimpleHTTPRequestHandler,), {
+        "__init__": lambda self, *a: http.server.SimpleHTTPRequestHandler.__init__(
+            self, *a, directory=str(fresh)),
+        "log_message": lambda *_: None})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as web:  # knows no ranges
+        threading.Thread(target=web.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{web.server_port}/m.gguf"
+        assert "--insecure" in sluice(fresh, "pull", url, "mine:7b", check=False).stderr
+        sluice(fresh, "pull", "--insecure", url, "mine:7b")
+        web.shutdown()
+    assert weights(fresh / "models").read_bytes() == (fresh / "m.gguf").read_bytes()
+    assert is_sound(fresh)[0]
