@@ -209,6 +209,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
 FAULTS = sorted(name.removeprefix("fault_") for name in dir(Handler) if name.startswith("fault_"))
 
 
+class QuietServer(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_):
+        """Clients that go in the middle are what this is for."""
+
+
 class HostileRegistry:
     def __init__(self, folder, port=0):
         self.folder = pathlib.Path(folder)
@@ -216,9 +223,8 @@ class HostileRegistry:
         self.requests = []
         self.lock = threading.Lock()
         self.is_over = threading.Event()
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self.server = QuietServer(("127.0.0.1", port), Handler)
         self.server.registry = self
-        self.server.daemon_threads = True
         self.host = f"127.0.0.1:{self.server.server_port}"
 
     def __enter__(self):
