@@ -10,9 +10,9 @@ namespace {
 
 // A successor is computed at this share of the pace that the bound of the ITL allows at first: the
 // rest is for its own growing context, for steps that are longer than expected, and for guesses.
-constexpr double kSuccessorPace = 0.25;
-constexpr double kLeastPace = 1.15;  // tokens a step: nearly all machines can do that
-constexpr int kFirstTokens = 2;      // when nobody knows yet what they cost
+constexpr double kSuccessorPace = 0.15;
+constexpr double kLeastPace = 1.1;  // tokens a step: nearly all machines can do that
+constexpr int kFirstTokens = 2;     // when nobody knows yet what they cost
 
 // When none is guessed.
 int num_steps_to_shift(const Sequence& sequence) {
