@@ -161,7 +161,7 @@ def all_suites(fast, bare):
         for folder in ("tests/clients", "tests/cli"):
             if os.path.isdir(folder):
                 yield Suite(folder, lambda folder=folder: run_pytest(folder, environment()),
-                            ["build/release/sluice", folder, "tests/tools"])
+                            ["build/release/sluice", folder, "tests/tools", "tests/faults"])
     if fast:
         return
     # Real models are for the release build: sanitizers make them slow and add nothing there.

@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/print.h"
 #include "registry/address_scope.h"
+#include "registry/proxy.h"
 
 namespace sluice::registry {
 namespace {
@@ -60,58 +61,16 @@ std::string trimmed(std::string_view text) {
   return std::string(text);
 }
 
-bool is_host_below(std::string_view host, std::string_view domain) {
-  while (!domain.empty() && (domain.front() == '.' || domain.front() == '*'))
-    domain.remove_prefix(1);
-  if (domain.empty() || !host.ends_with(domain)) return false;
-  return host.size() == domain.size() || host[host.size() - domain.size() - 1] == '.';
-}
-
-// "" for none. What is on this machine never goes through one.
-std::string proxy_for(const RegistryOptions& options, const WebUrl& url) {
-  const std::string& proxy = url.is_secure() ? options.https_proxy : options.http_proxy;
-  if (proxy.empty()) return "";
-  if (url.host == "localhost" || url.host == "[::1]" || url.host.starts_with("127.")) return "";
-  std::string_view rest = options.no_proxy;
-  while (!rest.empty()) {
-    const size_t comma = std::min(rest.find(','), rest.size());
-    const std::string entry = trimmed(rest.substr(0, comma));
-    rest.remove_prefix(std::min(comma + 1, rest.size()));
-    if (entry == "*" || is_host_below(url.host, entry)) return "";
-  }
-  return proxy;
-}
-
+// Nothing that another attempt may change.
 bool is_hopeless(CURLcode code) {
-  switch (code) {
-    case CURLE_UNSUPPORTED_PROTOCOL:
-    case CURLE_URL_MALFORMAT:
-    case CURLE_PEER_FAILED_VERIFICATION:
-    case CURLE_SSL_CACERT_BADFILE:
-    case CURLE_SSL_CERTPROBLEM:
-    case CURLE_SSL_CIPHER:
-    case CURLE_SSL_ISSUER_ERROR:
-    case CURLE_SSL_ENGINE_NOTFOUND:
-      return true;
-    default:
-      return false;
-  }
+  constexpr std::array kHopeless = {CURLE_UNSUPPORTED_PROTOCOL,     CURLE_URL_MALFORMAT,
+                                    CURLE_PEER_FAILED_VERIFICATION, CURLE_SSL_CACERT_BADFILE,
+                                    CURLE_SSL_CERTPROBLEM,          CURLE_SSL_CIPHER,
+                                    CURLE_SSL_ISSUER_ERROR};
+  return std::find(kHopeless.begin(), kHopeless.end(), code) != kHopeless.end();
 }
 
 }  // namespace
-
-std::string WebHead::header(std::string_view name) const {
-  for (const auto& [key, value] : headers) {
-    if (key == name) return value;
-  }
-  return "";
-}
-
-void WebResult::raise_if_failed() const {
-  if (kind == Kind::kDone) return;
-  if (kind == Kind::kThrown) std::rethrow_exception(thrown);
-  throw Error(ErrorCode::kIo, message);
-}
 
 struct WebTransport::State {
   // A transfer under way; its handle points back to it.
@@ -183,8 +142,6 @@ struct WebTransport::State {
   Id last_id = 0;
   bool has_heard_anything = false;
 };
-
-using State = WebTransport::State;
 
 void WebTransport::State::Flight::take_header(std::string_view line) {
   head_bytes += line.size();

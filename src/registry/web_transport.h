@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/error.h"
 #include "registry/options.h"
 #include "registry/web_url.h"
 
@@ -26,7 +27,12 @@ struct WebHead {
   int status = 0;
   WebHeaders headers;
 
-  std::string header(std::string_view lower_case_name) const;  // "" when absent
+  std::string header(std::string_view lower_case_name) const {  // "" when absent
+    for (const auto& [name, value] : headers) {
+      if (name == lower_case_name) return value;
+    }
+    return "";
+  }
   bool is_redirect() const {
     return status == 301 || status == 302 || status == 307 || status == 308;
   }
@@ -72,7 +78,10 @@ struct WebResult {
   std::exception_ptr thrown;
 
   // Throws what it says unless it is kDone.
-  void raise_if_failed() const;
+  void raise_if_failed() const {
+    if (kind == Kind::kThrown) std::rethrow_exception(thrown);
+    if (kind != Kind::kDone) throw Error(ErrorCode::kIo, message);
+  }
 };
 
 // HTTP/1.1 over libcurl's multi handle: many transfers at a time in the one thread that calls it,

@@ -34,11 +34,13 @@ class TemporaryFile {
   TemporaryFile(TemporaryFile&& other) noexcept
       : path_(std::exchange(other.path_, {})),
         file_(std::move(other.file_)),
-        size_bytes_(other.size_bytes_) {}
+        size_bytes_(other.size_bytes_),
+        started_bytes_(other.started_bytes_) {}
   TemporaryFile& operator=(TemporaryFile&& other) noexcept {
     std::swap(path_, other.path_);
     std::swap(file_, other.file_);
     std::swap(size_bytes_, other.size_bytes_);
+    std::swap(started_bytes_, other.started_bytes_);
     return *this;
   }
 
@@ -70,6 +72,7 @@ class TemporaryFile {
   std::string path_;
   FileDescriptor file_;
   uint64_t size_bytes_ = 0;
+  uint64_t started_bytes_ = 0;  // on their way to the disk
 };
 
 // Holds an exclusive lock between processes and threads while it lives; waits for it.

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "registry/address_scope.h"
 #include "registry/challenge.h"
+#include "registry/proxy.h"
 #include "registry/reference.h"
 #include "registry/signing_key.h"
 #include "store/store_fixture.h"
@@ -124,6 +125,24 @@ TEST(SigningKey, RefusesBrokenFiles) {
                  Error)
         << cut;
   }
+}
+
+TEST(Proxy, IsForWhatTheOptionsSay) {
+  RegistryOptions options;
+  options.http_proxy = "http://p:1";
+  options.https_proxy = "http://p:2";
+  options.no_proxy = "example.org, .internal,10.0.0.1";
+  const auto proxy = [&](const char* url) { return proxy_for(options, WebUrl::parse(url)); };
+  EXPECT_EQ(proxy("http://a.com/"), "http://p:1");
+  EXPECT_EQ(proxy("https://a.com/"), "http://p:2");
+  EXPECT_EQ(proxy("https://badexample.org/"), "http://p:2");
+  for (const char* url :
+       {"https://example.org/", "https://x.example.org/", "https://a.internal/", "http://10.0.0.1/",
+        "http://localhost/", "http://127.0.0.1:5/", "http://[::1]/"}) {
+    EXPECT_EQ(proxy(url), "") << url;
+  }
+  options.no_proxy = "*";
+  EXPECT_EQ(proxy("https://a.com/"), "");
 }
 
 class SigningKeyFile : public store::testing::StoreTest {};

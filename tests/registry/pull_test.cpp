@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "fake_registry.h"
+#include "registry/signing_key.h"
 #include "store/partial_blob.h"
 
 namespace sluice::registry {
@@ -177,6 +178,29 @@ TEST_F(PullTest, ShowsItsTokenToNobodyElse) {
   for (const ScriptedRequest& request : elsewhere.requests()) {
     EXPECT_EQ(request.header("authorization"), "");
   }
+}
+
+TEST_F(PullTest, SignsTheWholeAddressItAsksForATokenAt) {
+  FakeRegistry registry;
+  options_.key_path = (folder_ / "id_ed25519").string();
+  const SigningKey key = SigningKey::load_or_create(options_.key_path);
+  registry.fault = [&](const ScriptedRequest& request, Peer& peer) {
+    if (request.target.starts_with("/token")) {
+      EXPECT_EQ(request.header("authorization"),
+                sign_token_request(key, registry.server.url() + request.target));
+      EXPECT_THAT(request.target, HasSubstr("&ts="));
+      EXPECT_THAT(request.target, HasSubstr("nonce="));
+      peer.reply(200, "", R"({"token":"t"})");
+    } else if (request.header("authorization") != "Bearer t") {
+      peer.reply(401, "WWW-Authenticate: Bearer realm=\"" + registry.server.url() + "/token\"\r\n",
+                 "");
+    } else {
+      return false;
+    }
+    return true;
+  };
+  pull(registry);
+  EXPECT_EQ(last_.status, "success");
 }
 
 TEST_F(PullTest, SignsInAtTheRegistryItselfOnly) {
