@@ -39,6 +39,18 @@ fetch_vocabularies() {
   rm -rf build/downloads/llama-cpp-python
 }
 
+# fetch_schema_suite: JSON Schema's own test suite, from the source package of jsonschema.
+fetch_schema_suite() {
+  local archive out=build/test-data/json-schema-suite
+  [[ -d $out ]] && return 0
+  archive=$(fetch_package jsonschema==4.26.0 "$JSONSCHEMA_SHA256" --no-binary jsonschema) || return 1
+  rm -rf "$out.partial" && mkdir -p "$out.partial"
+  tar -xzf "$archive" -C "$out.partial" --strip-components=3 --wildcards '*/json/tests/*' || return 1
+  mv "$out.partial" "$out"
+  rm -rf build/downloads/jsonschema
+}
+
+JSONSCHEMA_SHA256=0c26707e2efad8aa1bfc5b7ce170f3fccc2e4918ff85989ba9ffa9facb2be326
 LLAMA_CPP_PYTHON_SHA256=832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e
 
 fetch_test_data() {
@@ -48,5 +60,6 @@ fetch_test_data() {
   (fetch_smollm2) >/dev/null || status=1
   (fetch_gemma3) || status=1
   (fetch_vocabularies) || status=1
+  (fetch_schema_suite) || status=1
   return $status
 }

@@ -11,6 +11,7 @@ namespace {
 
 constexpr size_t kMaxStateBytes = 8u << 20;  // of all that is kept
 constexpr size_t kMaxFrames = 65'536;        // of a configuration
+constexpr size_t kMaxNewFrames = 4'000'000;  // that one call may look at: some tens of milliseconds
 constexpr size_t kMaxNewStates = 50'000;     // that one call may make
 constexpr uint32_t kCountShift = 16;         // kMembers: index below, count above
 constexpr uint32_t kIndexMask = (1u << kCountShift) - 1;
@@ -275,7 +276,8 @@ int32_t Automaton::intern(Configuration configuration) {
     const State& state = this->state(it->second);
     if (*state.configuration == configuration) return it->second;
   }
-  if (++num_new_states_ > kMaxNewStates) throw_too_many();
+  num_new_frames_ += configuration.frames.size();
+  if (++num_new_states_ > kMaxNewStates || num_new_frames_ > kMaxNewFrames) throw_too_many();
   State state;
   for (size_t i = 0; i < configuration.ends.size(); ++i) {
     const auto stack = stack_of(configuration, i);
@@ -305,14 +307,18 @@ int32_t Automaton::step(int32_t state, uint8_t byte) {
   }
   int32_t& next = (*block)[byte & 15];
   if (next == kUnknown) {
+    const Configuration& from = *this->state(state).configuration;
+    num_new_frames_ += from.frames.size();
+    if (num_new_frames_ > kMaxNewFrames) throw_too_many();
     // A reference into a deque's element stays good when others come behind it.
-    next = intern(Stepper(rules_).step(*this->state(state).configuration, byte));
+    next = intern(Stepper(rules_).step(from, byte));
   }
   return next;
 }
 
 int32_t Automaton::state_of(Place& place) {
   num_new_states_ = 0;
+  num_new_frames_ = 0;
   forget_when_large();
   if (place.generation != generation_) {
     const int32_t id = intern(*place.configuration);
@@ -332,8 +338,8 @@ void Automaton::forget_when_large() {
 
 Automaton::Place Automaton::start() {
   std::lock_guard lock(mutex_);
-  Place place;
   num_new_states_ = 0;
+  num_new_frames_ = 0;
   const int32_t id = intern(Stepper(rules_).start());
   return {state(id).configuration, static_cast<uint32_t>(id), generation_};
 }
@@ -366,7 +372,19 @@ class Automaton::Walk {
     const size_t count = all->ends.size();
     const auto tries = automaton_.tokens_->tries();
     std::vector<const TokenTable::Trie*> left;
+    uint32_t num_plain = 0;  // characters that may follow, whatever they are
+    for (size_t i = 0; i < count; ++i) {
+      num_plain = std::max(num_plain, num_free_characters(stack_of(*all, i)));
+    }
+    for (const TokenTable::PlainMask& plain : automaton_.tokens_->plain_masks()) {
+      if (plain.max_characters > num_plain) break;
+      longest_plain_ = plain.max_characters;
+      std::ranges::copy(plain.mask, bits_.begin());
+    }
+    const std::bitset<256> live = automaton_.state(id).live;
     for (const TokenTable::Trie& trie : tries) {
+      if (trie.max_characters > 0 && trie.max_characters <= longest_plain_) continue;
+      if ((trie.first_bytes & live).none()) continue;
       bool is_free = false;
       for (size_t i = 0; i < count && i < kMaxStacks && !is_free; ++i) {
         is_free = allows_all(stack_of(*all, i), trie);
@@ -393,18 +411,20 @@ class Automaton::Walk {
 
   const Node& node_of(Frame frame) const { return automaton_.rules_.nodes[frame.node]; }
 
+  // Between two characters of a JSON string that may be any.
+  uint32_t num_free_characters(std::span<const Frame> stack) const {
+    if (stack.back().value != 0 || stack.size() < 2) return 0;
+    const Frame above = stack[stack.size() - 2];
+    const Node& repeat = node_of(above);
+    if (!repeat.is_text) return 0;
+    return repeat.max == kNoLimit ? kNoLimit : repeat.max - above.value;
+  }
+
   bool allows_all(std::span<const Frame> stack, const TokenTable::Trie& trie) const {
     if (trie.max_characters == 0) return false;
     const Frame leaf = stack.back();
     const Node& node = node_of(leaf);
     if (node.kind != NodeKind::kRegular) return false;
-    if (leaf.value == 0 && stack.size() > 1) {
-      const Frame above = stack[stack.size() - 2];
-      const Node& repeat = node_of(above);
-      if (repeat.is_text) {
-        return repeat.max == kNoLimit || repeat.max - above.value >= trie.max_characters;
-      }
-    }
     if (trie.alphabet >= kNumAlphabets) return false;
     const Dfa& dfa = automaton_.rules_.dfas[node.index];
     return dfa.run(static_cast<int>(leaf.value), trie.alphabet) >= trie.max_characters;
@@ -505,13 +525,45 @@ class Automaton::Walk {
   Automaton& automaton_;
   std::vector<uint32_t>& bits_;
   std::vector<Step> path_;
+  uint32_t longest_plain_ = 0;  // tokens of plain characters up to this length are taken already
   const Dfa* dfa_ = nullptr;
   int32_t behind_ = kUnknown;
 };
 
+// Where both limits of a string are farther away than any token reaches, they do not matter.
+std::optional<Configuration> Automaton::same_for_tokens(const Configuration& configuration) const {
+  std::optional<Configuration> same;
+  for (const uint32_t end : configuration.ends) {
+    if (end < 2) continue;
+    const Frame above = configuration.frames[end - 2];
+    const Node& node = rules_.nodes[above.node];
+    if (!node.is_text || node.max == kNoLimit) continue;
+    const auto reach = static_cast<uint32_t>(max_token_bytes_);
+    const bool is_far = above.value > node.min && node.max > reach &&
+                        above.value < node.max - reach && node.min < node.max - reach;
+    if (!is_far) continue;
+    if (!same) same = configuration;
+    same->frames[end - 2].value = node.min;
+  }
+  return same;
+}
+
 const Automaton::Allowed& Automaton::allowed(int32_t id) {
   if (state(id).allowed) return *state(id).allowed;
-  auto allowed = std::make_unique<Allowed>();
+  std::shared_ptr<const Allowed> found;
+  if (auto same = same_for_tokens(*state(id).configuration)) {
+    const int32_t other = intern(in_order(std::move(*same)));
+    if (!state(other).allowed) state(other).allowed = find_allowed(other);
+    found = state(other).allowed;
+  } else {
+    found = find_allowed(id);
+  }
+  state(id).allowed = std::move(found);
+  return *state(id).allowed;
+}
+
+std::shared_ptr<const Automaton::Allowed> Automaton::find_allowed(int32_t id) {
+  auto allowed = std::make_shared<Allowed>();
   allowed->bits.resize(tokens_->num_mask_words());
   Walk(*this, allowed->bits).run(id);
   if (state(id).configuration->is_complete) {
@@ -521,7 +573,9 @@ const Automaton::Allowed& Automaton::allowed(int32_t id) {
     }
   }
   size_t count = 0;
-  for (const uint32_t word : allowed->bits) count += static_cast<size_t>(std::popcount(word));
+  for (const uint32_t word : allowed->bits) {
+    if (word != 0) count += static_cast<size_t>(std::popcount(word));
+  }
   if (count < allowed->bits.size() / 2) {
     allowed->tokens.reserve(count);
     for (size_t i = 0; i < allowed->bits.size(); ++i) {
@@ -532,8 +586,7 @@ const Automaton::Allowed& Automaton::allowed(int32_t id) {
     allowed->bits = {};
   }
   num_bytes_ += sizeof(Allowed) + (allowed->tokens.size() + allowed->bits.size()) * 4;
-  state(id).allowed = std::move(allowed);
-  return *state(id).allowed;
+  return allowed;
 }
 
 void Automaton::fill_mask(Place& place, std::span<uint32_t> mask) {

@@ -6,6 +6,7 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <unordered_map>
@@ -68,7 +69,7 @@ class Automaton {
     std::shared_ptr<const Configuration> configuration;
     std::bitset<256> live;  // bytes that may follow
     std::array<std::unique_ptr<std::array<int32_t, 16>>, 16> next;
-    std::unique_ptr<const Allowed> allowed;
+    std::shared_ptr<const Allowed> allowed;
   };
   class Stepper;
   class Walk;
@@ -78,6 +79,9 @@ class Automaton {
   int32_t intern(Configuration configuration);
   int32_t step(int32_t state, uint8_t byte);
   const Allowed& allowed(int32_t state);
+  std::shared_ptr<const Allowed> find_allowed(int32_t state);
+  // A configuration that allows the same tokens: the same one for all places in a long string.
+  std::optional<Configuration> same_for_tokens(const Configuration& configuration) const;
   void forget_when_large();
 
   const Rules rules_;
@@ -85,8 +89,9 @@ class Automaton {
   mutable std::mutex mutex_;
   std::deque<State> states_;  // [0] stands for kUnknown
   std::unordered_multimap<uint64_t, int32_t> ids_;
-  size_t num_bytes_ = 0;  // of the states
-  size_t num_new_states_ = 0;
+  size_t num_bytes_ = 0;       // of the states
+  size_t num_new_states_ = 0;  // that this call has made
+  size_t num_new_frames_ = 0;
   uint64_t generation_ = 1;
   size_t max_token_bytes_ = 0;
 };

@@ -11,12 +11,13 @@ namespace {
 
 constexpr size_t kMaxNfaSteps = 200'000;
 constexpr size_t kMaxStates = 20'000;
+constexpr size_t kMaxTrieStates = 60'000;   // of strings that are written out
 constexpr size_t kMaxSetItems = 4'000'000;  // states of the NFA in all the sets together
 
 [[noreturn]] void throw_too_large() {
   throw Error(ErrorCode::kUnsupported,
-              "a pattern (with its lengths and bounds) needs too large an automaton; use shorter "
-              "counts or a simpler pattern");
+              "a pattern (with its lengths and bounds) or a list of values needs too large an "
+              "automaton; use shorter counts, a simpler pattern or fewer values");
 }
 
 using StateSet = std::vector<int32_t>;  // in order
@@ -171,8 +172,8 @@ void Nfa::add_characters(int from, const CodeSet& set, CharSpelling spelling, in
   }
 }
 
-int Dfa::add_state(bool is_accepting) {
-  if (accepting_.size() >= kMaxStates) throw_too_large();
+int Dfa::add_state(bool is_accepting, size_t most) {
+  if (accepting_.size() >= most) throw_too_large();
   accepting_.push_back(is_accepting);
   next_.resize(next_.size() + num_classes_, kDead);
   return static_cast<int>(accepting_.size() - 1);
@@ -216,7 +217,7 @@ Dfa Dfa::from_nfa(const Nfa& nfa, int accept) {
     sets.push_back(&at->first);
     StateSet ending = at->first;
     closure.close(ending, at_begin, true);
-    return dfa.add_state(std::binary_search(ending.begin(), ending.end(), accept));
+    return dfa.add_state(std::binary_search(ending.begin(), ending.end(), accept), kMaxStates);
   };
   intern({0}, true);
   for (size_t i = 0; i < sets.size(); ++i) {
@@ -253,14 +254,14 @@ Dfa Dfa::of_strings(std::vector<std::string> strings, Work& work) {
   Dfa dfa;
   if (strings.empty()) return dfa;
   dfa.refine_classes(ranges);
-  dfa.add_state(false);
+  dfa.add_state(false, kMaxTrieStates);
   for (const std::string& string : strings) {
     work.charge(string.size() * 64 + 64);
     size_t state = 0;
     for (const char c : string) {
       const size_t edge = state * dfa.num_classes_ + dfa.classes_[static_cast<uint8_t>(c)];
       if (dfa.next_[edge] == kDead) {
-        const int added = dfa.add_state(false);
+        const int added = dfa.add_state(false, kMaxTrieStates);
         dfa.next_[edge] = added;
       }
       state = static_cast<size_t>(dfa.next_[edge]);
@@ -289,7 +290,8 @@ Dfa Dfa::product(const Dfa& a, const Dfa& b, Work& work, Keep keep) {
     const auto [at, is_new] = ids.emplace(key, static_cast<int>(states.size()));
     if (!is_new) return at->second;
     states.emplace_back(in_a, in_b);
-    return dfa.add_state(keep(a.is_accepting(in_a), in_b != kDead && b.is_accepting(in_b)));
+    return dfa.add_state(keep(a.is_accepting(in_a), in_b != kDead && b.is_accepting(in_b)),
+                         kMaxStates);
   };
   intern(0, b.is_empty() ? kDead : 0);
   for (size_t i = 0; i < states.size(); ++i) {

@@ -99,7 +99,7 @@ class Dfa {
   template <typename Keep>
   static Dfa product(const Dfa& a, const Dfa& b, Work& work, Keep keep);
   void refine_classes(const std::vector<ByteRange>& ranges);
-  int add_state(bool is_accepting);
+  int add_state(bool is_accepting, size_t most);
   void trim();
 
   std::array<uint8_t, 256> classes_{};

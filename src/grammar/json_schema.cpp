@@ -20,6 +20,7 @@ namespace {
 constexpr size_t kMaxConjunctions = 20'000;
 constexpr size_t kMaxPatterns = 4;  // of patternProperties that hold for one object
 constexpr size_t kMaxListed = 1000;
+constexpr uint64_t kMaxWorkBytes = uint64_t{2} << 30;  // some seconds
 
 // Rules for one value after the other: what stands within it is a reference until its turn comes,
 // so that neither depth nor recursion of a schema matters.
@@ -32,11 +33,16 @@ class SchemaCompiler {
         strings_(builder.work()) {}
 
   NodeId compile() {
+    const uint64_t begin = builder_.work().used_bytes();
     const NodeId root = value_of({&document_.root()});
     while (!pending_.empty()) {
       const auto [reference, conjunction] = std::move(pending_.front());
       pending_.pop_front();
       builder_.bind(reference, define(conjunction));
+      if (builder_.work().used_bytes() - begin > kMaxWorkBytes) {
+        throw Error(ErrorCode::kUnsupported,
+                    "JSON Schema: it takes too long to prepare; make it simpler");
+      }
     }
     return json_.document(root);
   }

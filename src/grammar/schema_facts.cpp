@@ -10,6 +10,9 @@
 namespace sluice::grammar {
 namespace {
 
+constexpr std::string_view kBase64 =
+    "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$";
+
 TypeSet named_type(const std::string& name) {
   struct Named {
     std::string_view name;
@@ -173,6 +176,13 @@ class Reader {
     if (const Json* value = take("pattern", kString)) {
       facts_.patterns.push_back(read_string("pattern", *value));
     }
+    if (const Json* value = find(schema_, "contentEncoding")) {
+      if (*value == "base64") {
+        facts_.patterns.push_back(std::string(kBase64));
+      } else {
+        facts_.refusals.push_back({kString, "contentEncoding"});
+      }
+    }
     if (const Json* value = find(schema_, "format")) {
       facts_.formats.push_back(read_string("format", *value));
     }
@@ -220,6 +230,7 @@ class Reader {
         Refused{"$recursiveRef", kAllTypes, 0},
         Refused{"extends", kAllTypes, 0},
         Refused{"disallow", kAllTypes, 0},
+        Refused{"contentMediaType", kString, kString},
         Refused{"contains", kArray, kArray},
         Refused{"uniqueItems", kArray, kArray},
         Refused{"unevaluatedItems", kArray, kArray},

@@ -11,11 +11,21 @@ std::string SchemaStrings::spelled(const std::string& text) {
   return result;
 }
 
+const Dfa& SchemaStrings::keep(std::map<std::string, Dfa>& known, const std::string& name,
+                               Dfa dfa) {
+  constexpr size_t kMaxKeptBytes = 32u << 20;
+  kept_bytes_ += name.size() + dfa.size_bytes();
+  if (kept_bytes_ > kMaxKeptBytes) {
+    refuse_keyword("pattern", "with so many or so large expressions in one schema");
+  }
+  return known.emplace(name, std::move(dfa)).first->second;
+}
+
 const Dfa& SchemaStrings::matching(const std::string& pattern) {
   const auto known = patterns_.find(pattern);
   if (known != patterns_.end()) return known->second;
   Dfa dfa = to_dfa(parse_regex(pattern, work_), Match::kSearch, CharSpelling::kJsonString, work_);
-  return patterns_.emplace(pattern, std::move(dfa)).first->second;
+  return keep(patterns_, pattern, std::move(dfa));
 }
 
 const Dfa& SchemaStrings::any() {
@@ -29,7 +39,7 @@ const Dfa& SchemaStrings::of_format(const std::string& format) {
   const auto pattern = format_pattern(format);
   if (!pattern) refuse_keyword("format", "with the value \"" + format + "\"; leave it out");
   Dfa dfa = whole_dfa(*pattern, CharSpelling::kJsonString, work_);
-  return formats_.emplace(format, std::move(dfa)).first->second;
+  return keep(formats_, format, std::move(dfa));
 }
 
 Dfa SchemaStrings::of_length(uint32_t min, uint32_t max) {
@@ -54,17 +64,17 @@ Dfa SchemaStrings::language(const SchemaFacts& facts) {
   for (const std::string& format : facts.formats) {
     language = Dfa::intersect(language, of_format(format), work_);
   }
-  if (facts.values) {
-    std::vector<std::string> values;
-    for (const Json* value : *facts.values) {
-      if (value->is_string()) values.push_back(spelled(value->get<std::string>()));
-    }
-    language = Dfa::intersect(Dfa::of_strings(std::move(values), work_), language, work_);
-  }
   if (facts.min_length > 0 || facts.max_length != UINT32_MAX) {
     language = Dfa::intersect(language, of_length(facts.min_length, facts.max_length), work_);
   }
-  return language;
+  if (!facts.values) return language;
+  std::vector<std::string> values;
+  for (const Json* value : *facts.values) {
+    if (!value->is_string()) continue;
+    std::string text = spelled(value->get<std::string>());
+    if (language.accepts(text)) values.push_back(std::move(text));
+  }
+  return Dfa::of_strings(std::move(values), work_);
 }
 
 }  // namespace sluice::grammar

@@ -27,7 +27,10 @@ class SchemaStrings {
   const Dfa& of_format(const std::string& format);
   Dfa of_length(uint32_t min, uint32_t max);
 
+  const Dfa& keep(std::map<std::string, Dfa>& known, const std::string& name, Dfa dfa);
+
   Work& work_;
+  size_t kept_bytes_ = 0;
   std::map<std::string, Dfa> patterns_, formats_;
   std::optional<Dfa> any_;
 };

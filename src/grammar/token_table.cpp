@@ -107,6 +107,18 @@ TokenTable::TokenTable(const text::Tokenizer& tokenizer) : vocab_size_(tokenizer
       const auto t = static_cast<size_t>(token);
       trie.mask[t / 32] |= uint32_t{1} << t % 32;
     }
+    for (const Entry& entry : entries[group]) {
+      trie.first_bytes.set(static_cast<uint8_t>(entry.bytes[0]));
+    }
+  }
+  for (const uint32_t max_characters : kMaxCharacters) {
+    PlainMask& plain = plain_masks_.emplace_back();
+    plain.max_characters = max_characters;
+    plain.mask.resize(num_mask_words());
+    for (const Trie& trie : tries_) {
+      if (trie.max_characters == 0 || trie.max_characters > max_characters) continue;
+      for (size_t i = 0; i < plain.mask.size(); ++i) plain.mask[i] |= trie.mask[i];
+    }
   }
 }
 

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <array>
+#include <bitset>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -34,7 +34,14 @@ class TokenTable {
     size_t alphabet = 0;
     uint32_t max_characters = 0;
     std::vector<uint32_t> mask;  // bits of its tokens
+    std::bitset<256> first_bytes;
   };
+  // Bits of all tokens of characters that a JSON string need not escape, at most so many.
+  struct PlainMask {
+    uint32_t max_characters = 0;
+    std::vector<uint32_t> mask;
+  };
+  std::span<const PlainMask> plain_masks() const { return plain_masks_; }
   // For each alphabet, short tokens before long ones; the last trie has all the rest.
   std::span<const Trie> tries() const { return tries_; }
   std::span<const text::TokenId> end_tokens() const { return end_tokens_; }
@@ -43,6 +50,7 @@ class TokenTable {
 
  private:
   std::vector<Trie> tries_;
+  std::vector<PlainMask> plain_masks_;
   std::vector<text::TokenId> end_tokens_;
   size_t vocab_size_;
 };

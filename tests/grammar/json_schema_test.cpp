@@ -172,6 +172,8 @@ TEST(JsonSchema, NamesWhatItRefuses) {
       {R"({"not":{"type":"string"}})", "keyword \"not\"", 0},
       {R"({"type":"array","uniqueItems":true})", "keyword \"uniqueItems\"", 0},
       {R"({"type":"array","contains":{}})", "keyword \"contains\"", 0},
+      {R"({"type":"string","contentMediaType":"application/json"})", "keyword \"contentMediaType\"",
+       0},
       {R"({"if":{},"then":{}})", "keyword \"if\"", 0},
       {R"({"type":"object","dependentRequired":{"a":["b"]}})", "keyword \"dependentRequired\"", 0},
       {R"({"type":"number","multipleOf":0.1})", "keyword \"multipleOf\"", 0},

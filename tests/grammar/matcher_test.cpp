@@ -120,6 +120,22 @@ TEST(Matcher, ThreadsShareAGrammar) {
   for (std::thread& thread : threads) thread.join();
 }
 
+// Places in the middle of a long string share a mask; near its limits each has its own.
+TEST(Matcher, CountsTheCharactersOfALongString) {
+  const std::string word = "an ordinary sentence";
+  Matcher matcher(schema(R"({"type":"string","minLength":30,"maxLength":100})"));
+  EXPECT_TRUE(matcher.accept("\""));
+  size_t token = 0;
+  while (tokenizer().token_bytes(static_cast<text::TokenId>(token)) != word) ++token;
+  for (size_t length = 0; length <= 100; ++length) {
+    const std::vector<uint32_t> mask = mask_of(matcher);
+    EXPECT_EQ(has(mask, '"'), length >= 30) << length;
+    EXPECT_EQ(has(mask, 'x'), length < 100) << length;
+    EXPECT_EQ(has(mask, token), length + word.size() <= 100) << length;
+    EXPECT_EQ(matcher.accept("x"), length < 100);
+  }
+}
+
 TEST(Compiler, KeepsWhatItHasMade) {
   Compiler compiler(tokenizer());
   Work work;
