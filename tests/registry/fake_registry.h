@@ -84,9 +84,9 @@ class RegistryTest : public store::testing::StoreTest {
   RegistryTest() {
     options_.first_delay = std::chrono::milliseconds(5);
     options_.longest_delay = std::chrono::milliseconds(20);
-    options_.stall_timeout = std::chrono::milliseconds(300);
-    options_.head_timeout = std::chrono::milliseconds(600);
-    options_.reply_timeout = std::chrono::milliseconds(1500);
+    options_.stall_timeout = std::chrono::milliseconds(1000);
+    options_.head_timeout = std::chrono::milliseconds(2000);
+    options_.reply_timeout = std::chrono::milliseconds(5000);
     options_.connect_timeout = std::chrono::milliseconds(1000);
   }
 
