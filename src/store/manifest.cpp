@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "store/go_json.h"
 
 namespace sluice::store {
 namespace {
@@ -122,30 +123,6 @@ OrderedJson layer_json(const Layer& layer) {
   return json;
 }
 
-// As Go's encoder writes JSON: a newline at the end, and <, >, & escaped (they stand in strings
-// only), so that the same content has the same digest in both programs.
-std::string encode_as_go(const OrderedJson& json) {
-  const std::string text = json.dump(-1, ' ', false, OrderedJson::error_handler_t::replace);
-  std::string escaped;
-  escaped.reserve(text.size() + 1);
-  for (const char character : text) {
-    switch (character) {
-      case '<':
-        escaped += "\\u003c";
-        break;
-      case '>':
-        escaped += "\\u003e";
-        break;
-      case '&':
-        escaped += "\\u0026";
-        break;
-      default:
-        escaped += character;
-    }
-  }
-  return escaped + "\n";
-}
-
 }  // namespace
 
 uint64_t Manifest::total_size_bytes() const {
@@ -185,7 +162,7 @@ std::string encode_manifest(const Manifest& manifest) {
   json["config"] = layer_json(manifest.config);
   json["layers"] = OrderedJson::array();
   for (const Layer& layer : manifest.layers) json["layers"].push_back(layer_json(layer));
-  return encode_as_go(json);
+  return go_json(json);
 }
 
 ModelConfig parse_config(std::string_view json_text) {
@@ -222,7 +199,7 @@ std::string encode_config(const ModelConfig& config) {
   if (!config.base_name.empty()) json["base_name"] = config.base_name;
   json["architecture"] = "amd64";
   json["os"] = "linux";
-  return encode_as_go(json);
+  return go_json(json);
 }
 
 }  // namespace sluice::store
