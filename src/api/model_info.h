@@ -2,6 +2,7 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "api/json.h"
@@ -20,15 +21,7 @@ Json tensor_list(const gguf::File& file);
 // Jinja template (may be empty) tell.
 std::vector<std::string> capabilities(const gguf::File& file, std::string_view chat_template);
 
-// What `show` prints as the model's Modelfile. `parameters` is the text of format_parameters.
-struct ModelfileParts {
-  std::string name;  // in the comment
-  std::string from;  // the blob's path
-  std::string chat_template;
-  std::string system;
-  Json params = Json::object();
-  std::vector<std::string> licenses;
-};
-std::string format_modelfile(const ModelfileParts& parts);
+// A params layer as a Modelfile has it: a name and a text for each value, one for each of a list.
+std::vector<std::pair<std::string, std::string>> modelfile_parameters(const Json& params);
 
 }  // namespace sluice::api

@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "api/dialect.h"
@@ -40,6 +41,22 @@ struct TransferRequest {
   bool stream = true;
 };
 TransferRequest parse_transfer(std::string_view body, Work& work);
+
+// /api/create.
+struct CreateRequest {
+  std::string model;                                       // may be ""
+  std::string from;                                        // a model's name
+  std::vector<std::pair<std::string, std::string>> files;  // name, digest as written
+  std::string chat_template, system;
+  std::vector<std::string> licenses;
+  std::string parameters_json;  // an object of known options, or ""
+  std::string messages_json;    // [{role, content}], or ""
+  std::string quantize, renderer, parser, minimum_version;
+  bool stream = true;
+};
+// Throws Error(kUnsupported) naming adapters and the like.
+CreateRequest parse_create(std::string_view body, Work& work);
+
 // A line of their progress; without a digest the status alone. `completed` is left out while it is
 // 0, as Ollama does.
 std::string encode_progress(std::string_view status, std::string_view digest, uint64_t total_bytes,

@@ -21,6 +21,7 @@ void add_stop(Command& program);
 void add_import(Command& program);
 void add_quantize(Command& program);
 void add_export(Command& program);
+void add_create(Command& program);
 void add_tokenize(Command& program);
 void add_render(Command& program);
 void add_perplexity(Command& program);

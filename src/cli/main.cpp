@@ -49,6 +49,7 @@ void add_commands(sluice::cli::Command& program) {
   add_import(program);
   add_quantize(program);
   add_export(program);
+  add_create(program);
   add_tokenize(program);
   add_render(program);
   add_perplexity(program);

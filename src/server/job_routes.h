@@ -9,6 +9,7 @@ namespace sluice::server {
 
 Awaitable<void> answer_pull(const ServerContext& context, Exchange& exchange);
 Awaitable<void> answer_push(const ServerContext& context, Exchange& exchange);
+Awaitable<void> answer_create(const ServerContext& context, Exchange& exchange);
 
 // What all of them do: joins the job of that key, or begins it, and writes its lines as they come;
 // without `stream` the last one alone. An error before the first line is thrown, one behind it is a

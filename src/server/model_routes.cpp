@@ -10,6 +10,7 @@
 #include "gguf/file.h"
 #include "server/model_layers.h"
 #include "server/model_request.h"
+#include "store/modelfile.h"
 
 namespace sluice::server {
 namespace {
@@ -64,6 +65,26 @@ std::string joined(const std::vector<std::string>& texts) {
     all += text;
   }
   return all;
+}
+
+// What creates the model again. A GGUF's own Jinja template is in its blob and no TEMPLATE.
+std::string modelfile_of(const store::ModelRecord& record, const api::Json& params,
+                         const std::vector<api::Message>& messages) {
+  store::Modelfile modelfile;
+  modelfile.from = {record.model_path};
+  if (!record.texts.chat_template.empty()) modelfile.chat_template = record.texts.chat_template;
+  if (!record.texts.system.empty()) modelfile.system = record.texts.system;
+  for (auto& [name, value] : api::modelfile_parameters(params)) {
+    modelfile.parameters.push_back({std::move(name), std::move(value)});
+  }
+  for (const api::Message& message : messages) {
+    modelfile.messages.push_back({message.role, message.content});
+  }
+  modelfile.renderer = record.config.renderer;
+  modelfile.parser = record.config.parser;
+  modelfile.requirement = record.config.minimum_version;
+  modelfile.licenses = record.texts.licenses;
+  return store::format_modelfile(modelfile, record.name.short_name());
 }
 
 }  // namespace
@@ -128,14 +149,7 @@ Reply show_model(const ServerContext& context, const HttpRequest& request, Work&
     reply.tensors = api::tensor_list(file);
     reply.capabilities = api::capabilities(file, jinja);
   }
-  api::ModelfileParts parts;
-  parts.name = record.name.short_name();
-  parts.from = record.model_path;
-  parts.chat_template = reply.chat_template;
-  parts.system = reply.system;
-  parts.params = *params;
-  parts.licenses = record.texts.licenses;
-  reply.modelfile = api::format_modelfile(parts);
+  reply.modelfile = modelfile_of(record, *params, reply.messages);
   return json_reply(api::ollama::encode_show(reply));
 }
 

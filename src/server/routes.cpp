@@ -78,6 +78,7 @@ constexpr std::array kRoutes = {
     Route{"POST", "/api/copy", copy_model, false, true},
     Route{"POST", "/api/pull", answer_pull},
     Route{"POST", "/api/push", answer_push},
+    Route{"POST", "/api/create", answer_create},
     Route{"HEAD", "/api/blobs/*", check_blob},
     Route{"POST", "/api/blobs/*", take_blob, false, false, true},
     Route{"DELETE", "/api/delete", delete_model, false, true},

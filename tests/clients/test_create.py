@@ -1,0 +1,102 @@
+"""`sluice create` and POST /api/create: from a model, from files, with a Modelfile, quantized."""
+import hashlib
+import json
+import pathlib
+import urllib.request
+
+import pytest
+
+from conftest import MODEL, make_tiny_model, run_sluice
+
+
+def create(server, body):
+    """Status and the lines that came."""
+    request = urllib.request.Request(server.url + "/api/create", data=json.dumps(body).encode())
+    with urllib.request.urlopen(request, timeout=120) as reply:
+        return [json.loads(line) for line in reply.read().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    path = tmp_path_factory.mktemp("create") / "tiny.gguf"
+    make_tiny_model(path)
+    return path
+
+
+def test_a_model_on_a_model_keeps_its_weights(server):
+    lines = create(server, {"model": "brief", "from": MODEL, "system": "Be brief.",
+                            "parameters": {"temperature": 0.5, "stop": ["x"]},
+                            "messages": [{"role": "user", "content": "hi"}], "license": "free"})
+    assert lines[-1] == {"status": "success"}
+    status, shown = server.post("/api/show", {"model": "brief"})
+    assert status == 200 and shown["system"] == "Be brief." and shown["license"] == "free"
+    assert "temperature" in shown["parameters"]
+    assert "MESSAGE user hi\n" in shown["modelfile"]
+    assert shown["messages"] == [{"role": "user", "content": "hi"}]
+
+
+def test_blobs_become_a_quantized_model_that_answers(server, tiny):
+    data = tiny.read_bytes()
+    digest = "sha256:" + hashlib.sha256(data).hexdigest()
+    server.post("/api/blobs/" + digest, data)
+    lines = create(server, {"model": "small", "files": {"tiny.gguf": digest},
+                            "quantize": "Q8_0"})
+    assert lines[-1] == {"status": "success"}
+    assert any(line["status"].startswith("quantizing F") for line in lines), lines
+    status, shown = server.post("/api/show", {"model": "small"})
+    assert shown["details"]["quantization_level"] == "Q8_0"
+    status, reply = server.post("/api/generate", {"model": "small", "prompt": "a", "stream": False,
+                                                  "options": {"num_predict": 3}})
+    assert status == 200 and reply["done"]
+
+
+def test_without_stream_there_is_the_last_line(server):
+    status, reply = server.post("/api/create", {"model": "one", "from": MODEL, "stream": False})
+    assert (status, reply) == (200, {"status": "success"})
+
+
+@pytest.mark.parametrize("body, word", [
+    ({"model": "x"}, "neither 'from' or 'files' was specified"),
+    ({"model": "x", "files": {"/etc/passwd": "sha256:" + "0" * 64}}, "file path must be relative"),
+    ({"model": "x", "files": {"../a.gguf": "sha256:" + "0" * 64}}, "file path must be relative"),
+    ({"model": "x", "files": {"a.gguf": "sha256:zz"}}, "invalid digest format"),
+    ({"model": "x", "files": {"a.gguf": "sha256:" + "0" * 64}}, "is not there"),
+    ({"model": "../x", "from": MODEL}, "invalid model name"),
+    ({"model": "x", "from": MODEL, "parameters": {"warmth": 1}}, "unknown parameter 'warmth'"),
+    ({"model": "x", "from": MODEL, "messages": [{"role": "robot"}]}, "message role"),
+    ({"model": "x", "from": MODEL, "adapters": {"a": "b"}}, "adapters are not supported"),
+    ({"model": "x", "from": MODEL, "license": [7]}, "license"),
+    ({"model": "x", "from": MODEL, "quantize": "q1_z", "stream": False}, "quantization type"),
+])
+def test_what_cannot_be_created_is_said(server, body, word):
+    status, reply = server.post("/api/create", body)
+    assert status >= 400 and word in reply["error"], reply
+    assert server.post("/api/show", {"model": "x"})[0] in (400, 404)
+
+
+def test_a_modelfile_makes_a_model_and_show_gives_it_back(home, tiny):
+    folder = pathlib.Path(tiny).parent
+    (folder / "Modelfile").write_text(
+        "FROM ./tiny.gguf\nSYSTEM \"\"\"Two\nlines\"\"\"\nPARAMETER num_ctx 64\n"
+        "MESSAGE assistant yes\n")
+    run_sluice("create", "filed", "-f", str(folder / "Modelfile"), "-q", "q4_0", home=home)
+    printed = run_sluice("show", "--modelfile", "filed", home=home).stdout
+    assert "SYSTEM \"\"\"Two\nlines\"\"\"" in printed and "PARAMETER num_ctx 64" in printed
+    (folder / "again").write_text(printed)
+    run_sluice("create", "filed2", "-f", str(folder / "again"), home=home)
+    second = run_sluice("show", "--modelfile", "filed2", home=home).stdout
+    assert second.splitlines()[4:] == printed.splitlines()[4:]
+    tensors = run_sluice("show", "--tensors", "filed", home=home).stdout
+    assert "Q4_0" in tensors or "Q8_0" in tensors
+
+
+def test_what_a_modelfile_gets_wrong_is_said(home, tmp_path):
+    for text, word in [("SYSTEM x", "no FROM line"), ("FROM ./absent.gguf", "there is no"),
+                       ("FROM x\nADAPTER y", "ADAPTER is not supported"),
+                       (f"FROM {MODEL}\nPARAMETER warmth 1", "unknown parameter 'warmth'")]:
+        (tmp_path / "Modelfile").write_text(text)
+        done = run_sluice("create", "bad", "-f", str(tmp_path / "Modelfile"), home=home,
+                          check=False)
+        assert done.returncode != 0 and word in done.stderr, done.stderr
+    done = run_sluice("create", "bad", "-f", "/absent", home=home, check=False)
+    assert "Modelfile wasn't found" in done.stderr
