@@ -24,7 +24,7 @@ import xml.etree.ElementTree
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 CACHE = "build/test-results"
 LONGEST = ("bare machine", "release/fidelity", "tests/clients")  # begun first: the others fill up
-FUZZ_SECONDS = int(os.environ.get("SLUICE_FUZZ_SECONDS", "60"))
+FUZZ_SECONDS = int(os.environ.get("SLUICE_FUZZ_SECONDS", "30"))
 
 
 @dataclasses.dataclass
