@@ -4,9 +4,11 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <new>
 #include <string>
+#include <string_view>
 
 #include "base/error.h"
 #include "cli/commands.h"
@@ -77,6 +79,22 @@ void occupy_standard_descriptors() {
   }
 }
 
+// Libraries end the program when their destructors find no memory (nlohmann-json's allocate): that,
+// too, is a line and a status.
+[[noreturn]] void end_with_a_line() {
+  if (const std::exception_ptr failure = std::current_exception()) {
+    try {
+      std::rethrow_exception(failure);
+    } catch (const std::bad_alloc&) {
+      constexpr std::string_view kLine = "Error: not enough memory\n";
+      [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, kLine.data(), kLine.size());
+      _exit(1);
+    } catch (...) {
+    }
+  }
+  std::abort();
+}
+
 int status_of(const sluice::Error& error) {
   return error.code() == sluice::ErrorCode::kCancelled ? 130 : 1;
 }
@@ -85,6 +103,7 @@ int status_of(const sluice::Error& error) {
 
 int main(int argc, char** argv) {
   occupy_standard_descriptors();
+  std::set_terminate(end_with_a_line);
   std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit is an error of write(), told like a full disk
   try {
     const int status = run(argc, argv);

@@ -285,7 +285,7 @@ def test_little_memory_for_the_load_test_is_a_clear_line(home, server):
     for test in (["--test", "output", "--words", "5", "--max-tokens", "2", "--requests", "64"],
                  ["--test", "clients", "--max-tokens", "2", "--count", "64", "--requests", "64"],
                  ["--test", "clients", "--max-tokens", "2", "--rate", "1000", "--count", "64"]):
-        limit = lambda: resource.setrlimit(resource.RLIMIT_AS, (200 << 20,) * 2)
+        limit = lambda: resource.setrlimit(resource.RLIMIT_AS, (160 << 20,) * 2)
         done = subprocess.run([program(), "loadtest", *test], env=env, stdin=subprocess.DEVNULL,
                               capture_output=True, text=True, timeout=120, preexec_fn=limit)
         assert done.returncode == 1, (test, done)
