@@ -9,6 +9,7 @@
 #include "api/chat_context.h"
 #include "base/error.h"
 #include "server/model_layers.h"
+#include "text/go_template.h"
 
 namespace sluice::server {
 namespace {
@@ -142,10 +143,7 @@ class Conversation {
   text::PromptText concatenate(size_t num_dropped) const {
     const std::string& go_template = record_.texts.chat_template;
     if (!go_template.empty() && !is_plain_go_template(go_template)) {
-      throw Error(ErrorCode::kUnsupported,
-                  "model " + quoted(request_.model) +
-                      " has only a template in Ollama's Go form, which is not supported yet; send "
-                      "a prompt with \"raw\": true, or use a model with a template of its own");
+      return render_go(go_template, num_dropped);
     }
     spdlog::debug("{} has no chat template: messages are put one behind the other", request_.model);
     std::string text;
@@ -155,6 +153,20 @@ class Conversation {
       text += messages_[i].content;
     }
     return {std::move(text), false};
+  }
+
+  text::PromptText render_go(const std::string& source, size_t num_dropped) const {
+    const text::GoTemplate parsed(source);
+    if (!request_.tools->empty() && !parsed.reads("Tools")) {
+      throw Error(ErrorCode::kUnsupported, record_.name.full_name() + " does not support tools");
+    }
+    text::GoPrompt prompt;
+    for (const size_t i : kept(num_dropped)) prompt.messages.push_back(values_[i]);
+    for (const api::Json& tool : *request_.tools) prompt.tools.push_back(api::to_value(tool));
+    prompt.is_think_set = request_.think.has_value();
+    prompt.think = request_.think && request_.think->is_enabled;
+    if (request_.think) prompt.think_level = request_.think->level;
+    return parsed.render(prompt, {}, work_);
   }
 
   [[noreturn]] void throw_template_fault() const {

@@ -29,7 +29,7 @@ struct PromptLimits {
 // the room behind them, so that the reply has the other half; only if `shift` is on.
 // Throws Error: kContextOverflow with the limit and what was needed when that is not enough or
 // `truncate` is off; kUnsupported for what the model cannot do (tools, thinking, images, insert) or
-// we cannot (Go templates); kInvalidArgument from the template; what `work`
+// we cannot (templates in a request); kInvalidArgument from the template; what `work`
 // throws, to which all of it is charged.
 PreparedPrompt prepare_prompt(const LoadedModel& model, const store::ModelRecord& record,
                               const api::GenerationRequest& request, const PromptLimits& limits,

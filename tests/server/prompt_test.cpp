@@ -101,6 +101,22 @@ TEST_F(Prompt, TellsWhyATemplateCannotBeUsed) {
   EXPECT_EQ(prepare().tokens.size(), 2u);
 }
 
+TEST_F(Prompt, AModelWithOllamasTemplateAloneIsRenderedWithIt) {
+  model_.chat_template = nullptr;
+  record_.texts.chat_template =
+      "{{ if .System }}s:{{ .System }};{{ end }}u:{{ .Prompt }};a:{{ .Response }}<|end|>";
+  say("system", "rules<|end|>");
+  say("user", "hi");
+  say("assistant", "yes");
+  say("user", "go");
+  const PreparedPrompt prompt = prepare();
+  EXPECT_EQ(prompt.text, "s:rules<|end|>;u:hi;a:yes<|end|>u:go;a:");
+  EXPECT_EQ(num_ends(prompt), 1);
+  record_.texts.chat_template = "{{ frob }}";
+  EXPECT_EQ(failure(), ErrorCode::kInvalidArgument);
+  EXPECT_THAT(message_, HasSubstr("frob"));
+}
+
 TEST_F(Prompt, DropsAsFewMessagesAsNeeded) {
   limits_.context = 101;  // room for 100
   say("system", "rules");
