@@ -86,7 +86,6 @@ def test_history_is_kept_for_the_next_chat(home):
 @pytest.mark.parametrize("typed, told", [
     ("/set parameter nosuch 1", "there is no option 'nosuch'"),
     ("/set parameter top_k many", "must be a number"),
-    ("/set format json", "not supported"),
     ("/set think", "does not support thinking"),
     ("/set think sideways", "think"),
 ])
@@ -101,7 +100,7 @@ def test_what_cannot_be_set_is_told_at_once(chat, typed, told):
 
 
 def test_flags_that_the_model_cannot_follow_end_the_chat_at_once(home):
-    for flag in ("--format=json", "--think=true"):
+    for flag in ("--format=yaml", "--think=true"):
         terminal = Terminal(home, "run", MODEL, flag)
         terminal.read_until("Error: ")
         assert terminal.wait() == 1

@@ -2,11 +2,12 @@
 import hashlib
 import json
 import pathlib
+import shutil
 import urllib.request
 
 import pytest
 
-from conftest import MODEL, make_tiny_model, run_sluice
+from conftest import MODEL, Server, make_tiny_model, run_sluice
 
 
 def create(server, body):
@@ -14,6 +15,22 @@ def create(server, body):
     request = urllib.request.Request(server.url + "/api/create", data=json.dumps(body).encode())
     with urllib.request.urlopen(request, timeout=120) as reply:
         return [json.loads(line) for line in reply.read().splitlines()]
+
+
+# A store and a server of its own: other tests know what is in theirs.
+@pytest.fixture(scope="module")
+def home(home, tmp_path_factory):
+    own = tmp_path_factory.mktemp("create_home")
+    shutil.copytree(home / "models", own / "models")
+    return own
+
+
+@pytest.fixture(scope="module")
+def server(home):
+    server = Server(home, "--log-level", "debug")
+    yield server
+    code = server.stop()
+    assert code == 0, "".join(server.log)[-5000:]
 
 
 @pytest.fixture(scope="module")
