@@ -129,7 +129,7 @@ NodeId RulesBuilder::text_characters(uint32_t min, uint32_t max) {
 
 uint32_t RulesBuilder::depth_of(const Node& node) const {
   const auto depth = [&](NodeId id) { return rules_.nodes[id].min_depth; };
-  const auto* children = rules_.children.data() + node.index;
+  const auto child = [&](uint32_t i) { return rules_.children[node.index + i]; };
   switch (node.kind) {
     case NodeKind::kLiteral:
       return 1;
@@ -139,18 +139,18 @@ uint32_t RulesBuilder::depth_of(const Node& node) const {
       return node.index == kNoLimit ? kNoLimit : depth(node.index);
     case NodeKind::kSequence: {
       uint32_t most = 0;
-      for (uint32_t i = 0; i < node.count; ++i) most = std::max(most, depth(children[i]));
+      for (uint32_t i = 0; i < node.count; ++i) most = std::max(most, depth(child(i)));
       return most == 0 ? 0 : one_more(most);
     }
     case NodeKind::kChoice: {
       uint32_t least = kNoLimit;
-      for (uint32_t i = 0; i < node.count; ++i) least = std::min(least, depth(children[i]));
+      for (uint32_t i = 0; i < node.count; ++i) least = std::min(least, depth(child(i)));
       return least;
     }
     case NodeKind::kRepeat: {
       if (node.min == 0) return 0;
-      const uint32_t child = depth(children[0]);
-      return child == 0 ? 0 : one_more(child);
+      const uint32_t once = depth(child(0));
+      return once == 0 ? 0 : one_more(once);
     }
     case NodeKind::kMembers: {
       const Members& members = rules_.members[node.index];
