@@ -1,6 +1,7 @@
 #include "api/chat_context.h"
 #include "api/ollama.h"
 #include "api/options.h"
+#include "api/parse_common.h"
 #include "base/error.h"
 #include "base/print.h"
 
@@ -78,8 +79,7 @@ std::vector<std::pair<std::string, std::string>> files_of(const Json& body) {
 CreateRequest parse_create(std::string_view body_text, Work& work) {
   const JsonTree body = parse_body(body_text, work);
   CreateRequest request;
-  request.model = string_field(body, "model").value_or("");
-  if (request.model.empty()) request.model = string_field(body, "name").value_or("");
+  request.model = model_field(body);
   request.from = string_field(body, "from").value_or("");
   request.files = files_of(body);
   for (const char* unsupported : {"adapters", "draft_files", "remote_host"}) {

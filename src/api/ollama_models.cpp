@@ -21,8 +21,7 @@ Json details_json(const ModelDetails& details) {
 }
 
 std::string model_or_name(const Json& body) {
-  std::string model = string_field(body, "model").value_or("");
-  if (model.empty()) model = string_field(body, "name").value_or("");
+  std::string model = model_field(body);
   if (model.empty()) throw Error(ErrorCode::kInvalidArgument, "model is required");
   return model;
 }
@@ -51,8 +50,7 @@ CopyRequest parse_copy(std::string_view body_text, Work& work) {
 TransferRequest parse_transfer(std::string_view body_text, Work& work) {
   const JsonTree body = parse_body(body_text, work);
   TransferRequest request;
-  request.model = string_field(body, "model").value_or("");
-  if (request.model.empty()) request.model = string_field(body, "name").value_or("");
+  request.model = model_field(body);
   request.url = string_field(body, "url").value_or("");
   request.insecure = bool_field(body, "insecure").value_or(false);
   request.stream = bool_field(body, "stream").value_or(true);

@@ -199,6 +199,11 @@ int parse_top_logprobs(const Json& body) {
   return bool_field(body, "logprobs").value_or(false) ? static_cast<int>(top) : -1;
 }
 
+std::string model_field(const Json& body) {
+  const std::string model = string_field(body, "model").value_or("");
+  return model.empty() ? string_field(body, "name").value_or("") : model;
+}
+
 std::optional<float> float_field(const Json& body, std::string_view name) {
   const auto number = number_field(body, name);
   if (!number) return std::nullopt;

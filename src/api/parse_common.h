@@ -30,6 +30,9 @@ std::vector<text::TokenId> parse_tokens(const Json& list, std::string_view name)
 // num_top_logprobs from `logprobs` (boolean) and `top_logprobs`.
 int parse_top_logprobs(const Json& body);
 
+// "model", in older clients "name"; "" when there is neither.
+std::string model_field(const Json& body);
+
 // A member that fits a float.
 std::optional<float> float_field(const Json& body, std::string_view name);
 

@@ -21,6 +21,11 @@ struct ImportFlags {
   bool hard_link = false;
 };
 
+void print_imported(const store::ModelRecord& record) {
+  std::printf("imported %s (%s, id %s)\n", record.name.short_name().c_str(),
+              format_bytes(record.size_bytes).c_str(), record.digest.short_id().c_str());
+}
+
 // A model that `export` has written.
 void import_exported(store::Store& store, const ImportFlags& flags, const std::string& path) {
   std::optional<store::ModelName> name;
@@ -31,8 +36,7 @@ void import_exported(store::Store& store, const ImportFlags& flags, const std::s
       [&](uint64_t completed, uint64_t total) { bar.update("importing", completed, total); });
   bar.finish();
   const store::ModelRecord record = store.get(taken.full_name());
-  std::printf("imported %s (%s, id %s)\n", record.name.short_name().c_str(),
-              format_bytes(record.size_bytes).c_str(), record.digest.short_id().c_str());
+  print_imported(record);
 }
 
 void import(const ImportFlags& flags) {
@@ -54,8 +58,7 @@ void import(const ImportFlags& flags) {
   };
   const store::ModelRecord record = store.import_gguf(expand_home(flags.file), name, options);
   bar.finish();
-  std::printf("imported %s (%s, id %s)\n", record.name.short_name().c_str(),
-              format_bytes(record.size_bytes).c_str(), record.digest.short_id().c_str());
+  print_imported(record);
 }
 
 }  // namespace

@@ -29,14 +29,6 @@ bool is_gguf(const std::string& path) {
          std::equal(magic.begin(), magic.end(), std::as_bytes(std::span("GGUF", 4)).begin());
 }
 
-Layer layer_of(std::string_view media_type, const Digest& digest, uint64_t size_bytes) {
-  Layer layer;
-  layer.media_type = media_type;
-  layer.digest = digest;
-  layer.size_bytes = size_bytes;
-  return layer;
-}
-
 // The model in the making: its layers so far.
 class Creator {
  public:
@@ -142,7 +134,7 @@ class Creator {
       }
       writer.commit();
     }
-    layers_ = {layer_of(store::kModelLayer, digest, size_bytes)};
+    layers_ = {Layer{std::string(store::kModelLayer), digest, size_bytes}};
   }
 
   // From the digest in its name where it is a blob already: its bytes were checked when it came.
@@ -200,7 +192,7 @@ class Creator {
     const bool is_there = store_.has_blob(digest, size_bytes);
     if (!is_there) out.commit(store_.blob_path(digest));
     say((is_there ? "using existing layer " : "creating new layer ") + digest.text());
-    return layer_of(store::kModelLayer, digest, size_bytes);
+    return Layer{std::string(store::kModelLayer), digest, size_bytes};
   }
 
   Layer stage_text(std::string_view media_type, const std::string& text) const {
@@ -212,7 +204,7 @@ class Creator {
       writer.commit();
     }
     say((is_there ? "using existing layer " : "creating new layer ") + digest.text());
-    return layer_of(media_type, digest, text.size());
+    return Layer{std::string(media_type), digest, text.size()};
   }
 
   // Instead of the layer of that kind; "" leaves it.

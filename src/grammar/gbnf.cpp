@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/hex_digit.h"
 #include "text/unicode.h"
 
 namespace sluice::grammar {
@@ -235,11 +236,7 @@ class GbnfParser {
   char32_t take_hex(int num_digits) {
     char32_t code = 0;
     for (int i = 0; i < num_digits; ++i) {
-      const char c = peek();
-      const int digit = c >= '0' && c <= '9'   ? c - '0'
-                        : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                        : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                               : -1;
+      const int digit = hex_digit(peek());
       if (digit < 0) fail("an escape without its hexadecimal digits");
       code = 16 * code + static_cast<char32_t>(digit);
       ++at_;

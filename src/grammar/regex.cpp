@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "base/hex_digit.h"
 #include "text/unicode.h"
 
 namespace sluice::grammar {
@@ -261,11 +262,7 @@ class Parser {
   char32_t parse_hex(int num_digits) {
     char32_t value = 0;
     for (int i = 0; i < num_digits; ++i) {
-      const char c = peek();
-      const int digit = c >= '0' && c <= '9'   ? c - '0'
-                        : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                        : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                               : -1;
+      const int digit = hex_digit(peek());
       if (digit < 0) fail("an escape without its hexadecimal digits");
       value = 16 * value + static_cast<char32_t>(digit);
       ++at_;

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "base/error.h"
+#include "base/hex_digit.h"
 
 namespace sluice::grammar {
 namespace {
@@ -39,13 +40,6 @@ Json parse(std::string_view text, Work& work) {
   } catch (const Json::exception& e) {
     fail("it is not JSON (" + std::string(e.what()) + ")");
   }
-}
-
-int hex_digit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
 }
 
 // "%25" and then "~0", "~1".

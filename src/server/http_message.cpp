@@ -7,17 +7,12 @@
 #include <ctime>
 #include <nlohmann/json.hpp>
 
+#include "base/hex_digit.h"
+
 namespace sluice::server {
 namespace {
 
 namespace http = boost::beast::http;
-
-int hex_digit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
 
 std::optional<std::string> percent_decode(std::string_view text) {
   std::string out;

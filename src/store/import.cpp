@@ -90,14 +90,6 @@ class Importer {
   const std::string blobs_;
 };
 
-Layer layer_of(std::string_view media_type, const Digest& digest, uint64_t size_bytes) {
-  Layer layer;
-  layer.media_type = media_type;
-  layer.digest = digest;
-  layer.size_bytes = size_bytes;
-  return layer;
-}
-
 StagedBlob stage_text(const std::string& folder, std::string_view text) {
   StagedBlob staged = {sha256(text), text.size(), TemporaryFile(folder)};
   staged.file->write(text);
@@ -131,9 +123,10 @@ ModelRecord Store::import_gguf(const std::string& path, const ModelName& name,
     params = stage_text(blobs, json);
   }
   Manifest manifest;
-  manifest.config = layer_of(kConfigType, config.digest, config.size_bytes);
-  manifest.layers = {layer_of(kModelLayer, model.digest, model.size_bytes)};
-  if (params) manifest.layers.push_back(layer_of(kParamsLayer, params->digest, params->size_bytes));
+  manifest.config = Layer{std::string(kConfigType), config.digest, config.size_bytes};
+  manifest.layers = {Layer{std::string(kModelLayer), model.digest, model.size_bytes}};
+  if (params)
+    manifest.layers.push_back(Layer{std::string(kParamsLayer), params->digest, params->size_bytes});
   StagedBlob manifest_file = stage_text(blobs, encode_manifest(manifest));
   if (model.file) model.file->sync();
 

@@ -26,8 +26,8 @@ struct Layer {
   std::string media_type;
   Digest digest;
   uint64_t size_bytes = 0;
-  std::string from;  // "" when absent
-  std::string name;  // "" when absent
+  std::string from = {};  // "" when absent
+  std::string name = {};  // "" when absent
 };
 
 // What a model name points to: a config blob and the layers.
