@@ -19,8 +19,10 @@ MODEL=smollm2:135m
 SLUICE=build/release/sluice
 
 install_packages "${RUN_PACKAGES[@]}"
-# A tree that test.sh has configured keeps its tests; a new one does without and without their libraries.
-[[ -f build/release/build.ninja ]] || configure release -DSLUICE_TESTS=OFF -DSLUICE_BENCH=OFF
+# A tree that test.sh has configured keeps its tests; a new one does without and without their libraries,
+# and without kernels for GPUs that are not here.
+[[ -f build/release/build.ninja ]] ||
+  configure release -DSLUICE_TESTS=OFF -DSLUICE_BENCH=OFF -DSLUICE_CUDA_ARCHITECTURES=native
 build release --target sluice
 
 if ! "$SLUICE" show "$MODEL" >/dev/null 2>&1; then

@@ -30,8 +30,8 @@ fetch_test_data || say "Some test material could not be fetched; tests that need
 python_env test-venv -r tests/clients/requirements.txt ||
   say "The official clients could not be installed; their tests are skipped"
 
-# Again: run.sh configures without the tests.
-configure release -DSLUICE_TESTS=ON -DSLUICE_BENCH=ON
+# Again: run.sh configures without the tests, and for this machine's GPU.
+configure release -DSLUICE_TESTS=ON -DSLUICE_BENCH=ON -DSLUICE_CUDA_ARCHITECTURES=all
 left_out=$(sed -n 's/^-- Left out: //p' build/release.configure.log)
 [[ -z $left_out ]] || die "$left_out"
 build release

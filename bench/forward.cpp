@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "backend/backend.h"
-#include "model/model.h"
+#include "model/load.h"
 #include "timing.h"
 
 namespace {
@@ -91,7 +91,7 @@ int main(int argc, char** argv) {
   backend::LoadOptions options;
   if (argc > 6) options.cache_type = backend::parse_cache_type(argv[6]);
   const double start = now();
-  model::Model model(argv[1], backend::make_cpu_backend(cpu), options);
+  model::Model model = model::load_on(backend::make_cpu_backend(cpu), argv[1], options);
   std::printf("%s, %s cache, loaded in %.2f s\n", model.backend().description().c_str(),
               std::string(backend::cache_type_name(options.cache_type)).c_str(), now() - start);
 

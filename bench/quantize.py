@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Sluice's quantizer beside llama.cpp's on the same files: time, size, perplexity.
 
-    bench/quantize.py MODEL.gguf... [--types q4_0,q4_K_M] [--text FILE] [--windows N]
+    bench/quantize.py MODEL.gguf... [--types q4_0,q4_K_M] [--text FILE] [--windows N] [--alone]
 
 A model that is quantized already is made F32 first (its weights are what they are then; both
 quantizers begin with the same). Builds llama.cpp's tools the first time, as
-bench/peers/llama_cpp.py does; LLAMA_CPP_BIN names a folder with them. Prints a Markdown table.
+bench/peers/llama_cpp.py does; LLAMA_CPP_BIN names a folder with them; --alone does without. Prints a
+Markdown table, whose rows may come from several runs.
 """
 import argparse
 import os
@@ -38,16 +39,33 @@ def perplexity(sluice, model, arguments):
     return float(re.search(r"^perplexity\s+([\d.]+)", out, re.M).group(1))
 
 
+def measure(arguments, peer, kind, original, ours, theirs):
+    """The rest of a row: size, both times, both perplexities and how far these are apart."""
+    sluice = arguments.sluice
+    our_time = timed(sluice, "quantize", original, kind, ours)
+    mine = perplexity(sluice, ours, arguments)
+    size = f"{os.path.getsize(ours) / 1e6:.0f} MB"
+    if not peer:
+        return size, f"{our_time:.2f} s", "", f"{mine:.4f}", "", ""
+    their_time = timed(peer, original, theirs, kind.upper())
+    other = perplexity(sluice, theirs, arguments)
+    return (size, f"{our_time:.2f} s", f"{their_time:.2f} s", f"{mine:.4f}", f"{other:.4f}",
+            f"{100 * (mine / other - 1):+.2f}%")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="+")
     parser.add_argument("--types", default=TYPES)
-    parser.add_argument("--text", default=os.path.join(ROOT, "docs/performance.md"))
+    parser.add_argument("--text", default=os.path.join(ROOT, "docs/architecture.md"))
     parser.add_argument("--windows", type=int, default=12)
     parser.add_argument("--sluice", default=os.path.join(ROOT, "build/release/sluice"))
+    parser.add_argument("--alone", action="store_true", help="without llama.cpp")
     arguments = parser.parse_args()
-    peer = os.path.join(llama_cpp.build_peer(("llama-quantize",)), "llama-quantize")
-    print("| model | type | Sluice | llama.cpp | size | perplexity | llama.cpp's | apart |")
+    peer = None
+    if not arguments.alone:
+        peer = os.path.join(llama_cpp.build_peer(("llama-quantize",)), "llama-quantize")
+    print("| model | type | size | Sluice | llama.cpp | perplexity | llama.cpp's | apart |")
     print("|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         original, ours, theirs = (f"{folder}/{name}.gguf" for name in ("f32", "ours", "theirs"))
@@ -55,12 +73,8 @@ def main():
             run(arguments.sluice, "quantize", model, "f32", original, "--allow-requantize")
             name = os.path.basename(model).removesuffix(".gguf")
             for kind in arguments.types.split(","):
-                our_time = timed(arguments.sluice, "quantize", original, kind, ours)
-                their_time = timed(peer, original, theirs, kind.upper())
-                mine, other = (perplexity(arguments.sluice, f, arguments) for f in (ours, theirs))
-                size = os.path.getsize(ours) / 1e6
-                print(f"| {name} | {kind} | {our_time:.2f} s | {their_time:.2f} s | {size:.0f} MB | "
-                      f"{mine:.4f} | {other:.4f} | {100 * (mine / other - 1):+.2f}% |", flush=True)
+                row = measure(arguments, peer, kind, original, ours, theirs)
+                print("| " + " | ".join([name, kind, *row]) + " |", flush=True)
 
 
 if __name__ == "__main__":

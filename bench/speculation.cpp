@@ -21,7 +21,7 @@
 
 #include "backend/backend.h"
 #include "engine/engine.h"
-#include "model/model.h"
+#include "model/load.h"
 #include "text/tokenizer.h"
 
 namespace {
@@ -219,7 +219,7 @@ int main(int argc, char** argv) {
   const std::string text = read_text(argc > 4 ? argv[4] : "/usr/share/common-licenses/GPL-3");
 
   backend::LoadOptions load;
-  model::Model model(argv[1], backend::make_cpu_backend({}), load);
+  model::Model model = model::load_on(backend::make_cpu_backend({}), argv[1], load);
   const auto tokenizer = text::Tokenizer::from_gguf(model.file());
   engine::EngineOptions options;
   options.vocab_size = model.spec().vocab_size;

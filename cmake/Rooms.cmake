@@ -42,14 +42,14 @@ set(SLUICE_ISA_amx ${SLUICE_ISA_avx512} -mavx512bf16 -mamx-tile -mamx-int8 -mamx
 
 set(SLUICE_ROOMS "" CACHE INTERNAL "")
 
-# sluice_batches(room count list): replaces the files in a list by `count` files that include them, which
-# then share what their headers cost: two thirds of a small file's time. A file's name decides where it
-# goes, so that a new one leaves the others where they are. Names in anonymous namespaces must differ in
-# a room; files where they do not are named behind it and stay as they are.
-function(sluice_batches room count list)
+# sluice_batches(name count list folder): replaces the files of a list, all of them in a folder, by `count`
+# files that include them, which then share what their headers cost: two thirds of a small file's time. A
+# file's name decides where it goes, so that a new one leaves the others where they are. Names in anonymous
+# namespaces must differ in a room; files where they do not are named behind it and stay as they are.
+function(sluice_batches name count list folder)
   set(batches "")
   foreach(source IN LISTS ${list})
-    file(RELATIVE_PATH path ${CMAKE_SOURCE_DIR}/src ${source})
+    file(RELATIVE_PATH path ${folder} ${source})
     if(path IN_LIST ARGN)
       list(APPEND batches ${source})
       continue()
@@ -62,7 +62,7 @@ function(sluice_batches room count list)
   math(EXPR last "${count} - 1")
   foreach(batch RANGE ${last})
     if(text_${batch})
-      set(file ${CMAKE_BINARY_DIR}/batches/${room}_${batch}.cpp)
+      set(file ${CMAKE_BINARY_DIR}/batches/${name}_${batch}.cpp)
       file(CONFIGURE OUTPUT ${file} CONTENT "${text_${batch}}" @ONLY)
       list(APPEND batches ${file})
     endif()
@@ -87,8 +87,13 @@ function(sluice_room name)
       list(APPEND deps ${dep})
     endif()
   endforeach()
+  if(SLUICE_HAS_CUDA)
+    list(FILTER sources EXCLUDE REGEX "/no_cuda\\.cpp$")
+  else()
+    list(FILTER sources EXCLUDE REGEX "/backend/cuda/")
+  endif()
   if(ARG_BATCHES AND SLUICE_BATCHES)
-    sluice_batches(${name} ${ARG_BATCHES} sources ${ARG_ALONE})
+    sluice_batches(${name} ${ARG_BATCHES} sources ${CMAKE_SOURCE_DIR}/src ${ARG_ALONE})
   endif()
   if(sources)
     add_library(sluice_${name} STATIC ${sources})
@@ -122,10 +127,30 @@ function(sluice_room name)
   set(SLUICE_ROOMS ${SLUICE_ROOMS} ${name} CACHE INTERNAL "")
 endfunction()
 
+# Rooms whose tests include what is slow to compile: in how many files they are compiled, and which of
+# them stay alone.
+set(SLUICE_TEST_BATCHES_api 3)
+set(SLUICE_TEST_BATCHES_convert 2)
+set(SLUICE_TEST_BATCHES_grammar 2)
+set(SLUICE_TEST_BATCHES_measure 3)
+set(SLUICE_TEST_BATCHES_monitor 1)
+set(SLUICE_TEST_BATCHES_registry 1)
+set(SLUICE_TEST_BATCHES_server 3)
+set(SLUICE_TEST_BATCHES_store 2)
+set(SLUICE_TEST_BATCHES_text 3)
+set(SLUICE_TESTS_ALONE_text text/go_template_test.cpp)
+
 # <name>_test from tests/<name>/*.cpp, linked with a room. Those with golden data find it through
 # SLUICE_TEST_DATA (tests/); the others compile alike in every tree.
 function(sluice_room_tests name room)
   file(GLOB tests CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/${name}/*.cpp)
+  if(NOT SLUICE_HAS_CUDA)
+    list(FILTER tests EXCLUDE REGEX "/cuda_[a-z_]*\\.cpp$")
+  endif()
+  if(SLUICE_BATCHES AND SLUICE_TEST_BATCHES_${name})
+    sluice_batches(${name}_test ${SLUICE_TEST_BATCHES_${name}} tests ${CMAKE_SOURCE_DIR}/tests
+                   ${SLUICE_TESTS_ALONE_${name}})
+  endif()
   if(tests)
     add_executable(${name}_test ${tests})
     target_compile_options(${name}_test PRIVATE ${SLUICE_WARNINGS} ${SLUICE_COLD_PROGRAM_OPTIONS}
@@ -180,11 +205,22 @@ function(sluice_fuzz_targets)
     set_target_properties(fuzz_${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY
                                                     ${CMAKE_BINARY_DIR}/fuzz)
   endforeach()
+  # Of a room that needs more libraries than fuzzing can have, the files that read from outside.
+  set(load_text goal.cpp prompts.cpp trace.cpp traffic_mix.cpp)
+  file(GLOB sources ${CMAKE_SOURCE_DIR}/src/measure/run*.cpp)
+  list(FILTER sources EXCLUDE REGEX "run_(witness|book)")
+  target_sources(fuzz_run PRIVATE ${sources} ${CMAKE_SOURCE_DIR}/src/measure/plot.cpp
+                                  ${CMAKE_SOURCE_DIR}/src/measure/timeline.cpp)
+  list(TRANSFORM load_text PREPEND ${CMAKE_SOURCE_DIR}/src/measure/)
+  target_sources(fuzz_load_text PRIVATE ${load_text})
 endfunction()
 
 # One program a file: bench/<name>.cpp becomes bench/<name>.
 function(sluice_benchmarks)
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/bench/*.cpp)
+  if(NOT SLUICE_HAS_CUDA)
+    list(FILTER sources EXCLUDE REGEX "/gpu_")
+  endif()
   foreach(source IN LISTS sources)
     get_filename_component(stem ${source} NAME_WE)
     add_executable(bench_${stem} ${source})

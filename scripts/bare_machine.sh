@@ -20,7 +20,7 @@ packages='' user=root home=/root
 while [[ ${1:-} == -* ]]; do
   case $1 in
     --with) packages=$2; shift ;;
-    --user) user=sluice home=/home/sluice ;;
+    --user) user=visitor home=/home/visitor ;;
     *) sed -n '2,13s/^# \{0,1\}//p' "$0"; exit 0 ;;
   esac
   shift
@@ -40,8 +40,8 @@ make_base() {
     /etc/resolv.conf $(grep -l Acquire /etc/apt/apt.conf.d/*) 2>/dev/null || true
   rm -rf "$1.partial/etc/ssl/certs"
   cp -rL /etc/ssl/certs "$1.partial/etc/ssl/"
-  chroot "$1.partial" useradd -m -s /bin/bash sluice
-  echo 'sluice ALL=(ALL) NOPASSWD:ALL' >"$1.partial/etc/sudoers.d/sluice"
+  chroot "$1.partial" useradd -m -s /bin/bash visitor
+  echo 'visitor ALL=(ALL) NOPASSWD:ALL' >"$1.partial/etc/sudoers.d/visitor"
   mv "$1.partial" "$1"
 }
 
@@ -69,13 +69,13 @@ live() {
       cp -a "$cache/." "$root$home/.cache/ccache/"  # root's files are not the user's to write
     fi
   fi
-  enter root /root chown -R "$user:" "$home" /home/sluice/project
+  enter root /root chown -R "$user:" "$home" /home/visitor/project
   if [[ -n $packages ]]; then
     install='apt-get update -qq && apt-get install -y -qq --no-install-recommends "$@" >/dev/null'
     # shellcheck disable=SC2086
     enter root /root sh -c "$install" sh $packages
   fi
-  enter "$user" "$home" sh -c 'cd /home/sluice/project && exec "$@"' sh "$@"
+  enter "$user" "$home" sh -c 'cd /home/visitor/project && exec "$@"' sh "$@"
 }
 
 ((EUID == 0)) || cannot "it needs root"
@@ -87,9 +87,10 @@ unshare --mount --pid --fork mount -t proc proc /proc 2>/dev/null ||
 root=$(mktemp -d "$PWD/build/bare.XXXXXX")
 trap 'rm -rf --one-file-system "$root"' EXIT
 cache=$(ccache --get-config cache_dir 2>/dev/null || true)
+[[ -z $cache ]] || mkdir -p "$cache"
 say "A bare machine in $root"
 cp -a build/bare/. "$root/"
-git clone -q . "$root/home/sluice/project"
+git clone -q . "$root/home/visitor/project"
 export root user home cache packages
 export -f live enter
 unshare --mount --pid --kill-child bash -euc 'live "$@"' live "$@"

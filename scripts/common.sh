@@ -6,9 +6,11 @@ die() { printf 'Error: %s\n' "$*" >&2; exit 1; }
 
 RUN_PACKAGES=(g++ cmake ninja-build ccache pkg-config libboost1.81-dev libboost-url1.81-dev
   nlohmann-json3-dev libcli11-dev libspdlog-dev libssl-dev libedit-dev libncurses-dev
-  libutf8proc-dev libcurl4-openssl-dev libarchive-dev python3 python3-venv ca-certificates)
+  libutf8proc-dev libcurl4-openssl-dev libarchive-dev libsqlite3-dev libsystemd-dev
+  libjs-chart.js libjs-marked node-dompurify python3 python3-venv ca-certificates)
 TEST_PACKAGES=(libpcre2-dev libgtest-dev libgmock-dev libbenchmark-dev clang clang-format
-  libclang-rt-14-dev debootstrap docker-registry)
+  libclang-rt-14-dev debootstrap docker-registry prometheus chromium
+  lintian dpkg-dev file groff-base)
 
 # install_packages NAME...: Debian packages that are not there yet. Needs root or sudo only for those.
 install_packages() {

@@ -34,7 +34,7 @@ fetch_vocabularies() {
   need_space 400 "the set of vocabularies"
   say "Fetching vocabularies and chat templates (77 MB)"
   archive=$(fetch_package llama-cpp-python==0.3.36 "$LLAMA_CPP_PYTHON_SHA256" \
-    --no-binary :all:) || return 1
+    --no-binary llama-cpp-python) || return 1
   python3 scripts/unpack_vocabularies.py "$archive" build/test-data || return 1
   rm -rf build/downloads/llama-cpp-python
 }
@@ -50,6 +50,18 @@ fetch_schema_suite() {
   rm -rf build/downloads/jsonschema
 }
 
+# fetch_cutlass: CuTe's headers, which say how matrices lie in a GPU's registers.
+fetch_cutlass() {
+  local wheel out=build/test-data/cutlass
+  [[ -d $out ]] && return 0
+  wheel=$(fetch_package nvidia-cutlass==4.2.0.0 \
+    f9599ada45c7bcb6bf53f7d3f0a7d154183e53451c01bfa59eecd37dd4a693f6) || return 1
+  rm -rf "$out.partial"
+  python3 -m zipfile -e "$wheel" "$out.partial" || return 1
+  mv "$out.partial/cutlass_library/source/include" "$out" || return 1
+  rm -rf "$out.partial" build/downloads/nvidia-cutlass
+}
+
 JSONSCHEMA_SHA256=0c26707e2efad8aa1bfc5b7ce170f3fccc2e4918ff85989ba9ffa9facb2be326
 LLAMA_CPP_PYTHON_SHA256=832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e
 
@@ -61,5 +73,8 @@ fetch_test_data() {
   (fetch_gemma3) || status=1
   (fetch_vocabularies) || status=1
   (fetch_schema_suite) || status=1
+  if command -v nvcc >/dev/null || [[ -x /usr/local/cuda/bin/nvcc ]]; then
+    (fetch_cutlass) || status=1
+  fi
   return $status
 }

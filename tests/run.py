@@ -49,6 +49,7 @@ def environment(**extra):
         ("SLUICE_TEST_MODELS", "build/models"),
         ("SLUICE_TEST_VOCABS", "build/test-data/vocabs"),
         ("SLUICE_TEST_TEMPLATES", "build/test-data/templates"),
+        ("SLUICE_TEST_CUTLASS", "build/test-data/cutlass"),
     ):
         if variable not in env and os.path.isdir(folder):
             env[variable] = os.path.join(ROOT, folder)
@@ -70,7 +71,7 @@ def run_gtest(program, env):
     with tempfile.TemporaryDirectory() as folder:
         report = os.path.join(folder, "report.json")
         status, output = execute(
-            [program, f"--gtest_output=json:{report}", "--gtest_brief=1"], env, 1500)
+            [program, f"--gtest_output=json:{report}", "--gtest_brief=1"], env, 2400)
         result = Result(output=output)
         try:
             with open(report, encoding="utf-8") as file:
@@ -97,7 +98,7 @@ def run_pytest(folder, env):
         report = os.path.join(scratch, "report.xml")
         _, output = execute(
             ["build/test-venv/bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider",
-             f"--junitxml={report}", folder], env, 1200)
+             f"--junitxml={report}", folder], env, 2400)
         result = Result(output=output)
         try:
             cases = list(xml.etree.ElementTree.parse(report).iter("testcase"))
@@ -131,7 +132,8 @@ def run_fuzz(program, corpus):
 
 
 def run_bare_machine():
-    status, output = execute(["scripts/bare_machine.sh", "./run.sh", "hi"], environment(), 1500)
+    command = "./run.sh hi && tests/package/install_and_remove.sh"
+    status, output = execute(["scripts/bare_machine.sh", "sh", "-c", command], environment(), 2400)
     if status == 77:
         return Result(skipped=1, reasons=output.splitlines()[-1:])
     return Result(passed=int(status == 0), failed=int(status != 0), output=output)
@@ -158,10 +160,11 @@ def all_suites(fast, bare):
     yield Suite("format", run_format_check, ["src", "tests", "bench", ".clang-format"])
     yield from gtest_suites("release", environment())
     if os.path.exists("build/test-venv/.installed"):
-        for folder in ("tests/clients", "tests/cli"):
+        for folder in ("tests/clients", "tests/cli", "tests/browser"):
             if os.path.isdir(folder):
                 yield Suite(folder, lambda folder=folder: run_pytest(folder, environment()),
-                            ["build/release/sluice", folder, "tests/tools", "tests/faults"])
+                            ["build/release/sluice", "build/release/tests/libfakecuda.so", folder,
+                             "tests/tools", "tests/faults", "tests/clients", "deploy"])
     if fast:
         return
     # Real models are for the release build: sanitizers make them slow and add nothing there.

@@ -57,8 +57,8 @@ def build_peer(tools=tuple(TOOLS)):
         python = os.path.join(ROOT, "build/venv/bin/python")
         if not os.path.exists(python):
             run([sys.executable, "-m", "venv", os.path.join(ROOT, "build/venv")])
-        run([python, "-m", "pip", "download", "--no-deps", "--no-binary", ":all:", "-d", PEERS,
-             PACKAGE], stdout=sys.stderr)
+        run([python, "-m", "pip", "download", "--no-deps", "--no-binary", PACKAGE.split("==")[0],
+             "-d", PEERS, PACKAGE], stdout=sys.stderr)
         archives = glob.glob(f"{PEERS}/llama_cpp_python-*.tar.gz")
     sources = archives[0].removesuffix(".tar.gz")
     if not os.path.isdir(sources):

@@ -1,14 +1,13 @@
 #include <algorithm>
-#include <limits>
-#include <utility>
 
 #include "api/anthropic.h"
+#include "api/anthropic_request.h"
 #include "api/encode_common.h"
 #include "api/error.h"
 #include "api/json.h"
-#include "api/parse_common.h"
+#include "api/json_writer.h"
 
-// POST /v1/messages, without tools.
+// POST /v1/messages and /v1/messages/count_tokens.
 namespace sluice::api::anthropic {
 namespace {
 
@@ -33,141 +32,6 @@ std::string_view error_type(int status) {
   }
 }
 
-void append_text(std::string& text, std::string more) {
-  if (text.empty()) {
-    text = std::move(more);
-  } else {
-    text += "\n" + more;
-  }
-}
-
-// Texts of a list of blocks, joined by newlines. `thinking` may be null: no such blocks then.
-void parse_blocks(Json& blocks, std::string_view where, std::string& text, std::string* thinking) {
-  for (Json& block : blocks) {
-    if (!block.is_object()) fail(std::string(where) + ": every block must be an object");
-    const std::string type = string_field(block, "type").value_or("");
-    if (type == "text") {
-      append_text(text, take_string(block, "text"));
-    } else if (type == "thinking" && thinking != nullptr) {
-      append_text(*thinking, take_string(block, "thinking"));
-    } else if (type == "redacted_thinking" && thinking != nullptr) {
-      continue;  // of another model: nobody can read it
-    } else {
-      refuse(std::string(where) + ": blocks of type " + dump_json(Json(type.substr(0, 50))) +
-             " are not supported");
-    }
-  }
-}
-
-Message parse_message(Json& json) {
-  if (!json.is_object()) fail("messages: every one must be an object");
-  Message message;
-  message.role = string_field(json, "role").value_or("");
-  if (message.role != "user" && message.role != "assistant" && message.role != "system") {
-    fail("messages: the role must be \"user\" or \"assistant\"");
-  }
-  Json* content = find_field(json, "content");
-  if (content == nullptr) fail("messages: every one needs a content");
-  if (content->is_string()) {
-    message.content = std::move(content->get_ref<std::string&>());
-  } else if (content->is_array()) {
-    const bool is_reply = message.role == "assistant";
-    parse_blocks(*content, "messages", message.content, is_reply ? &message.thinking : nullptr);
-  } else {
-    fail("messages: the content must be a string or a list of blocks");
-  }
-  return message;
-}
-
-std::vector<Message> parse_messages(Json& body) {
-  std::vector<Message> messages;
-  if (Json* system = find_field(body, "system")) {
-    Message& message = messages.emplace_back();
-    message.role = "system";
-    if (system->is_string()) {
-      message.content = std::move(system->get_ref<std::string&>());
-    } else if (system->is_array()) {
-      parse_blocks(*system, "system", message.content, nullptr);
-    } else {
-      fail("system must be a string or a list of blocks");
-    }
-    if (message.content.empty()) messages.clear();
-  }
-  Json* list = array_field(body, "messages");
-  if (list == nullptr || list->empty()) fail("messages is required");
-  for (Json& message : *list) messages.push_back(parse_message(message));
-  if (messages.back().role == "assistant") {
-    refuse(
-        "messages: the last one is the assistant's, and replies that go on behind it are not "
-        "supported");
-  }
-  return messages;
-}
-
-// Enabled thinking is a wish here: models that cannot just answer.
-std::optional<Think> parse_thinking(const Json& body) {
-  std::optional<Think> think;
-  if (const Json* thinking = object_field(body, "thinking")) {
-    const std::string type = string_field(*thinking, "type").value_or("");
-    if (type != "enabled" && type != "adaptive" && type != "disabled") {
-      fail("thinking: the type must be \"enabled\", \"adaptive\" or \"disabled\"");
-    }
-    think.emplace();
-    think->is_enabled = type != "disabled";
-    think->is_wish = true;
-  }
-  const Json* output = object_field(body, "output_config");
-  const auto effort = output != nullptr ? string_field(*output, "effort") : std::nullopt;
-  if (effort && think && think->is_enabled) {
-    for (const char* level : {"low", "medium", "high", "max"}) {
-      if (*effort == level) think->level = level;
-    }
-    if (think->level.empty()) {
-      fail("output_config: the effort must be \"low\", \"medium\", \"high\" or \"max\"");
-    }
-  }
-  return think;
-}
-
-ModelOptions parse_sampling(Json& body) {
-  ModelOptions options;
-  const auto max_tokens = int_field(body, "max_tokens", std::numeric_limits<int64_t>::min(),
-                                    std::numeric_limits<int64_t>::max());
-  if (max_tokens.value_or(0) <= 0) fail("max_tokens is required and must be positive");
-  options.num_predict =
-      static_cast<int>(std::min<int64_t>(*max_tokens, std::numeric_limits<int>::max()));
-  options.temperature = float_field(body, "temperature");
-  options.top_p = float_field(body, "top_p");
-  if (const auto top_k = int_field(body, "top_k", 0, std::numeric_limits<int>::max())) {
-    options.top_k = static_cast<int>(*top_k);
-  }
-  if (Json* stops = array_field(body, "stop_sequences")) {
-    options.stop = parse_stops(*stops, "stop_sequences");
-  }
-  return options;
-}
-
-// Lists and settings of what is not there yet; empty ones change nothing.
-void refuse_unsupported(const Json& body) {
-  for (const char* name : {"tools", "mcp_servers"}) {
-    const Json* list = array_field(body, name);
-    if (list != nullptr && !list->empty()) {
-      refuse("field \"" + std::string(name) + "\" is not supported yet; leave it out");
-    }
-  }
-}
-
-// The older field and the newer one.
-Format parse_formats(const Json& body) {
-  Format format;
-  const Json* output = object_field(body, "output_config");
-  const Json* value = output == nullptr ? nullptr : object_field(*output, "format");
-  if (value == nullptr) value = object_field(body, "output_format");
-  if (value != nullptr) format = parse_output_format(*value);
-  parse_constraints(body, format);
-  return format;
-}
-
 JsonObject of_type(std::string_view type) {
   JsonObject json;
   json.add("type", type);
@@ -188,6 +52,14 @@ std::string block_json(std::string_view kind, const std::string& text) {
   return json.take();
 }
 
+std::string call_json(const ToolCall& call, std::string_view input) {
+  JsonObject json = of_type("tool_use");
+  json.add("id", call.id);
+  json.add("name", call.name);
+  json.add_json("input", input);
+  return json.take();
+}
+
 std::string usage_json(int num_prompt_tokens, int num_output_tokens) {
   JsonObject json;
   json.add("input_tokens", num_prompt_tokens);
@@ -201,21 +73,7 @@ class Messages : public Dialect {
 
   GenerationRequest parse(std::string_view body_text, Work& work) override {
     JsonTree tree = parse_body(body_text, work);
-    Json& body = *tree;
-    GenerationRequest request;
-    request.is_chat = true;
-    request.model = string_field(body, "model").value_or("");
-    if (request.model.empty()) fail("model is required");
-    request.options = parse_sampling(body);
-    request.messages = parse_messages(body);
-    request.stream = bool_field(body, "stream").value_or(false);
-    request.think = parse_thinking(body);
-    request.shift = false;  // a reply ends when the context is full
-    request.extensions = parse_extensions(body);
-    request.format = parse_formats(body);
-    refuse_unsupported(body);
-    refuse_unhonoured(body);
-    check_supported(request);
+    GenerationRequest request = parse_request(*tree, false);
     model_ = request.model;
     stops_ = request.options.stop.value_or(std::vector<std::string>());
     return request;
@@ -237,6 +95,7 @@ class Messages : public Dialect {
     std::string events;
     if (!piece.thinking.empty()) events += delta("thinking", piece.thinking);
     if (!piece.content.empty()) events += delta("text", piece.content);
+    for (const ToolCall& call : piece.tool_calls) events += call_events(call);
     return events;
   }
 
@@ -263,6 +122,10 @@ class Messages : public Dialect {
     JsonList content;
     if (!piece.thinking.empty()) content.add_json(block_json("thinking", piece.thinking));
     if (!piece.content.empty()) content.add_json(block_json("text", piece.content));
+    for (const ToolCall& call : piece.tool_calls) {
+      content.add_json(call_json(call, dump_json(call.arguments)));
+    }
+    has_calls_ = !piece.tool_calls.empty();
     JsonObject json = begin_message(content.take());
     add_stop(json, end);
     json.add_json("usage", usage_json(end.num_prompt_tokens, end.num_output_tokens));
@@ -290,30 +153,49 @@ class Messages : public Dialect {
     const bool is_asked_for =
         end.reason == engine::FinishReason::kStopString &&
         std::find(stops_.begin(), stops_.end(), end.stop_string) != stops_.end();
-    json.add("stop_reason", is_asked_for                        ? "stop_sequence"
-                            : done_reason(end.reason) == "stop" ? "end_turn"
-                                                                : "max_tokens");
+    const bool is_stop = done_reason(end.reason) == "stop";
+    json.add("stop_reason", is_asked_for            ? "stop_sequence"
+                            : is_stop && has_calls_ ? "tool_use"
+                            : is_stop               ? "end_turn"
+                                                    : "max_tokens");
     json.add_json("stop_sequence", is_asked_for ? json_text(end.stop_string) : "null");
+  }
+
+  std::string open_block(std::string_view kind, std::string_view block) {
+    std::string events = close_block();
+    open_kind_ = kind;
+    JsonObject start = of_type("content_block_start");
+    start.add("index", index_);
+    start.add_json("content_block", block);
+    events += event("content_block_start", std::move(start));
+    if (index_ == 0) events += event("ping");
+    return events;
+  }
+
+  std::string delta_event(JsonObject delta) const {
+    JsonObject json = of_type("content_block_delta");
+    json.add("index", index_);
+    json.add_json("delta", delta.take());
+    return event("content_block_delta", std::move(json));
   }
 
   // More of a block; opens one unless one of this kind is open.
   std::string delta(std::string_view kind, const std::string& text) {
     std::string events;
-    if (open_kind_ != kind) {
-      events = close_block();
-      open_kind_ = kind;
-      JsonObject start = of_type("content_block_start");
-      start.add("index", index_);
-      start.add_json("content_block", block_json(kind, ""));
-      events += event("content_block_start", std::move(start));
-      if (index_ == 0) events += event("ping");
-    }
+    if (open_kind_ != kind) events = open_block(kind, block_json(kind, ""));
     JsonObject delta = of_type(std::string(kind) + "_delta");
     delta.add(kind, text);
-    JsonObject json = of_type("content_block_delta");
-    json.add("index", index_);
-    json.add_json("delta", delta.take());
-    return events + event("content_block_delta", std::move(json));
+    return events + delta_event(std::move(delta));
+  }
+
+  // A call is a block of its own.
+  std::string call_events(const ToolCall& call) {
+    has_calls_ = true;
+    std::string events = open_block("tool_use", call_json(call, "{}"));
+    JsonObject delta = of_type("input_json_delta");
+    delta.add("partial_json", dump_json(call.arguments));
+    events += delta_event(std::move(delta));
+    return events + close_block();
   }
 
   std::string close_block() {
@@ -327,8 +209,26 @@ class Messages : public Dialect {
   std::string id_;
   std::string model_;
   std::vector<std::string> stops_;  // the request's
-  std::string_view open_kind_;      // of the block that is being written: "text" or "thinking"
-  int index_ = 0;                   // of that block, or of the next
+  bool has_calls_ = false;
+  std::string_view
+      open_kind_;  // of the block that is being written: "text", "thinking", "tool_use"
+  int index_ = 0;  // of that block, or of the next
+};
+
+class CountTokens : public Messages {
+ public:
+  using Messages::Messages;
+
+  GenerationRequest parse(std::string_view body_text, Work& work) override {
+    JsonTree tree = parse_body(body_text, work);
+    return parse_request(*tree, true);
+  }
+
+  std::string counted(int num_prompt_tokens) override {
+    JsonObject json;
+    json.add("input_tokens", num_prompt_tokens);
+    return json.take();
+  }
 };
 
 }  // namespace
@@ -343,6 +243,10 @@ std::string error_body(int status, std::string_view message) {
 
 std::unique_ptr<Dialect> make_messages(const Stamp& stamp) {
   return std::make_unique<Messages>(stamp);
+}
+
+std::unique_ptr<Dialect> make_count_tokens(const Stamp& stamp) {
+  return std::make_unique<CountTokens>(stamp);
 }
 
 }  // namespace sluice::api::anthropic

@@ -1,6 +1,7 @@
 #include "api/chat_context.h"
 
 #include <algorithm>
+#include <cctype>
 #include <limits>
 #include <utility>
 
@@ -48,6 +49,21 @@ text::Value convert(const Json& json, int depth) {
   }
 }
 
+// The id of a call as the template wants it: others become one of the right size, the same for the
+// call and for its result.
+std::string call_id(const std::string& id, size_t size) {
+  const bool is_good = id.size() == size && std::ranges::all_of(id, [](unsigned char c) {
+                         return std::isalnum(c) != 0;
+                       });
+  if (size == 0 || id.empty() || is_good) return id;
+  constexpr std::string_view kCharacters = "0123456789abcdefghijklmnopqrstuvwxyz";
+  uint64_t hash = 0xCBF29CE484222325;  // FNV-1a
+  for (const char c : id) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001B3;
+  std::string made;
+  for (size_t i = 0; i < size; ++i, hash /= 36) made += kCharacters[hash % 36];
+  return made;
+}
+
 text::Value tool_calls_value(const std::vector<ToolCall>& calls,
                              const TemplateVariables& variables) {
   text::Value::List list;
@@ -58,7 +74,7 @@ text::Value tool_calls_value(const std::vector<ToolCall>& calls,
                                            ? text::Value(dump_json(call.arguments))
                                            : to_value(call.arguments));
     text::Value::Dict item;
-    if (!call.id.empty()) item.emplace_back("id", call.id);
+    if (!call.id.empty()) item.emplace_back("id", call_id(call.id, variables.call_id_size));
     item.emplace_back("type", "function");
     item.emplace_back("function", std::move(function));
     list.emplace_back(std::move(item));
@@ -88,12 +104,39 @@ text::Value message_value(const Message& message, const TemplateVariables& varia
   text::Value::Dict dict;
   dict.emplace_back("role", role_value(message.role));
   dict.emplace_back("content", message.content);
-  if (!message.thinking.empty()) dict.emplace_back("reasoning_content", message.thinking);
+  if (!message.thinking.empty()) {
+    dict.emplace_back("reasoning_content", message.thinking);
+    dict.emplace_back("thinking", message.thinking);  // gpt-oss's name for it
+  }
   if (!message.tool_calls.empty()) {
     dict.emplace_back("tool_calls", tool_calls_value(message.tool_calls, variables));
   }
-  if (!message.tool_call_id.empty()) dict.emplace_back("tool_call_id", message.tool_call_id);
+  if (!message.tool_call_id.empty()) {
+    dict.emplace_back("tool_call_id", call_id(message.tool_call_id, variables.call_id_size));
+  }
   if (!message.tool_name.empty()) dict.emplace_back("name", message.tool_name);
+  return dict;
+}
+
+text::Value go_message_value(const Message& message) {
+  text::Value::Dict dict;
+  dict.emplace_back("role", role_value(message.role));
+  dict.emplace_back("content", message.content);
+  dict.emplace_back("thinking", message.thinking);
+  text::Value::List calls;
+  for (const ToolCall& call : message.tool_calls) {
+    text::Value::Dict function;
+    function.emplace_back("index", call.index);
+    function.emplace_back("name", call.name);
+    function.emplace_back("arguments", to_value(call.arguments));
+    text::Value::Dict item;
+    item.emplace_back("id", call.id);
+    item.emplace_back("function", std::move(function));
+    calls.emplace_back(std::move(item));
+  }
+  dict.emplace_back("tool_calls", std::move(calls));
+  dict.emplace_back("tool_name", message.tool_name);
+  dict.emplace_back("tool_call_id", message.tool_call_id);
   return dict;
 }
 
@@ -148,6 +191,7 @@ text::Value chat_context(text::Value::List messages, const Json& tools,
   context.emplace_back("eos_token", text::Value::trusted(variables.eos_token));
   if (think) {
     context.emplace_back("enable_thinking", think->is_enabled);
+    context.emplace_back("thinking", think->is_enabled);  // DeepSeek's and Granite's name for it
     if (!think->level.empty()) context.emplace_back("reasoning_effort", think->level);
   }
   return context;

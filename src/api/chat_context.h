@@ -33,15 +33,21 @@ struct TemplateVariables {
   // Arguments of tool calls as JSON text instead of a mapping, for old templates that join them to
   // other text.
   bool arguments_as_text = false;
+  size_t call_id_size = 0;  // ids of calls become so many letters and digits; 0: as they are
 };
 
 // One message for a template: role, content, tool_calls (arguments as a mapping: every current
-// template reads it, and `tojson` gives back the client's order), tool_call_id, name, thinking as
-// reasoning_content. Only the role, when it is a usual one, may be part of a control token.
+// template reads it, and `tojson` gives back the client's order), tool_call_id, name, thinking also
+// as reasoning_content. Only the role, when it is a usual one, may be part of a control token.
 text::Value message_value(const Message& message, const TemplateVariables& variables);
 
+// The same for text::GoPrompt, whose templates know thinking, tool_calls with an index, and
+// tool_name.
+text::Value go_message_value(const Message& message);
+
 // The mapping for text::ChatTemplate: messages; tools when there are any; the tokens of
-// `variables`, which are trusted; enable_thinking and reasoning_effort when `think` says something.
+// `variables`, which are trusted; enable_thinking (also as thinking) and reasoning_effort when
+// `think` says something.
 text::Value chat_context(text::Value::List messages, const Json& tools,
                          const std::optional<Think>& think, const TemplateVariables& variables);
 text::Value chat_context(const std::vector<Message>& messages, const Json& tools,

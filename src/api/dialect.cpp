@@ -23,4 +23,8 @@ std::string Dialect::rendered(const std::string&) {
   throw Error(ErrorCode::kInternal, "this dialect has no replies with a rendered prompt");
 }
 
+std::string Dialect::counted(int) {
+  throw Error(ErrorCode::kInternal, "this dialect has no replies to requests for a count");
+}
+
 }  // namespace sluice::api

@@ -22,7 +22,7 @@ struct Stamp {
 // With a random id: that of a server does not tell how many it has answered.
 Stamp fresh_stamp();
 
-// One prompt's reply as a whole.
+// One reply as a whole.
 struct Choice {
   ReplyPiece piece;
   ReplyEnd end;
@@ -32,8 +32,8 @@ struct Choice {
 // parse() comes first and remembers what replies repeat. Knows no sockets; used by one thread at a
 // time. A new dialect is one file with a class, and a line in the server's table of routes.
 //
-// A streamed reply is first(), piece() ..., end() for each prompt, with waiting() before and
-// between them; after stream_error() nothing follows. What they give goes out as it is.
+// A streamed reply is first(), piece() ..., end() for each of its choices, with waiting() before
+// and between them; after stream_error() nothing follows. What they give goes out as it is.
 class Dialect {
  public:
   virtual ~Dialect() = default;
@@ -51,15 +51,17 @@ class Dialect {
   virtual std::string end(const ReplyEnd& end) = 0;
   virtual std::string stream_error(int status, std::string_view message) = 0;
 
-  // A reply in one, with an item for each prompt in their order.
+  // A reply in one, with an item for each choice in their order.
   virtual std::string whole(std::span<const Choice> choices) = 0;
   // In place of a reply that has not begun.
   virtual std::string error_body(int status, std::string_view message) const = 0;
 
-  // Replies without a generation. Only dialects whose parse() can give is_load_only or
-  // debug_render_only have them. `reason`: "load" or "unload"; `load`: how long it took.
+  // Replies without a generation. Only dialects whose parse() can give is_load_only,
+  // debug_render_only or is_count_only have them. `reason`: "load" or "unload"; `load`: how long it
+  // took.
   virtual std::string loaded(std::string_view reason, std::chrono::nanoseconds load);
   virtual std::string rendered(const std::string& prompt);
+  virtual std::string counted(int num_prompt_tokens);
 };
 
 using MakeDialect = std::unique_ptr<Dialect> (*)(const Stamp& stamp);

@@ -54,6 +54,11 @@ class EmbeddingDialect {
 
 using MakeEmbeddingDialect = std::unique_ptr<EmbeddingDialect> (*)();
 
+// /v1/rerank: which of many documents have most to do with a query, by the cosine between their
+// embeddings. {"model":..,"results":[{"index":1,"relevance_score":0.7,"document":{"text":..}}],..},
+// the best first.
+std::unique_ptr<EmbeddingDialect> make_rerank();
+
 namespace ollama {
 
 // /api/embed. No input at all ("", [], null) is a request for loading: `inputs` is empty.

@@ -69,10 +69,8 @@ Format read_constraint(std::string_view name, const Json& value) {
 void take(const Json& object, std::string_view name, Format& format) {
   const Json* value = find_field(object, name);
   if (value == nullptr || is_empty_format(*value)) return;
-  if ((value->is_array() || value->is_object()) && value->empty() && name != "guided_json" &&
-      name != "json_schema" && name != "json") {
-    return;
-  }
+  const bool is_list = name == "choice" || name == "guided_choice";
+  if (is_list && value->is_array() && value->empty()) return;
   if (format.kind != FormatKind::kText) {
     fail("field \"" + std::string(name) + "\": the reply has a format already; send one");
   }

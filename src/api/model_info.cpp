@@ -1,5 +1,6 @@
 #include "api/model_info.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cstdlib>
@@ -9,6 +10,7 @@
 #include <variant>
 
 #include "quant/types.h"
+#include "text/tokenizer.h"
 
 namespace sluice::api {
 namespace {
@@ -125,17 +127,21 @@ Json tensor_list(const gguf::File& file) {
   return list;
 }
 
-std::vector<std::string> capabilities(const gguf::File& file, std::string_view chat_template) {
+bool is_for_embeddings(const gguf::File& file) {
   const std::string architecture(file.get_string("general.architecture").value_or(""));
-  const auto contains = [&](std::string_view word) {
-    return chat_template.find(word) != std::string_view::npos;
-  };
+  return has_key(file, architecture + ".pooling_type");
+}
+
+std::vector<std::string> capabilities(const gguf::File& file,
+                                      const text::TemplateAbilities& abilities) {
+  const std::string architecture(file.get_string("general.architecture").value_or(""));
   std::vector<std::string> list;
-  list.push_back(has_key(file, architecture + ".pooling_type") ? "embedding" : "completion");
+  list.push_back(is_for_embeddings(file) ? "embedding" : "completion");
   if (has_key(file, architecture + ".vision.block_count")) list.push_back("vision");
   if (has_key(file, architecture + ".audio.block_count")) list.push_back("audio");
-  if (contains("tools") || contains("tool_call")) list.push_back("tools");
-  if (contains("<think>") && contains("</think>")) list.push_back("thinking");
+  if (abilities.has_tools) list.push_back("tools");
+  if (abilities.has_insert || text::names_fill_tokens(file)) list.push_back("insert");
+  if (abilities.has_thinking) list.push_back("thinking");
   return list;
 }
 

@@ -1,12 +1,12 @@
 #pragma once
 
 #include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "api/json.h"
 #include "gguf/file.h"
+#include "text/template_choice.h"
 
 namespace sluice::api {
 
@@ -17,9 +17,13 @@ Json model_info(const gguf::File& file, bool verbose);
 // `tensors` of /api/show: [{name, type, shape}].
 Json tensor_list(const gguf::File& file);
 
-// "completion" or "embedding", then "vision", "audio", "tools", "thinking" as the metadata and the
-// Jinja template (may be empty) tell.
-std::vector<std::string> capabilities(const gguf::File& file, std::string_view chat_template);
+// Whether its model makes embeddings and no text.
+bool is_for_embeddings(const gguf::File& file);
+
+// "completion" or "embedding", then "vision", "audio", "tools", "insert", "thinking" as the
+// metadata and the chat template tell.
+std::vector<std::string> capabilities(const gguf::File& file,
+                                      const text::TemplateAbilities& abilities);
 
 // A params layer as a Modelfile has it: a name and a text for each value, one for each of a list.
 std::vector<std::pair<std::string, std::string>> modelfile_parameters(const Json& params);

@@ -92,6 +92,7 @@ std::string encode_tags(const std::vector<TagsEntry>& models,
 struct PsEntry {
   std::string name;
   uint64_t size_bytes = 0;
+  uint64_t device_bytes = 0;  // of these, in memory of a GPU
   std::string digest_hex;
   ModelDetails details;
   TimePoint expires_at;  // never_expires() for a model that stays

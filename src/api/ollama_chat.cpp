@@ -7,6 +7,7 @@
 #include "api/ollama.h"
 #include "api/ollama_dialect.h"
 #include "api/parse_common.h"
+#include "api/tools.h"
 
 // POST /api/chat.
 namespace sluice::api::ollama {

@@ -35,6 +35,7 @@ class Generate : public OllamaDialect {
     if (request.is_raw && (request.chat_template || request.system || has_context)) {
       fail("raw mode does not support template, system, or context");
     }
+    if (request.is_raw && !request.suffix.empty()) fail("raw mode does not support suffix");
     request.wants_context = !request.is_raw;
     request.is_load_only = request.prompt.empty();
   }

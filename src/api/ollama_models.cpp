@@ -106,7 +106,7 @@ std::string encode_ps(std::vector<PsEntry> models) {
     item["digest"] = entry.digest_hex;
     item["details"] = details_json(entry.details);
     item["expires_at"] = format_rfc3339(entry.expires_at);
-    item["size_vram"] = 0;  // every backend computes in the host's memory
+    item["size_vram"] = entry.device_bytes;
     item["context_length"] = entry.context_length;
     if (!entry.extra.empty()) item["sluice"] = std::move(entry.extra);
     json["models"].push_back(std::move(item));

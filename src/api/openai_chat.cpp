@@ -1,35 +1,16 @@
-#include <functional>
-#include <map>
 #include <utility>
 
 #include "api/encode_common.h"
 #include "api/error.h"
 #include "api/openai.h"
 #include "api/openai_dialect.h"
+#include "api/openai_parts.h"
 #include "api/parse_common.h"
+#include "api/tools.h"
 
 // POST /v1/chat/completions.
 namespace sluice::api::openai {
 namespace {
-
-// The base64 text of a data: URL of an image.
-std::string image_data(const Json& part) {
-  const Json* image = find_field(part, "image_url");
-  std::string url;
-  if (image != nullptr && image->is_string()) url = image->get<std::string>();
-  if (image != nullptr && image->is_object()) url = string_field(*image, "url").value_or("");
-  constexpr const char* kPrefixes[] = {
-      "data:image/jpeg;base64,", "data:image/jpg;base64,", "data:image/png;base64,",
-      "data:image/webp;base64,", "data:;base64,",
-  };
-  for (const std::string_view prefix : kPrefixes) {
-    if (!url.starts_with(prefix)) continue;
-    std::string data = url.substr(prefix.size());
-    check_base64(data, "image_url");
-    return data;
-  }
-  fail("invalid image input: give a data: URL with base64 (jpeg, png or webp)");
-}
 
 void parse_content_parts(Json& parts, Message& message) {
   bool has_text = false;
@@ -48,19 +29,12 @@ void parse_content_parts(Json& parts, Message& message) {
   }
 }
 
-JsonTree parse_arguments(const Json& function, Work& work) {
-  const std::string text = string_field(function, "arguments").value_or("{}");
-  try {
-    JsonTree arguments = text.empty() ? JsonTree(Json::object()) : parse_json(text, work);
-    if (arguments->is_object()) return arguments;
-  } catch (const Error&) {
-    work.check();  // what is left is said below, as for what is no object
-  }
-  fail("invalid tool call arguments");
-}
-
 std::vector<ToolCall> parse_tool_calls(const Json& json, Work& work) {
   std::vector<ToolCall> calls;
+  if (const Json* call = object_field(json, "function_call")) {  // as `functions` gives it
+    calls.emplace_back().name = string_field(*call, "name").value_or("");
+    calls.back().arguments = parse_arguments(*call, work);
+  }
   const Json* list = array_field(json, "tool_calls");
   if (list == nullptr) return calls;
   for (const Json& item : *list) {
@@ -75,10 +49,6 @@ std::vector<ToolCall> parse_tool_calls(const Json& json, Work& work) {
   return calls;
 }
 
-// The names of the calls so far, by their ids. A sorted map: a client could choose ids that have
-// one hash.
-using CalledNames = std::map<std::string, std::string, std::less<>>;
-
 Message parse_message(Json& json, CalledNames& called, Work& work) {
   if (!json.is_object()) fail("field \"messages\" must be a list of objects");
   Message message;
@@ -86,6 +56,7 @@ Message parse_message(Json& json, CalledNames& called, Work& work) {
   if (message.role.empty()) fail("every message needs a \"role\"");
   // OpenAI's newer word for it; templates of open models know only the old one.
   if (message.role == "developer") message.role = "system";
+  if (message.role == "function") message.role = "tool";
   message.tool_calls = parse_tool_calls(json, work);
   for (const ToolCall& call : message.tool_calls) {
     if (!call.id.empty()) called.insert_or_assign(call.id, call.name);
@@ -121,39 +92,68 @@ std::optional<Think> parse_effort(const Json& body) {
     effort = string_field(*reasoning, "effort");
   }
   if (!effort || effort->empty()) return std::nullopt;
-  if (*effort == "none") return Think{false, ""};
-  if (*effort == "minimal") return Think{true, "low"};
-  if (*effort == "xhigh" || *effort == "ultra") return Think{true, "max"};
-  for (const char* level : {"low", "medium", "high", "max"}) {
-    if (*effort == level) return Think{true, level};
-  }
-  fail("invalid reasoning effort " + dump_json(Json(effort->substr(0, 50))) +
-       ": must be \"none\", \"minimal\", \"low\", \"medium\", \"high\", \"xhigh\" or \"max\"");
+  return think_of_effort(*effort);
 }
 
-// tool_choice "none" hides the tools. That the model must call one, or a certain one, cannot be
-// promised yet.
-bool wants_tools(const Json& body) {
-  const Json* choice = find_field(body, "tool_choice");
-  if (choice == nullptr || *choice == "auto") return true;
-  if (*choice == "none") return false;
-  refuse("tool_choice other than \"auto\" and \"none\" is not supported yet");
+// The older `functions` and `function_call` as tools, of which one may be called. Whether there are
+// any.
+bool take_functions(Json& body, GenerationRequest& request) {
+  Json* functions = array_field(body, "functions");
+  if (functions == nullptr || functions->empty()) return false;
+  Json tools = Json::array();
+  for (Json& function : *functions) {
+    Json tool = Json::object();
+    tool["type"] = "function";
+    tool["function"] = std::move(function);
+    tools.push_back(std::move(tool));
+  }
+  request.tools = parse_tools(tools);
+  if (const Json* choice = find_field(body, "function_call")) {
+    if (choice->is_object()) {
+      request.tool_choice = {ToolChoice::Kind::kNamed, string_field(*choice, "name").value_or("")};
+    } else {
+      request.tool_choice = parse_tool_choice(*choice, *request.tools);
+    }
+  }
+  request.parallel_tool_calls = false;
+  apply_tool_choice(request);
+  return true;
+}
+
+void take_tools(Json& body, GenerationRequest& request) {
+  if (Json* tools = array_field(body, "tools")) request.tools = parse_tools(*tools);
+  if (const Json* choice = find_field(body, "tool_choice")) {
+    request.tool_choice = parse_tool_choice(*choice, *request.tools);
+  }
+  request.parallel_tool_calls = bool_field(body, "parallel_tool_calls").value_or(true);
+  apply_tool_choice(request);
+}
+
+// What `functions` gives.
+std::string function_call_json(const ToolCall& call) {
+  JsonObject function;
+  function.add("name", call.name);
+  function.add("arguments", dump_json(call.arguments));
+  return function.take();
 }
 
 std::string tool_calls_json(const std::vector<ToolCall>& calls) {
   JsonList list;
   for (const ToolCall& call : calls) {
-    JsonObject function;
-    function.add("name", call.name);
-    function.add("arguments", dump_json(call.arguments));
     JsonObject item;
     item.add("id", call.id);
     item.add("index", call.index);
     item.add("type", "function");
-    item.add_json("function", function.take());
+    item.add_json("function", function_call_json(call));
     list.add_json(item.take());
   }
   return list.take();
+}
+
+// Ollama's and vLLM's name for it, and DeepSeek's: clients know the one or the other.
+void add_thinking(JsonObject& json, const std::string& thinking) {
+  json.add("reasoning", thinking);
+  json.add("reasoning_content", thinking);
 }
 
 void add_logprobs(JsonObject& choice, const ReplyPiece& piece) {
@@ -164,9 +164,9 @@ void add_logprobs(JsonObject& choice, const ReplyPiece& piece) {
 }
 
 // What an event adds. There is always a finish_reason, null but for the last.
-JsonObject chunk_choice(std::string_view delta, std::string_view finish = {}) {
+JsonObject chunk_choice(int index, std::string_view delta, std::string_view finish = {}) {
   JsonObject choice;
-  choice.add("index", 0);
+  choice.add("index", index);
   choice.add_json("delta", delta);
   choice.add_json("finish_reason", finish.empty() ? "null" : json_text(finish));
   return choice;
@@ -179,25 +179,24 @@ class ChatCompletion : public OpenAiDialect {
   explicit ChatCompletion(const Stamp& stamp)
       : OpenAiDialect(stamp, "chatcmpl-", "chat.completion", "chat.completion.chunk") {}
 
-  // Thinking has an event of its own; the first one of all has the role.
+  // Thinking has an event of its own; the first one of each choice has the role.
   std::string piece(const ReplyPiece& piece) override {
+    Progress& progress = progress_.at(static_cast<size_t>(piece.index));
     std::string events;
     if (!piece.thinking.empty()) {
-      JsonObject delta = begin_delta();
+      JsonObject delta = begin_delta(progress);
       delta.add("content", "");
-      delta.add("reasoning", piece.thinking);
-      events += event(chunk_choice(delta.take()).take());
+      add_thinking(delta, piece.thinking);
+      events += event(chunk_choice(piece.index, delta.take()).take());
       const bool is_all =
           piece.content.empty() && piece.tool_calls.empty() && piece.logprobs.empty();
       if (is_all) return events;
     }
-    JsonObject delta = begin_delta();
+    JsonObject delta = begin_delta(progress);
     delta.add("content", piece.content);
-    if (!piece.tool_calls.empty()) {
-      delta.add_json("tool_calls", tool_calls_json(piece.tool_calls));
-      has_tool_calls_ = true;
-    }
-    JsonObject choice = chunk_choice(delta.take());
+    add_calls(delta, piece);
+    progress.has_tool_calls = progress.has_tool_calls || !piece.tool_calls.empty();
+    JsonObject choice = chunk_choice(piece.index, delta.take());
     add_logprobs(choice, piece);
     return events + event(choice.take());
   }
@@ -205,7 +204,11 @@ class ChatCompletion : public OpenAiDialect {
   // Clients want a first delta, with the role, also of an empty reply.
   std::string end(const ReplyEnd& end) override {
     std::string events;
-    if (!has_role_) events = piece({});
+    if (!progress_.at(static_cast<size_t>(end.index)).has_role) {
+      ReplyPiece empty;
+      empty.index = end.index;
+      events = piece(empty);
+    }
     return events + OpenAiDialect::end(end);
   }
 
@@ -218,42 +221,65 @@ class ChatCompletion : public OpenAiDialect {
     for (Json& message : *messages) {
       request.messages.push_back(parse_message(message, called, work));
     }
-    if (wants_tools(body)) {
-      if (Json* tools = array_field(body, "tools")) request.tools = parse_tools(*tools);
-    }
+    has_functions_ = take_functions(body, request);
+    if (!has_functions_) take_tools(body, request);
     request.think = parse_effort(body);
     request.num_top_logprobs = parse_top_logprobs(body);
+    take_num_choices(body, request);
+    progress_.resize(static_cast<size_t>(request.num_choices));
+    refuse_unhonoured(body, {"logit_bias", "n"});
   }
 
   std::string choice_json(const Choice& choice) override {
     const ReplyPiece& piece = choice.piece;
     JsonObject message;
     message.add("role", "assistant");
-    message.add("content", piece.content);
-    if (!piece.thinking.empty()) message.add("reasoning", piece.thinking);
-    if (!piece.tool_calls.empty())
-      message.add_json("tool_calls", tool_calls_json(piece.tool_calls));
+    const bool is_call = piece.content.empty() && !piece.tool_calls.empty();
+    message.add_json("content", is_call ? "null" : json_text(piece.content));
+    if (!piece.thinking.empty()) add_thinking(message, piece.thinking);
+    add_calls(message, piece);
     JsonObject json;
-    json.add("index", 0);
+    json.add("index", choice.end.index);
     json.add_json("message", message.take());
-    json.add("finish_reason", finish_reason(choice.end.reason, !piece.tool_calls.empty()));
+    json.add("finish_reason", reason_of(choice.end, !piece.tool_calls.empty()));
     add_logprobs(json, piece);
     return json.take();
   }
 
   std::string last_choice_json(const ReplyEnd& end) const override {
-    return chunk_choice("{}", finish_reason(end.reason, has_tool_calls_)).take();
+    const Progress& progress = progress_.at(static_cast<size_t>(end.index));
+    return chunk_choice(end.index, "{}", reason_of(end, progress.has_tool_calls)).take();
   }
 
  private:
-  JsonObject begin_delta() {
+  void add_calls(JsonObject& json, const ReplyPiece& piece) const {
+    if (piece.tool_calls.empty()) return;
+    if (has_functions_) {
+      json.add_json("function_call", function_call_json(piece.tool_calls.front()));
+    } else {
+      json.add_json("tool_calls", tool_calls_json(piece.tool_calls));
+    }
+  }
+
+  std::string_view reason_of(const ReplyEnd& end, bool has_calls) const {
+    const std::string_view reason = finish_reason(end.reason, has_calls);
+    return has_functions_ && reason == "tool_calls" ? "function_call" : reason;
+  }
+
+  // Of a choice in a stream.
+  struct Progress {
+    bool has_role = false;
+    bool has_tool_calls = false;
+  };
+
+  static JsonObject begin_delta(Progress& progress) {
     JsonObject delta;
-    if (!std::exchange(has_role_, true)) delta.add("role", "assistant");
+    if (!std::exchange(progress.has_role, true)) delta.add("role", "assistant");
     return delta;
   }
 
-  bool has_role_ = false;
-  bool has_tool_calls_ = false;
+  bool has_functions_ = false;  // the request's tools came as `functions`
+  std::vector<Progress> progress_ = std::vector<Progress>(1);  // by choice
 };
 
 }  // namespace

@@ -10,9 +10,6 @@
 namespace sluice::api::openai {
 namespace {
 
-// More are refused: each is a sequence of its own.
-constexpr size_t kMaxPrompts = 128;
-
 // A token's text, or, where it is a part of a character, its bytes as OpenAI writes them.
 std::string token_name(const std::string& token) {
   if (is_utf8(token)) return token;
@@ -45,18 +42,29 @@ class Completion : public OpenAiDialect {
  protected:
   void take_fields(Json& body, GenerationRequest& request, Work&) override {
     request.is_chat = false;
+    request.takes_parts = false;
     request.other_prompts =
-        parse_texts_or_tokens(find_field(body, "prompt"), "prompt", kMaxPrompts);
+        parse_texts_or_tokens(find_field(body, "prompt"), "prompt", kMaxReplies);
     if (request.other_prompts.empty()) request.other_prompts.emplace_back("");
-    offsets_.resize(request.other_prompts.size());
-    set_num_replies(request.other_prompts.size());
     request.take_other_prompt(1);
     request.other_prompts.erase(request.other_prompts.begin());
+    take_num_choices(body, request);
+    offsets_.resize(request.num_prompts() * static_cast<size_t>(request.num_choices));
+    request.echo = bool_field(body, "echo").value_or(false);
     request.suffix = string_field(body, "suffix").value_or("");
+    const bool has_tokens =
+        request.prompt_tokens || std::ranges::any_of(request.other_prompts, [](const auto& prompt) {
+          return !std::holds_alternative<std::string>(prompt);
+        });
+    if (has_tokens && !request.suffix.empty()) fail("a suffix needs a prompt that is text");
     if (const auto top = int_field(body, "logprobs", 0, 20)) {
       request.num_top_logprobs = static_cast<int>(*top);
       has_top_ = *top > 0;
     }
+    if (request.echo && request.num_top_logprobs >= 0) {
+      refuse("echo with logprobs is not supported: log-probabilities are told of replies alone");
+    }
+    refuse_unhonoured(body, {"echo", "logit_bias", "n"});
   }
 
   std::string choice_json(const Choice& choice) override {

@@ -1,9 +1,11 @@
 #include "api/openai_dialect.h"
-#include "api/error.h"
 
 #include <algorithm>
+#include <charconv>
+#include <cmath>
 #include <limits>
 
+#include "api/error.h"
 #include "api/openai.h"
 #include "api/parse_common.h"
 
@@ -19,17 +21,71 @@ std::vector<std::string> parse_stop(Json& value) {
   return parse_stops(value, "stop");
 }
 
+template <typename T>
+void set_if(std::optional<T>& option, std::optional<T> value) {
+  if (value) option = std::move(value);
+}
+
+void add(ReplyEnd& sum, const ReplyEnd& end) {
+  if (!end.shares_prompt) {
+    sum.num_prompt_tokens += end.num_prompt_tokens;
+    sum.num_cached_tokens += end.num_cached_tokens;
+  }
+  sum.num_output_tokens += end.num_output_tokens;
+  sum.num_thinking_tokens += end.num_thinking_tokens;
+}
+
+// {"50256": -100}: what is added to the logits of these tokens.
+std::vector<backend::TokenBias> parse_biases(const Json& body) {
+  const Json* object = object_field(body, "logit_bias");
+  if (object == nullptr) return {};
+  std::vector<backend::TokenBias> biases;
+  if (object->size() > engine::kMaxBiases) {
+    fail("field \"logit_bias\" may be of " + std::to_string(engine::kMaxBiases) +
+         " tokens at most");
+  }
+  for (const auto& [name, value] : object->get_ref<const Json::object_t&>()) {
+    backend::TokenBias item;
+    const char* const name_end = name.data() + name.size();
+    const auto [end, error] = std::from_chars(name.data(), name_end, item.token);
+    if (error != std::errc() || end != name_end || item.token < 0) {
+      fail("field \"logit_bias\" must have token ids as its names");
+    }
+    constexpr double kMost = 100;
+    const double bias = value.is_number() ? value.get<double>() : kMost + 1;
+    if (!(std::abs(bias) <= kMost)) {
+      fail("field \"logit_bias\" must have numbers from -100 to 100 as its values");
+    }
+    item.bias = static_cast<float>(bias);
+    biases.push_back(item);
+  }
+  return biases;
+}
+
+std::string usage_json(const ReplyEnd& sum) {
+  JsonObject details;
+  details.add("cached_tokens", sum.num_cached_tokens);
+  JsonObject json;
+  json.add("prompt_tokens", sum.num_prompt_tokens);
+  json.add("completion_tokens", sum.num_output_tokens);
+  json.add("total_tokens", int64_t{sum.num_prompt_tokens} + sum.num_output_tokens);
+  json.add_json("prompt_tokens_details", details.take());
+  JsonObject output_details;
+  output_details.add("reasoning_tokens", sum.num_thinking_tokens);
+  json.add_json("completion_tokens_details", output_details.take());
+  return json.take();
+}
+
+std::string event_of(JsonObject json) { return "data: " + json.take() + "\n\n"; }
+
+}  // namespace
+
 std::optional<int> limit_field(const Json& body, std::string_view name) {
   constexpr int64_t kMax = std::numeric_limits<int>::max();
   const auto limit = int_field(body, name, std::numeric_limits<int64_t>::min(),
                                std::numeric_limits<int64_t>::max());
   if (!limit) return std::nullopt;
   return static_cast<int>(std::clamp<int64_t>(*limit, -1, kMax));
-}
-
-template <typename T>
-void set_if(std::optional<T>& option, std::optional<T> value) {
-  if (value) option = std::move(value);
 }
 
 ModelOptions parse_sampling(Json& body) {
@@ -59,35 +115,18 @@ ModelOptions parse_sampling(Json& body) {
   return options;
 }
 
-void add(ReplyEnd& sum, const ReplyEnd& end) {
-  sum.num_prompt_tokens += end.num_prompt_tokens;
-  sum.num_cached_tokens += end.num_cached_tokens;
-  sum.num_output_tokens += end.num_output_tokens;
-}
-
-std::string usage_json(const ReplyEnd& sum) {
-  JsonObject details;
-  details.add("cached_tokens", sum.num_cached_tokens);
-  JsonObject json;
-  json.add("prompt_tokens", sum.num_prompt_tokens);
-  json.add("completion_tokens", sum.num_output_tokens);
-  json.add("total_tokens", int64_t{sum.num_prompt_tokens} + sum.num_output_tokens);
-  json.add_json("prompt_tokens_details", details.take());
-  return json.take();
-}
-
-std::string event_of(JsonObject json) { return "data: " + json.take() + "\n\n"; }
-
-}  // namespace
-
 std::string error_body(int status, std::string_view message) {
   JsonObject error;
   error.add("message", message);
   error.add("type", status == 404                   ? "not_found_error"
+                    : status == 429                 ? "rate_limit_error"
                     : status >= 400 && status < 500 ? "invalid_request_error"
                                                     : "api_error");
   error.add("param", nullptr);
-  error.add("code", nullptr);
+  error.add_json("code", status == 401   ? R"("invalid_api_key")"
+                         : status == 403 ? R"("insufficient_permissions")"
+                         : status == 429 ? R"("rate_limit_exceeded")"
+                                         : "null");
   JsonObject json;
   json.add_json("error", error.take());
   return json.take();
@@ -135,9 +174,18 @@ GenerationRequest OpenAiDialect::take_shared_fields(Json& body) {
     request.format = parse_response_format(*format);
   }
   parse_constraints(body, request.format);
-  int_field(body, "n", 1, std::numeric_limits<int>::max());
-  refuse_unhonoured(body);
+  request.biases = parse_biases(body);
   return request;
+}
+
+void OpenAiDialect::take_num_choices(const Json& body, GenerationRequest& request) {
+  const auto most = static_cast<int64_t>(kMaxReplies);
+  request.num_choices = static_cast<int>(int_field(body, "n", 1, most).value_or(1));
+  num_open_ = request.num_prompts() * static_cast<size_t>(request.num_choices);
+  if (num_open_ > kMaxReplies) {
+    fail("too many replies: " + std::to_string(num_open_) + "; ask for " +
+         std::to_string(kMaxReplies) + " at most in one request");
+  }
 }
 
 JsonObject OpenAiDialect::head(const char* object, std::string_view choices) const {

@@ -8,6 +8,9 @@
 
 namespace sluice::api::openai {
 
+// Replies to one request, prompts and choices together; each is a sequence of its own.
+inline constexpr size_t kMaxReplies = 128;
+
 // What both kinds of completion share: server-sent events ("data: {...}\n\n") whose objects have
 // one id and time, and [DONE] behind the last.
 class OpenAiDialect : public Dialect {
@@ -30,8 +33,8 @@ class OpenAiDialect : public Dialect {
 
   // Takes the fields that only this request has.
   virtual void take_fields(Json& body, GenerationRequest& request, Work& work) = 0;
-  // How many replies there will be.
-  void set_num_replies(size_t count) { num_open_ = count; }
+  // Takes `n`, when the prompts are known: how many replies there will be.
+  void take_num_choices(const Json& body, GenerationRequest& request);
 
   // The item of `choices` for a whole reply, and for the event that ends one in a stream.
   virtual std::string choice_json(const Choice& choice) = 0;
@@ -54,9 +57,15 @@ class OpenAiDialect : public Dialect {
   int64_t created_unix_;
   std::string model_;
   bool include_usage_ = false;
-  ReplyEnd sum_;  // of the replies that have ended: what usage tells
+  ReplyEnd sum_;  // of the replies that have ended: what usage tells; a prompt counts once
   size_t num_open_ = 1;
 };
+
+// Sampling and limits of a request: temperature and top_p are 1 unless given; "options" are
+// Ollama's, and count below OpenAI's own fields. Moves stop strings out.
+ModelOptions parse_sampling(Json& body);
+// A number of tokens, -1 for a negative one.
+std::optional<int> limit_field(const Json& body, std::string_view name);
 
 // "stop", "length", "tool_calls".
 std::string_view finish_reason(engine::FinishReason reason, bool has_tool_calls);

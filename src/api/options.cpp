@@ -40,49 +40,49 @@ constexpr std::array kFloats = {
     Field<float>{"frequency_penalty", &ModelOptions::frequency_penalty},
 };
 
-[[noreturn]] void fail(std::string_view name, std::string_view what) {
+[[noreturn]] void fail_option(std::string_view name, std::string_view what) {
   throw Error(ErrorCode::kInvalidArgument,
               "option \"" + std::string(name) + "\" " + std::string(what));
 }
 
 // Whole part of a number, within [min, max].
 int64_t integer_value(std::string_view name, const Json& value, int64_t min, int64_t max) {
-  if (!value.is_number()) fail(name, "must be of type integer");
+  if (!value.is_number()) fail_option(name, "must be of type integer");
   if (value.is_number_float()) {
     const double number = std::trunc(value.get<double>());
     // Doubles of this size are whole; the upper limit may round up to 2^63.
     const bool is_in_range =
         number >= static_cast<double>(min) && number <= static_cast<double>(max) && number < 0x1p63;
-    if (!is_in_range) fail(name, "is out of range");
+    if (!is_in_range) fail_option(name, "is out of range");
     return static_cast<int64_t>(number);
   }
   if (value.is_number_unsigned()) {
     const auto number = value.get<uint64_t>();
-    if (std::cmp_greater(number, max)) fail(name, "is out of range");
+    if (std::cmp_greater(number, max)) fail_option(name, "is out of range");
     return static_cast<int64_t>(number);
   }
   const auto number = value.get<int64_t>();
-  if (number < min || number > max) fail(name, "is out of range");
+  if (number < min || number > max) fail_option(name, "is out of range");
   return number;
 }
 
 float float_value(std::string_view name, const Json& value) {
-  if (!value.is_number()) fail(name, "must be of type float32");
+  if (!value.is_number()) fail_option(name, "must be of type float32");
   const double number = value.get<double>();
   if (!(std::abs(number) <= double{std::numeric_limits<float>::max()})) {
-    fail(name, "is out of range");
+    fail_option(name, "is out of range");
   }
   return static_cast<float>(number);
 }
 
 std::vector<std::string> stops_value(std::string_view name, const Json& value) {
-  if (!value.is_array()) fail(name, "must be of type array");
+  if (!value.is_array()) fail_option(name, "must be of type array");
   if (value.size() > engine::kMaxStopStrings) {
-    fail(name, "holds more than " + std::to_string(engine::kMaxStopStrings) + " strings");
+    fail_option(name, "holds more than " + std::to_string(engine::kMaxStopStrings) + " strings");
   }
   std::vector<std::string> strings;
   for (const Json& item : value) {
-    if (!item.is_string()) fail(name, "must be of an array of strings");
+    if (!item.is_string()) fail_option(name, "must be of an array of strings");
     strings.push_back(item.get<std::string>());
   }
   return strings;
@@ -114,7 +114,7 @@ void set_option(ModelOptions& options, std::string_view name, const Json& value)
     options.seed = integer_value(name, value, std::numeric_limits<int64_t>::min(),
                                  std::numeric_limits<int64_t>::max());
   } else if (name == "use_mmap") {
-    if (!value.is_boolean()) fail(name, "must be of type boolean");
+    if (!value.is_boolean()) fail_option(name, "must be of type boolean");
     options.use_mmap = value.get<bool>();
   } else if (name == "stop") {
     options.stop = stops_value(name, value);

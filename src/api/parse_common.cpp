@@ -50,8 +50,6 @@ constexpr std::array kUnhonoured = {
     Unhonoured{"dry_multiplier"},
     Unhonoured{"dynatemp_range"},
     Unhonoured{"echo"},
-    Unhonoured{"function_call"},
-    Unhonoured{"functions"},
     Unhonoured{"include_stop_str_in_output"},
     Unhonoured{"length_penalty", 1},
     Unhonoured{"logit_bias"},
@@ -88,12 +86,13 @@ bool changes_nothing(const Json& value, const Unhonoured& field) {
 
 }  // namespace
 
-void refuse_unhonoured(const Json& body) {
+void refuse_unhonoured(const Json& body, std::initializer_list<std::string_view> honoured) {
   for (const auto& [name, value] : body.get_ref<const Json::object_t&>()) {
     const auto field = std::lower_bound(
         kUnhonoured.begin(), kUnhonoured.end(), name,
         [](const Unhonoured& left, const std::string& right) { return left.name < right; });
     if (field == kUnhonoured.end() || field->name != name) continue;
+    if (std::ranges::find(honoured, field->name) != honoured.end()) continue;
     if (!changes_nothing(value, *field)) {
       throw Error(ErrorCode::kUnsupported,
                   "field " + in_quotes(name) + " is not supported; leave it out");
@@ -129,18 +128,6 @@ Think parse_think(const Json& value) {
   }
   fail("invalid think value: " + shortened(dump_json(value)) +
        " (must be true, false, \"low\", \"medium\", \"high\" or \"max\")");
-}
-
-Json parse_tools(Json& list) {
-  for (const Json& tool : list) {
-    if (!tool.is_object()) fail("field \"tools\" must be a list of objects");
-    const Json* function = object_field(tool, "function");
-    if (function == nullptr || string_field(*function, "name").value_or("").empty()) {
-      fail("every tool needs a \"function\" with a \"name\"");
-    }
-    object_field(*function, "parameters");
-  }
-  return std::move(list);
 }
 
 std::vector<std::string> parse_strings(Json& value, std::string_view name) {
@@ -226,10 +213,6 @@ Extensions parse_extensions(const Json& body) {
 
 void check_supported(const GenerationRequest& request) {
   const auto refuse = [](const std::string& what) { throw Error(ErrorCode::kUnsupported, what); };
-  if (!request.suffix.empty()) refuse(request.model + " does not support insert");
-  if (request.chat_template) {
-    refuse("a template in the request is not supported yet; the model's own is used");
-  }
   const bool has_images =
       !request.images.empty() ||
       std::any_of(request.messages.begin(), request.messages.end(),

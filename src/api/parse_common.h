@@ -15,8 +15,6 @@ void check_base64(std::string_view text, std::string_view field);
 
 // true, false, or a level.
 Think parse_think(const Json& value);
-// A list of {type, function{name, ..}}; kept as the client wrote it (moved out).
-Json parse_tools(Json& list);
 // A list of strings, moved out.
 std::vector<std::string> parse_strings(Json& value, std::string_view name);
 // The same for stop strings, of which there may be engine::kMaxStopStrings.
@@ -45,6 +43,7 @@ void check_supported(const GenerationRequest& request);
 
 // Throws Error(kUnsupported) for a field of another server's (llama.cpp, vLLM, SGLang) or of
 // OpenAI's that would change the reply and that we do not honour, unless its value changes nothing.
-void refuse_unhonoured(const Json& body);
+// `honoured`: those that the request's own dialect does honour.
+void refuse_unhonoured(const Json& body, std::initializer_list<std::string_view> honoured = {});
 
 }  // namespace sluice::api

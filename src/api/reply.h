@@ -23,18 +23,21 @@ struct TokenLogprob {
 std::vector<TokenLogprob> to_logprobs(const std::vector<engine::OutputToken>& tokens,
                                       const text::Tokenizer& tokenizer);
 
-// A piece of a reply, or, when not streaming, all of it.
+// A piece of a reply, or, when not streaming, all of it. In a stream a piece has thinking, content
+// or calls, not several of them, in the order in which the model wrote them.
 struct ReplyPiece {
   std::string content;
   std::string thinking;
-  std::vector<ToolCall> tool_calls;
+  std::vector<ToolCall> tool_calls;  // whole ones, each with an id and its number in the reply
   std::vector<TokenLogprob> logprobs;
-  int index = 0;  // of the prompt that it answers
+  int index = 0;  // of the reply, of which a request may have several
 };
 
 // How a reply ended and what it cost.
 struct ReplyEnd {
-  int index = 0;  // of the prompt that was answered
+  int index = 0;                // of the reply
+  bool shares_prompt = false;   // with the reply before: its prompt is counted there
+  int num_thinking_tokens = 0;  // of the output tokens
   engine::FinishReason reason = engine::FinishReason::kEndOfSequence;
   std::string stop_string;  // for kStopString
   int num_prompt_tokens = 0;

@@ -34,6 +34,20 @@ struct Message {
   std::string tool_call_id;
 };
 
+// What a client says about calling tools. A reply that must have a call is held to it by a grammar.
+struct ToolChoice {
+  enum class Kind {
+    kAuto,      // as the model likes
+    kNone,      // no call, whatever tools there are
+    kRequired,  // some call
+    kNamed,     // of the tool `name`
+  };
+  Kind kind = Kind::kAuto;
+  std::string name;
+
+  bool must_call() const { return kind == Kind::kRequired || kind == Kind::kNamed; }
+};
+
 struct Think {
   bool is_enabled = false;
   std::string level;     // "" or "low", "medium", "high", "max"
@@ -77,6 +91,8 @@ struct GenerationRequest {
   // Chat.
   std::vector<Message> messages;
   JsonTree tools = Json::array();  // each {type, function{name, description, parameters}}
+  ToolChoice tool_choice;
+  bool parallel_tool_calls = true;  // false: the reply has one call at most
 
   // Prompt (/api/generate, /v1/completions).
   std::string prompt;
@@ -92,8 +108,11 @@ struct GenerationRequest {
   // Both.
   bool stream = true;
   ModelOptions options;  // what the request says; lay it over the model's with merge_options
+  std::vector<backend::TokenBias> biases;
   Format format;
   std::optional<Think> think;
+  int num_choices = 1;  // replies to each prompt, of which each is drawn anew
+  bool echo = false;    // a reply begins with its prompt, as the client sent it
   std::optional<KeepAlive> keep_alive;
   bool truncate = true;
   bool shift = true;
@@ -101,9 +120,11 @@ struct GenerationRequest {
   bool wants_context = false;      // the reply's end tells the tokens of prompt and reply
   bool is_load_only = false;       // load the model (or unload it: keep_alive 0), nothing else
   bool debug_render_only = false;  // give the rendered prompt back, nothing else
+  bool is_count_only = false;      // say how many tokens the prompt has, nothing else
+  // The dialect has places for thinking and calls; otherwise a reply is the text as it comes.
+  bool takes_parts = true;
   Extensions extensions;
 
-  // How many replies there are.
   size_t num_prompts() const { return 1 + other_prompts.size(); }
   // Makes one of the other prompts, from 1 on, the prompt.
   void take_other_prompt(size_t index);

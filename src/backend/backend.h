@@ -57,6 +57,8 @@ struct Batch {
   std::vector<int32_t> embedding_rows;
   // What to draw from each of logit_rows, in their order. Empty: the logits are the result.
   std::vector<RowSampling> samplings;
+  // For a program that begins with Receive: [tokens, its width].
+  std::span<const float> received;
 
   size_t num_output_rows() const { return logit_rows.size() + embedding_rows.size(); }
   // The token of an output row: logit rows first, embedding rows behind them.
@@ -70,6 +72,7 @@ struct Batch {
     logit_rows.clear();
     embedding_rows.clear();
     samplings.clear();
+    received = {};
   }
 };
 
@@ -101,6 +104,7 @@ struct MemoryUse {
   size_t weights = 0;
   size_t cache = 0;
   size_t workspace = 0;
+  size_t on_device = 0;  // of all these, in a device's own memory; the rest is the host's
 };
 
 // A device with one model on it. One thread at a time uses it (the engine's).
@@ -125,7 +129,8 @@ class Backend {
   // throws.
   virtual void load(Program program, const LoadOptions& options) = 0;
 
-  // Bytes of one cache block over all layers; valid after load().
+  // Bytes that one more cache block takes, over all layers, with what it adds to the workspace
+  // where that is known beforehand; valid after load().
   virtual size_t cache_block_bytes() const = 0;
   // (Re)creates the cache with `num_blocks` blocks; contents undefined. Throws Error(kOutOfMemory).
   virtual void allocate_cache(int num_blocks) = 0;
@@ -144,6 +149,21 @@ class Backend {
   }
 
   virtual MemoryUse memory() const = 0;
+
+  // Bytes that can still be allocated where this backend's memory lies.
+  virtual uint64_t free_bytes() const;
+
+  // The devices that the layers are split over, in the order of the forward pass, once they are
+  // loaded; all layers on this one device else.
+  struct Stage {
+    const Backend* device;
+    int num_layers;  // 0: all
+  };
+  virtual std::vector<Stage> stages() const { return {{this, 0}}; }
+
+  // The device has failed for good: every step throws from here on, and so does what else uses that
+  // device in this process, until all of it has been destroyed. From any thread.
+  virtual bool is_lost() const { return false; }
 };
 
 // Plain code, f32 throughout, cache in f32: what the others are tested against.

@@ -50,6 +50,12 @@ void check_batch(const Batch& batch, const Program& program, const LoadOptions& 
       fail("token id " + std::to_string(token) + " is not in the vocabulary");
     }
   }
+  const auto* receive = program.ops.empty() ? nullptr : std::get_if<Receive>(&program.ops.front());
+  if (receive) {
+    const auto width =
+        static_cast<size_t>(program.buffers[static_cast<size_t>(receive->out)].width);
+    if (batch.received.size() != batch.tokens.size() * width) fail("not all rows were received");
+  }
   int expected_first = 0;
   for (const BatchSequence& sequence : batch.sequences) {
     check_sequence(sequence, expected_first, num_blocks);

@@ -43,6 +43,11 @@ struct Embed {
   float scale;
 };
 
+// out[t] = Batch::received[t], the rows that another device has computed (pipeline.h).
+struct Receive {
+  BufferId out;
+};
+
 // out = in / rms(in) * weight, or out += that when `accumulate`. Zhang and Sennrich 2019.
 struct RmsNorm {
   BufferId in;
@@ -111,8 +116,8 @@ struct SoftCap {
   float cap;
 };
 
-using Op = std::variant<Embed, RmsNorm, Linear, RopeStore, Attention, GatedActivation, GatherRows,
-                        SoftCap>;
+using Op = std::variant<Embed, Receive, RmsNorm, Linear, RopeStore, Attention, GatedActivation,
+                        GatherRows, SoftCap>;
 
 // Rotary embedding (Su et al. 2021): pair i of a head turns by position * inverse_frequency[i].
 struct Rope {
@@ -130,6 +135,10 @@ struct Program {
   std::vector<Buffer> buffers;
   std::vector<Rope> ropes;
   std::vector<Op> ops;
+  // Where each layer begins in `ops`. There the pass can be cut: of what was computed before, what
+  // follows needs the rows of `state` (kTokens) and nothing else.
+  std::vector<size_t> layer_starts;
+  BufferId state = 0;
   BufferId logits = 0;  // [logit rows, vocab_size]
   BufferId hidden = 0;  // [output rows, embedding_length]: what the head reads, final norm applied
 };

@@ -46,6 +46,15 @@ void apply_mask(std::span<const uint32_t> mask, const LogitRow& row) {
   }
 }
 
+void add_biases(std::span<const TokenBias> biases, const LogitRow& row) {
+  for (const TokenBias& item : biases) {
+    const auto index = static_cast<size_t>(item.token);
+    if (item.token < 0 || index >= row.logits.size()) continue;
+    row.logits[index] += item.bias;
+    update_maximum(row, index);
+  }
+}
+
 void penalize(const RowSampling& sampling, const LogitRow& row) {
   const SamplingParams& params = sampling.params;
   if (!params.has_penalty()) return;
@@ -126,6 +135,7 @@ double weigh(const std::vector<Candidate>& candidates, double temperature,
 
 int32_t draw(const LogitRow& row, const RowSampling& sampling) {
   if (!sampling.mask.empty()) apply_mask(sampling.mask, row);
+  add_biases(sampling.biases, row);
   penalize(sampling, row);
   const LogitsSummary summary(row.logits, row.maxima);
   const auto best = checked_best(summary);
@@ -201,6 +211,7 @@ std::vector<double> sampling_distribution(std::span<const float> logits,
   std::vector<float> changed(logits.begin(), logits.end());
   const LogitRow row{changed};
   if (!sampling.mask.empty()) apply_mask(sampling.mask, row);
+  add_biases(sampling.biases, row);
   penalize(sampling, row);
   const LogitsSummary summary(changed);
   std::vector<double> result(logits.size(), 0.0);

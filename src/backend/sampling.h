@@ -9,7 +9,8 @@
 namespace sluice::backend {
 
 // How a row of logits becomes a token. Order of the steps, as llama.cpp and Ollama have it: mask,
-// penalties, top_k, typical_p, top_p, min_p, temperature, then a draw. Defaults are Ollama's.
+// biases, penalties, top_k, typical_p, top_p, min_p, temperature, then a draw. Defaults are
+// Ollama's.
 struct SamplingParams {
   float temperature = 0.8f;  // 0: the best after the penalties
   int top_k = 40;            // 0 or -1: off
@@ -25,6 +26,12 @@ struct SamplingParams {
   }
 };
 
+// Added to a token's logit.
+struct TokenBias {
+  int32_t token = 0;
+  float bias = 0;
+};
+
 // What is to be drawn from one row of logits; all it points to must live until the step is over.
 struct RowSampling {
   SamplingParams params;
@@ -38,7 +45,8 @@ struct RowSampling {
   // Bit t % 32 of word t / 32: token t may be drawn. Empty: every token may. The words may still
   // be written between submit() and wait(), while the device computes the logits.
   std::span<const uint32_t> mask;
-  int num_top_logprobs = -1;  // -1: no log-probabilities; 0: only the token's own
+  std::span<const TokenBias> biases;  // each of another token
+  int num_top_logprobs = -1;          // -1: no log-probabilities; 0: only the token's own
 };
 
 struct TokenLogprob {
@@ -49,7 +57,8 @@ struct TokenLogprob {
 inline constexpr int32_t kNoToken = -1;   // no logit was finite and allowed
 inline constexpr int32_t kNoMemory = -2;  // to sample that row: a matter of one sequence
 
-// Log-probabilities are the model's own: plain softmax, before mask, penalties and temperature.
+// Log-probabilities are the model's own: plain softmax, before mask, biases, penalties and
+// temperature.
 struct SampledToken {
   int32_t token = kNoToken;  // or kNoMemory
   float logprob = 0;         // only when asked for

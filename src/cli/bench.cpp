@@ -9,16 +9,24 @@
 
 #include "backend/cpu/ceilings.h"
 #include "base/cpu_features.h"
+#include "base/error.h"
+#include "base/memory.h"
 #include "base/threads.h"
 #include "base/units.h"
 #include "cli/commands.h"
 #include "cli/offline_model.h"
+#include "cli/progress_view.h"
+#include "cli/suggest.h"
+#include "measure/plan.h"
+#include "measure/shapes.h"
 
 namespace sluice::cli {
 namespace {
 
 struct BenchFlags {
   OfflineModelFlags model;
+  std::string shape;
+  std::string quant = "q4_K_M";
   std::vector<int> prompts = {512};
   std::vector<int> sequences = {1};
   std::vector<int> depths = {0};
@@ -70,21 +78,63 @@ void print_json(const std::vector<measure::BenchResult>& results, double bandwid
   std::printf("%s\n", document.dump(2).c_str());
 }
 
-double measure_bandwidth(int num_threads) {
-  backend::cpu::Team team(num_threads);
-  return backend::cpu::measure_read_bandwidth(team);
+// Says so before anything is made when the blocks and what is loaded from them do not fit together.
+void check_room(const measure::Shape& shape, const BenchFlags& flags,
+                const backend::LoadOptions& load) {
+  const int num_threads = flags.model.placement.num_threads;
+  const auto cpu = backend::make_cpu_backend(
+      {num_threads > 0 ? num_threads : usable_cores(), flags.model.placement.isa});
+  const measure::ModelPlan plan =
+      measure::plan_model(measure::shape_file(shape, flags.quant), cpu.get(), load);
+  const uint64_t loaded = plan.fixed.weights + plan.fixed.workspace;
+  const uint64_t available = available_memory_bytes();
+  if (plan.file_bytes + loaded <= available) return;
+  throw Error(ErrorCode::kOutOfMemory,
+              std::string(shape.name) + " in " + flags.quant + " takes " +
+                  format_bytes(plan.file_bytes + loaded) + " while it is loaded (" +
+                  format_bytes(plan.file_bytes) + " of random weights, " + format_bytes(loaded) +
+                  " as they are computed with); " + format_bytes(available) +
+                  " are free. `sluice plan` says how fast it can be");
+}
+
+std::unique_ptr<model::Model> load_shape(BenchFlags& flags, const backend::LoadOptions& load,
+                                         int num_blocks) {
+  const measure::Shape* shape = measure::find_shape(flags.shape);
+  if (shape == nullptr) {
+    throw Error(ErrorCode::kNotFound,
+                "there is no well-known shape '" + flags.shape + "'" + near_shapes(flags.shape));
+  }
+  check_room(*shape, flags, load);
+  ProgressView view(ProgressView::Trace::kNone);
+  const measure::FilledShape filled(*shape, flags.quant, [&](uint64_t written, uint64_t all) {
+    view.update("making random weights", written, all);
+  });
+  view.finish();
+  flags.model.model = filled.path();
+  return load_offline_model(flags.model, load, num_blocks);
+}
+
+std::unique_ptr<model::Model> load(BenchFlags& flags, const backend::LoadOptions& load,
+                                   int num_blocks) {
+  if (flags.model.model.empty() == flags.shape.empty()) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "bench takes a MODEL, or --shape with a well-known one that need not be there");
+  }
+  return flags.shape.empty() ? load_offline_model(flags.model, load, num_blocks)
+                             : load_shape(flags, load, num_blocks);
 }
 
 void run(BenchFlags& flags) {
   const std::vector<measure::BenchCase> cases = make_cases(flags);
-  backend::LoadOptions load;
-  load.max_logit_rows = *std::max_element(flags.sequences.begin(), flags.sequences.end());
-  load.max_batch_tokens = std::max(flags.options.step_tokens, load.max_logit_rows);
-  const std::unique_ptr<model::Model> model = load_offline_model(flags.model, load);
-  model->backend().allocate_cache(measure::bench_blocks(cases));
+  backend::LoadOptions options;
+  options.max_logit_rows = *std::max_element(flags.sequences.begin(), flags.sequences.end());
+  options.max_batch_tokens = std::max(flags.options.step_tokens, options.max_logit_rows);
+  const int num_blocks = measure::bench_blocks(cases);
+  const std::unique_ptr<model::Model> model = load(flags, options, num_blocks);
+  model->backend().allocate_cache(num_blocks);
   const int num_threads =
       flags.model.placement.num_threads > 0 ? flags.model.placement.num_threads : usable_cores();
-  const double bandwidth = measure_bandwidth(num_threads);
+  const double bandwidth = backend::cpu::measure_read_bandwidth(num_threads);
   if (!flags.is_json) {
     std::printf("%s\n%s\n\n", cpu_model_name().c_str(), model->backend().description().c_str());
     flags.options.on_result = [](const measure::BenchResult& result) {
@@ -111,8 +161,12 @@ void add_bench(Command& program) {
   command.footer(
       "Lists are comma-separated. Examples:\n"
       "  sluice bench smollm2:135m\n"
-      "  sluice bench llama3.2:1b --prompt 128,512,2048 --sequences 1,4,16 --depth 0,4096");
+      "  sluice bench llama3.2:1b --prompt 128,512,2048 --sequences 1,4,16 --depth 0,4096\n"
+      "  sluice bench --shape llama3.1:8b --quant q4_0");
   add_offline_model_flags(command, flags->model);
+  command.option("--shape", flags->shape,
+                 "Instead of MODEL: a well-known shape, filled with random weights");
+  command.option("--quant", flags->quant, "Type of a shape's weights").show_default();
   command.option("-p,--prompt", flags->prompts, "Lengths of prompts to prefill (0: none)")
       .comma_separated()
       .range(0, 1 << 20);

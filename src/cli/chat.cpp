@@ -16,7 +16,8 @@ namespace {
 constexpr const char* kHelp = R"(Available Commands:
   /set            Set session variables
   /show           Show model information
-  /load <model>   Go on with another model
+  /load <model>   Go on with another model, or a saved conversation
+  /save <model>   Save this conversation as a model
   /list           List the models
   /clear          Clear session context
   /bye            Exit
@@ -34,7 +35,7 @@ constexpr const char* kSetHelp = R"(Available Commands:
   /set nohistory         Disable history
   /set wordwrap          Enable wordwrap
   /set nowordwrap        Disable wordwrap
-  /set format json       Enable JSON mode
+  /set format json       Enable JSON mode; or a JSON Schema, {...}
   /set noformat          Disable formatting
   /set verbose           Show timings
   /set quiet             Do not show timings
@@ -93,7 +94,31 @@ std::string rest_of(const std::string& line, int count) {
   return position == std::string::npos ? "" : line.substr(position);
 }
 
+// A conversation that was saved, as it stood on the screen.
+void print_history(const api::Json& messages) {
+  for (const api::Json& message : messages) {
+    const std::string role = api::string_field(message, "role").value_or("");
+    const std::string text = api::string_field(message, "content").value_or("");
+    if (role == "user") {
+      std::printf(">>> %s\n", printable_lines(text).c_str());
+    } else if (role == "assistant") {
+      std::printf("%s\n\n", printable_lines(text).c_str());
+    }
+  }
+}
+
+// The MESSAGE lines in a reply of /api/show.
+api::Json messages_of(const api::Json& shown) {
+  const api::Json* messages = api::array_field(shown, "messages");
+  return messages ? *messages : api::Json::array();
+}
+
 }  // namespace
+
+api::Json read_format(const std::string& text) {
+  if (text.empty()) return nullptr;
+  return text.starts_with('{') ? api::parse_json(text) : api::Json(text);
+}
 
 Chat::Chat(ServerLink link, const std::string& model, ChatSettings settings,
            const std::string& history_path)
@@ -119,23 +144,24 @@ void Chat::load() {
 // Says at once what the server would refuse later: a request of one token with the same format and
 // thinking. Throws its refusal.
 void Chat::try_out(const ChatSettings& settings) {
-  if (settings.format.empty() && settings.think.is_null()) return;
+  if (settings.format.is_null() && settings.think.is_null()) return;
   api::Json body = {{"model", model_},
                     {"prompt", " "},
                     {"raw", true},
                     {"stream", false},
                     {"options", {{"num_predict", 1}}}};
-  if (!settings.format.empty()) body["format"] = settings.format;
+  if (!settings.format.is_null()) body["format"] = settings.format;
   if (!settings.think.is_null()) body["think"] = settings.think;
   link_.call("POST", "/api/generate", &body);
 }
 
-void Chat::run() {
+void Chat::run(const api::Json& shown) {
   {
     const QuietKeys quiet(&typed_);
     load();
     try_out(settings_);
   }
+  print_history(shown.is_null() ? model_messages() : messages_of(shown));
   std::printf("Send a message (/? for help)\n");
   while (true) {
     LineEditor::Result input = editor_.read_line(">>> ", std::exchange(typed_, ""));
@@ -208,7 +234,11 @@ Chat::Next Chat::command(const std::string& line) {
   } else if (name == "/list" || name == "/ls") {
     list();
   } else if (name == "/save") {
-    std::printf("/save is not supported yet.\n");
+    if (words.size() != 2) {
+      std::printf("Usage:\n  /save <modelname>\n");
+    } else {
+      save(words[1]);
+    }
   } else if (name == "/?" || name == "/help") {
     const std::string topic = words.size() > 1 ? words[1] : "";
     std::fputs(topic == "set" || topic == "/set"     ? kSetHelp
@@ -232,13 +262,14 @@ void Chat::say(const std::string& text) {
   const api::Json question = {{"role", "user"}, {"content", text}};
   sent.push_back(question);
   body["messages"] = std::move(sent);
-  if (!settings_.format.empty()) body["format"] = settings_.format;
+  if (!settings_.format.is_null()) body["format"] = settings_.format;
   if (!settings_.think.is_null()) body["think"] = settings_.think;
   const ShownReply reply = show_reply(link_, "/api/chat", body, settings_.view);
   std::printf("\n\n");
   // An interrupted reply stays part of the conversation: the person has read it.
   messages_.push_back(question);
   messages_.push_back({{"role", "assistant"}, {"content", reply.content}});
+  if (!reply.thinking.empty()) messages_.back()["thinking"] = reply.thinking;
 }
 
 void Chat::set_parameter(const std::vector<std::string>& words) {
@@ -274,17 +305,20 @@ void Chat::set(const std::vector<std::string>& words, const std::string& line) {
     settings_.view.verbose = what == "verbose";
     std::printf("Set '%s' mode.\n", what.c_str());
   } else if (what == "format") {
-    if (words.size() < 3 || words[2] != "json") {
-      std::printf("Invalid or missing format. For 'json' mode use '/set format json'\n");
+    const std::string text = rest_of(line, 2);
+    if (text != "json" && !text.starts_with('{')) {
+      std::printf(
+          "Invalid or missing format. For 'json' mode use '/set format json', or give a JSON "
+          "Schema\n");
       return;
     }
     ChatSettings wanted = settings_;
-    wanted.format = "json";
+    wanted.format = read_format(text);
     try_out(wanted);
     settings_ = std::move(wanted);
-    std::printf("Set format to 'json' mode.\n");
+    std::printf("Set format to %s.\n", text == "json" ? "'json' mode" : "this JSON Schema");
   } else if (what == "noformat") {
-    settings_.format.clear();
+    settings_.format = nullptr;
     std::printf("Disabled format.\n");
   } else if (what == "think") {
     ChatSettings wanted = settings_;
@@ -331,11 +365,36 @@ void Chat::switch_model(const std::string& name) {
   try {
     load();
     messages_ = api::Json::array();
+    print_history(model_messages());
   } catch (const Error& error) {
     model_ = before;
     if (error.code() != ErrorCode::kNotFound) throw;
     std::printf("Couldn't find model '%s'\n", name.c_str());
   }
+}
+
+// What the model's own MESSAGE lines say, which the server puts before each request's.
+api::Json Chat::model_messages() {
+  const api::Json body = {{"model", model_}};
+  const api::Json reply = link_.call("POST", "/api/show", &body);
+  return messages_of(reply);
+}
+
+// A model of this name: the one that is talked with, and what was set and said here.
+void Chat::save(const std::string& name) {
+  if (link_.serves_file()) {
+    throw Error(ErrorCode::kUnsupported,
+                "only a model of the store can be saved from; `sluice import FILE NAME` puts the "
+                "file there");
+  }
+  api::Json messages = model_messages();
+  for (const api::Json& message : messages_) messages.push_back(message);
+  api::Json body = {{"model", name}, {"from", model_}};
+  if (!settings_.system.empty()) body["system"] = settings_.system;
+  if (!settings_.options.empty()) body["parameters"] = settings_.options;
+  if (!messages.empty()) body["messages"] = std::move(messages);
+  link_.stream("/api/create", body, [](const api::Json&) { return true; });
+  std::printf("Created new model '%s'\n", printable(name).c_str());
 }
 
 void Chat::list() {

@@ -14,18 +14,23 @@ namespace sluice::cli {
 struct ChatSettings {
   api::Json options = api::Json::object();
   std::string system;
-  std::string format;    // "" or "json"
+  api::Json format;      // null, "json" or a JSON Schema
   api::Json think;       // null: the model's way
   api::Json keep_alive;  // null: the server's
   ReplyViewOptions view;
 };
+
+// The format field of a request: null for "", a JSON Schema for text that begins with {, else the
+// word. Throws Error(kInvalidArgument) when the schema is no JSON.
+api::Json read_format(const std::string& text);
 
 // A conversation at the terminal: reads messages and /commands until /bye or Ctrl-D.
 class Chat {
  public:
   Chat(ServerLink link, const std::string& model, ChatSettings settings,
        const std::string& history_path);
-  void run();
+  // `shown`: the reply of /api/show for the model; null: it is asked for.
+  void run(const api::Json& shown);
 
  private:
   enum class Next { kGoOn, kEnd };
@@ -41,6 +46,8 @@ class Chat {
   void show(const std::vector<std::string>& words);
   void switch_model(const std::string& name);
   void list();
+  void save(const std::string& name);
+  api::Json model_messages();
   api::Json request_base() const;
 
   ServerLink link_;

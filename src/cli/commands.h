@@ -25,9 +25,16 @@ void add_create(Command& program);
 void add_tokenize(Command& program);
 void add_render(Command& program);
 void add_perplexity(Command& program);
+void add_plan(Command& program);
 void add_bench(Command& program);
 void add_loadtest(Command& program);
+void add_loadtest_runs(Command& loadtest);  // list, show and compare, below it
+void add_report(Command& program);
 void add_top(Command& program);
+void add_key(Command& program);
+void add_explain(Command& program);
+void add_usage(Command& program);
 void add_version(Command& program);
+void add_completion(Command& program);  // and the man page: both hidden
 
 }  // namespace sluice::cli

@@ -1,6 +1,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "api/json.h"
@@ -9,9 +10,11 @@
 #include "base/print.h"
 #include "base/units.h"
 #include "cli/commands.h"
+#include "cli/progress_view.h"
+#include "cli/remote_create.h"
 #include "cli/settings.h"
-#include "cli/transfer_view.h"
 #include "convert/create.h"
+#include "server/access.h"
 #include "store/modelfile.h"
 
 namespace sluice::cli {
@@ -80,18 +83,30 @@ convert::CreateRequest request_of(const store::Modelfile& file, const CreateFlag
   return request;
 }
 
+// The server that SLUICE_HOST names makes the model, in its own store. On this machine it need not
+// run: then, and where no server is named, the model is made here.
+std::optional<ServerLink> find_server(const CreateFlags& flags) {
+  const Settings settings = read_settings();
+  if (!flags.models.empty() || !settings.names_host) return std::nullopt;
+  try {
+    return ServerLink::connect(settings);
+  } catch (const Error& error) {
+    const std::string host = http::parse_url(settings.host).host;
+    const bool is_here = host == "localhost" || server::is_loopback_address(host);
+    if (error.code() != ErrorCode::kIo || !is_here) throw;
+    std::fprintf(stderr, "No server answers at %s: the model is made in %s.\n",
+                 printable(settings.host).c_str(), printable(settings.models_dir).c_str());
+    return std::nullopt;
+  }
+}
+
 void create_model(const CreateFlags& flags) {
-  store::Store store(flags.models.empty() ? read_settings().models_dir : expand_home(flags.models));
   const convert::CreateRequest request = request_of(read_modelfile(flags), flags);
-  TransferView view;
+  if (std::optional<ServerLink> link = find_server(flags)) return create_on_server(*link, request);
+  store::Store store(flags.models.empty() ? read_settings().models_dir : expand_home(flags.models));
+  ProgressView view;
   const auto show = [&view](const convert::CreateProgress& line) {
-    api::Json json = {{"status", line.status}};
-    if (!line.digest.empty()) {
-      json["digest"] = line.digest;
-      json["total"] = line.total_bytes;
-      json["completed"] = line.completed_bytes;
-    }
-    view.update(json);
+    view.update(line.status, line.completed_bytes, line.total_bytes);
   };
   convert::create(store, request, show, {});
 }
@@ -109,6 +124,8 @@ void add_create(Command& program) {
       "FROM names a model of the store, a GGUF file, or a folder with safetensors (Llama, "
       "Mistral,\n"
       "Qwen 2, Gemma 3).\n"
+      "With SLUICE_HOST the server there makes it: what it needs is sent. When it is on this\n"
+      "machine and does not run, or with --models, the model is made here.\n"
       "\nExample:\n  printf 'FROM ./gemma-3-270m\\nSYSTEM Be brief.\\n' >Modelfile\n"
       "  sluice create brief --quantize q4_K_M");
   command.action([flags] { create_model(*flags); });

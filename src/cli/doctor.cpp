@@ -8,9 +8,9 @@
 #include "base/print.h"
 #include "base/units.h"
 #include "cli/commands.h"
+#include "cli/progress_view.h"
 #include "cli/settings.h"
 #include "cli/terminal.h"
-#include "cli/transfer_view.h"
 #include "store/doctor.h"
 
 namespace sluice::cli {
@@ -66,11 +66,9 @@ void doctor(const DoctorFlags& flags) {
                                                 : expand_home(flags.models));
   store::CheckReport report;
   {
-    TransferView view;
+    ProgressView view;
     report = store::check_store(store, [&](const store::CheckProgress& progress) {
-      view.update({{"status", "checking digests"},
-                   {"total", progress.total_bytes},
-                   {"completed", progress.completed_bytes}});
+      view.update("checking digests", progress.completed_bytes, progress.total_bytes);
     });
   }
   for (const store::Finding& finding : report.findings) print_finding(finding);

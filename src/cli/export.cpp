@@ -4,7 +4,7 @@
 
 #include "base/units.h"
 #include "cli/commands.h"
-#include "cli/progress_bar.h"
+#include "cli/progress_view.h"
 #include "cli/settings.h"
 #include "store/archive.h"
 
@@ -22,11 +22,11 @@ void export_to_file(const ExportFlags& flags) {
                                                 : expand_home(flags.models));
   const store::ModelRecord record = store.get(flags.name);
   const std::string path = expand_home(flags.file);
-  ProgressBar bar;
+  ProgressView view(ProgressView::Trace::kNone);
   store::export_model(store, record.name, path, [&](uint64_t completed, uint64_t total) {
-    bar.update("exporting", completed, total);
+    view.update("exporting", completed, total);
   });
-  bar.finish();
+  view.finish();
   std::printf("exported %s to %s (%s)\n", record.name.short_name().c_str(), path.c_str(),
               format_bytes(record.size_bytes).c_str());
 }

@@ -14,6 +14,8 @@ class Option;
 // flags.cpp sees it.
 namespace sluice::cli {
 
+struct CommandFacts;
+
 // A flag or argument that was declared; each function says one thing more about it.
 class Option {
  public:
@@ -43,7 +45,10 @@ class Command {
 
   Command subcommand(const std::string& name, const std::string& description);
   void alias(const std::string& name);
+  void need_subcommand();
+  bool has_subcommand() const;  // after parsing: one was named
   void footer(const std::string& text);
+  void hide();  // from --help and all that is made of describe()
   // Of the flags in the group at most one may be given.
   Command exclusive_group(const std::string& name, const std::string& description);
 
@@ -58,6 +63,9 @@ class Command {
 
   // What the command does once everything is parsed.
   void action(std::function<void()> run);
+
+  // With what is under it, as it is declared by now.
+  CommandFacts describe() const;
 
  private:
   CLI::App* app_;

@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "base/units.h"
 #include "cli/commands.h"
-#include "cli/progress_bar.h"
+#include "cli/progress_view.h"
 #include "cli/settings.h"
 #include "store/archive.h"
 #include "store/store.h"
@@ -30,11 +30,11 @@ void print_imported(const store::ModelRecord& record) {
 void import_exported(store::Store& store, const ImportFlags& flags, const std::string& path) {
   std::optional<store::ModelName> name;
   if (!flags.name.empty()) name = store::ModelName::parse(flags.name);
-  ProgressBar bar;
+  ProgressView view(ProgressView::Trace::kNone);
   const store::ModelName taken = store::import_archive(
       store, path, name,
-      [&](uint64_t completed, uint64_t total) { bar.update("importing", completed, total); });
-  bar.finish();
+      [&](uint64_t completed, uint64_t total) { view.update("importing", completed, total); });
+  view.finish();
   const store::ModelRecord record = store.get(taken.full_name());
   print_imported(record);
 }
@@ -50,14 +50,14 @@ void import(const ImportFlags& flags) {
                 "a GGUF file needs a name: sluice import " + flags.file + " NAME");
   }
   const store::ModelName name = store::ModelName::parse(flags.name);
-  ProgressBar bar;
+  ProgressView view(ProgressView::Trace::kNone);
   store::ImportOptions options;
   options.hard_link = flags.hard_link;
-  options.on_progress = [&bar](const store::ImportProgress& progress) {
-    bar.update(progress.phase, progress.completed_bytes, progress.total_bytes);
+  options.on_progress = [&view](const store::ImportProgress& progress) {
+    view.update(progress.phase, progress.completed_bytes, progress.total_bytes);
   };
   const store::ModelRecord record = store.import_gguf(expand_home(flags.file), name, options);
-  bar.finish();
+  view.finish();
   print_imported(record);
 }
 

@@ -1,4 +1,3 @@
-#include "measure/loadtest.h"
 
 #include <unistd.h>
 
@@ -6,7 +5,10 @@
 #include <csignal>
 #include <cstdio>
 #include <fstream>
+#include <map>
 #include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
@@ -14,14 +16,25 @@
 #include "base/error.h"
 #include "base/print.h"
 #include "cli/commands.h"
+#include "cli/report.h"
 #include "cli/settings.h"
+#include "cli/terminal.h"
+#include "measure/load_search.h"
+#include "measure/loadtest.h"
 #include "measure/report.h"
+#include "measure/run_book.h"
+#include "measure/run_witness.h"
+#include "measure/steady.h"
 #include "measure/traffic_report.h"
+#include "monitor/timeline_recorder.h"
 
 namespace sluice::cli {
 namespace {
 
 using namespace measure;
+
+constexpr double kUsualSeconds = 30;  // of a line
+constexpr int kLongestReply = 4096;   // tokens; far beyond any story that is asked for
 
 struct LoadtestFlags {
   std::string url;
@@ -29,18 +42,29 @@ struct LoadtestFlags {
   std::string api = "ollama";
   std::string test = "all";
   std::string json_path;
+  std::string report_path;
+  double timeline_seconds = 0.5;
   bool is_csv = false;
   bool no_warm_up = false;
   double timeout_seconds = 600;
   std::string mix = "sharegpt";
-  double duration_seconds = 30;
+  std::optional<double> duration_seconds;
   double drain_seconds = 60;
   std::vector<int> words;
-  std::vector<double> rates;
+  std::vector<double> rates, speedups;
   int num_requests = 0;
+  int shared_prefix_tokens = 0, num_turns = 1;
+  double cancel_rate = 0;
   bool ignore_end = false;
+  std::string prompts_path, trace_path, input_tokens, output_tokens;
+  std::string goal;
+  bool searches = false;
+  std::vector<std::string> headers;
+  bool keeps_nothing = false;
+  std::optional<double> steady_percent;
   std::optional<uint64_t> seed;
   LoadTestOptions options;
+  Settings settings;  // read when the command runs
 };
 
 std::atomic<bool> g_stop{false};
@@ -71,39 +95,54 @@ void check_writable(const std::string& path) {
   if (!std::ofstream(path, std::ios::app)) throw io_error("cannot write", path, errno);
 }
 
-void write_file(const std::string& path, const std::string& text) {
-  std::ofstream file(path, std::ios::trunc);
-  file << text;
-  file.flush();
-  if (!file) throw io_error("cannot write", path, errno);
-}
-
 std::chrono::milliseconds milliseconds_of(double seconds) {
   return std::chrono::milliseconds(static_cast<int64_t>(seconds * 1e3));
 }
 
 http::Url url_of(const LoadtestFlags& flags) {
-  return http::parse_url(flags.url.empty() ? read_settings().host : flags.url);
+  return http::parse_url(flags.url.empty() ? flags.settings.host : flags.url);
 }
 
 Api api_of(const LoadtestFlags& flags) {
   return flags.api == "openai" ? Api::kOpenai : Api::kOllama;
 }
 
+// "X-Team: blue".
+std::map<std::string, std::string> headers_of(const LoadtestFlags& flags) {
+  std::map<std::string, std::string> headers;
+  for (const std::string& line : flags.headers) {
+    const size_t colon = line.find(':');
+    const bool is_broken = line.find_first_of("\r\n") != std::string::npos;
+    if (colon == 0 || colon == std::string::npos || is_broken || line.find(' ') < colon) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  "--header should be 'Name: value', not '" + line + "'");
+    }
+    const size_t begin = line.find_first_not_of(' ', colon + 1);
+    headers[line.substr(0, colon)] = begin == std::string::npos ? "" : line.substr(begin);
+  }
+  return headers;
+}
+
 std::string model_of(const LoadtestFlags& flags) {
   if (!flags.model.empty()) return flags.model;
-  http::Client client(url_of(flags));
-  return first_model(client, api_of(flags));
+  http::Client client(url_of(flags), {.api_key = flags.settings.api_key});
+  return first_model(client, api_of(flags), headers_of(flags));
 }
+
+double steady_limit(const LoadtestFlags& flags) { return flags.steady_percent.value_or(0) / 100; }
 
 // The article's tests.
 LoadTestOptions make_options(const LoadtestFlags& flags) {
   LoadTestOptions options = flags.options;
   options.url = url_of(flags);
+  options.api_key = flags.settings.api_key;
   options.api = api_of(flags);
+  options.headers = headers_of(flags);
+  options.steady_limit = steady_limit(flags);
   options.warm_up = !flags.no_warm_up;
   options.seed = flags.seed ? *flags.seed : std::random_device{}();
   options.idle_timeout = milliseconds_of(flags.timeout_seconds);
+  if (!options.max_tokens) options.max_tokens = kLongestReply;
   std::vector<int> words = flags.words;
   if (words.empty()) words = {25, 50, 100, 200, 400, 800};
   if (flags.test != "input") {
@@ -114,38 +153,135 @@ LoadTestOptions make_options(const LoadtestFlags& flags) {
   return options;
 }
 
+bool is_sized(const LoadtestFlags& flags) {
+  return !flags.input_tokens.empty() || !flags.output_tokens.empty();
+}
+
+TrafficKind kind_of(const LoadtestFlags& flags) {
+  if (!flags.trace_path.empty()) return TrafficKind::kTrace;
+  if (!flags.prompts_path.empty()) return TrafficKind::kPrompts;
+  if (is_sized(flags)) return TrafficKind::kSized;
+  return flags.test == "mixed" ? TrafficKind::kMixed : TrafficKind::kStories;
+}
+
+LengthSpec length_of(const std::string& text, const char* name) {
+  return parse_length(text.empty() ? "128" : text, name);
+}
+
+std::vector<Arrivals> arrivals_of(const LoadtestFlags& flags) {
+  std::vector<Arrivals> arrivals;
+  if (kind_of(flags) == TrafficKind::kTrace) {
+    for (double speedup : flags.speedups) arrivals.push_back({.speedup = speedup});
+    if (arrivals.empty()) arrivals.push_back({.speedup = 1});
+  } else if (!flags.rates.empty()) {
+    for (double rate : flags.rates) arrivals.push_back({.rate = rate});
+  } else {
+    for (int clients : flags.options.concurrency) arrivals.push_back({.num_clients = clients});
+  }
+  return arrivals;
+}
+
 TrafficOptions make_traffic_options(const LoadtestFlags& flags) {
   TrafficOptions options;
   options.url = url_of(flags);
+  options.api_key = flags.settings.api_key;
   options.api = api_of(flags);
-  options.model = model_of(flags);
-  options.kind = flags.test == "mixed" ? TrafficKind::kMixed : TrafficKind::kStories;
+  options.kind = kind_of(flags);
+  options.headers = headers_of(flags);
+  if (!flags.prompts_path.empty()) options.prompts = read_prompts(flags.prompts_path);
+  if (!flags.trace_path.empty()) {
+    options.trace = read_trace(flags.trace_path);
+    options.trace_name = flags.trace_path;
+  }
+  options.input = length_of(flags.input_tokens, "--input-tokens");
+  options.output = length_of(flags.output_tokens, "--output-tokens");
   options.mix = flags.mix == "alpaca" ? Mix::kAlpaca : Mix::kShareGpt;
   if (!flags.words.empty()) options.story_words = flags.words.front();
   options.max_tokens = flags.options.max_tokens.value_or(options.max_tokens);
-  if (flags.rates.empty()) {
-    for (int clients : flags.options.concurrency) options.arrivals.push_back({clients, 0});
-  }
-  for (double rate : flags.rates) options.arrivals.push_back({0, rate});
-  options.duration = milliseconds_of(flags.duration_seconds);
+  options.arrivals = arrivals_of(flags);
+  const bool is_trace = options.kind == TrafficKind::kTrace;
+  options.duration = milliseconds_of(flags.duration_seconds.value_or(is_trace ? 0 : kUsualSeconds));
   options.drain = milliseconds_of(flags.drain_seconds);
   options.num_requests = flags.num_requests;
+  options.shared_prefix_tokens = flags.shared_prefix_tokens;
+  options.num_turns = flags.num_turns;
+  options.cancel_rate = flags.cancel_rate;
   options.seed = flags.seed ? *flags.seed : std::random_device{}();
   options.temperature = flags.options.temperature;
   options.ignore_end = flags.ignore_end;
   options.warm_up = !flags.no_warm_up;
   options.idle_timeout = milliseconds_of(flags.timeout_seconds);
+  options.model = model_of(flags);
   return options;
 }
 
+std::string json_text(const nlohmann::ordered_json& document, int indent) {
+  return document.dump(indent, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
+// A run that cannot be kept has been measured all the same.
+void keep_run(const LoadtestFlags& flags, const RunFacts& run) {
+  if (flags.keeps_nothing || g_stop) return;
+  try {
+    const std::string path = expand_home(flags.settings.runs_path);
+    const int64_t id = RunBook(path, database::Database::Mode::kCreate).add(run);
+    std::fprintf(stderr, "Kept as run %lld: sluice loadtest show %lld, sluice report\n",
+                 static_cast<long long>(id), static_cast<long long>(id));
+  } catch (const Error& error) {
+    std::fprintf(stderr, "Warning: this run is not kept: %s\n", printable(error.what()).c_str());
+  }
+}
+
+// What a document tells beside its figures: the model, the machine (where the server runs on this
+// one), and what both did meanwhile.
+class Witness {
+ public:
+  Witness(const LoadtestFlags& flags, const std::string& model)
+      : url_(url_of(flags)), api_key_(flags.settings.api_key) {
+    if (flags.keeps_nothing && flags.json_path.empty() && flags.report_path.empty()) return;
+    is_wanted_ = true;
+    measures_memory_ = !flags.json_path.empty() || !flags.report_path.empty();
+    if (flags.timeline_seconds <= 0) return;
+    std::string path;
+    if (is_here_) {
+      http::Client client(url_, {.idle_timeout = kPatience, .api_key = api_key_});
+      path = ask_model_path(client, model);
+    }
+    recorder_.emplace(url_, api_key_, milliseconds_of(flags.timeline_seconds), std::move(path));
+  }
+
+  nlohmann::json testify(const std::string& model) {
+    if (!is_wanted_) return nlohmann::json::object();
+    http::Client client(url_, {.idle_timeout = kPatience, .api_key = api_key_});
+    nlohmann::json beside = {{"model_facts", to_json(ask_model(client, model))}};
+    if (recorder_) beside["timeline"] = timeline_json(recorder_->finish());
+    if (is_here_) beside["machine"] = to_json(look_at_this_machine(measures_memory_));
+    return beside;
+  }
+
+ private:
+  static constexpr std::chrono::milliseconds kPatience{10'000};
+
+  http::Url url_;
+  std::string api_key_;
+  bool is_here_ = monitor::is_this_machine(url_.host);
+  bool is_wanted_ = false;
+  bool measures_memory_ = false;
+  std::optional<monitor::TimelineRecorder> recorder_;
+};
+
 // Prints what there is, then fails when the test was not what it should have been.
 void print_results(const LoadtestFlags& flags, const std::string& header, const std::string& table,
-                   const std::string& json, const std::vector<const ExchangeRecord*>& failed,
-                   size_t num_requests) {
+                   const nlohmann::ordered_json& document,
+                   const std::vector<const ExchangeRecord*>& failed, size_t num_requests) {
   std::fputs(printable_lines(header).c_str(), flags.is_csv ? stderr : stdout);
   std::fputs((flags.is_csv ? table : printable_lines("\n" + table)).c_str(), stdout);
   std::fflush(stdout);
-  if (!flags.json_path.empty()) write_file(flags.json_path, json);
+  if (!flags.json_path.empty()) write_file(flags.json_path, json_text(document, 1) + "\n");
+  if (!flags.report_path.empty()) {
+    write_file(flags.report_path,
+               report_text({{"this run", json_text(document, -1)}}, flags.report_path));
+  }
   if (g_stop) throw Error(ErrorCode::kCancelled, "stopped before the end of the load test");
   if (!failed.empty()) {
     throw Error(ErrorCode::kIo, std::to_string(failed.size()) + " of " +
@@ -156,43 +292,120 @@ void print_results(const LoadtestFlags& flags, const std::string& header, const 
 
 void run_waves(const LoadtestFlags& flags) {
   const LoadTestOptions options = make_options(flags);
+  Witness witness(flags, options.model);
   const LoadTestResult result = run_load_test(options, g_stop, show_progress<LoadTestProgress>);
   const std::vector<ReportRow> rows = summarize(result.requests);
+  std::string text = table_text(rows, result.requests);
+  if (flags.steady_percent) text += "\n" + steady_text(result, steady_limit(flags));
+  const nlohmann::ordered_json document =
+      report_document(options, result, witness.testify(options.model));
+  keep_run(flags, {.started = result.started_at,
+                   .test = flags.test,
+                   .model = options.model,
+                   .url = options.url.text(),
+                   .text = header_text(options, result) + "\n" + text,
+                   .lines = lines_json(rows),
+                   .document = json_text(document, -1)});
   std::vector<const ExchangeRecord*> failed;
   for (const RequestRecord& request : result.requests) {
     if (!request.error.empty()) failed.push_back(&request);
   }
-  print_results(flags, header_text(options, result),
-                flags.is_csv ? table_csv(rows) : table_text(rows, result.requests),
-                report_json(options, result), failed, result.requests.size());
+  print_results(flags, header_text(options, result), flags.is_csv ? table_csv(rows) : text,
+                document, failed, result.requests.size());
 }
 
 // Refusals and requests cut off at the end belong to these tests: they are no failures.
-void run_lasting_traffic(const LoadtestFlags& flags) {
-  const TrafficOptions options = make_traffic_options(flags);
-  const TrafficResult result = run_traffic(options, g_stop, show_progress<TrafficProgress>);
+std::vector<const ExchangeRecord*> failures_of(const TrafficResult& result) {
   std::vector<const ExchangeRecord*> failed;
-  size_t num_requests = 0;
   for (const TrafficPoint& point : result.points) {
-    num_requests += point.requests.size();
     for (const TrafficRecord& request : point.requests) {
       const bool is_expected =
-          request.is_success() || request.was_cancelled || request.is_refused();
+          request.error.empty() || request.was_cancelled || request.is_refused();
       if (!is_expected) failed.push_back(&request);
     }
   }
-  print_results(flags, traffic_header_text(options, result),
-                flags.is_csv ? traffic_table_csv(result) : traffic_table_text(result),
-                traffic_json(options, result), failed, num_requests);
+  return failed;
+}
+
+TrafficResult run_as_asked(const LoadtestFlags& flags, const TrafficOptions& options,
+                           const std::optional<Goal>& goal) {
+  const auto on_progress = show_progress<TrafficProgress>;
+  if (flags.searches) return search_highest_load(options, *goal, g_stop, on_progress);
+  if (!flags.steady_percent) return run_traffic(options, g_stop, on_progress);
+  return run_traffic_until_steady(options, steady_limit(flags), g_stop, on_progress);
+}
+
+void run_lasting_traffic(const LoadtestFlags& flags) {
+  std::optional<Goal> goal;
+  if (!flags.goal.empty()) goal = parse_goal(flags.goal);
+  const TrafficOptions options = make_traffic_options(flags);
+  Witness witness(flags, options.model);
+  const TrafficResult result = run_as_asked(flags, options, goal);
+  std::string text = traffic_table_text(result, goal);
+  if (flags.steady_percent) text += "\n" + steady_text(result, steady_limit(flags));
+  if (flags.searches) text += "\n" + search_text(*goal, result);
+  const std::string header = traffic_header_text(options, result);
+  const nlohmann::ordered_json document =
+      traffic_document(options, result, goal, witness.testify(options.model));
+  keep_run(flags, {.started = result.started_at,
+                   .test = std::string(traffic_name(options.kind)),
+                   .model = options.model,
+                   .url = options.url.text(),
+                   .text = header + "\n" + text,
+                   .lines = traffic_lines_json(result, goal),
+                   .document = json_text(document, -1)});
+  size_t num_requests = 0;
+  for (const TrafficPoint& point : result.points) num_requests += point.requests.size();
+  print_results(flags, header, flags.is_csv ? traffic_table_csv(result, goal) : text, document,
+                failures_of(result), num_requests);
+}
+
+void check_flags(const LoadtestFlags& flags, bool is_lasting) {
+  const auto refuse = [](const char* text) { throw Error(ErrorCode::kInvalidArgument, text); };
+  if (!flags.prompts_path.empty() && is_sized(flags)) {
+    refuse("--prompts has prompts of their own lengths: leave --input-tokens and --output-tokens");
+  }
+  const bool is_trace = !flags.trace_path.empty();
+  if (is_trace && (!flags.prompts_path.empty() || is_sized(flags))) {
+    refuse("--trace has lengths of its own: leave --prompts, --input-tokens and --output-tokens");
+  }
+  if (is_trace && (!flags.rates.empty() || flags.searches)) {
+    refuse("--trace has times of its own: --speedup instead of --rate and --search");
+  }
+  if (!is_trace && !flags.speedups.empty()) refuse("--speedup needs a --trace");
+  if (flags.num_turns > 1 && (is_trace || !flags.rates.empty())) {
+    refuse("--turns needs clients that wait for their replies: --requests instead of --rate");
+  }
+  if (!is_lasting && (flags.num_turns > 1 || flags.shared_prefix_tokens > 0)) {
+    refuse(
+        "--turns and --shared-prefix need --test mixed (or clients), --prompts or "
+        "--input-tokens");
+  }
+  if (!is_lasting && flags.cancel_rate > 0) {
+    refuse("--cancel-rate needs --test mixed (or clients), --prompts, --trace or --input-tokens");
+  }
+  if (!is_lasting && !flags.rates.empty()) {
+    refuse("--rate needs --test mixed (or clients): the other tests send waves");
+  }
+  if (!is_lasting && !flags.goal.empty()) {
+    refuse("--goal needs --test mixed (or clients), --prompts, --trace or --input-tokens");
+  }
+  if (flags.steady_percent && (flags.searches || flags.options.repeat > 1)) {
+    refuse("--repeat-until-steady goes without --search and --repeat");
+  }
+  if (flags.searches && flags.goal.empty()) {
+    refuse("--search needs a --goal, such as 'ttft_p95<500ms,itl_p95<50ms'");
+  }
 }
 
 void run(const LoadtestFlags& flags) {
-  const bool is_lasting = flags.test == "clients" || flags.test == "mixed";
-  if (!flags.rates.empty() && !is_lasting) {
-    throw Error(ErrorCode::kInvalidArgument,
-                "--rate needs --test mixed (or clients): the other tests send waves");
-  }
+  const bool is_lasting = flags.test == "clients" || flags.test == "mixed" ||
+                          !flags.prompts_path.empty() || !flags.trace_path.empty() ||
+                          is_sized(flags);
+  check_flags(flags, is_lasting);
   check_writable(flags.json_path);
+  if (!flags.report_path.empty()) check_report_path(flags.report_path);
+  check_writable(flags.report_path);
   stop_at_interrupt();
   if (is_lasting) {
     run_lasting_traffic(flags);
@@ -211,9 +424,10 @@ void add_traffic_flags(Command& command, LoadtestFlags& flags) {
   command.option("--mix", flags.mix, "Lengths in the mixed test: sharegpt or alpaca (short)")
       .one_of({"sharegpt", "alpaca"})
       .show_default();
-  command.option("--duration", flags.duration_seconds, "Seconds of each line (clients, mixed)")
-      .range(0.1, 1e6)
-      .show_default();
+  command
+      .option("--duration", flags.duration_seconds,
+              "Seconds of each line (clients, mixed: 30; of a trace: all)")
+      .range(0.1, 1e6);
   command
       .option("--count", flags.num_requests,
               "Requests of each line instead of a duration (clients, mixed)")
@@ -223,6 +437,44 @@ void add_traffic_flags(Command& command, LoadtestFlags& flags) {
               "Seconds that requests may still run after the end (clients, mixed)")
       .range(0.0, 1e6)
       .show_default();
+  command.option("--prompts", flags.prompts_path,
+                 "File of prompts to send: a line of text or JSON each (\"prompt\", "
+                 "\"max_tokens\")");
+  command.option("--trace", flags.trace_path,
+                 "Traffic to send again: JSON lines with timestamp (ms), input_length, "
+                 "output_length, hash_ids (Mooncake's; equal ids are equal blocks of the prompt), "
+                 "or CSV with Timestamp (s), Request tokens, Response tokens (BurstGPT's)");
+  command
+      .option("--speedup", flags.speedups,
+              "How many times as fast as the trace was, as 1,2,4: a line each (default 1)")
+      .comma_separated()
+      .range(1e-3, 1e6);
+  command.option("--input-tokens", flags.input_tokens,
+                 "Length of made-up prompts: 512, 100-900 or 512~128 (mean~deviation); about a "
+                 "token a word");
+  command.option("--output-tokens", flags.output_tokens,
+                 "Length of replies, in the same forms (see --ignore-end)");
+  command
+      .option("--shared-prefix", flags.shared_prefix_tokens,
+              "Tokens at the beginning of every prompt that all have in common, as a system "
+              "prompt; new ones each run")
+      .range(0, 1'000'000);
+  command
+      .option("--turns", flags.num_turns,
+              "Chats of so many turns: each request brings along all that its client said and was "
+              "told before")
+      .range(1, 1000);
+  command
+      .option("--cancel-rate", flags.cancel_rate,
+              "Share of the requests whose client goes away within the first 16 pieces of the "
+              "reply, as 0.1; no failures, but counted")
+      .range(0.0, 1.0);
+  command.option("--goal", flags.goal,
+                 "What users are to get: ttft_p95<500ms,itl_p95<50ms (also tpot, e2e; mean, max, "
+                 "p99); tells the goodput");
+  command.flag("--search", flags.searches,
+               "Find the highest rate, or number of clients, that meets the goal, from the first "
+               "of --rate or --requests on");
   command.flag("--ignore-end", flags.ignore_end,
                "Ask for replies of full length where the server can (openai: ignore_eos)");
 }
@@ -259,6 +511,13 @@ void add_loadtest(Command& program) {
   command.option("--repeat", flags->options.repeat, "How often each line is measured")
       .range(1, 100'000)
       .show_default();
+  command
+      .option("--repeat-until-steady", flags->steady_percent,
+              "Repeat each line until its tokens/s and TTFT are known to so many percent (95% "
+              "confidence; 3 to 20 times)")
+      .value_name("PERCENT")
+      .value_or("5")
+      .range(0.01, 100.0);
   command.option("--seed", flags->seed,
                  "Request i is sampled with SEED + i and gets its own order of the text's "
                  "sentences (default: random)");
@@ -267,8 +526,9 @@ void add_loadtest(Command& program) {
   command.option("--temperature", flags->options.temperature,
                  "Sampling temperature (default: the server's)");
   command
-      .option("--max-tokens", flags->options.max_tokens,
-              "Longest reply (default: no limit, as in the article; clients: 128)")
+      .option(
+          "--max-tokens", flags->options.max_tokens,
+          "Longest reply (default 4096: a small model may repeat itself for ever; clients: 128)")
       .range(1, 1'000'000);
   command.option("--timeout", flags->timeout_seconds, "Longest silence of a reply, in seconds")
       .range(0.0, 1e6)
@@ -277,8 +537,28 @@ void add_loadtest(Command& program) {
                "Do not send a first request that is not counted");
   add_traffic_flags(command, *flags);
   command.option("--json", flags->json_path, "Write every request's raw figures to this file");
+  command.option(
+      "--report", flags->report_path,
+      "Write the article: FILE.html (with plots), .md, .csv or .json; `sluice report` does "
+      "it later");
+  command
+      .option("--timeline", flags->timeline_seconds,
+              "Seconds between looks at the server and the machine, for the report (0: none)")
+      .range(0.0, 3600.0)
+      .show_default();
   command.flag("--csv", flags->is_csv, "Print the table as CSV");
-  command.action([flags] { run(*flags); });
+  command
+      .option("--header", flags->headers,
+              "One more header of each request, 'Name: value' (repeatable); a key goes into "
+              "SLUICE_API_KEY")
+      .repeatable();
+  command.flag("--no-save", flags->keeps_nothing, "Do not keep this run");
+  add_loadtest_runs(command);
+  command.action([flags, command] {
+    if (command.has_subcommand()) return;
+    flags->settings = read_settings();
+    run(*flags);
+  });
 }
 
 }  // namespace sluice::cli

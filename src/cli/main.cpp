@@ -26,14 +26,18 @@ Examples:
   sluice pull llama3.2:1b                        fetch a model from a registry
   sluice import model.gguf mine:7b               put a file into the store
   sluice serve                                   answer Ollama's and OpenAI's clients on port 11434
+  sluice key add ann                             make an API key, to serve other machines
+  sluice plan llama3.1:70b --gpu a100-80         what it needs, how fast it can be
   sluice loadtest                                measure a running server
   sluice top                                     watch it
 
 Each command explains itself: sluice COMMAND --help
 Settings come from flags, then SLUICE_HOST, SLUICE_MODELS, SLUICE_KEEP_ALIVE,
 SLUICE_CONTEXT_LENGTH, SLUICE_MAX_QUEUE, SLUICE_MAX_LOADED_MODELS, SLUICE_MAX_MEMORY,
-SLUICE_KV_CACHE_TYPE, SLUICE_SPECULATE, SLUICE_REQUEST_TIMEOUT, SLUICE_ORIGINS, SLUICE_DEBUG,
-SLUICE_NOHISTORY, SLUICE_OFFLINE, then the same names with OLLAMA_, then the defaults.)";
+SLUICE_KV_CACHE_TYPE, SLUICE_GPU_LAYERS, SLUICE_SPECULATE, SLUICE_REQUEST_TIMEOUT,
+SLUICE_ORIGINS, SLUICE_DEBUG, SLUICE_NOHISTORY, SLUICE_OFFLINE, SLUICE_RUNS, SLUICE_KEYS,
+SLUICE_ALLOW_ANONYMOUS, SLUICE_TLS_CERT, SLUICE_TLS_KEY, then the same names with OLLAMA_, then the
+defaults. SLUICE_API_KEY is the key that these commands send to a server.)";
 
 void add_commands(sluice::cli::Command& program) {
   using namespace sluice::cli;
@@ -55,10 +59,16 @@ void add_commands(sluice::cli::Command& program) {
   add_tokenize(program);
   add_render(program);
   add_perplexity(program);
+  add_plan(program);
   add_bench(program);
   add_loadtest(program);
+  add_report(program);
   add_top(program);
+  add_key(program);
+  add_explain(program);
+  add_usage(program);
   add_version(program);
+  add_completion(program);
 }
 
 int run(int argc, char** argv) {

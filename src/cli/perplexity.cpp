@@ -46,9 +46,9 @@ void run(PerplexityFlags& flags) {
   backend::LoadOptions load;
   load.max_batch_tokens = flags.options.step_tokens;
   load.max_logit_rows = measure::perplexity_logit_rows(flags.options);
-  const std::unique_ptr<model::Model> model = load_offline_model(flags.model, load);
-  model->backend().allocate_cache(
-      static_cast<int>(backend::blocks_for_tokens(flags.options.context)));
+  const auto num_blocks = static_cast<int>(backend::blocks_for_tokens(flags.options.context));
+  const std::unique_ptr<model::Model> model = load_offline_model(flags.model, load, num_blocks);
+  model->backend().allocate_cache(num_blocks);
   const auto tokenizer = text::Tokenizer::from_gguf(model->file());
   std::fprintf(stderr, "%s\n", model->backend().description().c_str());
   print_result(measure::measure_perplexity(*model, *tokenizer, text, flags.options));
@@ -64,7 +64,7 @@ void add_perplexity(Command& program) {
       "Windows of --ctx tokens, the second half of each scored. To compare two settings:\n"
       "  sluice perplexity MODEL -f text.txt --backend reference --save-base base.bin\n"
       "  sluice perplexity MODEL -f text.txt --kl-base base.bin");
-  add_offline_model_flags(command, flags->model);
+  add_offline_model_flags(command, flags->model).required();
   command.option("-f,--file", flags->file, "The text").required();
   command.option("--ctx", flags->options.context, "Tokens in a window")
       .range(8, 1 << 20)

@@ -14,6 +14,19 @@ std::string processor(int64_t size, int64_t size_vram) {
   return std::to_string(100 - gpu) + "%/" + std::to_string(gpu) + "% CPU/GPU";
 }
 
+// "40%/60% CPU/GPU, layers: 3 cpu, 5 cuda:0", when they are split.
+std::string split_text(const api::Json& model) {
+  std::string text;
+  const api::Json* extra = api::object_field(model, "sluice");
+  const api::Json* parts = extra ? api::array_field(*extra, "parts") : nullptr;
+  for (const api::Json& part : parts ? *parts : api::Json::array()) {
+    text += (text.empty() ? ", layers: " : ", ") +
+            std::to_string(api::int_field(part, "layers", 0, INT64_MAX).value_or(0)) + " " +
+            printable(api::string_field(part, "device").value_or(""));
+  }
+  return text;
+}
+
 std::vector<std::string> row_of(const api::Json& model) {
   const int64_t size = api::int_field(model, "size", 0, INT64_MAX).value_or(0);
   const int64_t vram = api::int_field(model, "size_vram", 0, INT64_MAX).value_or(0);
@@ -22,7 +35,7 @@ std::vector<std::string> row_of(const api::Json& model) {
   return {api::string_field(model, "name").value_or(""),
           api::string_field(model, "digest").value_or("").substr(0, 12),
           format_bytes(static_cast<uint64_t>(size)),
-          processor(size, vram),
+          processor(size, vram) + split_text(model),
           std::to_string(api::int_field(model, "context_length", 0, INT64_MAX).value_or(0)),
           until};
 }

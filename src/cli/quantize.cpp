@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "base/units.h"
 #include "cli/commands.h"
-#include "cli/progress_bar.h"
+#include "cli/progress_view.h"
 #include "cli/settings.h"
 #include "convert/quantize.h"
 
@@ -32,18 +32,18 @@ void quantize_file(const QuantizeFlags& flags) {
   if (fs::is_directory(out)) {
     throw Error(ErrorCode::kInvalidArgument, "'" + out.string() + "' is a folder; name a file");
   }
-  ProgressBar bar;
+  ProgressView view(ProgressView::Trace::kNone);
   convert::QuantizeOptions options;
   options.allow_requantize = flags.allow_requantize;
   options.write.num_threads = flags.num_threads;
-  options.write.on_progress = [&bar](const convert::WriteProgress& progress) {
-    bar.update("quantizing", progress.completed_bytes, progress.total_bytes);
+  options.write.on_progress = [&view](const convert::WriteProgress& progress) {
+    view.update("quantizing", progress.completed_bytes, progress.total_bytes);
   };
   const auto start = std::chrono::steady_clock::now();
   store::TemporaryFile temporary(out.parent_path().string());
   convert::quantize(source, mix, temporary, options);
   temporary.commit(out.string());
-  bar.finish();
+  view.finish();
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
   std::printf("%s: %s to %s in %.1f s\n", flags.out.c_str(),
               format_bytes(source.size_bytes()).c_str(), format_bytes(fs::file_size(out)).c_str(),

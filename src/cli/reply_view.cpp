@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "api/options.h"
 #include "base/error.h"
@@ -22,8 +23,8 @@ int64_t number(const api::Json& object, const char* name) {
   return api::int_field(object, name, 0, INT64_MAX).value_or(0);
 }
 
-// Prints the pieces of one reply, thinking between lines of its own. A terminal gets nothing from
-// the model that it would obey; a file gets the reply as it is.
+// Prints the pieces of one reply, thinking dimmed between lines of its own. A terminal gets nothing
+// from the model that it would obey; a file gets the reply as it is.
 class Printer {
  public:
   explicit Printer(const ReplyViewOptions& options)
@@ -33,19 +34,31 @@ class Printer {
 
   void add(const std::string& thinking, const std::string& content) {
     if (!thinking.empty() && !options_.hide_thinking) {
-      if (!is_thinking_) show("Thinking...\n");
-      is_thinking_ = true;
+      if (!std::exchange(is_thinking_, true)) {
+        set_style("\x1b[2m");
+        show("Thinking...\n");
+      }
       show(thinking);
     }
     if (content.empty()) return;
-    if (is_thinking_) {
-      show("\n...done thinking.\n\n");
-      is_thinking_ = false;
-    }
+    end_thinking("\n...done thinking.\n\n");
     show(content);
   }
 
+  // The reply is over, also where it stopped in its thoughts.
+  void finish(bool was_interrupted) { end_thinking(was_interrupted ? "" : "\n...done thinking."); }
+
  private:
+  void end_thinking(const std::string& line) {
+    if (!std::exchange(is_thinking_, false)) return;
+    show(line);
+    set_style("\x1b[0m");
+  }
+
+  void set_style(const std::string& style) {
+    if (is_terminal_) write_output(style);
+  }
+
   void show(const std::string& text) {
     write_output(wrapper_.push(is_terminal_ ? printable_lines(text) : text));
   }
@@ -94,7 +107,9 @@ ShownReply show_reply(ServerLink& link, const std::string& target, const api::Js
       const api::Json& source = message ? *message : line;
       const std::string content =
           api::string_field(source, message ? "content" : "response").value_or("");
-      printer.add(api::string_field(source, "thinking").value_or(""), content);
+      const std::string thinking = api::string_field(source, "thinking").value_or("");
+      printer.add(thinking, content);
+      shown.thinking += thinking;
       shown.content += content;
       if (api::bool_field(line, "done").value_or(false)) shown.last = line;
       return !guard.was_interrupted();
@@ -104,6 +119,7 @@ ShownReply show_reply(ServerLink& link, const std::string& target, const api::Js
   }
   spinner.reset();
   shown.was_interrupted = guard.was_interrupted();
+  printer.finish(shown.was_interrupted);
   if (options.verbose && !shown.last.is_null()) {
     std::fflush(stdout);
     std::fputs(("\n\n" + timing_text(shown.last)).c_str(), stderr);

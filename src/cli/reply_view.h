@@ -15,7 +15,7 @@ struct ReplyViewOptions {
 
 // What came of one streamed reply.
 struct ShownReply {
-  std::string content;
+  std::string content, thinking;
   api::Json last;  // the final object; null when the reply was interrupted
   bool was_interrupted = false;
 };

@@ -77,7 +77,7 @@ void one_shot(ServerLink& link, const RunFlags& flags, const ChatSettings& setti
   api::Json body = {{"model", link.model()}, {"prompt", prompt}};
   if (!settings.options.empty()) body["options"] = settings.options;
   if (!settings.system.empty()) body["system"] = settings.system;
-  if (!settings.format.empty()) body["format"] = settings.format;
+  if (!settings.format.is_null()) body["format"] = settings.format;
   if (!settings.think.is_null()) body["think"] = settings.think;
   if (!settings.keep_alive.is_null()) body["keep_alive"] = settings.keep_alive;
   if (flags.raw) body["raw"] = true;
@@ -90,17 +90,23 @@ void one_shot(ServerLink& link, const RunFlags& flags, const ChatSettings& setti
   if (reply.was_interrupted) throw Error(ErrorCode::kCancelled, "stopped by Ctrl-C");
 }
 
-// Fetches a model that is not there, unless nothing may be fetched.
-void require_model(ServerLink& link, const Settings& settings, const RunFlags& flags) {
-  if (is_model_path(flags.model)) return;
+// Fetches a model that is not there, unless nothing may be fetched. Returns what the server shows
+// of it; null when it was not asked.
+api::Json require_model(ServerLink& link, const Settings& settings, const RunFlags& flags) {
+  if (is_model_path(flags.model)) return nullptr;
   const api::Json body = {{"model", flags.model}};
   try {
-    link.call("POST", "/api/show", &body);
-    return;
+    return link.call("POST", "/api/show", &body);
   } catch (const Error& error) {
     if (error.code() != ErrorCode::kNotFound || settings.is_offline) throw;
   }
-  pull_model(link, flags.model, flags.insecure);
+  try {
+    pull_model(link, flags.model, flags.insecure);
+  } catch (const Error& error) {
+    if (error.code() == ErrorCode::kCancelled) throw;
+    throw Error(error.code(), error.what() + link.near_models(flags.model));
+  }
+  return nullptr;
 }
 
 void run(const RunFlags& flags) {
@@ -109,7 +115,7 @@ void run(const RunFlags& flags) {
   ChatSettings chat;
   chat.options = read_options(flags);
   chat.system = flags.system;
-  chat.format = flags.format;
+  chat.format = read_format(flags.format);
   chat.think = read_think(flags.think);
   chat.keep_alive = read_keep_alive(flags.keep_alive);
   chat.view.verbose = flags.verbose;
@@ -127,12 +133,12 @@ void run(const RunFlags& flags) {
   const int64_t num_ctx = api::int_field(chat.options, "num_ctx", 0, 1 << 24).value_or(0);
   if (!is_chat) own.longest_sequence = std::max(settings.context_length, static_cast<int>(num_ctx));
   ServerLink link = ServerLink::for_model(settings, flags.model, own);
-  require_model(link, settings, flags);
+  const api::Json shown = require_model(link, settings, flags);
   if (is_chat) {
     const std::string model = link.model();
     Chat(std::move(link), model, std::move(chat),
          settings.keeps_history ? home_folder() + "/.sluice/history" : "")
-        .run();
+        .run(shown);
     return;
   }
   if (is_input_piped) {
@@ -174,7 +180,7 @@ void add_run(Command& program) {
   command.option("PROMPT", flags->prompt, "What to say; none: a chat in the terminal");
   command.flag("--verbose", flags->verbose, "Print timings after each reply");
   command.option("--system", flags->system, "System message");
-  command.option("--format", flags->format, "json: the reply is JSON");
+  command.option("--format", flags->format, "json: the reply is JSON; or a JSON Schema, '{...}'");
   command.option("--think", flags->think, "Let the model think: true, false, low .. max")
       .value_or("true");
   command.flag("--hidethinking", flags->hide_thinking, "Do not print what it thinks");
@@ -187,6 +193,13 @@ void add_run(Command& program) {
       .option("-t,--threads", flags->threads,
               "Compute threads, when no server runs (default: all cores)")
       .range(1, 1024);
+  command
+      .option_to(
+          "--gpu-layers,--num-gpu,--num_gpu",
+          [flags](const std::string& value) { flags->options.push_back("num_gpu=" + value); },
+          "So many layers on GPUs when the model is loaded, the others on the CPU (default: all "
+          "that fit)")
+      .value_name("NUMBER");
   command.option("-o,--option", flags->options, "Any option, KEY=VALUE (repeatable)").repeatable();
   add_option_flags(command, flags);
   command.action([flags] { run(*flags); });

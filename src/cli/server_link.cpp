@@ -1,8 +1,13 @@
 #include "cli/server_link.h"
 
+#include <utility>
+#include <vector>
+
 #include "base/error.h"
 #include "cli/log.h"
 #include "cli/server_options.h"
+#include "cli/suggest.h"
+#include "keys/key.h"
 #include "server/server.h"
 
 namespace sluice::cli {
@@ -12,10 +17,14 @@ ErrorCode code_for_status(int status) {
   switch (status) {
     case 400:
       return ErrorCode::kInvalidArgument;
+    case 401:
+    case 403:
+      return ErrorCode::kInvalidArgument;
     case 404:
       return ErrorCode::kNotFound;
     case 409:
       return ErrorCode::kAlreadyExists;
+    case 429:
     case 503:
       return ErrorCode::kBusy;
     default:
@@ -45,9 +54,16 @@ bool answers(const http::Url& url) {
     request.method = "HEAD";
     request.target = "/";
     return client.send(request).status == 200;
-  } catch (const Error&) {
+  } catch (const Error& error) {
+    if (error.code() == ErrorCode::kInvalidArgument) throw;  // there is one, but it is not trusted
     return false;
   }
+}
+
+std::unique_ptr<http::Client> make_client(const http::Url& url, const std::string& api_key) {
+  http::ClientOptions options;
+  options.api_key = api_key;
+  return std::make_unique<http::Client>(url, options);
 }
 
 }  // namespace
@@ -64,15 +80,19 @@ ServerLink ServerLink::connect(const Settings& settings) {
     throw Error(ErrorCode::kIo, "no server answers at " + url.text() +
                                     "; run 'sluice serve' to start one, or set SLUICE_HOST");
   }
-  link.client_ = std::make_unique<http::Client>(url);
+  link.client_ = make_client(url, settings.api_key);
   return link;
 }
 
 ServerLink ServerLink::embed(const Settings& settings, const std::string& model_path,
                              const OwnServer& own) {
   ServerLink link;
-  server::ServerOptions options = server_options(settings);
+  Settings placed = settings;
+  take_device(placed, "", {});
+  server::ServerOptions options = server_options(placed);
   options.origins.clear();
+  options.without_key = {};
+  options.own_key = keys::make_key();  // others on this machine shall not use it
   options.models.keep_alive = api::kForever;
   options.load.num_sequences = 1;
   options.load.placement.num_threads = own.num_threads;
@@ -80,12 +100,13 @@ ServerLink ServerLink::embed(const Settings& settings, const std::string& model_
   if (!model_path.empty()) {
     options.extra_models.push_back({server::name_for_file(model_path), model_path});
     link.model_ = options.extra_models.front().name;
+    link.serves_file_ = true;
   }
   // Standard output belongs to the reply; only what goes wrong is told.
   start_log(settings.is_debug ? spdlog::level::debug : spdlog::level::off);
   link.server_ = std::make_unique<server::Server>(options);
   link.server_->start();
-  link.client_ = std::make_unique<http::Client>(http::parse_url(link.server_->url()));
+  link.client_ = make_client(http::parse_url(link.server_->url()), options.own_key);
   return link;
 }
 
@@ -100,12 +121,30 @@ ServerLink ServerLink::for_model(const Settings& settings, const std::string& mo
   const http::Url url = http::parse_url(settings.host);
   ServerLink link;
   if (answers(url)) {
-    link.client_ = std::make_unique<http::Client>(url);
+    link.client_ = make_client(url, settings.api_key);
   } else {
     link = embed(settings, "", own);
   }
   link.model_ = model;
   return link;
+}
+
+std::string ServerLink::near_models(const std::string& name) {
+  std::vector<std::string> names;
+  const api::Json reply = call("GET", "/api/tags");
+  const api::Json* models = api::array_field(reply, "models");
+  for (const api::Json& model : models ? *models : api::Json::array()) {
+    names.push_back(api::string_field(model, "name").value_or(""));
+  }
+  return did_you_mean(name, std::move(names));
+}
+
+void ServerLink::fail(const http::Response& response, const api::Json* body) {
+  const Error error = reply_error(response);
+  if (error.code() != ErrorCode::kNotFound || body == nullptr) throw error;
+  const auto model = api::string_field(*body, body->contains("source") ? "source" : "model");
+  if (!model) throw error;
+  throw Error(error.code(), error.what() + near_models(*model));
 }
 
 api::Json ServerLink::call(const std::string& method, const std::string& target,
@@ -115,7 +154,7 @@ api::Json ServerLink::call(const std::string& method, const std::string& target,
   request.target = target;
   if (body) request.body = api::dump_json(*body);
   const http::Response response = client_->send(request);
-  if (response.status / 100 != 2) throw reply_error(response);
+  if (response.status / 100 != 2) fail(response, body);
   return response.body.empty() ? api::Json::object() : api::parse_json(response.body);
 }
 
@@ -142,8 +181,23 @@ void ServerLink::stream(const std::string& target, const api::Json& body,
     held.erase(0, start);
     return true;
   });
-  if (response.status / 100 != 2) throw reply_error(response);
+  if (response.status / 100 != 2) fail(response, &body);
   if (!held.empty()) take_line(held);
+}
+
+void ServerLink::send_blob(const std::string& digest, const std::string& path,
+                           const std::function<void(uint64_t)>& on_sent) {
+  http::Request request;
+  request.method = "HEAD";
+  request.target = "/api/blobs/" + digest;
+  const http::Response found = client_->send(request);
+  if (found.status / 100 == 2) return;
+  if (found.status != 404) fail(found, nullptr);
+  request.method = "POST";
+  request.body_file = path;
+  request.on_sent = on_sent;
+  const http::Response response = client_->send(request);
+  if (response.status / 100 != 2) fail(response, nullptr);
 }
 
 void ServerLink::abort() { client_->abort(); }

@@ -37,15 +37,23 @@ class ServerLink {
   ServerLink& operator=(ServerLink&&) noexcept;
 
   const std::string& model() const { return model_; }
-  bool is_embedded() const { return server_ != nullptr; }
+  // Whether model() is a file that only this server knows.
+  bool serves_file() const { return serves_file_; }
 
-  // One request and its whole JSON reply ({} when empty). Throws Error with the server's own text.
+  // One request and its whole JSON reply ({} when empty). Throws Error with the server's own text,
+  // and the names that are near where there is no such model.
   api::Json call(const std::string& method, const std::string& target,
                  const api::Json* body = nullptr);
   // Calls `on_line` with every JSON object of a streamed reply until it returns false. Throws
   // Error, also for an error line of the stream.
   void stream(const std::string& target, const api::Json& body,
               const std::function<bool(const api::Json&)>& on_line);
+  // Makes sure that the server's store has a file under its digest, "sha256:...": sends it when it
+  // is not there. `on_sent` is told the bytes that were sent. Throws Error.
+  void send_blob(const std::string& digest, const std::string& path,
+                 const std::function<void(uint64_t)>& on_sent);
+  // ". Did you mean 'a' or 'b'?" of the models that are there, or "".
+  std::string near_models(const std::string& name);
   // Ends a running stream() from another thread; it throws Error(kCancelled).
   void abort();
 
@@ -53,10 +61,12 @@ class ServerLink {
   ServerLink();
   static ServerLink embed(const Settings& settings, const std::string& model_path,
                           const OwnServer& own);
+  [[noreturn]] void fail(const http::Response& response, const api::Json* body);
 
   std::unique_ptr<server::Server> server_;
   std::unique_ptr<http::Client> client_;
   std::string model_;
+  bool serves_file_ = false;
 };
 
 }  // namespace sluice::cli

@@ -6,8 +6,11 @@
 
 #include <charconv>
 #include <cstdlib>
+#include <utility>
 
 #include "base/error.h"
+#include "cli/suggest.h"
+#include "model/placement.h"
 #include "store/store.h"
 
 namespace sluice::cli {
@@ -59,12 +62,26 @@ std::string plain_environment(const char* name, const char* other) {
   return value != nullptr ? trimmed(value) : "";
 }
 
+// SLUICE_ALLOW_ANONYMOUS: scopes, or a word for yes or no.
+std::string anonymous_scopes(const std::string& text) {
+  if (text == "1" || text == "true" || text == "yes") return "all";
+  if (text == "0" || text == "false" || text == "no") return "";
+  return text;
+}
+
 bool is_regular_file(const std::string& path) {
   struct stat info {};
   return ::stat(path.c_str(), &info) == 0 && !S_ISDIR(info.st_mode);
 }
 
 }  // namespace
+
+void take_device(Settings& settings, const std::string& device,
+                 const std::optional<int>& gpu_layers) {
+  if (!device.empty()) settings.device = device;
+  if (gpu_layers || !model::may_use_gpus(settings.device)) settings.gpu_layers = gpu_layers;
+  model::check_placement(settings.device, settings.gpu_layers);
+}
 
 std::optional<std::string> environment(const std::string& name) {
   for (const char* prefix : {"SLUICE_", "OLLAMA_"}) {
@@ -85,6 +102,7 @@ std::string home_folder() {
 Settings read_settings() {
   Settings settings;
   settings.host = environment("HOST").value_or(settings.host);
+  settings.names_host = environment("HOST").has_value();
   settings.models_dir = environment("MODELS").value_or(home_folder() + "/.ollama/models");
   if (const auto text = environment("KEEP_ALIVE")) {
     settings.keep_alive = api::parse_keep_alive_text(*text);
@@ -102,6 +120,11 @@ Settings read_settings() {
                 "f16 or q8_0, but is '" +
                     settings.kv_cache_type + "'");
   }
+  settings.device = plain_environment("SLUICE_DEVICE", "SLUICE_DEVICE");
+  if (settings.device.empty()) settings.device = "auto";
+  if (environment("GPU_LAYERS")) settings.gpu_layers = environment_int("GPU_LAYERS", 0, 0);
+  model::check_placement(settings.device, {});
+  settings.cuda_driver = plain_environment("SLUICE_CUDA_DRIVER", "SLUICE_CUDA_DRIVER");
   settings.speculate = environment_bool("SPECULATE");
   if (const auto text = environment("REQUEST_TIMEOUT")) {
     settings.request_timeout = api::parse_timeout_text(*text);
@@ -110,6 +133,14 @@ Settings read_settings() {
   settings.is_debug = environment_bool("DEBUG");
   settings.keeps_history = !environment_bool("NOHISTORY");
   settings.is_offline = environment_bool("OFFLINE");
+  if (environment("GO_TEMPLATE")) settings.prefers_go_template = environment_bool("GO_TEMPLATE");
+  settings.metrics_compat = environment("METRICS_COMPAT").value_or("");
+  settings.runs_path = environment("RUNS").value_or(home_folder() + "/.sluice/runs.db");
+  settings.keys_path = environment("KEYS").value_or(home_folder() + "/.sluice/keys.db");
+  settings.without_key = anonymous_scopes(environment("ALLOW_ANONYMOUS").value_or(""));
+  settings.tls_cert = environment("TLS_CERT").value_or("");
+  settings.tls_key = environment("TLS_KEY").value_or("");
+  settings.api_key = plain_environment("SLUICE_API_KEY", "SLUICE_API_KEY");
   // In capitals HTTP_PROXY may come from a request's header where programs run behind web servers;
   // Ollama takes it all the same, and this is no such program.
   settings.http_proxy = plain_environment("http_proxy", "HTTP_PROXY");
@@ -165,9 +196,15 @@ std::string resolve_model_path(const std::string& model) {
     return record.model_path;
   } catch (const Error& error) {
     if (error.code() != ErrorCode::kNotFound) throw;
-    throw Error(ErrorCode::kNotFound,
-                std::string(error.what()) +
-                    "; `sluice list` shows what is there, `sluice import FILE NAME` adds a model");
+    std::vector<std::string> names;
+    for (const store::ModelRecord& record : store.list().models) {
+      names.push_back(record.name.short_name());
+    }
+    std::string hint = did_you_mean(model, std::move(names));
+    if (hint.empty()) {
+      hint = "; `sluice list` shows what is there, `sluice import FILE NAME` adds a model";
+    }
+    throw Error(ErrorCode::kNotFound, error.what() + hint);
   }
 }
 

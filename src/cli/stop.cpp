@@ -18,7 +18,8 @@ void add_stop(Command& program) {
       link.call("POST", "/api/generate", &body);
     } catch (const Error& error) {
       if (error.code() != ErrorCode::kNotFound) throw;
-      throw Error(ErrorCode::kNotFound, "couldn't find model \"" + *name + "\" to stop");
+      throw Error(ErrorCode::kNotFound,
+                  "couldn't find model \"" + *name + "\" to stop" + link.near_models(*name));
     }
   });
 }

@@ -10,6 +10,7 @@
 #include <chrono>
 #include <cstdio>
 #include <ctime>
+#include <fstream>
 #include <utility>
 
 #include "base/error.h"
@@ -114,6 +115,13 @@ std::string read_standard_input() {
       throw Error(ErrorCode::kInvalidArgument, "standard input is larger than 64 MiB");
     }
   }
+}
+
+void write_file(const std::string& path, const std::string& text) {
+  std::ofstream file(path, std::ios::trunc);
+  file << text;
+  file.flush();
+  if (!file) throw io_error("cannot write", path, errno);
 }
 
 std::string read_file(const std::string& path) {

@@ -37,6 +37,8 @@ std::string relative_time(const std::string& rfc3339);
 std::string read_standard_input();
 // All of a file. Throws Error.
 std::string read_file(const std::string& path);
+// Takes the place of what is there. Throws Error.
+void write_file(const std::string& path, const std::string& text);
 
 // A turning sign on standard error while something is waited for; nothing when that is no terminal.
 class Spinner {

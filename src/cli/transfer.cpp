@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "base/print.h"
 #include "cli/commands.h"
-#include "cli/transfer_view.h"
+#include "cli/progress_view.h"
 
 namespace sluice::cli {
 namespace {
@@ -18,7 +18,7 @@ struct TransferFlags {
 };
 
 void transfer(ServerLink& link, const char* target, const api::Json& body) {
-  TransferView view;
+  ProgressView view;
   link.stream(target, body, [&](const api::Json& line) {
     view.update(line);
     return true;

@@ -2,8 +2,11 @@
 
 #include <cstdio>
 
+#include "backend/cuda/cuda_backend.h"
 #include "base/cpu_features.h"
+#include "base/units.h"
 #include "cli/commands.h"
+#include "cli/settings.h"
 
 namespace sluice::cli {
 
@@ -16,6 +19,15 @@ void add_version(Command& program) {
     std::printf("%s%s%s%s%s\n", cpu_model_name().c_str(), cpu.avx2 ? ", AVX2" : "",
                 cpu.avx512_vnni ? ", AVX-512 VNNI" : "", cpu.avx512_bf16 ? ", AVX-512 BF16" : "",
                 cpu.amx ? ", AMX" : "");
+    std::string reason;
+    const auto devices = backend::list_cuda_devices(read_settings().cuda_driver, reason);
+    for (const backend::CudaDevice& device : devices) {
+      std::printf("cuda:%d %s, %s\n", device.index, device.name.c_str(),
+                  format_bytes(device.memory_bytes).c_str());
+    }
+    if (devices.empty()) {
+      std::printf("CUDA: %s%s\n", backend::has_cuda() ? "built in; " : "", reason.c_str());
+    }
   });
 }
 

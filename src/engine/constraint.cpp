@@ -11,7 +11,7 @@ size_t Constraint::num_allowed(std::span<const text::TokenId> draft) const {
   grammar::Matcher tried = matcher_;
   try {
     for (size_t i = 0; i < draft.size(); ++i) {
-      if (!tried.accept(tokenizer_->token_bytes(draft[i]))) return i;
+      if (!tried.accept(tokenizer_->framed_bytes(draft[i]))) return i;
     }
   } catch (const Error&) {
     return 0;
@@ -34,7 +34,7 @@ void Constraint::fill_masks() noexcept {
     matcher_.fill_mask(masks.first(num_words()));
     grammar::Matcher tried = matcher_;
     for (size_t i = 0; i < draft_.size(); ++i) {
-      if (!tried.accept(tokenizer_->token_bytes(draft_[i]))) return;  // the rest stays empty
+      if (!tried.accept(tokenizer_->framed_bytes(draft_[i]))) return;  // the rest stays empty
       tried.fill_mask(masks.subspan((i + 1) * num_words(), num_words()));
     }
   } catch (...) {
@@ -45,7 +45,7 @@ void Constraint::fill_masks() noexcept {
 
 void Constraint::accept(text::TokenId token) {
   if (!failure_.empty()) throw_nothing_drawn();
-  if (matcher_.accept(tokenizer_->token_bytes(token))) return;
+  if (matcher_.accept(tokenizer_->framed_bytes(token))) return;
   throw Error(ErrorCode::kInternal, "a token was drawn that the reply's grammar does not allow");
 }
 

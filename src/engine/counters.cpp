@@ -36,29 +36,46 @@ void set(EngineCounts& counts, uint64_t number) {
 }  // namespace
 
 EngineTotals& EngineTotals::operator+=(const EngineTotals& other) {
-#define SLUICE_NOTHING(type, member, help)
-#define SLUICE_ADD(type, member, help) member += other.member;
-  SLUICE_ENGINE_COUNTERS(SLUICE_NOTHING, SLUICE_ADD)
+#define SLUICE_NOTHING(type, member, metric, help)
+#define SLUICE_ADD(type, member, metric, help) member += other.member;
+  SLUICE_ENGINE_COUNTERS(SLUICE_NOTHING, SLUICE_ADD, SLUICE_ADD)
 #undef SLUICE_ADD
 #undef SLUICE_NOTHING
+  for (size_t i = 0; i < num_ended.size(); ++i) num_ended[i] += other.num_ended[i];
   return *this;
 }
 
 std::span<const Counter> engine_counters() {
-#define SLUICE_ROW(kind, type, member, help)                            \
+#define SLUICE_ROW(kind, type, member, metric, help)                    \
   {kIsDuration<type> ? #member "_ns" : #member,                         \
+   metric,                                                              \
    help,                                                                \
    kind,                                                                \
    kIsDuration<type> ? CounterUnit::kNanoseconds : CounterUnit::kCount, \
    get<&EngineCounts::member>,                                          \
    set<&EngineCounts::member>},
-#define SLUICE_GAUGE(type, member, help) SLUICE_ROW(CounterKind::kGauge, type, member, help)
-#define SLUICE_TOTAL(type, member, help) SLUICE_ROW(CounterKind::kTotal, type, member, help)
-  static constexpr Counter kCounters[] = {SLUICE_ENGINE_COUNTERS(SLUICE_GAUGE, SLUICE_TOTAL)};
+#define SLUICE_GAUGE(type, member, metric, help) \
+  SLUICE_ROW(CounterKind::kGauge, type, member, metric, help)
+#define SLUICE_TOTAL(type, member, metric, help) \
+  SLUICE_ROW(CounterKind::kTotal, type, member, metric, help)
+#define SLUICE_NOTHING(bounds, member, metric, help)
+  static constexpr Counter kCounters[] = {
+      SLUICE_ENGINE_COUNTERS(SLUICE_GAUGE, SLUICE_TOTAL, SLUICE_NOTHING)};
+#undef SLUICE_NOTHING
 #undef SLUICE_TOTAL
 #undef SLUICE_GAUGE
 #undef SLUICE_ROW
   return kCounters;
+}
+
+std::span<const HistogramInfo> engine_histograms() {
+#define SLUICE_NOTHING(type, member, metric, help)
+#define SLUICE_ROW(bounds, member, metric, help) {metric, help, &EngineTotals::member},
+  static constexpr HistogramInfo kHistograms[] = {
+      SLUICE_ENGINE_COUNTERS(SLUICE_NOTHING, SLUICE_NOTHING, SLUICE_ROW)};
+#undef SLUICE_ROW
+#undef SLUICE_NOTHING
+  return kHistograms;
 }
 
 }  // namespace sluice::engine

@@ -88,6 +88,9 @@ void Engine::Loop::check_fit(const Request& request) const {
 // Under the mutex.
 void Engine::Loop::refuse_when_full() {
   if (is_stopping_) throw Error(ErrorCode::kBusy, "the model is being unloaded; try again later");
+  if (backend_.is_lost()) {
+    throw Error(ErrorCode::kBusy, "the model's device has failed; try again in a moment");
+  }
   if (static_cast<int>(inbox_.size()) + num_waiting_ < options_.max_queue) return;
   ++num_rejected_;
   throw Error(ErrorCode::kBusy, "the queue is full (" + std::to_string(options_.max_queue) +
@@ -114,9 +117,9 @@ Engine::Ticket Engine::Loop::submit(Request request) {
   return ticket;
 }
 
-void Engine::Loop::cancel(RequestId id) {
+void Engine::Loop::end(RequestId id, FinishReason reason) {
   std::lock_guard lock(mutex_);
-  cancels_.push_back(id);
+  ends_.emplace_back(id, reason);
   wake_.notify_one();
 }
 
@@ -136,7 +139,7 @@ void Engine::Loop::run() {
 
 // Sleeps while there is nothing to do; false when the engine is to end.
 bool Engine::Loop::take_inbox() {
-  std::vector<RequestId> cancels;
+  std::vector<std::pair<RequestId, FinishReason>> ends;
   if (scheduler_.is_idle()) {
     check_when_idle();
     measure_pace(Clock::now());
@@ -146,13 +149,13 @@ bool Engine::Loop::take_inbox() {
   {
     std::unique_lock lock(mutex_);
     wake_.wait(lock, [&] {
-      return is_stopping_ || !inbox_.empty() || !cancels_.empty() || !scheduler_.is_idle();
+      return is_stopping_ || !inbox_.empty() || !ends_.empty() || !scheduler_.is_idle();
     });
-    cancels.swap(cancels_);
+    ends.swap(ends_);
     is_stopping = is_stopping_;
   }
   take_arrivals();
-  for (const RequestId id : cancels) finish(id, FinishReason::kCancelled);
+  for (const auto& [id, reason] : ends) finish(id, reason);
   if (std::exchange(has_broken_, false)) end_broken();
   return !is_stopping;
 }
@@ -234,10 +237,12 @@ void Engine::Loop::step() {
   } else {
     scheduler_.observe(record.forward_time);
     scheduler_.complete();
+    trace_step(chunks, record);
     hand_out(chunks, result);
   }
   record.schedule_time = Clock::now() - begin - record.forward_time;
   ++totals_.num_steps;
+  totals_.step_rows.add(record.num_decode_rows + record.num_draft_rows + record.num_prefill_rows);
   totals_.forward_time += record.forward_time;
   totals_.schedule_time += record.schedule_time;
   steps_.add(record);
@@ -272,6 +277,29 @@ backend::StepResult Engine::Loop::run_step(std::span<const Chunk> chunks, StepRe
   if (failure) std::rethrow_exception(failure);
   check_result(result);
   return result;
+}
+
+// What the step did for each of its requests.
+void Engine::Loop::trace_step(std::span<const Chunk> chunks, const StepRecord& record) noexcept {
+  const Clock::time_point now = Clock::now();
+  for (const Chunk& chunk : chunks) {
+    if (chunk.is_successor()) continue;
+    TraceSpan step;
+    step.kind = chunk.is_decode ? TraceSpan::Kind::kDecode : TraceSpan::Kind::kPrefill;
+    step.num_steps = 1;
+    step.forward_time = record.forward_time;
+    step.num_sequences = step.most_sequences = record.num_sequences;
+    step.num_prompt_tokens = chunk.is_decode ? 0 : chunk.num_tokens;
+    step.num_other_prompt_tokens = record.num_prefill_rows - step.num_prompt_tokens;
+    const auto state = states_.find(chunk.sequence->id);
+    if (state == states_.end()) continue;
+    state->second.trace_step(step, *chunk.sequence, record.begin, now);
+  }
+  const bool only_decodes = record.num_prefill_rows == 0 && record.num_draft_rows == 0;
+  if (!only_decodes) return;
+  if (fastest_decode_.count() == 0 || record.forward_time < fastest_decode_) {
+    fastest_decode_ = record.forward_time;
+  }
 }
 
 // Events may wake threads: none competes with what the engine does between two steps.
@@ -370,7 +398,7 @@ std::optional<Engine::Loop::Ending> Engine::Loop::generate(const Chunk& chunk,
     const auto index = static_cast<size_t>(row);
     const RequestState::Outcome outcome =
         state.take(sequence, std::move(drawn[index]), Clock::now());
-    if (outcome.token) ++totals_.num_output_tokens;
+    if (outcome.token) count_token(outcome);
     const bool was_guessed = row < chunk.num_draft_tokens && outcome.token == draft[index];
     const bool is_last = !was_guessed || outcome.reason;
     if (is_last && chunk.num_draft_tokens > 0) {
@@ -381,6 +409,11 @@ std::optional<Engine::Loop::Ending> Engine::Loop::generate(const Chunk& chunk,
     if (is_last) return std::nullopt;
     scheduler_.accept(sequence);
   }
+}
+
+void Engine::Loop::count_token(const RequestState::Outcome& outcome) {
+  ++totals_.num_output_tokens;
+  (outcome.is_first ? totals_.time_to_first_token : totals_.inter_token_time).add(outcome.waited);
 }
 
 void Engine::Loop::record_draft(RequestState& state, int num_draft, int num_accepted) {
@@ -401,11 +434,34 @@ void Engine::Loop::finish(RequestId id, FinishReason reason, const std::string& 
   auto node = states_.extract(id);
   if (!node) return;
   const Sequence* sequence = scheduler_.find(id);
-  ++totals_.num_requests_finished;
-  if (reason == FinishReason::kCancelled) ++totals_.num_requests_cancelled;
   if (sequence != nullptr && sequence->started) ++num_ended_;
-  ended_requests_.add(node.mapped().finish(id, sequence, reason, error, Clock::now()));
+  const Clock::time_point now = Clock::now();
+  const RequestRecord record = node.mapped().finish(id, sequence, reason, error, now);
+  ended_requests_.add(record);
+  count_end(record, node.mapped(), now);
   if (sequence != nullptr) scheduler_.remove(id);
+}
+
+// Times tell of those that had all they asked for; who leaves early would make a slow server fast.
+void Engine::Loop::count_end(const RequestRecord& record, const RequestState& state,
+                             Clock::time_point now) {
+  ++totals_.num_requests_finished;
+  ++totals_.num_ended[static_cast<size_t>(record.reason)];
+  if (record.reason == FinishReason::kCancelled) ++totals_.num_requests_cancelled;
+  if (record.reason == FinishReason::kCancelled || record.reason == FinishReason::kError) return;
+  const Timings& timings = record.timings;
+  totals_.queue_time.add(timings.queued);
+  if (timings.prefill.count() > 0) totals_.prefill_time.add(timings.prefill);
+  totals_.inference_time.add(timings.prefill + timings.decode);
+  totals_.request_time.add(now - state.arrival());
+  totals_.prompt_length.add(record.num_prompt_tokens);
+  if (record.task == Task::kEmbed) return;
+  totals_.decode_time.add(timings.decode);
+  totals_.reply_length.add(record.num_output_tokens);
+  const int limit = state.request().max_tokens;
+  if (limit >= 0) totals_.reply_limit.add(limit);
+  if (record.num_output_tokens < 2) return;
+  totals_.time_per_token.add(timings.decode / (record.num_output_tokens - 1));
 }
 
 void Engine::Loop::finish_all(FinishReason reason, const std::string& error) noexcept {
@@ -428,7 +484,9 @@ Engine::Ticket Engine::submit(Request request) { return loop_->submit(std::move(
 
 void Engine::require_room() const { loop_->require_room(); }
 
-void Engine::cancel(RequestId id) { loop_->cancel(id); }
+void Engine::cancel(RequestId id) { loop_->end(id, FinishReason::kCancelled); }
+
+void Engine::end(RequestId id) { loop_->end(id, FinishReason::kEndOfSequence); }
 
 StepLog::Page Engine::steps(uint64_t first) const { return loop_->steps(first); }
 

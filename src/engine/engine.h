@@ -39,6 +39,7 @@ struct EngineOptions {
 // One line of the request table that monitors show.
 struct RequestStatus {
   RequestId id = 0;
+  uint64_t tag = 0;  // Request::tag
   bool is_running = false;
   int queue_position = 0;                     // 1 is next; 0 when running
   std::chrono::nanoseconds estimated_wait{};  // as QueuePlace
@@ -47,6 +48,8 @@ struct RequestStatus {
   int num_prefilled_tokens = 0;
   int num_output_tokens = 0;
   std::chrono::nanoseconds age{};
+  std::chrono::nanoseconds time_to_first_token{};  // since its arrival; 0: none yet
+  std::chrono::nanoseconds mean_token_time{};      // between those of its reply; 0: fewer than two
 };
 
 // A snapshot, cheap to take from any thread: how things were before the latest step, plus what was
@@ -84,6 +87,8 @@ class Engine {
 
   // The request ends with kCancelled before the next step; unknown ids are ignored.
   void cancel(RequestId id);
+  // The request ends with kEndOfSequence before the next step, as its client has all that it wants.
+  void end(RequestId id);
 
   // From any thread.
   EngineStats stats() const;

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "engine/engine.h"
@@ -24,7 +25,7 @@ class Engine::Loop {
 
   Ticket submit(Request request);
   void require_room();
-  void cancel(RequestId id);
+  void end(RequestId id, FinishReason reason);
   EngineStats stats() const;
   StepLog::Page steps(uint64_t first) const { return steps_.since(first); }
   RequestLog::Page ended_requests(uint64_t first) const { return ended_requests_.since(first); }
@@ -57,6 +58,7 @@ class Engine::Loop {
   void set_drafts();
   void fill_batch(std::span<const Chunk> chunks);
   backend::StepResult run_step(std::span<const Chunk> chunks, StepRecord& record);
+  void trace_step(std::span<const Chunk> chunks, const StepRecord& record) noexcept;
   void work_beside_step(Clock::time_point now);
   void check_result(const backend::StepResult& result) const;
   void hand_out(std::span<const Chunk> chunks, const backend::StepResult& result);
@@ -64,6 +66,8 @@ class Engine::Loop {
                                 std::span<const float> states);
   std::optional<Ending> pool(const Chunk& chunk, std::span<const float> states);
   std::optional<Ending> generate(const Chunk& chunk, std::span<backend::SampledToken> drawn);
+  void count_token(const RequestState::Outcome& outcome);
+  void count_end(const RequestRecord& record, const RequestState& state, Clock::time_point now);
   void record_draft(RequestState& state, int num_draft, int num_accepted);
   void emit(RequestId id);
   void finish(RequestId id, FinishReason reason, const std::string& error = {});
@@ -85,6 +89,7 @@ class Engine::Loop {
   std::vector<RequestId> with_news_;      // whose tokens of the latest step were not told yet
   std::vector<DraftOffer> offers_;
   EngineTotals totals_;
+  std::chrono::nanoseconds fastest_decode_{};
   QueuePace pace_;
   uint64_t num_ended_ = 0;                // of the requests that had begun
   std::vector<RequestId> newcomers_;      // since the latest step
@@ -96,7 +101,7 @@ class Engine::Loop {
   mutable std::mutex mutex_;
   std::condition_variable wake_;
   std::map<RequestId, RequestState> inbox_;
-  std::vector<RequestId> cancels_;
+  std::vector<std::pair<RequestId, FinishReason>> ends_;  // that were asked for
   bool is_stopping_ = false;
   RequestId last_id_ = 0;
   int num_waiting_ = 0;      // in the scheduler; the inbox comes on top

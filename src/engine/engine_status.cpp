@@ -25,6 +25,7 @@ EngineStats Engine::Loop::stats() const {
   for (const auto& [id, state] : inbox_) {
     RequestStatus status;
     status.id = id;
+    status.tag = state.request().tag;
     status.estimated_wait = place_behind(stats.num_waiting).estimated_wait;
     status.queue_position = ++stats.num_waiting;
     status.num_prompt_tokens = static_cast<int>(state.request().prompt.size());
@@ -112,6 +113,7 @@ void Engine::Loop::publish_stats() noexcept {
   stats.num_preemptions = scheduler_.counters().num_preemptions;
   stats.num_shifts = scheduler_.counters().num_shifts;
   stats.num_refills = scheduler_.counters().num_refills;
+  stats.fastest_decode = fastest_decode_;
   try {
     stats.requests = list_requests(now);
   } catch (const std::bad_alloc&) {
@@ -151,7 +153,11 @@ RequestStatus Engine::Loop::status_of(const Sequence& sequence, Clock::time_poin
   status.num_cached_tokens = sequence.num_cached_tokens;
   status.num_prefilled_tokens = std::min(sequence.num_computed, sequence.num_prompt_tokens);
   status.num_output_tokens = sequence.num_output_tokens();
-  status.age = now - states_.at(sequence.id).submitted();
+  const RequestState& state = states_.at(sequence.id);
+  status.tag = state.request().tag;
+  status.age = now - state.submitted();
+  status.time_to_first_token = state.time_to_first_token();
+  status.mean_token_time = state.mean_token_time();
   return status;
 }
 

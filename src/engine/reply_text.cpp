@@ -7,7 +7,11 @@ namespace sluice::engine {
 bool ReplyText::push(OutputToken token) {
   const text::TokenId id = token.token;
   tokens_.push_back(std::move(token));
-  return push(decoder_.push(id));
+  if (!frame_controls_ || !tokenizer_->is_control(id)) return push(decoder_.push(id));
+  // No stop string spans a control token, nor is it a part of one.
+  const bool hit_stop = flush();
+  if (!hit_stop) text_ += tokenizer_->framed_bytes(id);
+  return hit_stop;
 }
 
 bool ReplyText::flush() {

@@ -15,9 +15,13 @@ namespace sluice::engine {
 // one held back.
 class ReplyText {
  public:
-  // `tokenizer` must outlive it.
-  ReplyText(std::vector<std::string> stop_strings, const text::Tokenizer& tokenizer)
-      : decoder_(tokenizer), matcher_(std::move(stop_strings)) {}
+  // `tokenizer` must outlive it. `frame_controls`: as Request::frame_controls.
+  ReplyText(std::vector<std::string> stop_strings, const text::Tokenizer& tokenizer,
+            bool frame_controls)
+      : decoder_(tokenizer),
+        matcher_(std::move(stop_strings)),
+        tokenizer_(&tokenizer),
+        frame_controls_(frame_controls) {}
 
   // True when the text ran into a stop string, the tokens being over then.
   bool push(OutputToken token);
@@ -37,6 +41,8 @@ class ReplyText {
 
   text::StreamDecoder decoder_;
   text::StopMatcher matcher_;
+  const text::Tokenizer* tokenizer_;
+  bool frame_controls_;
   std::string text_;
   std::vector<OutputToken> tokens_;
   std::optional<size_t> stop_index_;

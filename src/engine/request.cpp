@@ -56,6 +56,25 @@ void TimeHistogram::add(std::chrono::nanoseconds time) {
   ++counts[bucket];
 }
 
+namespace {
+
+void check_biases(const std::vector<backend::TokenBias>& biases, int vocab_size) {
+  require_argument(biases.size() <= kMaxBiases, "logit_bias must be of at most 1024 tokens");
+  std::vector<int32_t> tokens;
+  for (const backend::TokenBias& item : biases) {
+    require_argument(item.token >= 0 && item.token < vocab_size,
+                     "logit_bias is of the token " + std::to_string(item.token) +
+                         ", which is not in the vocabulary of " + std::to_string(vocab_size));
+    require_argument(std::isfinite(item.bias), "logit_bias must be of finite numbers");
+    tokens.push_back(item.token);
+  }
+  std::ranges::sort(tokens);
+  require_argument(std::ranges::adjacent_find(tokens) == tokens.end(),
+                   "logit_bias must have a token once at most");
+}
+
+}  // namespace
+
 void check_request(const Request& request, int vocab_size) {
   require_argument(!request.prompt.empty(), "prompt must hold at least one token");
   const auto [lowest, highest] = std::minmax_element(request.prompt.begin(), request.prompt.end());
@@ -72,6 +91,7 @@ void check_request(const Request& request, int vocab_size) {
                    "num_top_logprobs must be between 0 and 20, or -1 for none");
   require_argument(request.stop_strings.size() <= kMaxStopStrings,
                    "stop_strings must hold at most 64 strings");
+  check_biases(request.biases, vocab_size);
   for (const std::string& stop : request.stop_strings) {
     require_argument(!stop.empty(), "stop_strings must not hold an empty string");
     require_argument(stop.size() <= kMaxStopBytes,

@@ -5,12 +5,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "backend/sampling.h"
+#include "engine/request_trace.h"
 #include "grammar/grammar.h"
 #include "text/tokenizer.h"
 
@@ -38,6 +40,8 @@ enum class FinishReason {
   kError,     // Event::error says what
 };
 
+inline constexpr size_t kNumFinishReasons = static_cast<size_t>(FinishReason::kError) + 1;
+
 std::string_view finish_reason_name(FinishReason reason);  // "end_of_sequence"
 
 // Log-probabilities are the model's own, whatever the sampling parameters.
@@ -63,6 +67,7 @@ struct TimeHistogram {
 enum class Task { kGenerate, kEmbed };
 
 inline constexpr size_t kMaxStopStrings = 64;  // of a request
+inline constexpr size_t kMaxBiases = 1024;     // of a request
 
 // What became of a request. Plain numbers: a copy never fails.
 struct RequestRecord {
@@ -102,7 +107,8 @@ struct Event : RequestRecord {
   // Valid in the final event, as the record.
   std::string stop_string;
   std::string error;
-  std::vector<float> embedding;  // Task::kEmbed: length 1 in the Euclidean norm
+  std::vector<float> embedding;               // Task::kEmbed: length 1 in the Euclidean norm
+  std::shared_ptr<const RequestTrace> trace;  // null without a step, or without memory for it
 };
 
 // How the hidden states of a text become one vector: its last token's, the mean, its first token's.
@@ -128,10 +134,16 @@ struct Request {
   // What the reply has to be; it ends where nothing can follow, and an end is drawn nowhere but
   // where it may end (whatever ignore_end_of_sequence says). Null: any text.
   grammar::Grammar grammar;
+  std::vector<backend::TokenBias> biases;  // each of another token
   std::vector<std::string> stop_strings;
   bool ignore_end_of_sequence = false;
+  // Control tokens stand in the text, in frames (text/reply_format.h); otherwise they give none.
+  bool frame_controls = false;
   int num_top_logprobs = -1;  // -1: none; 0: only the token's own; up to 20
   std::optional<Clock::time_point> deadline;
+  // When its client asked: the histograms of whole requests count from there. None: submit().
+  std::optional<Clock::time_point> arrival;
+  uint64_t tag = 0;                 // the caller's number for it, told in RequestStatus
   bool wants_queue_events = false;  // tell the place in the queue now and then while waiting
   // Called from the engine's thread; must not block and must not throw: a request whose callback
   // throws ends with kError. It may submit and cancel, and take what is in the event.

@@ -35,7 +35,7 @@ void RequestState::want(const Sequence& sequence, int num_draft_tokens,
 
 RequestState::Outcome RequestState::take(const Sequence& sequence, OutputToken drawn,
                                          Clock::time_point now) {
-  if (request_.max_tokens == 0) return {std::nullopt, FinishReason::kMaxTokens};
+  if (request_.max_tokens == 0) return {std::nullopt, FinishReason::kMaxTokens, {}, false};
   const text::TokenId token = drawn.token;
   if (token == backend::kNoMemory) throw std::bad_alloc();
   if (token == backend::kNoToken) {
@@ -47,16 +47,19 @@ RequestState::Outcome RequestState::take(const Sequence& sequence, OutputToken d
     output_ = std::make_unique<Output>(request_, *tokenizer_);
     output_->first_token = now;
   }
-  if (num_output_tokens_ > 0) output_->inter_token_times.add(now - output_->last_token);
+  const bool is_first = num_output_tokens_ == 0;
+  const auto waited = now - (is_first ? arrival() : output_->last_token);
+  if (!is_first) output_->inter_token_times.add(waited);
   output_->last_token = now;
   ++num_output_tokens_;
+  if (trace_) trace_->add_output_token();
   if (tokenizer_->is_end_of_generation(token) &&
       (constraint_ || !request_.ignore_end_of_sequence)) {
-    return {token, FinishReason::kEndOfSequence};
+    return {token, FinishReason::kEndOfSequence, waited, is_first};
   }
   if (constraint_) constraint_->accept(token);
   const bool hit_stop = output_->text.push(std::move(drawn));
-  return {token, reason_to_end(sequence, hit_stop)};
+  return {token, reason_to_end(sequence, hit_stop), waited, is_first};
 }
 
 // Why the reply ends behind the token just taken, which `sequence` does not hold yet.
@@ -105,6 +108,22 @@ void RequestState::forget_drafts() {
   if (output_->drafter) output_->drafter->reset();
 }
 
+void RequestState::trace_step(TraceSpan step, const Sequence& sequence, Clock::time_point begin,
+                              Clock::time_point end) noexcept {
+  if (!trace_) {
+    try {
+      trace_ = std::make_shared<RequestTrace>();
+    } catch (const std::bad_alloc&) {  // it is not told then
+      return;
+    }
+  }
+  step.begin = begin - submitted_;
+  step.end = end - submitted_;
+  step.was_preempted = sequence.num_preemptions > num_traced_preemptions_;
+  num_traced_preemptions_ = sequence.num_preemptions;
+  trace_->add(step);
+}
+
 void RequestState::pool(std::span<const float> states, size_t embedding_length, bool is_start) {
   embedder_.add(states, embedding_length, is_start);
 }
@@ -140,6 +159,7 @@ RequestRecord RequestState::finish(RequestId id, const Sequence* sequence, Finis
     event.num_preemptions = sequence->num_preemptions;
   }
   event.timings = timings(sequence, now);
+  event.trace = std::move(trace_);
   if (output_) event.inter_token_times = output_->inter_token_times;
   const RequestRecord record = event;
   deliver(std::move(event));
@@ -184,6 +204,15 @@ void RequestState::deliver(Event&& event) noexcept {
   } catch (...) {
     callback_error_ = message_of(std::current_exception());
   }
+}
+
+std::chrono::nanoseconds RequestState::time_to_first_token() const {
+  return output_ ? output_->first_token - arrival() : std::chrono::nanoseconds(0);
+}
+
+std::chrono::nanoseconds RequestState::mean_token_time() const {
+  if (!output_ || num_output_tokens_ < 2) return {};
+  return (output_->last_token - output_->first_token) / (num_output_tokens_ - 1);
 }
 
 Timings RequestState::timings(const Sequence* sequence, Clock::time_point now) const {

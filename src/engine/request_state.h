@@ -51,8 +51,15 @@ class RequestState {
   struct Outcome {
     std::optional<text::TokenId> token;  // none when no reply was asked for
     std::optional<FinishReason> reason;  // why the reply ends here, if it does
+    // Since the token before; of the first one, since the request's arrival.
+    std::chrono::nanoseconds waited{};
+    bool is_first = false;
   };
   Outcome take(const Sequence& sequence, OutputToken drawn, Clock::time_point now);
+
+  // The request had a part in a step from `begin` to `end`.
+  void trace_step(TraceSpan step, const Sequence& sequence, Clock::time_point begin,
+                  Clock::time_point end) noexcept;
 
   // Hidden states for an embedding, as Embedder::add().
   void pool(std::span<const float> states, size_t embedding_length, bool is_start);
@@ -70,13 +77,17 @@ class RequestState {
   // What the callback threw, if it did: the request is to end with kError.
   const std::optional<std::string>& callback_error() const { return callback_error_; }
   Clock::time_point submitted() const { return submitted_; }
+  Clock::time_point arrival() const { return request_.arrival.value_or(submitted_); }
   const Request& request() const { return request_; }
+  // As RequestStatus has them.
+  std::chrono::nanoseconds time_to_first_token() const;
+  std::chrono::nanoseconds mean_token_time() const;
 
  private:
   // What a reply needs from its first token on.
   struct Output {
     Output(const Request& request, const text::Tokenizer& tokenizer)
-        : text(request.stop_strings, tokenizer) {
+        : text(request.stop_strings, tokenizer, request.frame_controls) {
       if (request.speculate.value_or(false)) drafter.emplace();
     }
     ReplyText text;
@@ -102,6 +113,8 @@ class RequestState {
   int num_accepted_tokens_ = 0;
   std::optional<std::string> callback_error_;
   std::unique_ptr<Output> output_;
+  std::shared_ptr<RequestTrace> trace_;  // from its first step on
+  int num_traced_preemptions_ = 0;
   std::unique_ptr<Constraint> constraint_;  // once something was drawn; null without a grammar
   Embedder embedder_;
 };

@@ -58,6 +58,7 @@ void want_samples(const Request& request, uint64_t seed, const Sequence& sequenc
     sampling.params = request.sampling;
     sampling.seed = seed;
     sampling.position = static_cast<uint64_t>(sequence.num_output_tokens() + i);
+    sampling.biases = request.biases;
     sampling.history = window.history;
     sampling.draft = window.draft;
     sampling.num_top_logprobs = request.num_top_logprobs;

@@ -78,6 +78,7 @@ class File {
   const std::vector<std::pair<std::string_view, Value>>& metadata() const { return metadata_; }
   const std::vector<Tensor>& tensors() const { return tensors_; }
   uint64_t size_bytes() const { return size_bytes_; }
+  uint64_t head_bytes() const { return head_bytes_; }  // metadata and the list of tensors
 
   const Value* find(std::string_view key) const;           // null when absent
   const Tensor* find_tensor(std::string_view name) const;  // null when absent
@@ -100,6 +101,7 @@ class File {
   std::vector<std::unique_ptr<std::byte[]>> head_;  // what has been read of it
   uint32_t version_ = 0;
   uint64_t size_bytes_ = 0;
+  uint64_t head_bytes_ = 0;
   std::vector<std::pair<std::string_view, Value>> metadata_;
   std::vector<Tensor> tensors_;
   std::map<std::string_view, size_t> metadata_index_;

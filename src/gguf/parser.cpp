@@ -258,6 +258,7 @@ uint64_t Parser::alignment() const {
 
 void Parser::place_tensors() {
   const uint64_t unit = alignment();
+  file_.head_bytes_ = cursor_.position();
   if (file_.tensors_.empty()) return;
   const uint64_t data_start = (cursor_.position() + unit - 1) / unit * unit;
   const uint64_t data_bytes = data_start < bytes_.size() ? bytes_.size() - data_start : 0;

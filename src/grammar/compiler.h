@@ -7,6 +7,8 @@
 #include <mutex>
 #include <string>
 #include <string_view>
+#include <tuple>
+#include <vector>
 
 #include "base/work.h"
 #include "grammar/grammar.h"
@@ -14,13 +16,28 @@
 
 namespace sluice::grammar {
 
-enum class SourceKind { kJsonObject, kJsonSchema, kRegex, kGbnf };
+enum class SourceKind {
+  kJsonObject,
+  kJsonSchema,
+  kRegex,
+  kGbnf,
+  kLiteral,   // the text itself
+  kUntil,     // any text, then `text` for the first time; control tokens in `text` only
+  kSequence,  // `parts`, one behind the other
+  kChoice,    // one of them
+  kMany,      // the first, once or more, with the second between them
+};
 
-// What a text has to be. Of kJsonObject there is no more to say.
+// What a text has to be. Of kJsonObject there is no more to say. In literals control tokens stand
+// in frames (text/reply_format.h).
 struct Source {
   SourceKind kind = SourceKind::kJsonObject;
-  std::string text;
-  auto operator<=>(const Source&) const = default;
+  std::string text = {};
+  std::vector<Source> parts = {};
+  // Written out: Clang 14 cannot default the comparison of a type that holds a vector of itself.
+  bool operator<(const Source& other) const {
+    return std::tie(kind, text, parts) < std::tie(other.kind, other.text, other.parts);
+  }
 };
 
 // Makes grammars for one vocabulary and keeps the latest. Safe to use from several threads; not

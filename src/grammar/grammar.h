@@ -21,7 +21,8 @@ class Matcher {
  public:
   explicit Matcher(Grammar grammar) : grammar_(std::move(grammar)), place_(grammar_->start()) {}
 
-  // Takes a token; false, and nothing has changed, when it may not come here. `bytes`: the token's.
+  // Takes a token; false, and nothing has changed, when it may not come here. `bytes`: the token's,
+  // with frames (Tokenizer::framed_bytes()).
   bool accept(std::string_view bytes) { return !bytes.empty() && grammar_->advance(place_, bytes); }
   // Bit t of word t / 32: token t may come next; those that end a reply when the text may end here.
   // Some microseconds, more when the place is a new one. Throws Error(kUnsupported) when the

@@ -4,6 +4,7 @@
 #include <array>
 #include <string_view>
 
+#include "text/reply_format.h"
 #include "text/unicode.h"
 
 namespace sluice::grammar {
@@ -91,8 +92,11 @@ TokenTable::TokenTable(const text::Tokenizer& tokenizer) : vocab_size_(tokenizer
       end_tokens_.push_back(token);
       continue;
     }
-    const std::string_view bytes = tokenizer.token_bytes(token);
+    const std::string_view bytes = tokenizer.framed_bytes(token);
     if (bytes.empty() || bytes.size() > kMaxTokenBytes) continue;
+    // The frame is that of control tokens: no other can stand for it.
+    const bool has_frame = bytes.find(text::kControlFrame) != std::string_view::npos;
+    if (has_frame && !tokenizer.is_control(token)) continue;
     entries[group_of(bytes)].push_back({bytes, token});
   }
   for (size_t group = 0; group < entries.size(); ++group) {

@@ -6,6 +6,8 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/asio/ssl.hpp>
+#include <boost/asio/write.hpp>
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
 #include <cerrno>
@@ -15,6 +17,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/input_file.h"
 
 namespace sluice::http {
 namespace {
@@ -27,6 +30,7 @@ using boost::system::error_code;
 
 constexpr size_t kMaxBodyBytes = size_t{64} << 20;
 constexpr size_t kReadBytes = 16384;
+constexpr size_t kFilePieceBytes = size_t{1} << 18;
 
 using Message = bhttp::request<bhttp::string_body>;
 using Parser = bhttp::response_parser<bhttp::buffer_body>;
@@ -40,7 +44,8 @@ std::string to_lower(std::string_view text) {
   return lower;
 }
 
-Message make_request(const Url& url, const Request& request) {
+Message make_request(const Url& url, const std::string& api_key, const InputFile* body_file,
+                     const Request& request) {
   for (char c : request.target) {
     if (c <= ' ' || c == 127) {
       throw Error(ErrorCode::kInvalidArgument,
@@ -51,21 +56,38 @@ Message make_request(const Url& url, const Request& request) {
   message.version(11);
   message.method_string(request.method);
   message.target(url.prefix + request.target);
-  const std::string authority = Url{url.host, url.port, ""}.text().substr(7);
-  message.set(bhttp::field::host, authority);
+  message.set(bhttp::field::host, url.authority());
   message.set(bhttp::field::user_agent, "sluice");
   message.set(bhttp::field::accept, "*/*");
   if (!request.body.empty()) message.set(bhttp::field::content_type, "application/json");
+  if (!api_key.empty()) message.set(bhttp::field::authorization, "Bearer " + api_key);
   for (const auto& [name, value] : request.headers) message.set(name, value);
   message.body() = request.body;
   message.prepare_payload();
+  if (body_file != nullptr) {
+    message.set(bhttp::field::content_type, "application/octet-stream");
+    message.content_length(body_file->size_bytes());
+  }
   return message;
 }
 
 bool is_closed_error(const error_code& error) {
   return error == bhttp::error::end_of_stream || error == bhttp::error::partial_message ||
          error == asio::error::eof || error == asio::error::connection_reset ||
-         error == asio::error::broken_pipe;
+         error == asio::error::broken_pipe || error == asio::ssl::error::stream_truncated;
+}
+
+// For all clients: reading the system's certificates takes a while.
+asio::ssl::context& tls_context() {
+  static asio::ssl::context context = [] {
+    asio::ssl::context made(asio::ssl::context::tls_client);
+    made.set_options(asio::ssl::context::default_workarounds | asio::ssl::context::no_tlsv1 |
+                     asio::ssl::context::no_tlsv1_1);
+    made.set_default_verify_paths();
+    made.set_verify_mode(asio::ssl::verify_peer);
+    return made;
+  }();
+  return context;
 }
 
 Response response_head(const Parser& parser) {
@@ -116,6 +138,7 @@ struct Client::Connection {
   }
 
   void close() {
+    tls.reset();
     stream.reset();
     buffer.clear();
   }
@@ -147,15 +170,25 @@ struct Client::Connection {
   [[noreturn]] void fail_connect(const error_code& error);
   std::vector<tcp::endpoint> resolve();
   bool connect();  // true when an open connection was kept
+  void shake_hands();
   void discard_stale();
-  error_code exchange_heads(const Message& message, Parser& parser);
+  error_code send_file(const InputFile& file, const Request& request);
+  error_code exchange_heads(const Request& request, const Message& message, const InputFile* file,
+                            Parser& parser);
   Response exchange(const Request& request, const DataSink* sink);
   bool read_body(Parser& parser, Response& response, const DataSink* sink);
+
+  // An operation on what is talked through: start(stream, handler).
+  template <typename Start>
+  error_code run_on_stream(Start start) {
+    return run([&](auto done) { tls ? start(*tls, done) : start(*stream, done); });
+  }
 
   Url url;
   ClientOptions options;
   asio::io_context loop{1};
   std::optional<beast::tcp_stream> stream;
+  std::optional<asio::ssl::stream<beast::tcp_stream&>> tls;  // around it, for https
   beast::flat_buffer buffer{1 << 20};
   std::mutex mutex;  // guards the two flags below
   bool is_running = false;
@@ -228,17 +261,40 @@ bool Client::Connection::connect() {
   if (error) fail_connect(error);
   error_code ignored;
   stream->socket().set_option(tcp::no_delay(true), ignored);
+  if (url.is_secure) shake_hands();
   return false;
+}
+
+void Client::Connection::shake_hands() {
+  tls.emplace(*stream, tls_context());
+  error_code is_name;
+  asio::ip::make_address(url.host, is_name);
+  if (is_name) SSL_set_tlsext_host_name(tls->native_handle(), url.host.c_str());
+  tls->set_verify_callback(asio::ssl::host_name_verification(url.host));
+  set_timeout(options.connect_timeout);
+  const error_code error =
+      run([&](auto done) { tls->async_handshake(asio::ssl::stream_base::client, done); });
+  if (!error) return;
+  const long verdict = SSL_get_verify_result(tls->native_handle());
+  if (was_aborted() || error == beast::error::timeout || verdict == X509_V_OK) {
+    fail_connect(error);
+  }
+  const std::string reason = X509_verify_cert_error_string(verdict);
+  close();
+  throw Error(ErrorCode::kInvalidArgument,
+              "the certificate of " + url.text() + " is not trusted (" + reason +
+                  "); SSL_CERT_FILE may name the file of one to trust");
 }
 
 // Drops a kept connection that the server has closed (or sent unasked bytes on) in the meantime.
 void Client::Connection::discard_stale() {
   if (!stream) return;
   if (buffer.size() > 0) return close();
+  // With TLS there may be records that are nobody's data; a connection that is closed shows later.
   char byte;
   const ssize_t count = ::recv(stream->socket().native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
   const bool is_quiet = count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
-  if (!is_quiet) close();
+  if (!is_quiet && !(tls && count > 0)) close();
 }
 
 // Reads to the end of the body; false when `sink` ended it early.
@@ -249,8 +305,8 @@ bool Client::Connection::read_body(Parser& parser, Response& response, const Dat
     parser.get().body().size = bytes.size();
     parser.get().body().more = true;
     set_timeout(options.idle_timeout);
-    const error_code error =
-        run([&](auto done) { bhttp::async_read_some(*stream, buffer, parser, done); });
+    const error_code error = run_on_stream(
+        [&](auto& from, auto done) { bhttp::async_read_some(from, buffer, parser, done); });
     const size_t count = bytes.size() - parser.get().body().size;
     const std::string_view data(bytes.data(), count);
     if (sink == nullptr) {
@@ -267,29 +323,54 @@ bool Client::Connection::read_body(Parser& parser, Response& response, const Dat
   return true;
 }
 
+error_code Client::Connection::send_file(const InputFile& file, const Request& request) {
+  std::vector<std::byte> piece(kFilePieceBytes);
+  for (uint64_t sent = 0; sent < file.size_bytes();) {
+    const size_t count = std::min<uint64_t>(piece.size(), file.size_bytes() - sent);
+    file.read(sent, std::span(piece).first(count));
+    set_timeout(options.idle_timeout);
+    const error_code error = run_on_stream([&](auto& to, auto done) {
+      asio::async_write(to, asio::buffer(piece.data(), count), done);
+    });
+    if (error) return error;
+    sent += count;
+    if (request.on_sent) request.on_sent(sent);
+  }
+  return {};
+}
+
 // Sends the request and reads the head of the reply.
-error_code Client::Connection::exchange_heads(const Message& message, Parser& parser) {
+error_code Client::Connection::exchange_heads(const Request& request, const Message& message,
+                                              const InputFile* file, Parser& parser) {
   set_timeout(options.idle_timeout);
-  const error_code error = run([&](auto done) { bhttp::async_write(*stream, message, done); });
+  error_code error =
+      run_on_stream([&](auto& to, auto done) { bhttp::async_write(to, message, done); });
   if (error) return error;
+  if (file != nullptr) error = send_file(*file, request);
+  // Who does not want a long body may say so before its end, and close.
+  if (error && !is_closed_error(error)) return error;
   parser.body_limit(boost::none);
   if (message.method() == bhttp::verb::head) parser.skip(true);
   set_timeout(options.idle_timeout);
-  return run([&](auto done) { bhttp::async_read_header(*stream, buffer, parser, done); });
+  return run_on_stream(
+      [&](auto& from, auto done) { bhttp::async_read_header(from, buffer, parser, done); });
 }
 
 Response Client::Connection::exchange(const Request& request, const DataSink* sink) {
-  const Message message = make_request(url, request);
+  const std::optional<InputFile> opened =
+      request.body_file.empty() ? std::nullopt : std::make_optional<InputFile>(request.body_file);
+  const InputFile* const file = opened ? &*opened : nullptr;
+  const Message message = make_request(url, options.api_key, file, request);
   const bool is_reused = connect();
   std::optional<Parser> parser(std::in_place);
-  error_code error = exchange_heads(message, *parser);
+  error_code error = exchange_heads(request, message, file, *parser);
   if (error && is_reused && is_closed_error(error) && !parser->got_some() && !was_aborted()) {
     // The server closed the kept connection at the moment when we began to use it again, which says
     // nothing about this request: once more, on a new one.
     close();
     connect();
     parser.emplace();
-    error = exchange_heads(message, *parser);
+    error = exchange_heads(request, message, file, *parser);
   }
   if (error) fail(error, false);
   Response response = response_head(*parser);

@@ -34,12 +34,16 @@ Url parse(std::string_view text, uint16_t default_port) {
   const std::string whole = completed(text);
   const auto parsed = urls::parse_uri(whole);
   if (!parsed) fail(text, "it is malformed");
-  if (parsed->scheme_id() != urls::scheme::http) fail(text, "only http:// is supported");
+  const bool is_secure = parsed->scheme_id() == urls::scheme::https;
+  if (parsed->scheme_id() != urls::scheme::http && !is_secure) {
+    fail(text, "only http:// and https:// are supported");
+  }
   if (parsed->has_userinfo() || parsed->has_query() || parsed->has_fragment()) {
     fail(text, "there may be a host, a port and a path, no more");
   }
   const bool has_scheme = text.find("://") != std::string_view::npos;
   Url url;
+  url.is_secure = is_secure;
   const auto host = parsed->encoded_host_address();
   url.host.assign(host.data(), host.size());
   if (parsed->host_type() == urls::host_type::name) {
@@ -50,7 +54,7 @@ Url parse(std::string_view text, uint16_t default_port) {
   } else if (parsed->host_type() != urls::host_type::ipv6) {
     fail(text, "brackets hold an IPv6 address");
   }
-  url.port = has_scheme ? uint16_t{80} : default_port;
+  url.port = is_secure ? uint16_t{443} : has_scheme ? uint16_t{80} : default_port;
   if (parsed->has_port()) {
     url.port = parsed->port_number();  // 0 of what is no port
     if (url.port == 0 && parsed->port() != "0") {
@@ -67,10 +71,14 @@ Url parse(std::string_view text, uint16_t default_port) {
 
 }  // namespace
 
-std::string Url::text() const {
+std::string Url::authority() const {
   const bool is_address6 = host.find(':') != std::string::npos;
   const std::string name = is_address6 ? "[" + host + "]" : host;
-  return "http://" + name + ":" + std::to_string(port) + prefix;
+  return name + ":" + std::to_string(port);
+}
+
+std::string Url::text() const {
+  return (is_secure ? "https://" : "http://") + authority() + prefix;
 }
 
 Url parse_url(std::string_view text, uint16_t default_port) {

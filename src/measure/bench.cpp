@@ -16,9 +16,10 @@ int blocks_per_sequence(const BenchCase& test) {
   return static_cast<int>(backend::blocks_for_tokens(tokens));
 }
 
-class Runner {
+class BenchRunner {
  public:
-  Runner(model::Model& model, const BenchOptions& options) : model_(model), options_(options) {}
+  BenchRunner(model::Model& model, const BenchOptions& options)
+      : model_(model), options_(options) {}
 
   // Fills the cache to the case's depth, then returns the seconds the timed part took.
   double run(const BenchCase& test) {
@@ -101,7 +102,7 @@ int bench_blocks(const std::vector<BenchCase>& cases) {
 
 std::vector<BenchResult> run_bench(model::Model& model, const std::vector<BenchCase>& cases,
                                    const BenchOptions& options) {
-  Runner runner(model, options);
+  BenchRunner runner(model, options);
   std::vector<BenchResult> results;
   for (const BenchCase& test : cases) {
     BenchCase warm_up = test;

@@ -54,8 +54,10 @@ std::string error_member(const json& object) {
   return "";
 }
 
-int take_ollama(const json& chunk, ReplyFigures& figures, bool& is_complete) {
+// `text` is where the content goes, if anywhere.
+int take_ollama(const json& chunk, ReplyFigures& figures, bool& is_complete, std::string* text) {
   const json& message = member(chunk, "message");
+  if (text != nullptr) *text += text_of(member(message, "content"));
   const int num_pieces = has_text(member(message, "content")) +
                          static_cast<int>(has_text(member(message, "thinking")));
   if (member(chunk, "done") == true) {
@@ -71,11 +73,12 @@ int take_ollama(const json& chunk, ReplyFigures& figures, bool& is_complete) {
   return num_pieces;
 }
 
-int take_openai(const json& chunk, ReplyFigures& figures) {
+int take_openai(const json& chunk, ReplyFigures& figures, std::string* text) {
   int num_pieces = 0;
   const json& choices = member(chunk, "choices");
   if (choices.is_array() && !choices.empty()) {
     const json& delta = member(choices[0], "delta");
+    if (text != nullptr) *text += text_of(member(delta, "content"));
     for (const char* name : {"content", "reasoning", "reasoning_content"}) {
       num_pieces += has_text(member(delta, name));
     }
@@ -89,20 +92,30 @@ int take_openai(const json& chunk, ReplyFigures& figures) {
   return num_pieces;
 }
 
+json messages_of(const ChatQuery& query) {
+  json messages = json::array();
+  for (const ChatTurn& turn : query.history) {
+    messages.push_back({{"role", "user"}, {"content", turn.question}});
+    messages.push_back({{"role", "assistant"}, {"content", turn.answer}});
+  }
+  messages.push_back({{"role", "user"}, {"content", query.prompt}});
+  return messages;
+}
+
 json ollama_body(const ChatQuery& query) {
   json options = json::object();
   if (query.seed) options["seed"] = *query.seed;
   if (query.temperature) options["temperature"] = *query.temperature;
   if (query.max_tokens) options["num_predict"] = *query.max_tokens;
   return {{"model", query.model},
-          {"messages", json::array({{{"role", "user"}, {"content", query.prompt}}})},
+          {"messages", messages_of(query)},
           {"stream", true},
           {"options", options}};
 }
 
 json openai_body(const ChatQuery& query) {
   json body = {{"model", query.model},
-               {"messages", json::array({{{"role", "user"}, {"content", query.prompt}}})},
+               {"messages", messages_of(query)},
                {"stream", true},
                {"stream_options", {{"include_usage", true}}}};
   if (query.seed) body["seed"] = *query.seed;
@@ -121,7 +134,8 @@ http::Request make_chat_request(Api api, const ChatQuery& query) {
   const json body = is_ollama ? ollama_body(query) : openai_body(query);
   return {.method = "POST",
           .target = is_ollama ? "/api/chat" : "/v1/chat/completions",
-          .body = body.dump(-1, ' ', false, json::error_handler_t::replace)};
+          .body = body.dump(-1, ' ', false, json::error_handler_t::replace),
+          .headers = query.headers};
 }
 
 int ReplyReader::feed(std::string_view bytes) {
@@ -163,8 +177,9 @@ int ReplyReader::take_line(std::string_view line) {
     figures_.error = std::move(error);
     return 0;
   }
-  return api_ == Api::kOllama ? take_ollama(chunk, figures_, is_complete_)
-                              : take_openai(chunk, figures_);
+  std::string* const text = keeps_text_ ? &text_ : nullptr;
+  return api_ == Api::kOllama ? take_ollama(chunk, figures_, is_complete_, text)
+                              : take_openai(chunk, figures_, text);
 }
 
 std::string error_text_of(std::string_view body) {
@@ -177,10 +192,11 @@ std::string error_text_of(std::string_view body) {
   return text;
 }
 
-std::string first_model(http::Client& client, Api api) {
+std::string first_model(http::Client& client, Api api,
+                        const std::map<std::string, std::string>& headers) {
   const bool is_ollama = api == Api::kOllama;
   const std::string target = is_ollama ? "/api/tags" : "/v1/models";
-  const http::Response response = client.send({.target = target});
+  const http::Response response = client.send({.target = target, .headers = headers});
   if (response.status != 200) {
     throw Error(ErrorCode::kIo, "the server answered " + std::to_string(response.status) + " to " +
                                     target + ": " + error_text_of(response.body));

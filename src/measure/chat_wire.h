@@ -2,9 +2,11 @@
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "http/client.h"
 
@@ -15,15 +17,23 @@ enum class Api { kOllama, kOpenai };
 
 std::string_view api_name(Api api);  // "ollama", "openai"
 
+// What was said before.
+struct ChatTurn {
+  std::string question, answer;
+};
+
 struct ChatQuery {
   std::string model;
   std::string prompt;
+  std::vector<ChatTurn> history = {};
   std::optional<uint64_t> seed = {};
   std::optional<double> temperature = {};  // none: the server's default
   std::optional<int> max_tokens = {};      // none: until the model ends
   // Asks for all of max_tokens, whatever the model says. OpenAI's protocol only, and there only for
   // servers that know the field "ignore_eos" (llama.cpp, vLLM); others take no notice.
   bool ignore_end = false;
+  std::map<std::string, std::string> headers = {};  // more of them
+  bool keeps_text = false;                          // of the reply
 };
 
 // A streaming request: POST /api/chat, or /v1/chat/completions with usage asked for.
@@ -44,7 +54,7 @@ struct ReplyFigures {
 // Reads a streamed reply: lines of JSON (Ollama) or server-sent events (OpenAI).
 class ReplyReader {
  public:
-  explicit ReplyReader(Api api) : api_(api) {}
+  explicit ReplyReader(Api api, bool keeps_text = false) : api_(api), keeps_text_(keeps_text) {}
 
   // Takes the next bytes of the body; returns how many pieces of text (content or reasoning, not
   // empty) they completed. Throws Error(kCorruptData) for what is not JSON and for endless lines.
@@ -55,11 +65,15 @@ class ReplyReader {
   // The final message has come.
   bool is_complete() const { return is_complete_; }
   const ReplyFigures& figures() const { return figures_; }
+  // Without reasoning; only where it is kept.
+  const std::string& text() const { return text_; }
 
  private:
   int take_line(std::string_view line);
 
   Api api_;
+  bool keeps_text_;
+  std::string text_;
   std::string partial_line_;
   bool is_complete_ = false;
   ReplyFigures figures_;
@@ -71,6 +85,7 @@ std::string error_text_of(std::string_view body);
 
 // The name of the first model the server lists (/api/tags, /v1/models). Throws Error: kNotFound
 // when there is none, what http::Client throws, kCorruptData for a reply of another shape.
-std::string first_model(http::Client& client, Api api);
+std::string first_model(http::Client& client, Api api,
+                        const std::map<std::string, std::string>& headers = {});
 
 }  // namespace sluice::measure

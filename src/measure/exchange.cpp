@@ -1,5 +1,7 @@
 #include "measure/exchange.h"
 
+#include <new>
+
 #include "base/error.h"
 
 namespace sluice::measure {
@@ -23,26 +25,29 @@ std::optional<double> ExchangeRecord::itl_seconds() const {
 }
 
 void exchange(http::Client& client, Api api, const ChatQuery& query, Clock::time_point start,
-              ExchangeRecord& record, const std::function<void(int)>& on_pieces) {
+              ExchangeRecord& record, const std::function<bool(int)>& on_pieces) {
   const http::Request request = make_chat_request(api, query);
-  ReplyReader reader(api);
+  ReplyReader reader(api, query.keeps_text);
   record.sent = Clock::now() - start;
   const auto take = [&](nanoseconds time, int num_pieces) {
     record.pieces.insert(record.pieces.end(), static_cast<size_t>(num_pieces), time);
-    on_pieces(num_pieces);
+    return on_pieces(num_pieces);
   };
   const http::Response response = client.stream(request, [&](std::string_view bytes) {
     const nanoseconds time = Clock::now() - start;
-    take(time, reader.feed(bytes));
-    return true;
+    const bool goes_on = take(time, reader.feed(bytes));
+    record.has_left = !goes_on && !reader.is_complete();
+    return !record.has_left;
   });
   record.ended = Clock::now() - start;
-  take(record.ended, reader.finish());
+  if (!record.has_left) take(record.ended, reader.finish());
   record.http_status = response.status;
   record.figures = reader.figures();
   record.has_usage = record.figures.num_output_tokens >= 0;
   record.num_output_tokens =
       record.has_usage ? record.figures.num_output_tokens : static_cast<int>(record.pieces.size());
+  record.text = reader.text();
+  if (record.has_left) return;
   if (response.status < 200 || response.status > 299) {
     record.error = "HTTP " + std::to_string(response.status) + ": " + error_text_of(response.body);
   } else if (!record.figures.error.empty()) {
@@ -56,7 +61,8 @@ void record_failure(ExchangeRecord& record, const std::exception& error, nanosec
   record.ended = now;
   const auto* own = dynamic_cast<const Error*>(&error);
   record.was_cancelled = own != nullptr && own->code() == ErrorCode::kCancelled;
-  record.error = error.what();
+  const bool is_out_of_memory = dynamic_cast<const std::bad_alloc*>(&error) != nullptr;
+  record.error = is_out_of_memory ? "not enough memory for the client" : error.what();
 }
 
 }  // namespace sluice::measure

@@ -13,6 +13,10 @@
 // One streamed chat request, timed at the client: what every load generator here is made of.
 namespace sluice::measure {
 
+inline double seconds_of(std::chrono::nanoseconds time) {
+  return std::chrono::duration<double>(time).count();
+}
+
 // Times are counted from the start of the test, on a steady clock.
 struct ExchangeRecord {
   std::chrono::nanoseconds sent{};
@@ -21,11 +25,13 @@ struct ExchangeRecord {
   bool has_usage = false;  // the server counted the tokens; else num_output_tokens counts pieces
   int num_output_tokens = 0;
   ReplyFigures figures;
-  int http_status = 0;  // 0: no reply
-  bool was_cancelled = false;
-  std::string error;  // empty: it succeeded
+  int http_status = 0;         // 0: no reply
+  bool was_cancelled = false;  // cut off
+  bool has_left = false;       // this client went away before the end, as it was to
+  std::string text;            // of the reply, where the query keeps it
+  std::string error;           // empty: it succeeded
 
-  bool is_success() const { return error.empty() && !was_cancelled; }
+  bool is_success() const { return error.empty() && !was_cancelled && !has_left; }
   double total_seconds() const;
   // From sending to the first text; none when no text came.
   std::optional<double> first_token_seconds() const;
@@ -35,11 +41,12 @@ struct ExchangeRecord {
 };
 
 // Sends the request and reads the reply into the record, times counted from `start`. `on_pieces`
-// is told of every arrival and how many pieces of text came with it. A refusal or a reply that
-// ends wrongly is in `record.error`; throws what http::Client and ReplyReader throw.
+// is told of every arrival and how many pieces of text came with it; when it returns false the
+// connection is closed and the record says that we have left. A refusal or a reply that ends
+// wrongly is in `record.error`; throws what http::Client and ReplyReader throw.
 void exchange(http::Client& client, Api api, const ChatQuery& query,
               std::chrono::steady_clock::time_point start, ExchangeRecord& record,
-              const std::function<void(int)>& on_pieces);
+              const std::function<bool(int)>& on_pieces);
 
 // Ends the record with what was thrown; Error(kCancelled) is not a failure but a cancellation.
 void record_failure(ExchangeRecord& record, const std::exception& error,

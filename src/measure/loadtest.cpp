@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/threads.h"
+#include "measure/steady.h"
 
 namespace sluice::measure {
 namespace {
@@ -68,10 +69,10 @@ struct Wave {
   std::atomic<int> num_cancelled{0};
 };
 
-class Runner {
+class WaveRunner {
  public:
-  Runner(const LoadTestOptions& options, const std::atomic<bool>& stop,
-         const std::function<void(const LoadTestProgress&)>& on_progress)
+  WaveRunner(const LoadTestOptions& options, const std::atomic<bool>& stop,
+             const std::function<void(const LoadTestProgress&)>& on_progress)
       : options_(options), stop_(stop), on_progress_(on_progress), start_(Clock::now()) {}
 
   double warm_up();
@@ -82,6 +83,7 @@ class Runner {
 
  private:
   RequestRecord next_record(const Point& point);
+  bool must_repeat(int num_waves, size_t first) const;
   void run_wave(std::span<RequestRecord> records, LoadTestProgress& progress);
   void run_client(http::Client& client, RequestRecord& record, Wave& wave);
   void send(http::Client& client, RequestRecord& record, Wave& wave);
@@ -102,7 +104,7 @@ class Runner {
   bool is_warming_up_ = false;
 };
 
-RequestRecord Runner::next_record(const Point& point) {
+RequestRecord WaveRunner::next_record(const Point& point) {
   RequestRecord record;
   record.index = num_requests_++;
   record.workload = point.workload;
@@ -112,18 +114,21 @@ RequestRecord Runner::next_record(const Point& point) {
   return record;
 }
 
-void Runner::send(http::Client& client, RequestRecord& record, Wave& wave) {
+void WaveRunner::send(http::Client& client, RequestRecord& record, Wave& wave) {
   const ChatQuery query{
       .model = options_.model,
       .prompt = make_prompt(record.workload, options_.same_prompt ? 0 : record.seed),
       .seed = record.seed,
       .temperature = options_.temperature,
-      .max_tokens = is_warming_up_ ? 1 : options_.max_tokens};
-  exchange(client, options_.api, query, start_, record,
-           [&](int num_pieces) { wave.num_pieces += num_pieces; });
+      .max_tokens = is_warming_up_ ? 1 : options_.max_tokens,
+      .headers = options_.headers};
+  exchange(client, options_.api, query, start_, record, [&](int num_pieces) {
+    wave.num_pieces += num_pieces;
+    return true;
+  });
 }
 
-void Runner::run_client(http::Client& client, RequestRecord& record, Wave& wave) {
+void WaveRunner::run_client(http::Client& client, RequestRecord& record, Wave& wave) {
   bool has_started = false;
   try {
     client.connect();
@@ -140,7 +145,7 @@ void Runner::run_client(http::Client& client, RequestRecord& record, Wave& wave)
   finish(record, wave);
 }
 
-void Runner::finish(const RequestRecord& record, Wave& wave) {
+void WaveRunner::finish(const RequestRecord& record, Wave& wave) {
   if (record.was_cancelled) {
     ++wave.num_cancelled;
   } else if (!record.error.empty()) {
@@ -152,7 +157,7 @@ void Runner::finish(const RequestRecord& record, Wave& wave) {
 }
 
 // Not more often than the interval, however short the waves are.
-void Runner::report(const LoadTestProgress& progress) {
+void WaveRunner::report(const LoadTestProgress& progress) {
   const Clock::time_point time = Clock::now();
   if (time - last_report_ < kProgressInterval) return;
   last_report_ = time;
@@ -160,7 +165,7 @@ void Runner::report(const LoadTestProgress& progress) {
 }
 
 // Until all clients are done: reports progress, and cancels when asked to stop.
-void Runner::watch(Wave& wave, size_t num_clients, LoadTestProgress& progress) {
+void WaveRunner::watch(Wave& wave, size_t num_clients, LoadTestProgress& progress) {
   const Clock::time_point begin = Clock::now();
   std::unique_lock lock(wave.mutex);
   while (wave.num_running > 0) {
@@ -180,10 +185,11 @@ void Runner::watch(Wave& wave, size_t num_clients, LoadTestProgress& progress) {
   }
 }
 
-void Runner::run_wave(std::span<RequestRecord> records, LoadTestProgress& progress) {
+void WaveRunner::run_wave(std::span<RequestRecord> records, LoadTestProgress& progress) {
   while (clients_.size() < records.size()) {
     clients_.push_back(std::make_unique<http::Client>(
-        options_.url, http::ClientOptions{.idle_timeout = options_.idle_timeout}));
+        options_.url,
+        http::ClientOptions{.idle_timeout = options_.idle_timeout, .api_key = options_.api_key}));
   }
   Wave wave(static_cast<int>(records.size()));
   std::vector<std::thread> threads(records.size());
@@ -206,7 +212,7 @@ void Runner::run_wave(std::span<RequestRecord> records, LoadTestProgress& progre
   progress.num_errors += wave.num_errors;
 }
 
-double Runner::warm_up() {
+double WaveRunner::warm_up() {
   is_warming_up_ = true;
   RequestRecord record;
   record.workload = output_workload(1);
@@ -219,11 +225,21 @@ double Runner::warm_up() {
   return record.total_seconds();
 }
 
-bool Runner::run_point(const Point& point) {
+// Whether a line of which `num_waves` are done, recorded from `first` on, gets another.
+bool WaveRunner::must_repeat(int num_waves, size_t first) const {
+  if (options_.steady_limit <= 0) return num_waves < options_.repeat;
+  const std::vector<RequestRecord> done(records_.begin() + static_cast<ptrdiff_t>(first),
+                                        records_.end());
+  return num_waves < kMostRepeats && steadiness_of_waves(done).must_go_on(options_.steady_limit);
+}
+
+bool WaveRunner::run_point(const Point& point) {
   LoadTestProgress progress{.workload = point.workload, .concurrency = point.concurrency};
   progress.num_total = point.concurrency * options_.repeat;
   bool is_alive = true;
-  for (int i = 0; i < options_.repeat && is_alive && !stop_; ++i) {
+  const size_t first = records_.size();
+  for (int i = 0; must_repeat(i, first) && is_alive && !stop_; ++i) {
+    progress.num_total = std::max(progress.num_total, (i + 1) * point.concurrency);
     std::vector<RequestRecord> records;
     for (int client = 0; client < point.concurrency; ++client) {
       records.push_back(next_record(point));
@@ -247,7 +263,7 @@ LoadTestResult run_load_test(const LoadTestOptions& options, const std::atomic<b
   check(options);
   LoadTestResult result;
   result.started_at = std::chrono::system_clock::now();
-  Runner runner(options, stop, on_progress);
+  WaveRunner runner(options, stop, on_progress);
   if (options.warm_up) result.warm_up_seconds = runner.warm_up();
   const std::vector<Point> points = plan(options);
   size_t num_points_done = 0;

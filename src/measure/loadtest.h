@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -21,11 +22,14 @@ constexpr int kMaxConcurrency = 256;
 
 struct LoadTestOptions {
   http::Url url;
+  std::string api_key;                         // "": none
+  std::map<std::string, std::string> headers;  // more of them, of every request
   Api api = Api::kOllama;
   std::string model;
   std::vector<Workload> workloads;
   std::vector<int> concurrency = {1, 2, 4};  // requests at a time, each 1 to kMaxConcurrency
   int repeat = 1;                            // waves of each workload and concurrency
+  double steady_limit = 0;  // not 0: instead of `repeat`, until it is steady so far (steady.h)
   // Request number i (from 0) is sent with seed + i as its sampling seed and as the variant of its
   // prompt, so that no two are alike; with `same_prompt` all have `seed` and variant 0.
   uint64_t seed = 1;

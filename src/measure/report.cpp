@@ -2,20 +2,18 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <tuple>
 
 #include "base/print.h"
 #include "base/units.h"
+#include "measure/distribution_json.h"
 
 namespace sluice::measure {
 namespace {
 
 using nlohmann::ordered_json;
-
-constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 
 double mean(const std::vector<double>& values) {
   if (values.empty()) return kNone;
@@ -73,13 +71,10 @@ ReportRow make_row(const std::vector<const RequestRecord*>& requests) {
   row.total_tokens_per_second = total_rate(successes);
   row.mean_ttft_seconds = mean(ttfts);
   row.p95_ttft_seconds = percentile(ttfts, 0.95);
+  row.seconds = distribution_of(std::move(seconds));
+  row.ttft_seconds = distribution_of(std::move(ttfts));
+  row.speed = distribution_of(std::move(rates));
   return row;
-}
-
-// A number in a column of the table; "-" when there is none.
-std::string cell(double value, int width, int digits) {
-  if (std::isnan(value)) return print("%*s", width, "-");
-  return print("%*.*f", width, digits, value);
 }
 
 std::string table_of(const std::vector<ReportRow>& rows, WorkloadKind kind) {
@@ -133,23 +128,22 @@ std::string notes_of(const std::vector<ReportRow>& rows,
 }
 
 // JSON has no NaN.
-ordered_json number(double value) {
-  return std::isnan(value) ? ordered_json() : ordered_json(value);
-}
-
 ordered_json row_json(const ReportRow& row) {
   return {{"test", workload_name(row.workload.kind)},
           {"words", row.workload.num_words},
           {"requests_at_a_time", row.concurrency},
           {"num_requests", row.num_requests},
           {"num_errors", row.num_errors},
-          {"mean_prompt_tokens", number(row.mean_prompt_tokens)},
-          {"mean_output_tokens", number(row.mean_output_tokens)},
-          {"mean_seconds", number(row.mean_seconds)},
-          {"tokens_per_second_each", number(row.tokens_per_second)},
-          {"tokens_per_second_in_all", number(row.total_tokens_per_second)},
-          {"ttft_mean_seconds", number(row.mean_ttft_seconds)},
-          {"ttft_p95_seconds", number(row.p95_ttft_seconds)},
+          {"mean_prompt_tokens", number_json(row.mean_prompt_tokens)},
+          {"mean_output_tokens", number_json(row.mean_output_tokens)},
+          {"mean_seconds", number_json(row.mean_seconds)},
+          {"tokens_per_second_each", number_json(row.tokens_per_second)},
+          {"tokens_per_second_in_all", number_json(row.total_tokens_per_second)},
+          {"ttft_mean_seconds", number_json(row.mean_ttft_seconds)},
+          {"ttft_p95_seconds", number_json(row.p95_ttft_seconds)},
+          {"e2e_seconds", distribution_json(row.seconds)},
+          {"ttft_seconds", distribution_json(row.ttft_seconds)},
+          {"reply_tokens_per_second", distribution_json(row.speed)},
           {"tokens_counted_by", row.has_usage ? "server" : "client"},
           {"num_cached_tokens", row.num_cached_tokens}};
 }
@@ -197,14 +191,6 @@ std::vector<ReportRow> summarize(const std::vector<RequestRecord>& requests) {
   return rows;
 }
 
-double percentile(std::vector<double> values, double share) {
-  if (values.empty()) return kNone;
-  std::sort(values.begin(), values.end());
-  const double rank = std::ceil(share * static_cast<double>(values.size()));
-  const size_t index = static_cast<size_t>(std::max(rank, 1.0)) - 1;
-  return values[std::min(index, values.size() - 1)];
-}
-
 std::string header_text(const LoadTestOptions& options, const LoadTestResult& result) {
   std::string text =
       options.model + " at " + options.url.text() + " (" + std::string(api_name(options.api)) +
@@ -248,7 +234,14 @@ std::string table_csv(const std::vector<ReportRow>& rows) {
   return text;
 }
 
-std::string report_json(const LoadTestOptions& options, const LoadTestResult& result) {
+std::string lines_json(const std::vector<ReportRow>& rows) {
+  ordered_json lines = ordered_json::array();
+  for (const ReportRow& row : rows) lines.push_back(row_json(row));
+  return lines.dump();
+}
+
+nlohmann::ordered_json report_document(const LoadTestOptions& options, const LoadTestResult& result,
+                                       const nlohmann::json& beside) {
   const auto optional = [](const auto& value) {
     return value ? ordered_json(*value) : ordered_json();
   };
@@ -256,21 +249,22 @@ std::string report_json(const LoadTestOptions& options, const LoadTestResult& re
   for (const ReportRow& row : summarize(result.requests)) rows.push_back(row_json(row));
   ordered_json requests = ordered_json::array();
   for (const RequestRecord& request : result.requests) requests.push_back(request_json(request));
-  const ordered_json report = {{"program", "sluice loadtest"},
-                               {"started_at", format_rfc3339(result.started_at)},
-                               {"url", options.url.text()},
-                               {"api", api_name(options.api)},
-                               {"model", options.model},
-                               {"repeat", options.repeat},
-                               {"seed", options.seed},
-                               {"same_prompt", options.same_prompt},
-                               {"temperature", optional(options.temperature)},
-                               {"max_tokens", optional(options.max_tokens)},
-                               {"warm_up_seconds", result.warm_up_seconds},
-                               {"was_stopped", result.was_stopped},
-                               {"rows", std::move(rows)},
-                               {"requests", std::move(requests)}};
-  return report.dump(1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+  ordered_json report = {{"program", "sluice loadtest"},
+                         {"started_at", format_rfc3339(result.started_at)},
+                         {"url", options.url.text()},
+                         {"api", api_name(options.api)},
+                         {"model", options.model},
+                         {"repeat", options.repeat},
+                         {"seed", options.seed},
+                         {"same_prompt", options.same_prompt},
+                         {"temperature", optional(options.temperature)},
+                         {"max_tokens", optional(options.max_tokens)},
+                         {"warm_up_seconds", result.warm_up_seconds},
+                         {"was_stopped", result.was_stopped},
+                         {"rows", std::move(rows)},
+                         {"requests", std::move(requests)}};
+  for (const auto& [name, value] : beside.items()) report[name] = value;
+  return report;
 }
 
 std::string progress_text(const LoadTestProgress& progress) {

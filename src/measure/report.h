@@ -1,8 +1,10 @@
 #pragma once
 
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
+#include "measure/distribution.h"
 #include "measure/loadtest.h"
 
 // From raw records to the article's table: pure functions.
@@ -22,16 +24,13 @@ struct ReportRow {
   double total_tokens_per_second = 0;  // of all together: tokens of a wave / length of the wave
   double mean_ttft_seconds = 0;
   double p95_ttft_seconds = 0;
-  bool has_usage = true;      // every count came from the server
+  Distribution seconds = {}, ttft_seconds = {}, speed = {};  // of which those are means
+  bool has_usage = true;                                     // every count came from the server
   int num_cached_tokens = 0;  // prompt tokens from the server's cache, where it tells them
 };
 
 // Rows in the order of the records; cancelled requests are left out.
 std::vector<ReportRow> summarize(const std::vector<RequestRecord>& requests);
-
-// The value below which `share` (0 to 1) of the values lie, by the nearest-rank rule; NaN when
-// there are none. `values` need not be sorted.
-double percentile(std::vector<double> values, double share);
 
 // What the table is about, in two or three lines.
 std::string header_text(const LoadTestOptions& options, const LoadTestResult& result);
@@ -44,8 +43,13 @@ std::string table_text(const std::vector<ReportRow>& rows,
 // The table for programs, with a header line (RFC 4180).
 std::string table_csv(const std::vector<ReportRow>& rows);
 
-// Options, rows and every request with its raw times, as one JSON object.
-std::string report_json(const LoadTestOptions& options, const LoadTestResult& result);
+// The rows alone as a JSON array: what is kept of a run (run_book.h).
+std::string lines_json(const std::vector<ReportRow>& rows);
+
+// Options, rows and every request with its raw times, as one JSON object, with the members of
+// `beside` (an object: "machine", "model_facts", "timeline"; see run.h) at its end.
+nlohmann::ordered_json report_document(const LoadTestOptions& options, const LoadTestResult& result,
+                                       const nlohmann::json& beside);
 
 // "output 100 words, 4 at a time: 3 running, 5 of 12 done, 61.2 tokens/s, 1 failed"
 std::string progress_text(const LoadTestProgress& progress);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <condition_variable>
 #include <deque>
+#include <limits>
 #include <list>
 #include <mutex>
 #include <random>
@@ -30,17 +31,33 @@ void check(const TrafficOptions& options) {
   require_argument(!options.model.empty(), "the load test needs a model");
   require_argument(!options.arrivals.empty(), "the load test needs a number of clients or a rate");
   for (const Arrivals& arrivals : options.arrivals) {
+    require_argument((arrivals.speedup > 0) == (options.kind == TrafficKind::kTrace),
+                     "a trace, and nothing else, is sent at a speed");
     if (arrivals.rate > 0) {
       require_argument(arrivals.rate <= 1e5, "the rate must be at most 100000 requests a second");
-    } else {
+    } else if (arrivals.speedup == 0) {
       require_argument(arrivals.num_clients >= 1 && arrivals.num_clients <= kMaxClients,
                        "clients must be from 1 to " + std::to_string(kMaxClients));
     }
   }
   require_argument(options.num_requests >= 0 && options.num_requests <= 10'000'000,
                    "the number of requests must be at most 10000000");
-  require_argument(options.num_requests > 0 || options.duration.count() > 0,
+  const bool is_trace = options.kind == TrafficKind::kTrace;
+  require_argument(is_trace || options.num_requests > 0 || options.duration.count() > 0,
                    "the load test needs a duration or a number of requests");
+  require_argument(!is_trace || !options.trace.requests.empty(), "the trace has no requests");
+  require_argument(options.kind != TrafficKind::kPrompts || !options.prompts.empty(),
+                   "the load test needs prompts");
+  require_argument(options.shared_prefix_tokens >= 0 && options.shared_prefix_tokens <= 1'000'000,
+                   "the shared beginning must be at most 1000000 tokens");
+  require_argument(options.cancel_rate >= 0 && options.cancel_rate <= 1,
+                   "the share of requests to cancel must be from 0 to 1");
+  require_argument(options.num_turns >= 1 && options.num_turns <= 1000,
+                   "a chat must have from 1 to 1000 turns");
+  for (const Arrivals& arrivals : options.arrivals) {
+    require_argument(options.num_turns == 1 || !arrivals.is_open_loop(),
+                     "chats of several turns need clients that wait for their replies");
+  }
   require_argument(options.story_words >= 1 && options.max_tokens >= 1,
                    "words and the most tokens must be at least 1");
 }
@@ -54,17 +71,63 @@ double process_cpu_seconds() {
   return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
+// Each replay has words of its own, so that it finds nothing of the one before in a cache.
+std::string trace_prompt(const TrafficOptions& options, const TrafficRecord& record) {
+  const auto place = static_cast<size_t>(record.place);
+  const auto first_index = static_cast<uint64_t>(record.index - record.place);
+  return make_trace_prompt(options.trace.requests[place % options.trace.requests.size()],
+                           options.seed + first_index, static_cast<uint64_t>(place));
+}
+
+// What a request asks: its prompt, and how long its reply may be.
+Prompt prompt_of(const TrafficOptions& options, const TrafficRecord& record) {
+  const auto index = static_cast<uint64_t>(record.index);
+  switch (options.kind) {
+    case TrafficKind::kMixed: {
+      MixedRequest request = make_mixed_request(options.mix, options.seed, index);
+      return {std::move(request.prompt), request.max_tokens};
+    }
+    case TrafficKind::kSized: {
+      MixedRequest request = make_sized_request(options.input, options.output, options.seed, index);
+      return {std::move(request.prompt), request.max_tokens};
+    }
+    case TrafficKind::kPrompts:
+      return options.prompts[index % options.prompts.size()];
+    case TrafficKind::kTrace:
+      return {trace_prompt(options, record)};
+    case TrafficKind::kStories:
+      break;
+  }
+  return {make_prompt(output_workload(options.story_words), 0)};
+}
+
+int max_tokens_of(const TrafficOptions& options, const TrafficRecord& record) {
+  if (options.kind == TrafficKind::kTrace) {  // whose prompts may be long: not only for this
+    return options.trace.requests[static_cast<size_t>(record.place)].output_tokens;
+  }
+  return prompt_of(options, record).max_tokens.value_or(options.max_tokens);
+}
+
+// At which piece of text its client leaves; 0: it stays.
+int leaves_at(const TrafficOptions& options, const TrafficRecord& record) {
+  if (options.cancel_rate <= 0) return 0;
+  constexpr uint64_t kLeaving = 0xBB67AE8584CAA73B;  // drawn apart from lengths and words
+  std::mt19937_64 random(options.seed + kLeaving + static_cast<uint64_t>(record.index));
+  if (uniform_from_bits(random()) > options.cancel_rate) return 0;
+  const int latest = std::clamp(record.max_tokens - 1, 1, kLeavesBy);
+  return 1 + static_cast<int>(random() % static_cast<uint64_t>(latest));
+}
+
 ChatQuery make_query(const TrafficOptions& options, const TrafficRecord& record) {
   const auto index = static_cast<uint64_t>(record.index);
-  std::string prompt = options.kind == TrafficKind::kMixed
-                           ? make_mixed_request(options.mix, options.seed, index).prompt
-                           : make_prompt(output_workload(options.story_words), 0);
   return {.model = options.model,
-          .prompt = std::move(prompt),
+          .prompt = prompt_of(options, record).text,
           .seed = options.seed + index,
           .temperature = options.temperature,
           .max_tokens = record.max_tokens,
-          .ignore_end = options.ignore_end};
+          .ignore_end = options.ignore_end,
+          .headers = options.headers,
+          .keeps_text = options.num_turns > 1};
 }
 
 // One point: its threads (one a client) and what they share.
@@ -75,12 +138,15 @@ class PointRunner {
               const std::function<void(const TrafficProgress&)>& on_progress)
       : options_(options),
         arrivals_(arrivals),
-        is_open_loop_(arrivals.rate > 0),
+        is_open_loop_(arrivals.is_open_loop()),
+        most_requests_(most_requests(options)),
+        has_duration_(options.num_requests == 0 && options.duration.count() > 0),
         first_index_(first_index),
         start_(start),
         stop_(stop),
         on_progress_(on_progress),
         begin_(Clock::now()),
+        shared_prefix_(make_shared_prefix(options.shared_prefix_tokens, options.seed)),
         random_(options.seed + static_cast<uint64_t>(first_index)) {}
 
   TrafficPoint run();
@@ -89,13 +155,21 @@ class PointRunner {
  private:
   using Lock = std::unique_lock<std::mutex>;
 
+  static int most_requests(const TrafficOptions& options) {
+    const int most =
+        options.num_requests > 0 ? options.num_requests : std::numeric_limits<int>::max();
+    if (options.kind != TrafficKind::kTrace) return most;
+    return static_cast<int>(std::min(static_cast<size_t>(most), options.trace.requests.size()));
+  }
+
   void add_client();
   void run_client(http::Client& client);
-  std::optional<TrafficRecord> next_request();
+  std::optional<TrafficRecord> next_request(int turn);
   TrafficRecord new_record(Clock::time_point due);
-  void send(http::Client& client, TrafficRecord& record);
+  void send(http::Client& client, TrafficRecord& record, std::vector<ChatTurn>& history);
   void finish(TrafficRecord record);
   void let_arrive(Clock::time_point now);
+  Clock::time_point arrival_after(Clock::time_point last);
   bool has_sent_all(Clock::time_point now) const;
   void send_all(Lock& lock);
   void drain(Lock& lock);
@@ -106,11 +180,14 @@ class PointRunner {
   const TrafficOptions& options_;
   const Arrivals arrivals_;
   const bool is_open_loop_;
+  const int most_requests_;
+  const bool has_duration_;
   const int first_index_;
   const Clock::time_point start_;  // of the test
   const std::atomic<bool>& stop_;
   const std::function<void(const TrafficProgress&)>& on_progress_;
   const Clock::time_point begin_;  // of the point
+  const std::string shared_prefix_;
   std::atomic<int> num_pieces_{0};
 
   std::mutex mutex_;                 // guards the rest
@@ -134,14 +211,16 @@ class PointRunner {
 
 void PointRunner::add_client() {
   http::Client& client = clients_.emplace_back(
-      options_.url, http::ClientOptions{.idle_timeout = options_.idle_timeout});
+      options_.url,
+      http::ClientOptions{.idle_timeout = options_.idle_timeout, .api_key = options_.api_key});
   threads_.emplace_back() = start_thread("load-client", [this, &client] { run_client(client); });
 }
 
 void PointRunner::run_client(http::Client& client) {
-  while (std::optional<TrafficRecord> record = next_request()) {
-    send(client, *record);
-    const bool must_pause = !is_open_loop_ && !record->is_success();
+  std::vector<ChatTurn> history;  // of this client's chat
+  while (std::optional<TrafficRecord> record = next_request(static_cast<int>(history.size()) + 1)) {
+    send(client, *record, history);
+    const bool must_pause = !is_open_loop_ && !record->is_success() && !record->has_left;
     finish(std::move(*record));
     if (!must_pause) continue;
     Lock lock(mutex_);
@@ -150,13 +229,15 @@ void PointRunner::run_client(http::Client& client) {
 }
 
 // None when the point is over. In an open loop it waits for a request to arrive.
-std::optional<TrafficRecord> PointRunner::next_request() {
+std::optional<TrafficRecord> PointRunner::next_request(int turn) {
   Lock lock(mutex_);
   if (!is_open_loop_) {
     const Clock::time_point now = Clock::now();
     if (is_over_ || has_sent_all(now)) return std::nullopt;
     ++num_running_;
-    return new_record(now);
+    TrafficRecord record = new_record(now);
+    record.turn = turn;
+    return record;
   }
   ++num_idle_;
   work_.wait(lock, [&] { return is_over_ || !arrived_.empty(); });
@@ -170,21 +251,33 @@ std::optional<TrafficRecord> PointRunner::next_request() {
 
 TrafficRecord PointRunner::new_record(Clock::time_point due) {
   TrafficRecord record;
-  record.index = first_index_ + num_requests_++;
+  record.place = num_requests_++;
+  record.index = first_index_ + record.place;
   record.due = due - start_;
-  record.max_tokens =
-      options_.kind == TrafficKind::kMixed
-          ? make_mixed_request(options_.mix, options_.seed, static_cast<uint64_t>(record.index))
-                .max_tokens
-          : options_.max_tokens;
+  record.max_tokens = max_tokens_of(options_, record);
+  record.leaves_at = leaves_at(options_, record);
   return record;
 }
 
-void PointRunner::send(http::Client& client, TrafficRecord& record) {
+// A chat that has ended, or cannot go on, leaves an empty history.
+void PointRunner::send(http::Client& client, TrafficRecord& record,
+                       std::vector<ChatTurn>& history) {
   record.sent = Clock::now() - start_;
   try {
-    exchange(client, options_.api, make_query(options_, record), start_, record,
-             [&](int num_pieces) { num_pieces_ += num_pieces; });
+    ChatQuery query = make_query(options_, record);
+    if (record.turn == 1) query.prompt.insert(0, shared_prefix_);
+    query.history = std::move(history);
+    history.clear();
+    const auto on_pieces = [&](int num_pieces) {
+      num_pieces_ += num_pieces;
+      return record.leaves_at == 0 || record.pieces.size() < static_cast<size_t>(record.leaves_at);
+    };
+    exchange(client, options_.api, query, start_, record, on_pieces);
+    if (record.is_success() && record.turn < options_.num_turns) {
+      history = std::move(query.history);
+      history.push_back({std::move(query.prompt), std::exchange(record.text, "")});
+    }
+    record.text.clear();
   } catch (const std::exception& error) {
     record_failure(record, error, Clock::now() - start_);
     record.num_output_tokens = static_cast<int>(record.pieces.size());
@@ -198,7 +291,7 @@ void PointRunner::finish(TrafficRecord record) {
   num_failures_in_a_row_ = has_reply || record.was_cancelled ? 0 : num_failures_in_a_row_ + 1;
   if (record.is_refused()) {
     ++num_refused_;
-  } else if (!record.is_success() && !record.was_cancelled) {
+  } else if (!record.is_success() && !record.was_cancelled && !record.has_left) {
     ++num_errors_;
   }
   done_.push_back(std::move(record));
@@ -206,16 +299,28 @@ void PointRunner::finish(TrafficRecord record) {
 }
 
 bool PointRunner::has_sent_all(Clock::time_point now) const {
-  return options_.num_requests > 0 ? num_requests_ >= options_.num_requests
-                                   : now >= begin_ + options_.duration;
+  return num_requests_ >= most_requests_ || (has_duration_ && now >= begin_ + options_.duration);
+}
+
+// Of the next request; the last of a trace has none.
+Clock::time_point PointRunner::arrival_after(Clock::time_point last) {
+  std::chrono::duration<double> gap{0};
+  if (arrivals_.rate > 0) {
+    gap = std::chrono::duration<double>(exponential_from_bits(random_()) / arrivals_.rate);
+  } else if (num_requests_ < most_requests_) {
+    constexpr double kLongest = 4e18;  // nanoseconds: a century, and far from the clock's end
+    const nanoseconds due = options_.trace.requests[static_cast<size_t>(num_requests_)].due;
+    const double scaled = static_cast<double>(due.count()) / arrivals_.speedup;
+    return begin_ + nanoseconds(static_cast<int64_t>(std::min(scaled, kLongest)));
+  }
+  return last + std::chrono::duration_cast<nanoseconds>(gap);
 }
 
 // Queues what is due by now, and sees to it that a client is there for each.
 void PointRunner::let_arrive(Clock::time_point now) {
   while (next_arrival_ <= now && !has_sent_all(next_arrival_)) {
     arrived_.push_back(new_record(next_arrival_));
-    const double gap = exponential_from_bits(random_()) / arrivals_.rate;
-    next_arrival_ += std::chrono::duration_cast<nanoseconds>(std::chrono::duration<double>(gap));
+    next_arrival_ = arrival_after(next_arrival_);
     if (num_idle_ < static_cast<int>(arrived_.size()) && clients_.size() < kMaxInFlight) {
       add_client();
     }
@@ -232,7 +337,7 @@ void PointRunner::send_all(Lock& lock) {
     report(lock, /*is_last=*/false);
     Clock::time_point wake = now + kTick;
     if (is_open_loop_) wake = std::min(wake, next_arrival_);
-    if (options_.num_requests == 0) wake = std::min(wake, begin_ + options_.duration);
+    if (has_duration_) wake = std::min(wake, begin_ + options_.duration);
     changed_.wait_until(lock, wake);
   }
   is_over_ = true;
@@ -301,7 +406,7 @@ TrafficPoint PointRunner::run() {
   report(lock, /*is_last=*/true);
   lock.unlock();
   join();
-  if (options_.num_requests > 0) {
+  if (!has_duration_) {
     point.client_cpu_seconds = process_cpu_seconds() - cpu_before;
     for (const TrafficRecord& record : done_) point.end = std::max(point.end, record.ended);
   }
@@ -319,8 +424,10 @@ double warm_up(const TrafficOptions& options, Clock::time_point start) {
   TrafficRecord record;
   record.index = kWarmUpIndex;
   record.max_tokens = 1;
-  http::Client client(options.url, {.idle_timeout = options.idle_timeout});
-  exchange(client, options.api, make_query(options, record), start, record, [](int) {});
+  http::Client client(options.url,
+                      {.idle_timeout = options.idle_timeout, .api_key = options.api_key});
+  exchange(client, options.api, make_query(options, record), start, record,
+           [](int) { return true; });
   if (!record.error.empty()) {
     throw Error(ErrorCode::kIo, "the first request failed: " + record.error);
   }
@@ -329,6 +436,22 @@ double warm_up(const TrafficOptions& options, Clock::time_point start) {
 
 }  // namespace
 
+std::string_view traffic_name(TrafficKind kind) {
+  switch (kind) {
+    case TrafficKind::kStories:
+      return "clients";
+    case TrafficKind::kMixed:
+      return "mixed";
+    case TrafficKind::kSized:
+      return "sized";
+    case TrafficKind::kTrace:
+      return "trace";
+    case TrafficKind::kPrompts:
+      break;
+  }
+  return "prompts";
+}
+
 std::optional<double> TrafficRecord::ttft_seconds() const {
   if (pieces.empty()) return std::nullopt;
   return std::chrono::duration<double>(pieces.front() - due).count();
@@ -336,6 +459,16 @@ std::optional<double> TrafficRecord::ttft_seconds() const {
 
 TrafficResult run_traffic(const TrafficOptions& options, const std::atomic<bool>& stop,
                           const std::function<void(const TrafficProgress&)>& on_progress) {
+  const auto next = [&](const std::vector<TrafficPoint>& points) -> std::optional<Arrivals> {
+    if (points.size() == options.arrivals.size()) return std::nullopt;
+    return options.arrivals[points.size()];
+  };
+  return run_traffic_points(options, next, stop, on_progress);
+}
+
+TrafficResult run_traffic_points(const TrafficOptions& options, const NextArrivals& next,
+                                 const std::atomic<bool>& stop,
+                                 const std::function<void(const TrafficProgress&)>& on_progress) {
   check(options);
   TrafficResult result;
   result.started_at = std::chrono::system_clock::now();
@@ -345,8 +478,8 @@ TrafficResult run_traffic(const TrafficOptions& options, const std::atomic<bool>
     result.warm_up_seconds = warm_up(options, start);
   }
   int num_requests = 0;
-  for (const Arrivals& arrivals : options.arrivals) {
-    PointRunner runner(options, arrivals, num_requests, start, stop, on_progress);
+  while (const std::optional<Arrivals> arrivals = next(result.points)) {
+    PointRunner runner(options, *arrivals, num_requests, start, stop, on_progress);
     result.points.push_back(runner.run());
     num_requests += static_cast<int>(result.points.back().requests.size());
     result.was_stopped = stop || runner.is_server_gone();

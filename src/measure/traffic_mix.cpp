@@ -70,23 +70,71 @@ int draw_length(const LogNormal& lengths, std::mt19937_64& random) {
   return static_cast<int>(std::lround(std::clamp(length, double{kMinTokens}, double{kMaxTokens})));
 }
 
+std::mt19937_64 random_of(uint64_t seed, uint64_t index) {
+  constexpr uint64_t kGolden = 0x9E3779B97F4A7C15;
+  return std::mt19937_64(seed * kGolden + index);
+}
+
+void append_words(int num_words, std::mt19937_64& random, std::string& text) {
+  for (int i = 0; i < num_words; ++i) {
+    if (!text.empty()) text += ' ';
+    text += kWords[random() % kWords.size()];
+  }
+}
+
+std::string words_of(int num_words, std::mt19937_64& random) {
+  std::string text;
+  append_words(std::max(num_words - kQuestionWords, 1), random, text);
+  return text.append(kQuestion);
+}
+
 }  // namespace
 
 std::string_view mix_name(Mix mix) { return mix == Mix::kShareGpt ? "sharegpt" : "alpaca"; }
 
 MixedRequest make_mixed_request(Mix mix, uint64_t seed, uint64_t index) {
-  constexpr uint64_t kGolden = 0x9E3779B97F4A7C15;
-  std::mt19937_64 random(seed * kGolden + index);
+  std::mt19937_64 random = random_of(seed, index);
   const MixLengths lengths = lengths_of(mix);
   MixedRequest request;
   request.num_words = draw_length(lengths.prompt, random);
   request.max_tokens = draw_length(lengths.reply, random);
-  for (int i = 0; i < std::max(request.num_words - kQuestionWords, 1); ++i) {
-    if (i > 0) request.prompt += ' ';
-    request.prompt += kWords[random() % kWords.size()];
-  }
-  request.prompt += kQuestion;
+  request.prompt = words_of(request.num_words, random);
   return request;
+}
+
+MixedRequest make_sized_request(const LengthSpec& input, const LengthSpec& output, uint64_t seed,
+                                uint64_t index) {
+  std::mt19937_64 random = random_of(seed, index);
+  const uint64_t bits = random(), more_bits = random();
+  const uint64_t output_bits = random(), more_output_bits = random();
+  MixedRequest request;
+  request.num_words = measure::draw_length(input, bits, more_bits);
+  request.max_tokens = measure::draw_length(output, output_bits, more_output_bits);
+  request.prompt = words_of(request.num_words, random);
+  return request;
+}
+
+std::string make_shared_prefix(int num_words, uint64_t seed) {
+  constexpr uint64_t kShared = 0x3C6EF372FE94F82B;
+  std::mt19937_64 random(seed + kShared);
+  std::string text;
+  append_words(num_words, random, text);
+  return text.empty() ? text : text + "\n";
+}
+
+std::string make_trace_prompt(const TraceRequest& request, uint64_t seed, uint64_t place) {
+  constexpr uint64_t kBlocks = 0x5DEECE66D;  // words of blocks and of requests differ
+  int num_words = std::max(request.input_tokens - kQuestionWords, 1);
+  std::string text;
+  for (const uint64_t block : request.blocks) {
+    if (num_words == 0) break;
+    std::mt19937_64 random = random_of(seed + kBlocks, block);
+    append_words(std::min(num_words, kTraceBlockTokens), random, text);
+    num_words -= std::min(num_words, kTraceBlockTokens);
+  }
+  std::mt19937_64 random = random_of(seed, place);
+  append_words(num_words, random, text);
+  return text.append(kQuestion);
 }
 
 double uniform_from_bits(uint64_t bits) { return (static_cast<double>(bits >> 11) + 1) * 0x1p-53; }

@@ -4,6 +4,9 @@
 #include <string>
 #include <string_view>
 
+#include "measure/prompts.h"
+#include "measure/trace.h"
+
 // Prompts and replies of mixed length, as a server open to the world meets them.
 namespace sluice::measure {
 
@@ -29,6 +32,16 @@ struct MixedRequest {
 // Request number `index` of a test. The same arguments give the same request on every machine; two
 // indexes share no beginning (words are drawn one by one), so that no prefix cache helps.
 MixedRequest make_mixed_request(Mix mix, uint64_t seed, uint64_t index);
+// The same with lengths of the user's own.
+MixedRequest make_sized_request(const LengthSpec& input, const LengthSpec& output, uint64_t seed,
+                                uint64_t index);
+
+// So many words of the seed's own, and a line end; "" for none.
+std::string make_shared_prefix(int num_words, uint64_t seed);
+
+// The prompt of a trace's request, for request number `place` of a replay: the text of its blocks
+// depends on their numbers and the seed alone.
+std::string make_trace_prompt(const TraceRequest& request, uint64_t seed, uint64_t place);
 
 // Uniform in (0, 1] and exponential with mean 1, from 64 random bits: the same on every machine,
 // as std's distributions are not.

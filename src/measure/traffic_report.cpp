@@ -1,30 +1,20 @@
 #include "measure/traffic_report.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
-#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "base/print.h"
 #include "base/units.h"
-#include "measure/report.h"
+#include "measure/distribution_json.h"
 
 namespace sluice::measure {
 namespace {
 
 using nlohmann::ordered_json;
 
-constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
-
-double seconds_of(std::chrono::nanoseconds time) {
-  return std::chrono::duration<double>(time).count();
-}
-
 double ratio(double sum, double count) { return count > 0 ? sum / count : kNone; }
-
-Percentiles percentiles(const std::vector<double>& values) {
-  return {percentile(values, 0.5), percentile(values, 0.95), percentile(values, 0.99)};
-}
 
 bool counts_by_usage(const TrafficRecord& request) {
   return request.is_success() && request.has_usage && !request.pieces.empty();
@@ -54,6 +44,8 @@ void count_request(const TrafficRecord& request, TrafficRow& row) {
   if (request.was_cancelled) {
     ++row.num_cut_off;
     if (request.pieces.empty()) ++row.num_unanswered;
+  } else if (request.has_left) {
+    ++row.num_left;
   } else if (request.is_refused()) {
     ++row.num_refused;
   } else if (!request.is_success()) {
@@ -65,26 +57,54 @@ void count_request(const TrafficRecord& request, TrafficRow& row) {
   }
 }
 
-std::string arrivals_text(const Arrivals& arrivals) {
-  if (arrivals.rate > 0) return print("%g requests/s", arrivals.rate);
-  return print("%d client%s", arrivals.num_clients, arrivals.num_clients == 1 ? "" : "s");
+std::string cells(const Distribution& values, double unit, int digits) {
+  return cell(values.p50 / unit, 9, digits) + cell(values.p95 / unit, 9, digits);
 }
 
-// A number in a column of the table; "-" when there is none.
-std::string cell(double value, int width, int digits) {
-  if (std::isnan(value)) return print("%*s", width, "-");
-  return print("%*.*f", width, digits, value);
+// A line of what a point's values are like.
+std::string spread_line(const char* name, const Distribution& values, double unit, int digits) {
+  std::string line = print("  %-30s", name);
+  for (const double value : {values.mean, values.min, values.p50, values.p90, values.p95,
+                             values.p99, values.max, values.deviation}) {
+    line += cell(value / unit, 9, digits);
+  }
+  return line + "\n";
 }
 
-std::string cells(const Percentiles& seconds, int digits) {
-  return cell(seconds.p50 * 1e3, 9, digits) + cell(seconds.p95 * 1e3, 9, digits) +
-         cell(seconds.p99 * 1e3, 9, digits);
+std::string spread_text(const TrafficRow& row) {
+  constexpr double kMilli = 1e-3;
+  constexpr size_t kMostTurns = 8;
+  std::string turns;
+  for (size_t i = 0; i < std::min(row.turn_ttft_seconds.size(), kMostTurns); ++i) {
+    const std::string name = print("TTFT of turn %zu, ms", i + 1);
+    turns += spread_line(name.c_str(), row.turn_ttft_seconds[i], kMilli, 0);
+  }
+  return print("%-32s%9s%9s%9s%9s%9s%9s%9s%9s\n", arrivals_text(row.arrivals).c_str(), "mean",
+               "min", "p50", "p90", "p95", "p99", "max", "+-") +
+         spread_line("end to end, s", row.e2e_seconds, 1, 2) +
+         spread_line("first token (TTFT), ms", row.ttft_seconds, kMilli, 0) + turns +
+         spread_line("between tokens (ITL), ms", row.itl_seconds, kMilli, 1) +
+         spread_line("a reply's mean ITL (TPOT), ms", row.reply_itl_seconds, kMilli, 1) +
+         spread_line("speed of a reply, tokens/s", row.reply_speed, 1, 1);
+}
+
+std::string goal_text(const TrafficRow& row) {
+  if (!row.goal) return "";
+  std::string text =
+      print("  %-16s %s; goodput %.3g requests/s", arrivals_text(row.arrivals).c_str(),
+            row.goal->is_met ? "met" : "missed", row.goal->goodput);
+  if (!std::isnan(row.goal->share_good)) {
+    text += print(" (%.1f%% of the requests hold it)", row.goal->share_good * 100);
+  }
+  if (!row.goal->is_met) text += "; " + row.goal->missed;
+  return text + "\n";
 }
 
 std::string failures_text(const TrafficRow& row) {
   std::string text;
   if (row.num_refused > 0) text += print("  %d refused", row.num_refused);
   if (row.num_errors > 0) text += print("  %d failed", row.num_errors);
+  if (row.num_left > 0) text += print("  %d cancelled", row.num_left);
   if (row.num_cut_off > 0) text += print("  %d cut off", row.num_cut_off);
   return text;
 }
@@ -112,25 +132,19 @@ std::string notes_of(const std::vector<TrafficRow>& rows, const TrafficResult& r
   if (is_busy) notes += "The load generator itself took more than half a core.\n";
   for (const TrafficPoint& point : result.points) {
     for (const TrafficRecord& request : point.requests) {
-      if (request.is_success() || request.was_cancelled || request.is_refused()) continue;
+      if (request.error.empty() || request.was_cancelled || request.is_refused()) continue;
       return notes + "The first failure: " + request.error + "\n";
     }
   }
   return notes;
 }
 
-ordered_json number(double value) {
-  return std::isnan(value) ? ordered_json() : ordered_json(value);
-}
-
-ordered_json percentiles_json(const Percentiles& values) {
-  return {{"p50", number(values.p50)}, {"p95", number(values.p95)}, {"p99", number(values.p99)}};
-}
-
 ordered_json arrivals_json(const Arrivals& arrivals) {
-  ordered_json json = {{"clients", nullptr}, {"rate", nullptr}};
+  ordered_json json = {{"clients", nullptr}, {"rate", nullptr}, {"speedup", nullptr}};
   if (arrivals.rate > 0) {
     json["rate"] = arrivals.rate;
+  } else if (arrivals.speedup > 0) {
+    json["speedup"] = arrivals.speedup;
   } else {
     json["clients"] = arrivals.num_clients;
   }
@@ -143,16 +157,31 @@ ordered_json row_json(const TrafficRow& row) {
   json["num_completed"] = row.num_completed;
   json["num_refused"] = row.num_refused;
   json["num_errors"] = row.num_errors;
+  json["num_cancelled"] = row.num_left;
   json["num_cut_off"] = row.num_cut_off;
   json["num_unanswered"] = row.num_unanswered;
-  json["requests_per_second"] = number(row.requests_per_second);
-  json["mean_prompt_tokens"] = number(row.mean_prompt_tokens);
-  json["mean_output_tokens"] = number(row.mean_output_tokens);
-  json["tokens_per_second"] = number(row.tokens_per_second);
-  json["ttft_seconds"] = percentiles_json(row.ttft_seconds);
-  json["itl_seconds"] = percentiles_json(row.itl_seconds);
-  json["reply_itl_seconds"] = percentiles_json(row.reply_itl_seconds);
-  json["client_cpu_share"] = number(row.client_cpu_share);
+  json["requests_per_second"] = number_json(row.requests_per_second);
+  json["completed_per_second"] = number_json(row.completed_per_second);
+  json["mean_prompt_tokens"] = number_json(row.mean_prompt_tokens);
+  json["mean_output_tokens"] = number_json(row.mean_output_tokens);
+  json["tokens_per_second"] = number_json(row.tokens_per_second);
+  json["e2e_seconds"] = distribution_json(row.e2e_seconds);
+  json["ttft_seconds"] = distribution_json(row.ttft_seconds);
+  if (!row.turn_ttft_seconds.empty()) {
+    ordered_json turns = ordered_json::array();
+    for (const Distribution& turn : row.turn_ttft_seconds) turns.push_back(distribution_json(turn));
+    json["turn_ttft_seconds"] = std::move(turns);
+  }
+  json["itl_seconds"] = distribution_json(row.itl_seconds);
+  json["reply_itl_seconds"] = distribution_json(row.reply_itl_seconds);
+  json["reply_tokens_per_second"] = distribution_json(row.reply_speed);
+  if (row.goal) {
+    json["goal"] = {{"is_met", row.goal->is_met},
+                    {"missed", row.goal->missed},
+                    {"goodput", row.goal->goodput},
+                    {"share_good", number_json(row.goal->share_good)}};
+  }
+  json["client_cpu_share"] = number_json(row.client_cpu_share);
   json["tokens_counted_by"] = row.has_usage ? "server" : "client";
   json["num_cached_tokens"] = row.num_cached_tokens;
   return json;
@@ -167,6 +196,8 @@ ordered_json request_json(const TrafficRecord& request) {
           {"http_status", request.http_status},
           {"error", request.error.empty() ? ordered_json() : ordered_json(request.error)},
           {"is_cut_off", request.was_cancelled},
+          {"is_cancelled", request.has_left},
+          {"turn", request.turn},
           {"finish_reason", request.figures.finish_reason},
           {"prompt_tokens", count(request.figures.num_prompt_tokens)},
           {"cached_tokens", count(request.figures.num_cached_tokens)},
@@ -177,22 +208,72 @@ ordered_json request_json(const TrafficRecord& request) {
           {"pieces_ns", std::move(pieces)}};
 }
 
-std::vector<TrafficRow> summarize_all(const TrafficResult& result) {
+std::string trace_text(const TrafficOptions& options) {
+  const std::vector<TraceRequest>& requests = options.trace.requests;
+  std::string text = print("%zu requests of %s, which came in %.1f s", requests.size(),
+                           options.trace_name.c_str(), seconds_of(requests.back().due));
+  if (options.trace.num_left_out > 0) {
+    text += print(" (%zu without a reply are left out)", options.trace.num_left_out);
+  }
+  return text;
+}
+
+// What makes the traffic another one than its kind.
+std::string ways_text(const TrafficOptions& options) {
+  std::string text;
+  if (options.num_turns > 1) text += print(", chats of %d turns", options.num_turns);
+  if (options.shared_prefix_tokens > 0) {
+    text += print(", after the same %d words", options.shared_prefix_tokens);
+  }
+  if (options.cancel_rate > 0) {
+    text += print(", %g%% cancelled by their client", options.cancel_rate * 100);
+  }
+  return text;
+}
+
+std::vector<Distribution> ttft_by_turn(const TrafficPoint& point) {
+  std::vector<std::vector<double>> values;
+  for (const TrafficRecord& request : point.requests) {
+    const auto turn = static_cast<size_t>(std::max(request.turn, 1));
+    if (values.size() < turn) values.resize(turn);
+    if (const auto ttft = request.ttft_seconds()) values[turn - 1].push_back(*ttft);
+  }
+  if (values.size() < 2) return {};
+  std::vector<Distribution> by_turn;
+  for (std::vector<double>& of_turn : values)
+    by_turn.push_back(distribution_of(std::move(of_turn)));
+  return by_turn;
+}
+
+std::vector<TrafficRow> summarize_all(const TrafficResult& result,
+                                      const std::optional<Goal>& goal) {
   std::vector<TrafficRow> rows;
-  for (const TrafficPoint& point : result.points) rows.push_back(summarize(point));
+  for (const TrafficPoint& point : result.points) rows.push_back(summarize(point, goal));
   return rows;
 }
 
 }  // namespace
 
-TrafficRow summarize(const TrafficPoint& point) {
+std::string arrivals_text(const Arrivals& arrivals) {
+  if (arrivals.rate > 0) return print("%g requests/s", arrivals.rate);
+  if (arrivals.speedup > 0) return print("trace, speed x%g", arrivals.speedup);
+  return print("%d client%s", arrivals.num_clients, arrivals.num_clients == 1 ? "" : "s");
+}
+
+TrafficRow summarize(const TrafficPoint& point, const std::optional<Goal>& goal) {
   TrafficRow row{.arrivals = point.arrivals, .seconds = seconds_of(point.end - point.begin)};
-  std::vector<double> ttfts, gaps, reply_itls;
+  std::vector<double> ttfts, gaps, reply_itls, reply_speeds, e2es;
+  double num_in_span = 0;
   double prompt_tokens = 0, num_prompts = 0, output_tokens = 0;
   for (const TrafficRecord& request : point.requests) {
     count_request(request, row);
     if (request.is_success()) {
-      if (const auto itl = request.itl_seconds()) reply_itls.push_back(*itl);
+      if (const auto itl = request.itl_seconds()) {
+        reply_itls.push_back(*itl);
+        if (*itl > 0) reply_speeds.push_back(1 / *itl);
+      }
+      e2es.push_back(seconds_of(request.ended - request.due));
+      if (request.ended <= point.end) ++num_in_span;
       output_tokens += request.num_output_tokens;
       if (request.figures.num_prompt_tokens >= 0) {
         prompt_tokens += request.figures.num_prompt_tokens;
@@ -209,9 +290,14 @@ TrafficRow summarize(const TrafficPoint& point) {
   row.requests_per_second = ratio(static_cast<double>(point.requests.size()), row.seconds);
   row.tokens_per_second = ratio(tokens_in_span(point), row.seconds);
   row.client_cpu_share = ratio(point.client_cpu_seconds, row.seconds);
-  row.ttft_seconds = percentiles(ttfts);
-  row.itl_seconds = percentiles(gaps);
-  row.reply_itl_seconds = percentiles(reply_itls);
+  row.completed_per_second = ratio(num_in_span, row.seconds);
+  row.e2e_seconds = distribution_of(std::move(e2es));
+  row.ttft_seconds = distribution_of(std::move(ttfts));
+  row.itl_seconds = distribution_of(std::move(gaps));
+  row.reply_itl_seconds = distribution_of(std::move(reply_itls));
+  row.reply_speed = distribution_of(std::move(reply_speeds));
+  row.turn_ttft_seconds = ttft_by_turn(point);
+  if (goal) row.goal = judge(*goal, point);
   return row;
 }
 
@@ -221,12 +307,22 @@ std::string traffic_header_text(const TrafficOptions& options, const TrafficResu
                      std::to_string(options.seed) + "\n";
   if (options.kind == TrafficKind::kMixed) {
     text += "prompts and replies of mixed length (" + std::string(mix_name(options.mix)) + ")";
+  } else if (options.kind == TrafficKind::kSized) {
+    text += "prompts of about " + options.input.text() + " tokens, replies of at most " +
+            options.output.text();
+  } else if (options.kind == TrafficKind::kPrompts) {
+    text += print("%zu prompts from a file", options.prompts.size());
+  } else if (options.kind == TrafficKind::kTrace) {
+    text += trace_text(options);
   } else {
     text += print("\"tell a story in %d words:\", replies of at most %d tokens",
                   options.story_words, options.max_tokens);
   }
+  text += ways_text(options);
   if (options.num_requests > 0) {
     text += print(", %d requests a line\n", options.num_requests);
+  } else if (options.duration.count() == 0) {
+    text += "\n";
   } else {
     text += print(", %.0f s a line\n", std::chrono::duration<double>(options.duration).count());
   }
@@ -237,78 +333,120 @@ std::string traffic_header_text(const TrafficOptions& options, const TrafficResu
   return text;
 }
 
-std::string traffic_table_text(const TrafficResult& result) {
-  const std::vector<TrafficRow> rows = summarize_all(result);
+std::string traffic_table_text(const TrafficResult& result, const std::optional<Goal>& goal) {
+  const std::vector<TrafficRow> rows = summarize_all(result, goal);
   if (rows.empty()) return "";
   std::string text =
-      "                                        tokens     TTFT, ms                "
-      "     ITL, ms: single gaps         means of replies\n"
-      "traffic            requests  of tokens  /s in all      p50      p95      p99"
-      "      p50      p95      p99      p50      p95      p99\n";
+      "                       requests              tokens      end to end, s          TTFT, ms"
+      "           ITL, ms\n"
+      "traffic             done       /s  of a reply   /s in all      p50      p95      p50"
+      "      p95      p50      p95\n";
   for (const TrafficRow& row : rows) {
-    text += print("%-18s %8d", arrivals_text(row.arrivals).c_str(), row.num_completed) +
-            cell(row.mean_output_tokens, 11, 1) + cell(row.tokens_per_second, 11, 1) +
-            cells(row.ttft_seconds, 0) + cells(row.itl_seconds, 1) +
-            cells(row.reply_itl_seconds, 1) + failures_text(row) + "\n";
+    text += print("%-16s %7d", arrivals_text(row.arrivals).c_str(), row.num_completed) +
+            cell(row.completed_per_second, 9, 2) + cell(row.mean_output_tokens, 12, 1) +
+            cell(row.tokens_per_second, 12, 1) + cells(row.e2e_seconds, 1, 2) +
+            cells(row.ttft_seconds, 1e-3, 0) + cells(row.itl_seconds, 1e-3, 1) +
+            failures_text(row) + "\n";
+  }
+  for (const TrafficRow& row : rows) {
+    if (row.num_completed > 0) text += "\n" + spread_text(row);
+  }
+  if (goal) {
+    text += "\nGoal " + goal->text + ":\n";
+    for (const TrafficRow& row : rows) text += goal_text(row);
   }
   const std::string notes = notes_of(rows, result);
   return notes.empty() ? text : text + "\n" + notes;
 }
 
-std::string traffic_table_csv(const TrafficResult& result) {
+std::string traffic_table_csv(const TrafficResult& result, const std::optional<Goal>& goal) {
   std::string text =
-      "clients,rate,seconds,completed,refused,failed,cut_off,prompt_tokens,output_tokens,"
-      "tokens_per_s,ttft_p50_s,ttft_p95_s,ttft_p99_s,itl_p50_s,itl_p95_s,itl_p99_s,"
-      "reply_itl_p50_s,reply_itl_p95_s,reply_itl_p99_s,client_cpu_share\r\n";
-  auto field = [](double value) {
+      "clients,rate,speedup,seconds,completed,refused,failed,cancelled,cut_off,prompt_tokens,"
+      "output_tokens,"
+      "tokens_per_s,completed_per_s,client_cpu_share";
+  constexpr std::array kSpreads = {"e2e", "ttft", "itl", "reply_itl"};
+  constexpr std::array kStatistics = {"mean", "min", "p50", "p90",
+                                      "p95",  "p99", "max", "deviation"};
+  for (const char* spread : kSpreads) {
+    for (const char* statistic : kStatistics) text += print(",%s_%s_s", spread, statistic);
+  }
+  text += goal ? ",goal_met,goodput\r\n" : "\r\n";
+  const auto field = [](double value) {
     return std::isnan(value) ? std::string(",") : print(",%.6g", value);
   };
-  for (const TrafficRow& row : summarize_all(result)) {
-    text += row.arrivals.rate > 0 ? print(",%g", row.arrivals.rate)
-                                  : print("%d,", row.arrivals.num_clients);
-    text += field(row.seconds) + print(",%d,%d,%d,%d", row.num_completed, row.num_refused,
-                                       row.num_errors, row.num_cut_off);
-    for (double value :
+  for (const TrafficRow& row : summarize_all(result, goal)) {
+    text += row.arrivals.rate > 0      ? print(",%g,", row.arrivals.rate)
+            : row.arrivals.speedup > 0 ? print(",,%g", row.arrivals.speedup)
+                                       : print("%d,,", row.arrivals.num_clients);
+    text += field(row.seconds) + print(",%d,%d,%d,%d,%d", row.num_completed, row.num_refused,
+                                       row.num_errors, row.num_left, row.num_cut_off);
+    for (const double value :
          {row.mean_prompt_tokens, row.mean_output_tokens, row.tokens_per_second,
-          row.ttft_seconds.p50, row.ttft_seconds.p95, row.ttft_seconds.p99, row.itl_seconds.p50,
-          row.itl_seconds.p95, row.itl_seconds.p99, row.reply_itl_seconds.p50,
-          row.reply_itl_seconds.p95, row.reply_itl_seconds.p99, row.client_cpu_share}) {
+          row.completed_per_second, row.client_cpu_share}) {
       text += field(value);
     }
+    for (const Distribution* values :
+         {&row.e2e_seconds, &row.ttft_seconds, &row.itl_seconds, &row.reply_itl_seconds}) {
+      for (const double value : {values->mean, values->min, values->p50, values->p90, values->p95,
+                                 values->p99, values->max, values->deviation}) {
+        text += field(value);
+      }
+    }
+    if (row.goal) text += print(",%d", row.goal->is_met ? 1 : 0) + field(row.goal->goodput);
     text += "\r\n";
   }
   return text;
 }
 
-std::string traffic_json(const TrafficOptions& options, const TrafficResult& result) {
+std::string traffic_lines_json(const TrafficResult& result, const std::optional<Goal>& goal) {
+  ordered_json lines = ordered_json::array();
+  for (const TrafficRow& row : summarize_all(result, goal)) lines.push_back(row_json(row));
+  return lines.dump();
+}
+
+nlohmann::ordered_json traffic_document(const TrafficOptions& options, const TrafficResult& result,
+                                        const std::optional<Goal>& goal,
+                                        const nlohmann::json& beside) {
   const bool is_mixed = options.kind == TrafficKind::kMixed;
+  const bool is_stories = options.kind == TrafficKind::kStories;
+  const bool is_sized = options.kind == TrafficKind::kSized;
+  const bool is_trace = options.kind == TrafficKind::kTrace;
   ordered_json points = ordered_json::array();
   for (const TrafficPoint& point : result.points) {
     ordered_json requests = ordered_json::array();
     for (const TrafficRecord& request : point.requests) requests.push_back(request_json(request));
-    ordered_json json = row_json(summarize(point));
+    ordered_json json = row_json(summarize(point, goal));
     json["begin_ns"] = point.begin.count();
     json["end_ns"] = point.end.count();
     json["requests"] = std::move(requests);
     points.push_back(std::move(json));
   }
-  const ordered_json report = {
+  ordered_json report = {
       {"program", "sluice loadtest"},
-      {"test", is_mixed ? "mixed" : "clients"},
+      {"test", traffic_name(options.kind)},
       {"started_at", format_rfc3339(result.started_at)},
       {"url", options.url.text()},
       {"api", api_name(options.api)},
       {"model", options.model},
       {"mix", is_mixed ? ordered_json(mix_name(options.mix)) : ordered_json()},
-      {"words", is_mixed ? ordered_json() : ordered_json(options.story_words)},
-      {"max_tokens", is_mixed ? ordered_json() : ordered_json(options.max_tokens)},
+      {"input_tokens", is_sized ? ordered_json(options.input.text()) : ordered_json()},
+      {"output_tokens", is_sized ? ordered_json(options.output.text()) : ordered_json()},
+      {"words", is_stories ? ordered_json(options.story_words) : ordered_json()},
+      {"trace", is_trace ? ordered_json(options.trace_name) : ordered_json()},
+      {"max_tokens",
+       is_mixed || is_sized || is_trace ? ordered_json() : ordered_json(options.max_tokens)},
+      {"goal", goal ? ordered_json(goal->text) : ordered_json()},
+      {"shared_prefix_tokens", options.shared_prefix_tokens},
+      {"turns", options.num_turns},
+      {"cancel_rate", options.cancel_rate},
       {"seed", options.seed},
       {"temperature", options.temperature ? ordered_json(*options.temperature) : ordered_json()},
       {"ignore_end", options.ignore_end},
       {"warm_up_seconds", result.warm_up_seconds},
       {"was_stopped", result.was_stopped},
       {"points", std::move(points)}};
-  return report.dump(1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+  for (const auto& [name, value] : beside.items()) report[name] = value;
+  return report;
 }
 
 std::string progress_text(const TrafficProgress& progress) {

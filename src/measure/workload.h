@@ -15,6 +15,8 @@ enum class WorkloadKind {
 struct Workload {
   WorkloadKind kind = WorkloadKind::kOutput;
   int num_words = 0;  // asked for (output test) or given (input test)
+
+  bool operator==(const Workload&) const = default;
 };
 
 constexpr int kInputWords = 484;

@@ -2,7 +2,6 @@
 #include <string>
 
 #include "base/error.h"
-#include "model/memory_plan.h"
 #include "model/model.h"
 
 namespace sluice::model {
@@ -61,7 +60,9 @@ class DecoderBuilder {
     allocate_feed_forward(RowKind::kTokens);
 
     program_.ops.push_back(Embed{embedding, residual_, spec_.embedding_scale});
+    program_.state = residual_;
     for (int layer = 0; layer < spec_.num_layers; ++layer) {
+      program_.layer_starts.push_back(program_.ops.size());
       attention(layer);
       if (layer == spec_.num_layers - 1) keep_wanted_rows();
       attention_output(layer);
@@ -206,21 +207,6 @@ class DecoderBuilder {
 
 backend::Program build_program(const ModelSpec& spec, const gguf::File& file) {
   return DecoderBuilder(spec, file).build();
-}
-
-Model::Model(const std::string& path, std::unique_ptr<backend::Backend> backend,
-             const backend::LoadOptions& options, std::optional<uint64_t> max_bytes)
-    : file_(gguf::File::open(path)), spec_(read_spec(file_)), backend_(std::move(backend)) {
-  backend::Program program = build_program(spec_, file_);
-  if (max_bytes) {
-    const backend::MemoryUse planned = backend_->plan(program, options, 0);
-    if (planned.weights + planned.workspace > *max_bytes) {
-      throw_shortage({planned.weights, 0, planned.workspace, *max_bytes});
-    }
-  }
-  backend_->load(std::move(program), options);
-  file_.check_unchanged();
-  file_.close();
 }
 
 }  // namespace sluice::model

@@ -3,48 +3,59 @@
 #include <algorithm>
 #include <utility>
 
-#include "base/error.h"
-#include "base/memory.h"
-#include "base/threads.h"
+#include "model/split.h"
 
 namespace sluice::model {
 namespace {
 
-std::unique_ptr<backend::Backend> make_backend(const Placement& placement) {
-  const int num_threads = placement.num_threads > 0 ? placement.num_threads : usable_cores();
-  if (placement.device == "cpu") return backend::make_cpu_backend({num_threads, placement.isa});
-  if (placement.device == "reference") return backend::make_reference_backend(num_threads);
-  throw Error(ErrorCode::kInvalidArgument,
-              "there is no device '" + placement.device + "'; cpu and reference are known");
-}
-
-// What a model may take of the memory in which it lies; none: no bound is known beforehand.
-std::optional<uint64_t> budget_of(const backend::Backend& backend, const Placement& placement) {
-  if (!backend.traits().uses_host_memory) return placement.max_device_bytes;
-  return placement.max_host_bytes.value_or(available_memory_bytes());
+// The file on what `place` makes of its program.
+template <typename Place>
+Model read_model(const std::string& path, const Place& place) {
+  gguf::File file = gguf::File::open(path);
+  ModelSpec spec = read_spec(file);
+  std::unique_ptr<backend::Backend> device = place(build_program(spec, file), spec);
+  file.check_unchanged();
+  file.close();
+  return {std::move(file), std::move(spec), std::move(device)};
 }
 
 }  // namespace
 
 std::unique_ptr<Model> load_model(const std::string& path, const Placement& placement,
-                                  const backend::LoadOptions& options) {
-  std::unique_ptr<backend::Backend> backend = make_backend(placement);
-  const std::optional<uint64_t> budget = budget_of(*backend, placement);
-  return std::make_unique<Model>(path, std::move(backend), options, budget);
+                                  const backend::LoadOptions& options, const LoadNote& on_note) {
+  const auto place = [&](const backend::Program& program, const ModelSpec& spec) {
+    return place_program(program, spec.context_length, placement, options, on_note);
+  };
+  return std::make_unique<Model>(read_model(path, place));
+}
+
+Model load_on(std::unique_ptr<backend::Backend> device, const std::string& path,
+              const backend::LoadOptions& options) {
+  return read_model(path, [&](backend::Program program, const ModelSpec&) {
+    device->load(std::move(program), options);
+    return std::move(device);
+  });
 }
 
 CacheNeeds cache_needs(Model& model, const Placement& placement) {
-  const backend::MemoryUse used = model.backend().memory();
   CacheNeeds needs;
-  needs.block_bytes = model.backend().cache_block_bytes();
+  needs.wish = placement.cache;
   needs.trained_context = model.spec().context_length;
-  needs.weights_bytes = used.weights;
-  needs.workspace_bytes = used.workspace;
-  needs.available_bytes = available_memory_bytes();  // what weights and workspace left
-  if (placement.max_host_bytes) {
-    const uint64_t others = needs.weights_bytes + needs.workspace_bytes;
-    const uint64_t left = *placement.max_host_bytes - std::min(*placement.max_host_bytes, others);
-    needs.available_bytes = std::min(needs.available_bytes, left);
+  for (const auto& [device, num_layers] : model.backend().stages()) {
+    const backend::MemoryUse used = device->memory();
+    CacheRoom room;
+    room.block_bytes = device->cache_block_bytes();
+    room.weights_bytes = used.weights;
+    room.workspace_bytes = used.workspace;
+    room.available_bytes = device->free_bytes();  // what weights and workspace left
+    room.most_share = cache_share(*device);
+    const bool is_hosts = device->traits().uses_host_memory;
+    const auto& most = is_hosts ? placement.max_host_bytes : placement.max_device_bytes;
+    if (most) {
+      const uint64_t others = room.weights_bytes + room.workspace_bytes;
+      room.available_bytes = std::min(room.available_bytes, *most - std::min(*most, others));
+    }
+    needs.rooms.push_back(room);
   }
   return needs;
 }

@@ -9,7 +9,7 @@
 
 namespace sluice::model {
 
-void throw_shortage(const MemoryShortage& shortage) {
+Error memory_shortage(const MemoryShortage& shortage) {
   std::string parts;
   const auto add = [&parts](uint64_t size_bytes, const char* what) {
     if (size_bytes == 0) return;
@@ -18,31 +18,43 @@ void throw_shortage(const MemoryShortage& shortage) {
   add(shortage.weights_bytes, "weights");
   add(shortage.workspace_bytes, "workspace");
   add(shortage.cache_bytes, "cache at the least");
-  throw Error(ErrorCode::kOutOfMemory,
-              "not enough memory for the model: it needs " + parts + ", and " +
-                  format_bytes(shortage.free_bytes) +
-                  " are free for it; stop another model or program, raise --max-memory, or take a "
-                  "smaller file of the model");
+  return Error(ErrorCode::kOutOfMemory,
+               "not enough memory for the model: it needs " + parts + ", and " +
+                   format_bytes(shortage.free_bytes) +
+                   " are free for it; stop another model or program, raise --max-memory, or take a "
+                   "smaller file of the model");
+}
+
+CacheGoals cache_goals(const CacheWish& wish, int trained_context) {
+  constexpr int64_t kLeastTokens = 256;
+  if (wish.exact_blocks > 0) {
+    return {wish.exact_blocks, wish.exact_blocks, wish.exact_blocks, wish.exact_blocks};
+  }
+  const int64_t trained = trained_context > 0 ? trained_context : wish.default_context;
+  const int64_t usual = std::min<int64_t>(wish.default_context, trained);
+  const int64_t several = usual * wish.num_sequences;
+  const int64_t longest = std::min<int64_t>(trained, wish.longest_sequence);
+  const auto blocks = backend::blocks_for_tokens;
+  return {blocks(std::max(several, longest)), blocks(several), blocks(usual),
+          blocks(std::min(kLeastTokens, trained))};
 }
 
 CachePlan plan_cache(const CacheNeeds& needs) {
-  constexpr int64_t kLeastTokens = 256;
-  const int64_t trained = needs.trained_context > 0 ? needs.trained_context : needs.default_context;
-  const int64_t usual = std::min<int64_t>(needs.default_context, trained);
-  const int64_t wanted =
-      std::max(usual * needs.num_sequences, std::min<int64_t>(trained, needs.longest_sequence));
-  const int64_t wanted_blocks = backend::blocks_for_tokens(wanted);
-  const int64_t least_blocks = backend::blocks_for_tokens(std::min(kLeastTokens, trained));
-  int64_t num_blocks = wanted_blocks;
-  if (needs.block_bytes > 0) {
-    const auto affordable = static_cast<int64_t>(needs.available_bytes / needs.block_bytes);
-    if (affordable < least_blocks) {
-      const uint64_t least_bytes = static_cast<uint64_t>(least_blocks) * needs.block_bytes;
-      throw_shortage({needs.weights_bytes, least_bytes, needs.workspace_bytes,
-                      needs.available_bytes + needs.weights_bytes + needs.workspace_bytes});
+  const CacheGoals goals = cache_goals(needs.wish, needs.trained_context);
+  int64_t num_blocks = goals.wanted;
+  for (const CacheRoom& room : needs.rooms) {
+    if (room.block_bytes == 0) continue;
+    const auto affordable = static_cast<int64_t>(room.available_bytes / room.block_bytes);
+    if (affordable < goals.least) {
+      throw memory_shortage(
+          {room.weights_bytes, static_cast<uint64_t>(goals.least) * room.block_bytes,
+           room.workspace_bytes, room.available_bytes + room.weights_bytes + room.workspace_bytes});
     }
-    num_blocks = std::min(wanted_blocks, std::max(affordable / 2, least_blocks));
+    const auto most = static_cast<int64_t>(static_cast<double>(affordable) * room.most_share);
+    num_blocks = std::min(num_blocks, std::max(most, goals.least));
   }
+  const int64_t trained =
+      needs.trained_context > 0 ? needs.trained_context : needs.wish.default_context;
   CachePlan plan;
   plan.num_blocks = static_cast<int>(num_blocks);
   plan.context_length =

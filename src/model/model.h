@@ -1,10 +1,7 @@
 #pragma once
 
-#include <cstdint>
 #include <memory>
-#include <optional>
-#include <span>
-#include <string>
+#include <utility>
 
 #include "backend/backend.h"
 #include "gguf/file.h"
@@ -19,11 +16,9 @@ backend::Program build_program(const ModelSpec& spec, const gguf::File& file);
 // A model file on a backend, ready to run.
 class Model {
  public:
-  // Reads, checks and loads the file, which may change or go afterwards. Throws what the steps
-  // throw, Error(kCorruptData) for a file that was written to meanwhile, and Error(kOutOfMemory)
-  // before anything is loaded when weights and workspace would take more than `max_bytes`.
-  Model(const std::string& path, std::unique_ptr<backend::Backend> backend,
-        const backend::LoadOptions& options, std::optional<uint64_t> max_bytes = {});
+  // load_model() makes one (load.h).
+  Model(gguf::File file, ModelSpec spec, std::unique_ptr<backend::Backend> backend)
+      : file_(std::move(file)), spec_(std::move(spec)), backend_(std::move(backend)) {}
 
   const gguf::File& file() const { return file_; }  // without the tensors' data
   const ModelSpec& spec() const { return spec_; }

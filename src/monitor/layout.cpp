@@ -188,6 +188,17 @@ std::string speed_text(const View& view) {
                view.output_tokens_per_second);
 }
 
+// "TTFT p50 20 p95 80 ms, ITL p50 4.1 p95 9.0 ms".
+std::string latency_text(const LatencySample& latency) {
+  if (!latency.is_known()) return "";
+  std::string text =
+      print("TTFT p50 %.0f p95 %.0f ms", latency.ttft_p50 * 1e3, latency.ttft_p95 * 1e3);
+  if (!std::isnan(latency.itl_p50)) {
+    text += print(", ITL %.1f %.1f ms", latency.itl_p50 * 1e3, latency.itl_p95 * 1e3);
+  }
+  return text;
+}
+
 void add_request_summary(const View& view, int width, Lines& lines) {
   const RequestCounts counts = count_requests(view.now.server);
   const auto& hits = view.cache_hit_share;
@@ -196,7 +207,8 @@ void add_request_summary(const View& view, int width, Lines& lines) {
   };
   add_wrapped(
       {requests_text(counts), counts.wait.count() > 0 ? "wait about " + age_text(counts.wait) : "",
-       speed_text(view), hits ? print("prefix cache hits %.0f%%", percent(*hits)) : "",
+       speed_text(view), latency_text(view.now.server.latency),
+       hits ? print("prefix cache hits %.0f%%", percent(*hits)) : "",
        count_text(counts.num_finished, "done"), count_if_any(counts.num_cancelled, "cancelled"),
        counts.num_drafts > 0
            ? print("guesses right %.0f%%", percent(ratio(static_cast<double>(counts.num_accepted),
@@ -219,14 +231,37 @@ std::string state_text(const RequestSample& request) {
   return "prompt " + bar(share, 0, 10) + print(" %.0f%%", percent(share));
 }
 
-std::string request_line(const RequestSample& request, const ServerSample& server) {
+// Beside the columns that always fit.
+constexpr int kWideTable = 105;
+constexpr int kWideTableOfModels = 122;  // with their names
+
+bool has_pace(const ServerSample& server, int width) {
+  return width >= (server.models.size() > 1 ? kWideTableOfModels : kWideTable);
+}
+
+std::string milliseconds_text(std::chrono::nanoseconds time, int digits) {
+  if (time.count() <= 0) return "-";
+  return print("%.*f", digits, static_cast<double>(time.count()) / 1e6);
+}
+
+std::string pace_cells(const RequestSample& request) {
+  const double speed = request.tokens_per_second();
+  return print("%9s%8s%9s  %-12s", milliseconds_text(request.time_to_first_token, 0).c_str(),
+               milliseconds_text(request.mean_token_time, 1).c_str(),
+               speed > 0 ? print("%.1f", speed).c_str() : "-",
+               cut_to_width(printable(request.client), 12).c_str());
+}
+
+std::string request_line(const RequestSample& request, const ServerSample& server, int width) {
   std::string text =
       print("  %6llu  %-22s%8d%8d%8d%9s", static_cast<unsigned long long>(request.id),
             state_text(request).c_str(), request.num_prompt_tokens, request.num_cached_tokens,
             request.num_output_tokens, age_text(request.age).c_str());
+  if (has_pace(server, width)) text += pace_cells(request);
   if (server.models.size() > 1) {
     text += "  " + printable(server.models[static_cast<size_t>(request.model_index)].name);
   }
+  text.erase(text.find_last_not_of(' ') + 1);
   return text;
 }
 
@@ -235,13 +270,14 @@ void add_number_of_more(size_t number, Lines& lines) {
 }
 
 // One line a request, at most `most` of them, and how many more there are.
-void add_request_table(const ServerSample& server, size_t most, Lines& lines) {
+void add_request_table(const ServerSample& server, int width, size_t most, Lines& lines) {
   if (server.requests.empty()) return;
-  lines.push_back(
-      {"      id  state                   prompt  cached   reply      age", Style::kDim});
+  std::string titles = "      id  state                   prompt  cached   reply      age";
+  if (has_pace(server, width)) titles += " TTFT, ms ITL, ms tokens/s  client";
+  lines.push_back({titles, Style::kDim});
   const size_t num_shown = std::min(server.requests.size(), most);
   for (size_t i = 0; i < num_shown; ++i) {
-    lines.push_back({request_line(server.requests[i], server)});
+    lines.push_back({request_line(server.requests[i], server, width)});
   }
   add_number_of_more(server.requests.size() - num_shown, lines);
 }
@@ -251,7 +287,7 @@ void add_requests(const View& view, int width, size_t most, Lines& lines) {
   if (server.kind != ServerKind::kSluice) return;
   lines.push_back({""});
   add_request_summary(view, width, lines);
-  add_request_table(server, most, lines);
+  add_request_table(server, width, most, lines);
 }
 
 // All cores in rows: with bars when they fit into eight lines, else numbers only.
@@ -273,6 +309,18 @@ void add_cores(const View& view, int width, Lines& lines) {
   }
 }
 
+std::string disk_text(const View& view) {
+  const auto rate = [](double bytes) {
+    return format_bytes(static_cast<uint64_t>(std::clamp(bytes, 0.0, 1e18))) + "/s";
+  };
+  constexpr double kLeast = 1e3;
+  if (std::max(view.disk_read_bytes_per_second, view.disk_written_bytes_per_second) < kLeast) {
+    return "";
+  }
+  return "disk in " + rate(view.disk_read_bytes_per_second) + ", out " +
+         rate(view.disk_written_bytes_per_second);
+}
+
 void add_machine(const View& view, int width, Lines& lines) {
   const MachineSample& machine = view.now.machine;
   const uint64_t total = machine.memory.total_bytes;
@@ -288,8 +336,24 @@ void add_machine(const View& view, int width, Lines& lines) {
        load,
        total == 0 ? ""
                   : "memory " + of_total(static_cast<double>(used), static_cast<double>(total),
-                                         format_bytes(used) + " of " + format_bytes(total))},
+                                         format_bytes(used) + " of " + format_bytes(total)),
+       machine.clock_mhz ? print("%.1f GHz", *machine.clock_mhz / 1e3) : "",
+       machine.temperature_celsius ? print("%.0f C", *machine.temperature_celsius) : "",
+       disk_text(view)},
       Style::kTitle, width, lines);
+}
+
+// What else takes the cores.
+void add_others(const View& view, int width, Lines& lines) {
+  constexpr size_t kMost = 5;
+  if (view.others.empty()) return;
+  std::vector<std::string> parts = {"  beside it:"};
+  for (size_t i = 0; i < std::min(view.others.size(), kMost); ++i) {
+    const ProcessShare& other = view.others[i];
+    parts.push_back(printable(other.name) +
+                    print(" (%d) %.0f%%", other.pid, std::min(other.cpu_share, 9999.0) * 100));
+  }
+  add_wrapped(parts, Style::kPlain, width, lines);
 }
 
 void add_threads(const View& view, size_t most, Lines& lines) {
@@ -345,15 +409,55 @@ struct Extent {
   bool has_cores = true;
 };
 
+// Two columns side by side: the server's, and the machine's.
+constexpr int kTwoColumns = 170;
+
+Lines side_by_side(Lines left, const Lines& right, int left_width) {
+  left.resize(std::max(left.size(), right.size()));
+  for (size_t i = 0; i < right.size(); ++i) {
+    left[i].text = cut_to_width(left[i].text, static_cast<size_t>(left_width));
+    left[i].right = right[i].text;
+    left[i].right_style = right[i].style;
+    left[i].right_column = left_width + 2;
+  }
+  return left;
+}
+
+// The machine, its GPUs and what runs on them.
+void add_all_of_machine(const View& view, int width, const Extent& extent, Lines& lines) {
+  add_machine(view, width, lines);
+  if (extent.has_cores) add_cores(view, width, lines);
+  if (extent.has_cores) add_others(view, width, lines);
+  for (const GpuSample& gpu : view.now.gpus) add_gpu(gpu, width, lines);
+  if (extent.most_threads > 0) add_threads(view, extent.most_threads, lines);
+}
+
+Lines compose_wide(const View& view, int width, const Extent& extent) {
+  const bool names_models = view.now.server.models.size() > 1;
+  const int left_width = std::max(width * 3 / 5, names_models ? kWideTableOfModels : kWideTable);
+  const int right_width = width - left_width - 2;
+  Lines lines, left, right;
+  add_server(view, width, lines);
+  add_models(view.now.server, left_width, left);
+  add_requests(view, left_width, extent.most_requests, left);
+  add_all_of_machine(view, right_width, extent, right);
+  right.erase(right.begin());  // the empty line above
+  for (Line& line : right) {
+    line.text = cut_to_width(line.text, static_cast<size_t>(right_width));
+  }
+  for (Line& line : side_by_side(std::move(left), right, left_width)) {
+    lines.push_back(std::move(line));
+  }
+  return lines;
+}
+
 Lines compose(const View& view, int width, const Extent& extent) {
+  if (width >= kTwoColumns) return compose_wide(view, width, extent);
   Lines lines;
   add_server(view, width, lines);
   add_models(view.now.server, width, lines);
   add_requests(view, width, extent.most_requests, lines);
-  add_machine(view, width, lines);
-  if (extent.has_cores) add_cores(view, width, lines);
-  for (const GpuSample& gpu : view.now.gpus) add_gpu(gpu, width, lines);
-  if (extent.most_threads > 0) add_threads(view, extent.most_threads, lines);
+  add_all_of_machine(view, width, extent, lines);
   return lines;
 }
 
@@ -376,9 +480,12 @@ Lines compose_brief(const View& view, int width, size_t most_lines) {
     const RequestCounts counts = count_requests(server);
     lines.push_back({speed_text(view), Style::kTitle});
     lines.push_back({requests_text(counts), Style::kTitle});
+    constexpr size_t kLinesForLatency = 9;
+    const std::string latency = latency_text(server.latency);
+    if (!latency.empty() && most_lines >= kLinesForLatency) lines.push_back({latency});
   }
   for (const ModelSample& model : server.models) lines.push_back({brief_model(model)});
-  const MemorySample& memory = view.now.machine.memory;
+  const machine::MemorySample& memory = view.now.machine.memory;
   lines.push_back(
       {print("CPU %.0f%%  memory ", percent(view.cpu_share)) +
        format_bytes(memory.total_bytes - std::min(memory.available_bytes, memory.total_bytes)) +
@@ -401,6 +508,13 @@ Lines compose_brief(const View& view, int width, size_t most_lines) {
 }
 
 }  // namespace
+
+std::string whole_text(const Line& line) {
+  if (line.right.empty()) return line.text;
+  const auto column = static_cast<size_t>(line.right_column);
+  const size_t used = std::min(display_width(line.text), column);
+  return line.text + std::string(column - used, ' ') + line.right;
+}
 
 std::string bar(double share, double second_share, int width) {
   const int inner = std::max(width - 2, 1);

@@ -13,9 +13,15 @@ enum class Style { kPlain, kTitle, kDim, kWarning };
 struct Line {
   std::string text;
   Style style = Style::kPlain;
+  // On wide screens another text beside it, from a column on.
+  std::string right = {};
+  Style right_style = Style::kPlain;
+  int right_column = 0;
 };
+std::string whole_text(const Line& line);
 
-// The whole screen in lines of at most `width` columns (at least 40). `height` is the most lines,
+// The whole screen in lines of at most `width` columns (at least 40), from 170 on with the machine
+// beside the server. `height` is the most lines,
 // 0 for no limit: when it is short, the tables of requests and threads lose their last lines, and
 // say so; then cores and threads go; then each part says only what matters most, speed first.
 std::vector<Line> layout(const View& view, int width, int height);

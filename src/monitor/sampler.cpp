@@ -1,22 +1,26 @@
 #include "monitor/sampler.h"
 
+#include "base/error.h"
+#include "measure/chat_wire.h"
+
 namespace sluice::monitor {
 namespace {
 
-constexpr http::ClientOptions kImpatient{.connect_timeout = std::chrono::milliseconds(500),
-                                         .idle_timeout = std::chrono::milliseconds(1000)};
+constexpr std::chrono::milliseconds kConnectTimeout{500};
+constexpr std::chrono::milliseconds kIdleTimeout{1000};
+
+}  // namespace
 
 bool is_this_machine(const std::string& host) {
   return host == "localhost" || host == "::1" || host.starts_with("127.");
 }
 
-}  // namespace
-
-Sampler::Sampler(const http::Url& url)
+Sampler::Sampler(const http::Url& url, const std::string& api_key, bool lists_processes)
     : url_text_(url.text()),
       port_(url.port),
       is_local_(is_this_machine(url.host)),
-      client_(url, kImpatient) {}
+      lists_processes_(lists_processes),
+      client_(url, {kConnectTimeout, kIdleTimeout, api_key}) {}
 
 // The process to show: the one that the server names, else the one that listens on the port.
 std::optional<int> Sampler::server_process(const ServerSample& server) {
@@ -25,9 +29,27 @@ std::optional<int> Sampler::server_process(const ServerSample& server) {
     return {};
   }
   if (server.pid > 0) return server.pid;
-  if (found_pid_ == 0) found_pid_ = find_listening_process(port_).value_or(0);
+  if (found_pid_ == 0) found_pid_ = machine::find_listening_process(port_).value_or(0);
   if (found_pid_ == 0) return {};
   return found_pid_;
+}
+
+std::string Sampler::cancel(const RequestSample& request) {
+  const std::string name = "request " + std::to_string(request.id);
+  const bool is_plain = !request.request_id.empty() &&
+                        request.request_id.find_first_of("/?#% \r\n") == std::string::npos;
+  if (!is_plain) return name + " has no id that could be sent";
+  try {
+    const http::Response response =
+        client_.send({.method = "DELETE", .target = "/api/sluice/requests/" + request.request_id});
+    if (response.status == 200) return name + " is cancelled";
+    if (response.status == 401 || response.status == 403) {
+      return "cancelling needs an API key of the scope manage: set SLUICE_API_KEY";
+    }
+    return name + " is not cancelled: " + measure::error_text_of(response.body);
+  } catch (const Error& error) {
+    return name + " is not cancelled: " + error.what();
+  }
 }
 
 Snapshot Sampler::take() {
@@ -35,10 +57,11 @@ Snapshot Sampler::take() {
   snapshot.server = sample_server(client_);
   // The counters of the server and the clock belong together; the rest follows at once.
   snapshot.time = std::chrono::steady_clock::now();
-  snapshot.machine = sample_machine();
+  snapshot.machine = machine::sample_machine();
   snapshot.gpus = gpus_.sample();
+  if (lists_processes_) snapshot.processes = machine::sample_all_processes();
   if (const auto pid = server_process(snapshot.server)) {
-    snapshot.process = sample_process(*pid);
+    snapshot.process = machine::sample_process(*pid);
     if (!snapshot.process) found_pid_ = 0;
   }
   return snapshot;

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/print.h"
 #include "monitor/graph.h"
 #include "monitor/layout.h"
 #include "monitor/sampler.h"
@@ -101,26 +102,105 @@ int attributes(Style style) {
 void put(int row, const Line& line) {
   ::attrset(attributes(line.style));
   ::mvaddstr(row, 0, line.text.c_str());
+  if (line.right.empty()) return;
+  ::attrset(attributes(line.right_style));
+  ::mvaddstr(row, line.right_column, line.right.c_str());
+}
+
+// What the screen shows, and what its keys have changed.
+struct Screen {
+  View view;
+  History history;
+  Arrangement arrangement;
+  enum class Typing { kNothing, kFilter, kNumber } typing = Typing::kNothing;
+  std::string number;   // of the request to cancel
+  std::string message;  // what became of it
+};
+using Typing = Screen::Typing;
+
+std::string keys_text(const Screen& screen) {
+  if (screen.typing == Typing::kFilter) {
+    return "filter: " + printable(screen.arrangement.filter) + "_";
+  }
+  if (screen.typing == Typing::kNumber) return "cancel request with id: " + screen.number + "_";
+  if (!screen.message.empty()) return printable(screen.message);
+  std::string text = "q quit  s sort: " + std::string(sort_key_name(screen.arrangement.sort_key));
+  text += "  x cancel  / filter";
+  if (!screen.arrangement.filter.empty()) text += ": " + printable(screen.arrangement.filter);
+  return text;
 }
 
 // The view, below it what the history gives where lines are left, and the keys in the last line.
-void draw(const View& view, const History& history) {
+void draw(const Screen& screen) {
   int height = 0;
   int width = 0;
   getmaxyx(stdscr, height, width);
   ::erase();
+  View view = screen.view;
+  arrange(screen.arrangement, view.now.server);
   std::vector<Line> lines = layout(view, width, std::max(height - 1, 1));
   const int num_left = height - 1 - static_cast<int>(lines.size());
-  for (Line& line : graphs(history, width, num_left)) lines.push_back(std::move(line));
+  for (Line& line : graphs(screen.history, width, num_left)) lines.push_back(std::move(line));
   for (size_t i = 0; i < lines.size(); ++i) put(static_cast<int>(i), lines[i]);
-  if (height > 1) put(height - 1, {"q quit", Style::kDim});
+  const std::string keys = cut_to_width(keys_text(screen), static_cast<size_t>(std::max(width, 1)));
+  if (height > 1) put(height - 1, {keys, Style::kDim});
   ::attrset(A_NORMAL);
   ::refresh();
 }
 
+std::string cancel(const Screen& screen, Sampler& sampler) {
+  ServerSample shown = screen.view.now.server;
+  arrange(screen.arrangement, shown);
+  // Each model counts its own requests.
+  std::erase_if(shown.requests, [&](const RequestSample& request) {
+    return std::to_string(request.id) != screen.number;
+  });
+  if (shown.requests.empty()) return "no request that is shown has the id " + screen.number;
+  if (shown.requests.size() > 1) {
+    return "several models have a request " + screen.number + ": filter by model (/) first";
+  }
+  return sampler.cancel(shown.requests.front());
+}
+
+// A key while something is typed: Enter ends it, Escape drops it.
+void type(Screen& screen, int key, Sampler& sampler) {
+  constexpr int kEscape = 27, kBackspace = 127, kControlH = 8;
+  constexpr size_t kLongest = 60;
+  const bool is_number = screen.typing == Typing::kNumber;
+  std::string& text = is_number ? screen.number : screen.arrangement.filter;
+  const bool is_enter = key == '\n' || key == '\r' || key == KEY_ENTER;
+  const bool erases = key == KEY_BACKSPACE || key == kBackspace || key == kControlH;
+  if (key == kEscape) text.clear();
+  if (is_enter && is_number && !text.empty()) screen.message = cancel(screen, sampler);
+  if (is_enter || key == kEscape) screen.typing = Typing::kNothing;
+  if (erases && !text.empty()) text.pop_back();
+  const bool is_letter = is_number ? key >= '0' && key <= '9' : key >= ' ' && key < kBackspace;
+  if (is_letter && text.size() < kLongest) text += static_cast<char>(key);
+}
+
+// False to quit.
+bool obey(Screen& screen, int key, Sampler& sampler) {
+  if (key == kCtrlC) return false;
+  screen.message.clear();
+  if (screen.typing != Typing::kNothing) {
+    type(screen, key, sampler);
+  } else if (key == 'q' || key == 'Q') {
+    return false;
+  } else if (key == 's' || key == 'S') {
+    screen.arrangement.sort_key = next_sort_key(screen.arrangement.sort_key);
+  } else if (key == '/') {
+    screen.typing = Typing::kFilter;
+    screen.arrangement.filter.clear();
+  } else if (key == 'x' || key == 'X') {
+    screen.typing = Typing::kNumber;
+    screen.number.clear();
+  }
+  draw(screen);
+  return true;
+}
+
 // Handles keys until `deadline`; false to quit. A new size is drawn at once.
-bool wait(const View& view, const History& history,
-          std::chrono::steady_clock::time_point deadline) {
+bool wait(Screen& screen, Sampler& sampler, std::chrono::steady_clock::time_point deadline) {
   while (true) {
     const auto left =
         std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
@@ -128,30 +208,33 @@ bool wait(const View& view, const History& history,
     if (left.count() <= 0) return true;
     ::timeout(static_cast<int>(std::min(left, kSignalCheck).count()));
     const int key = ::getch();
-    if (key == 'q' || key == 'Q' || key == kCtrlC) return false;
-    if (key == KEY_RESIZE) draw(view, history);
+    if (key != ERR && !obey(screen, key, sampler)) return false;
   }
 }
 
 }  // namespace
 
-void run_screen(const http::Url& url, std::chrono::milliseconds interval) {
-  Sampler sampler(url);
+void run_screen(const http::Url& url, const std::string& api_key,
+                std::chrono::milliseconds interval, Arrangement arrangement) {
+  Sampler sampler(url, api_key, /*lists_processes=*/true);
   const HeldSignals signals;
   Terminal terminal;
   Snapshot before = sampler.take();
-  View view = make_view(before, before, sampler.url(), sampler.is_local());
-  History history;
-  draw(view, history);
+  Screen screen{.view = make_view(before, before, sampler.url(), sampler.is_local()),
+                .history = {},
+                .arrangement = std::move(arrangement),
+                .number = {},
+                .message = {}};
+  draw(screen);
   // The first rates after a moment, not only after a whole interval.
   auto deadline =
       std::chrono::steady_clock::now() + std::min(interval, std::chrono::milliseconds(300));
-  while (wait(view, history, deadline)) {
+  while (wait(screen, sampler, deadline)) {
     deadline = std::chrono::steady_clock::now() + interval;
     Snapshot now = sampler.take();
-    view = make_view(before, now, sampler.url(), sampler.is_local());
-    history.add(view);
-    draw(view, history);
+    screen.view = make_view(before, now, sampler.url(), sampler.is_local());
+    screen.history.add(screen.view);
+    draw(screen);
     before = std::move(now);
   }
 }

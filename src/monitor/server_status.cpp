@@ -83,7 +83,41 @@ RequestSample read_request(const json& object, int model_index) {
           .num_cached_tokens = int_of(object, "num_cached_tokens"),
           .num_prefilled_tokens = int_of(object, "num_prefilled_tokens"),
           .num_output_tokens = int_of(object, "num_output_tokens"),
-          .age = duration_of(object, "age_ns")};
+          .age = duration_of(object, "age_ns"),
+          .time_to_first_token = duration_of(object, "time_to_first_token_ns"),
+          .mean_token_time = duration_of(object, "mean_token_time_ns"),
+          .client = text_of(object, "client"),
+          .request_id = text_of(object, "request_id")};
+}
+
+// Of a histogram's values, within its bucket by a straight line; NaN without any.
+double histogram_percentile(const json& histogram, double share) {
+  const json& bounds = member(histogram, "bounds");
+  const json& counts = member(histogram, "counts");
+  if (!bounds.is_array() || !counts.is_array()) return LatencySample::kUnknown;
+  const auto number = [](const json& value) { return value.is_number() ? value.get<double>() : 0; };
+  double total = 0;
+  for (const json& count : counts) total += number(count);
+  double below = 0;
+  for (size_t i = 0; i < std::min(bounds.size(), counts.size()) && total > 0; ++i) {
+    const double count = number(counts[i]);
+    const double upper = number(bounds[i]), lower = i > 0 ? number(bounds[i - 1]) : 0;
+    if (count > 0 && below + count >= share * total) {
+      return lower + (upper - lower) * (share * total - below) / count;
+    }
+    below += count;
+  }
+  // Beyond the last bound.
+  return total > 0 && !bounds.empty() ? number(bounds.back()) : LatencySample::kUnknown;
+}
+
+LatencySample read_latency(const json& histograms) {
+  const json& ttft = member(histograms, "time_to_first_token_seconds");
+  const json& itl = member(histograms, "inter_token_latency_seconds");
+  return {.ttft_p50 = histogram_percentile(ttft, 0.5),
+          .ttft_p95 = histogram_percentile(ttft, 0.95),
+          .itl_p50 = histogram_percentile(itl, 0.5),
+          .itl_p95 = histogram_percentile(itl, 0.95)};
 }
 
 void read_requests(const json& engine, ServerSample& sample) {
@@ -114,6 +148,7 @@ ServerSample parse_status(std::string_view json_text) {
   sample.is_draining = flag_of(body, "is_draining");
   sample.max_memory_bytes = count_of(body, "max_memory_bytes");
   sample.used_memory_bytes = count_of(body, "used_memory_bytes");
+  sample.latency = read_latency(member(member(body, "totals"), "histograms"));
   for (const json& model : member(body, "models")) {
     sample.models.push_back(read_model(model));
     read_requests(member(model, "engine"), sample);
@@ -149,6 +184,9 @@ ServerSample sample_server(http::Client& client) {
     const http::Response status = client.send({.target = "/api/sluice/status"});
     if (status.status == 200) return parse_status(status.body);
     const http::Response ps = client.send({.target = "/api/ps"});
+    if (status.status == 401 || status.status == 403) {
+      return unreadable("the server wants an API key of the scope metrics: set SLUICE_API_KEY");
+    }
     if (ps.status != 200) {
       return unreadable("the server answers, but tells no status (HTTP " +
                         std::to_string(status.status) + ")");

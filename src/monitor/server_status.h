@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -34,6 +35,15 @@ struct ModelSample : engine::EngineCounts {
   std::string expires_at;  // RFC 3339; empty: never, or unknown
 };
 
+// How the server's requests fared, in seconds since it began; NaN before the first.
+struct LatencySample {
+  double ttft_p50 = kUnknown, ttft_p95 = kUnknown;
+  double itl_p50 = kUnknown, itl_p95 = kUnknown;
+
+  static constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
+  bool is_known() const { return ttft_p50 == ttft_p50; }
+};
+
 struct RequestSample {
   uint64_t id = 0;
   int model_index = 0;  // into ServerSample::models
@@ -45,6 +55,14 @@ struct RequestSample {
   int num_prefilled_tokens = 0;  // of the prompt, the cached ones included
   int num_output_tokens = 0;
   std::chrono::nanoseconds age{};
+  std::chrono::nanoseconds time_to_first_token{};  // 0: none yet
+  std::chrono::nanoseconds mean_token_time{};      // between those of its reply; 0: unknown
+  std::string client = {};                         // its key's name, else its address
+  std::string request_id = {};                     // X-Request-Id
+
+  double tokens_per_second() const {  // of its reply; 0: unknown
+    return mean_token_time.count() > 0 ? 1e9 / static_cast<double>(mean_token_time.count()) : 0;
+  }
 };
 
 struct ServerSample {
@@ -57,6 +75,7 @@ struct ServerSample {
   bool is_draining = false;
   uint64_t max_memory_bytes = 0;  // what all models may take; 0: unknown, or no bound
   uint64_t used_memory_bytes = 0;
+  LatencySample latency;
   std::vector<ModelSample> models;
   std::vector<RequestSample> requests;  // running ones first, then by place in the queue
 };

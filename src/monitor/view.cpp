@@ -9,14 +9,14 @@ namespace {
 uint64_t growth(uint64_t before, uint64_t now) { return now >= before ? now - before : now; }
 
 // A core's counters can go back a little (the kernel adds them up from parts): that is no time.
-double busy_share(const CpuTimes& before, const CpuTimes& now) {
+double busy_share(const machine::CpuTimes& before, const machine::CpuTimes& now) {
   if (now.total <= before.total || now.busy < before.busy) return 0;
   const double share =
       static_cast<double>(now.busy - before.busy) / static_cast<double>(now.total - before.total);
   return std::min(share, 1.0);
 }
 
-std::vector<double> core_shares(const CpuSample& before, const CpuSample& now) {
+std::vector<double> core_shares(const machine::CpuSample& before, const machine::CpuSample& now) {
   std::vector<double> shares;
   for (size_t i = 0; i < now.cores.size(); ++i) {
     shares.push_back(i < before.cores.size() ? busy_share(before.cores[i], now.cores[i]) : 0);
@@ -28,18 +28,43 @@ std::vector<ThreadShare> thread_shares(const ProcessSample& before, const Proces
                                        double seconds) {
   std::map<int, uint64_t> ticks_before;
   if (before.pid == now.pid) {
-    for (const ThreadSample& thread : before.threads) ticks_before[thread.id] = thread.ticks;
+    for (const machine::ThreadSample& thread : before.threads)
+      ticks_before[thread.id] = thread.ticks;
   }
   std::vector<ThreadShare> shares;
-  for (const ThreadSample& thread : now.threads) {
+  for (const machine::ThreadSample& thread : now.threads) {
     const auto found = ticks_before.find(thread.id);
     // Of a thread that is new, nobody knows how long it has been there.
     const uint64_t ticks = found == ticks_before.end() ? 0 : growth(found->second, thread.ticks);
-    shares.push_back({.id = thread.id,
-                      .name = thread.name,
-                      .cpu_share = static_cast<double>(ticks) / ticks_per_second() / seconds});
+    shares.push_back(
+        {.id = thread.id,
+         .name = thread.name,
+         .cpu_share = static_cast<double>(ticks) / machine::ticks_per_second() / seconds});
   }
   std::stable_sort(shares.begin(), shares.end(), [](const ThreadShare& a, const ThreadShare& b) {
+    return a.cpu_share > b.cpu_share;
+  });
+  return shares;
+}
+
+// Without the server's own.
+std::vector<ProcessShare> other_processes(const Snapshot& before, const Snapshot& now,
+                                          double seconds) {
+  constexpr double kLeastShare = 0.01;
+  std::map<int, uint64_t> ticks_before;
+  for (const machine::ProcessTicks& process : before.processes) {
+    ticks_before[process.pid] = process.ticks;
+  }
+  std::vector<ProcessShare> shares;
+  for (const machine::ProcessTicks& process : now.processes) {
+    const bool is_server = now.process && now.process->pid == process.pid;
+    const auto found = ticks_before.find(process.pid);
+    if (is_server || found == ticks_before.end()) continue;
+    const auto ticks = static_cast<double>(growth(found->second, process.ticks));
+    const double share = ticks / machine::ticks_per_second() / seconds;
+    if (share >= kLeastShare) shares.push_back({process.pid, process.name, share});
+  }
+  std::stable_sort(shares.begin(), shares.end(), [](const ProcessShare& a, const ProcessShare& b) {
     return a.cpu_share > b.cpu_share;
   });
   return shares;
@@ -89,6 +114,13 @@ View make_view(const Snapshot& before, const Snapshot& now, const std::string& u
     view.threads = thread_shares(before.process.value_or(ProcessSample{}), *now.process, seconds);
     for (const ThreadShare& thread : view.threads) view.process_cpu_share += thread.cpu_share;
   }
+  view.others = other_processes(before, now, seconds);
+  const auto rate = [&](uint64_t machine::MachineSample::*bytes) {
+    const uint64_t first = before.machine.*bytes, last = now.machine.*bytes;
+    return last >= first ? static_cast<double>(last - first) / seconds : 0;
+  };
+  view.disk_read_bytes_per_second = rate(&machine::MachineSample::disk_read_bytes);
+  view.disk_written_bytes_per_second = rate(&machine::MachineSample::disk_written_bytes);
   // A server that was not there before has no rate yet.
   if (before.server.kind == now.server.kind) {
     const TokenGrowth tokens = token_growth(before.server, now.server);

@@ -5,12 +5,16 @@
 #include <string>
 #include <vector>
 
-#include "monitor/gpu.h"
-#include "monitor/proc.h"
+#include "machine/gpu.h"
+#include "machine/proc.h"
 #include "monitor/server_status.h"
 
 // From two samples to what is worth showing: rates from the differences of counters.
 namespace sluice::monitor {
+
+using machine::GpuSample;
+using machine::MachineSample;
+using machine::ProcessSample;
 
 // Everything taken at one moment.
 struct Snapshot {
@@ -19,10 +23,17 @@ struct Snapshot {
   MachineSample machine;
   std::optional<ProcessSample> process;  // of the server, when it runs on this machine
   std::vector<GpuSample> gpus;
+  std::vector<machine::ProcessTicks> processes;  // all; empty where nobody wants them
 };
 
 struct ThreadShare {
   int id = 0;
+  std::string name;
+  double cpu_share = 0;  // 1 is one core
+};
+
+struct ProcessShare {
+  int pid = 0;
   std::string name;
   double cpu_share = 0;  // 1 is one core
 };
@@ -32,10 +43,13 @@ struct View {
   std::string url;
   bool is_local = true;  // the server is on this machine, so that the machine part is about it
   Snapshot now;
-  double cpu_share = 0;                 // of all cores, 0 to 1
-  std::vector<double> core_shares;      // 0 to 1 each
-  double process_cpu_share = 0;         // of the server, 1 is one core
-  std::vector<ThreadShare> threads;     // busiest first
+  double cpu_share = 0;                   // of all cores, 0 to 1
+  std::vector<double> core_shares;        // 0 to 1 each
+  double process_cpu_share = 0;           // of the server, 1 is one core
+  std::vector<ThreadShare> threads;       // busiest first
+  std::vector<ProcessShare> others;       // that take a hundredth of a core or more, busiest first
+  double disk_read_bytes_per_second = 0;  // by all
+  double disk_written_bytes_per_second = 0;
   double prompt_tokens_per_second = 0;  // prefilled
   double output_tokens_per_second = 0;
   // Prompt tokens that the prefix cache spared, of all prompt tokens since the models were loaded;

@@ -31,6 +31,14 @@ ordered_json model_json(const ModelSample& model) {
   return json;
 }
 
+// NaN is null.
+ordered_json latency_json(const LatencySample& latency) {
+  return {{"ttft_p50_seconds", latency.ttft_p50},
+          {"ttft_p95_seconds", latency.ttft_p95},
+          {"itl_p50_seconds", latency.itl_p50},
+          {"itl_p95_seconds", latency.itl_p95}};
+}
+
 ordered_json server_json(const View& view) {
   const ServerSample& server = view.now.server;
   if (server.kind == ServerKind::kNone) return {};
@@ -47,6 +55,7 @@ ordered_json server_json(const View& view) {
           {"prompt_tokens_per_second", view.prompt_tokens_per_second},
           {"output_tokens_per_second", view.output_tokens_per_second},
           {"cache_hit_share", or_null(view.cache_hit_share)},
+          {"latency", latency_json(server.latency)},
           {"models", std::move(models)}};
 }
 
@@ -54,6 +63,7 @@ ordered_json requests_json(const ServerSample& server) {
   ordered_json requests = ordered_json::array();
   for (const RequestSample& request : server.requests) {
     requests.push_back({{"id", request.id},
+                        {"request_id", request.request_id},
                         {"model", server.models[static_cast<size_t>(request.model_index)].name},
                         {"is_running", request.is_running},
                         {"queue_position", request.queue_position},
@@ -62,9 +72,20 @@ ordered_json requests_json(const ServerSample& server) {
                         {"num_cached_tokens", request.num_cached_tokens},
                         {"num_prefilled_tokens", request.num_prefilled_tokens},
                         {"num_output_tokens", request.num_output_tokens},
-                        {"age_ns", request.age.count()}});
+                        {"age_ns", request.age.count()},
+                        {"time_to_first_token_ns", request.time_to_first_token.count()},
+                        {"mean_token_time_ns", request.mean_token_time.count()},
+                        {"client", request.client}});
   }
   return requests;
+}
+
+ordered_json others_json(const View& view) {
+  ordered_json others = ordered_json::array();
+  for (const ProcessShare& other : view.others) {
+    others.push_back({{"pid", other.pid}, {"name", other.name}, {"cpu_share", other.cpu_share}});
+  }
+  return others;
 }
 
 ordered_json machine_json(const View& view) {
@@ -72,7 +93,12 @@ ordered_json machine_json(const View& view) {
           {"core_shares", view.core_shares},
           {"load", view.now.machine.load},
           {"memory_total_bytes", view.now.machine.memory.total_bytes},
-          {"memory_available_bytes", view.now.machine.memory.available_bytes}};
+          {"memory_available_bytes", view.now.machine.memory.available_bytes},
+          {"clock_mhz", or_null(view.now.machine.clock_mhz)},
+          {"temperature_celsius", or_null(view.now.machine.temperature_celsius)},
+          {"disk_read_bytes_per_second", view.disk_read_bytes_per_second},
+          {"disk_written_bytes_per_second", view.disk_written_bytes_per_second},
+          {"other_processes", others_json(view)}};
 }
 
 ordered_json process_json(const View& view) {

@@ -13,7 +13,7 @@ namespace half_detail {
 constexpr uint32_t kBiasDifference = (127u - 15u) << 23;
 }  // namespace half_detail
 
-[[gnu::always_inline]] inline float f16_to_f32(uint16_t half) {
+[[gnu::always_inline]] constexpr float f16_to_f32(uint16_t half) {
   const uint32_t sign = static_cast<uint32_t>(half & 0x8000u) << 16;
   const uint32_t exponent = half & 0x7c00u;
   const uint32_t mantissa = half & 0x3ffu;
@@ -26,7 +26,7 @@ constexpr uint32_t kBiasDifference = (127u - 15u) << 23;
   return std::bit_cast<float>(sign | (exponent == 0 ? denormal : finite_or_not));
 }
 
-[[gnu::always_inline]] inline uint16_t f32_to_f16(float value) {
+[[gnu::always_inline]] constexpr uint16_t f32_to_f16(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
   const uint32_t sign = bits >> 16 & 0x8000u;
   const uint32_t magnitude = bits & 0x7fffffffu;
@@ -42,11 +42,11 @@ constexpr uint32_t kBiasDifference = (127u - 15u) << 23;
   return static_cast<uint16_t>(sign | (magnitude > 0x7f800000u ? 0x7e00u : bounded));
 }
 
-[[gnu::always_inline]] inline float bf16_to_f32(uint16_t bits) {
+[[gnu::always_inline]] constexpr float bf16_to_f32(uint16_t bits) {
   return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
 }
 
-[[gnu::always_inline]] inline uint16_t f32_to_bf16(float value) {
+[[gnu::always_inline]] constexpr uint16_t f32_to_bf16(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
   const uint32_t rounded = (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
   const bool is_nan = (bits & 0x7fffffffu) > 0x7f800000u;

@@ -49,6 +49,12 @@ const TypeInfo* find_type(uint32_t raw_type) {
   return found == kTypes.end() ? nullptr : &*found;
 }
 
+const TypeInfo* find_type(std::string_view name) {
+  const auto found = std::find_if(kTypes.begin(), kTypes.end(),
+                                  [name](const TypeInfo& info) { return info.name == name; });
+  return found == kTypes.end() ? nullptr : &*found;
+}
+
 std::string_view type_name_or_empty(uint32_t raw_type) {
   return raw_type < kNames.size() ? kNames[raw_type] : std::string_view();
 }

@@ -35,8 +35,9 @@ struct TypeInfo {
   int block_bytes;
 };
 
-// Null when the number names no type we can decode.
+// Null when the number, or the name, means no type we can decode.
 const TypeInfo* find_type(uint32_t raw_type);
+const TypeInfo* find_type(std::string_view name);
 
 // Name of any type number the format has ever defined, also of those we cannot decode ("IQ2_XXS");
 // empty otherwise. For error messages.

@@ -77,6 +77,19 @@ bool is_scheme(std::string_view text) {
          std::all_of(text.begin(), text.end(), may_follow);
 }
 
+// A page that this very server gave out: its origin is the host that it was asked by, by a name or
+// address that no stranger can point at us.
+bool is_own_origin(std::string_view origin, const HttpRequest& request) {
+  const std::string* host = request.header("host");
+  if (!host || host->empty()) return false;
+  const std::string lower = to_lower(*host);
+  const auto authority = parse_authority(lower);
+  if (!authority) return false;
+  const bool is_name = authority->host_type() == urls::host_type::name;
+  if (is_name && !is_local_name(authority->host())) return false;
+  return to_lower(origin) == "http://" + lower || to_lower(origin) == "https://" + lower;
+}
+
 // Whether `origin`, which is well-formed and in lower case, is meant by `allowed`.
 bool matches(std::string_view origin, std::string_view allowed) {
   if (allowed == "*") return true;
@@ -173,7 +186,8 @@ std::variant<Client, Reply> check_access(const AccessRules& rules, const HttpReq
   }
   const std::string* origin = request.header("origin");
   if (!origin) return Client{};
-  switch (standing_of_origin(*origin, rules.origins)) {
+  switch (is_own_origin(*origin, request) ? Standing::kTrusted
+                                          : standing_of_origin(*origin, rules.origins)) {
     case Standing::kMalformed:
       return refusal(request, 400, "malformed Origin");
     case Standing::kForeign:
@@ -189,7 +203,8 @@ Headers cors_headers(std::string_view origin, bool is_preflight) {
   Headers headers = {{"Access-Control-Allow-Origin", std::string(origin)}, {"Vary", "Origin"}};
   if (!is_preflight) {
     headers.emplace_back("Access-Control-Expose-Headers",
-                         "X-Queue-Position,X-Estimated-Wait,X-Dropped-Tokens,Retry-After");
+                         "X-Request-Id,X-Queue-Position,X-Estimated-Wait,X-Dropped-Tokens,"
+                         "Retry-After");
   }
   if (is_preflight) {
     headers.emplace_back("Access-Control-Allow-Methods", "GET,POST,PUT,PATCH,DELETE,HEAD,OPTIONS");
@@ -200,6 +215,7 @@ Headers cors_headers(std::string_view origin, bool is_preflight) {
         "x-stainless-retry-count,x-stainless-runtime,x-stainless-runtime-version,"
         "x-stainless-async,x-stainless-helper-method,x-stainless-poll-helper,"
         "x-stainless-custom-poll-interval,x-stainless-timeout,X-Queue-Events,X-Request-Timeout,"
+        "X-Request-Id,"
         "OpenAI-Organization,OpenAI-Project,X-Title,HTTP-Referer,x-api-key,anthropic-version,"
         "anthropic-beta,anthropic-dangerous-direct-browser-access");
     headers.emplace_back("Access-Control-Max-Age", "43200");

@@ -11,10 +11,22 @@
 namespace sluice::server {
 namespace {
 
+// As with a file's template, a faulty one is told of when it is needed.
+void read_go_template(CatalogRecord& record) {
+  const std::string& source = record.texts.chat_template;
+  if (source.empty()) return;
+  try {
+    record.go_template = std::make_shared<const text::GoTemplate>(source);
+  } catch (const Error& error) {
+    record.go_template_fault = error.what();
+  }
+}
+
 SharedRecord share(store::ModelRecord record) {
   api::ModelOptions options = layer_options(record);
-  return std::make_shared<const CatalogRecord>(
-      CatalogRecord{std::move(record), std::move(options)});
+  CatalogRecord shared{std::move(record), std::move(options)};
+  read_go_template(shared);
+  return std::make_shared<const CatalogRecord>(std::move(shared));
 }
 
 store::ModelRecord make_extra(const ExtraModel& extra) {

@@ -11,6 +11,7 @@
 
 #include "api/options.h"
 #include "store/store.h"
+#include "text/go_template.h"
 
 namespace sluice::server {
 
@@ -20,9 +21,11 @@ struct ExtraModel {
   std::string path;
 };
 
-// A model's record, and what its params layer says, which may be 16 MiB: parsed once.
+// A model's record, and what its params and template layers say: parsed once.
 struct CatalogRecord : store::ModelRecord {
   api::ModelOptions options;
+  std::shared_ptr<const text::GoTemplate> go_template = nullptr;  // null: none that can be used
+  std::string go_template_fault = {};                             // why; "" when there is none
 };
 // Shared, as thousands of requests may ask for one model.
 using SharedRecord = std::shared_ptr<const CatalogRecord>;

@@ -1,7 +1,5 @@
 #include "server/embedding.h"
 
-#include <spdlog/spdlog.h>
-
 #include <algorithm>
 #include <functional>
 #include <limits>
@@ -10,6 +8,7 @@
 #include <vector>
 
 #include "base/units.h"
+#include "keys/gatekeeper.h"
 #include "server/event_stream.h"
 #include "server/model_request.h"
 #include "server/model_wait.h"
@@ -24,6 +23,7 @@ using engine::Clock;
 // Inputs of one request that are with the engine at a time: enough to fill its steps, and few
 // enough to leave others room in the queue.
 constexpr size_t kMaxInFlight = 64;
+constexpr size_t kLongestModelName = 300;                        // in the journal
 constexpr size_t kNoBound = std::numeric_limits<size_t>::max();  // but that one
 
 struct Limits {
@@ -86,8 +86,10 @@ class Embedding {
     } catch (...) {
       failure = failure_of(std::current_exception());
     }
+    const auto& visit = exchange_.request().client.visit;
+    if (visit && num_submitted_tokens_ > 0) visit->count_tokens(num_submitted_tokens_, 0);
     if (!failure) co_return;
-    spdlog::info("{}: {}", request_.model, failure->message);
+    exchange_.life().set_error(failure->message);
     lease_.release();
     auto error_body = [&](int status, const std::string& text) {
       return dialect_.error_body(status, text);
@@ -101,13 +103,17 @@ class Embedding {
     auto parse = [&](std::string_view body, Work& work) { return dialect_.parse(body, work); };
     request_ = co_await parse_body(context_, exchange_, parse);
     take_headers(context_, exchange_, request_.extensions);
+    exchange_.life().model = request_.model.substr(0, kLongestModelName);
+    context_.journal.set_model(exchange_.life().number, exchange_.life().model);
     auto look_up = [&](Work&) { return find(request_.model); };
     const SharedRecord record = co_await on_worker(context_.workers.disk, exchange_, look_up);
 
     const std::function<void(double)> tell_load = [](double) {};
-    lease_ =
-        co_await acquire_model(context_.models, exchange_, record, request_.keep_alive, tell_load);
+    lease_ = co_await acquire_model(context_.models, exchange_, record, request_.keep_alive,
+                                    request_.options, tell_load);
     reply_.load = Clock::now() - exchange_.request().arrival;
+    exchange_.life().load = reply_.load;
+    exchange_.life().backend = lease_.model().backend_description;
     exchange_.set_stage("its inputs were about to be prepared");
 
     const LoadedModel& model = lease_.model();
@@ -168,12 +174,20 @@ class Embedding {
     engine::Engine& engine = *lease_.model().engine;
     engine::Request request;
     request.task = engine::Task::kEmbed;
+    request.arrival = exchange_.request().arrival;
+    request.tag = exchange_.life().number;
     request.context_limit = limits_.context;
     request.deadline = deadline_;
     request.prompt = inputs_[index];
     try {
       const engine::QueuePlace place = events.submit(std::move(request), index);
-      if (index == 0) add_queue_headers(exchange_, place);
+      num_submitted_tokens_ += static_cast<int64_t>(inputs_[index].size());
+      if (index == 0) {
+        add_queue_headers(exchange_, place);
+        RequestLife& life = exchange_.life();
+        life.queue_position = place.position;
+        life.prepare = Clock::now() - exchange_.request().arrival - reply_.load;
+      }
     } catch (const Error& error) {
       if (error.code() != ErrorCode::kBusy) throw;
       if (!others_run) refuse(exchange_, engine, error);
@@ -184,6 +198,7 @@ class Embedding {
   }
 
   void take(size_t index, engine::Event event) {
+    exchange_.life().add_part(event);
     if (event.reason == engine::FinishReason::kDeadline) throw exchange_.expired();
     if (event.reason == engine::FinishReason::kError) {
       throw Error(ErrorCode::kInternal,
@@ -207,8 +222,6 @@ class Embedding {
       return dialect_.whole(reply_);
     };
     std::string body = co_await on_worker(context_.workers.prepare, exchange_, encode_reply);
-    spdlog::info("{}: {} embeddings of {} tokens, {}", request_.model, reply_.embeddings.size(),
-                 reply_.num_prompt_tokens, format_go_duration(reply_.total));
     reply_.embeddings = {};
     co_await exchange_.respond(json_reply(std::move(body)));
   }
@@ -221,6 +234,7 @@ class Embedding {
   Limits limits_;
   std::optional<Clock::time_point> deadline_;
   std::vector<std::vector<text::TokenId>> inputs_;  // empty once submitted
+  int64_t num_submitted_tokens_ = 0;
   api::EmbeddingReply reply_;
 };
 

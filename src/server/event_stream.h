@@ -22,6 +22,9 @@ class EventStream {
   // As Engine::submit(). `tag`: the caller's number for the request's events.
   engine::QueuePlace submit(engine::Request request, size_t tag = 0);
 
+  // Nothing more is wanted of that request but its end, which is still to come.
+  void end(size_t tag) { engine_.end(running_[tag]); }
+
   struct Tagged {
     size_t tag = 0;
     engine::Event event;

@@ -55,7 +55,9 @@ Exchange::Exchange(Connection& connection, HttpRequest request)
       request_(std::move(request)),
       body_charge_(connection.core->bodies),
       keep_alive_(request_.keep_alive),
-      waker_(std::make_shared<Waker::State>(connection, *this)) {}
+      waker_(std::make_shared<Waker::State>(connection, *this)) {
+  add_header("X-Request-Id", request_.id);
+}
 
 Exchange::~Exchange() { waker_.detach(); }
 
@@ -125,6 +127,7 @@ bool Exchange::has_header(std::string_view name) const {
 Awaitable<void> Exchange::respond(Reply reply) {
   if (is_begun_) co_return;
   for (auto& header : headers_) reply.headers.push_back(std::move(header));
+  status_ = reply.status;
   unsent_ = format_head(reply, Framing::kWhole, keep_alive_);
   const bool has_body = request_.method != "HEAD";
   if (has_body && reply.body.size() <= kSmallBody) unsent_ += reply.body;
@@ -141,6 +144,7 @@ void Exchange::begin(std::string_view content_type) {
   // Asks proxies that would collect a stream to let it through.
   headers_.emplace_back("X-Accel-Buffering", "no");
   const Reply head{200, std::string(content_type), "", std::move(headers_)};
+  status_ = head.status;
   unsent_ = format_head(head, is_chunked_ ? Framing::kChunked : Framing::kUntilClose, keep_alive_);
   is_begun_ = true;
 }
@@ -176,6 +180,7 @@ Awaitable<void> Exchange::end() {
 Awaitable<bool> Exchange::send(std::string_view data) {
   if (can_write_ && !data.empty()) {
     const bool is_sent = co_await connection_.write(data);
+    if (is_sent) num_sent_bytes_ += data.size();
     if (!is_sent) leave(false);
   }
   co_return can_write_;

@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "server/byte_budget.h"
 #include "server/http_message.h"
+#include "server/request_life.h"
 #include "server/transport_options.h"
 
 namespace sluice::server {
@@ -110,6 +111,12 @@ class Exchange {
   bool is_begun() const { return is_begun_; }
   bool is_whole() const { return is_finished_ && can_write_; }
 
+  // What the reply's head said, 0 as long as there is none; and how much went out.
+  int status() const { return status_; }
+  uint64_t num_sent_bytes() const { return num_sent_bytes_; }
+  // What becomes of the request, for the journal.
+  RequestLife& life() { return life_; }
+
   // The memory for what clients have not taken yet.
   ByteBudget& reply_budget() const;
   const TransportOptions& options() const;
@@ -134,6 +141,9 @@ class Exchange {
   std::stop_source stop_;
   Headers headers_;
   std::string unsent_;
+  RequestLife life_;
+  int status_ = 0;
+  uint64_t num_sent_bytes_ = 0;
   bool keep_alive_;
   bool is_begun_ = false;
   bool is_chunked_ = false;

@@ -4,17 +4,23 @@
 
 #include <algorithm>
 #include <functional>
+#include <limits>
 #include <optional>
 #include <utility>
 #include <vector>
 
+#include "api/tools.h"
 #include "base/units.h"
+#include "keys/gatekeeper.h"
 #include "server/event_stream.h"
 #include "server/model_request.h"
 #include "server/model_wait.h"
 #include "server/on_worker.h"
 #include "server/prompt.h"
+#include "server/reply_grammar.h"
+#include "server/reply_reader.h"
 #include "server/reply_writer.h"
+#include "server/running_choice.h"
 
 namespace sluice::server {
 namespace {
@@ -25,25 +31,8 @@ using engine::Clock;
 constexpr size_t kFlushBytes = 32u << 10;
 // A whole reply that takes so much is written on a worker.
 constexpr size_t kLargeReplyBytes = 256u << 10;
-
-// Null for a format that is none.
-grammar::Grammar compile_format(grammar::Compiler& compiler, const api::Format& format,
-                                Work& work) {
-  using grammar::SourceKind;
-  switch (format.kind) {
-    case api::FormatKind::kText:
-      return nullptr;
-    case api::FormatKind::kJson:
-      return compiler.compile({SourceKind::kJsonObject, {}}, work);
-    case api::FormatKind::kSchema:
-      return compiler.compile({SourceKind::kJsonSchema, format.text}, work);
-    case api::FormatKind::kRegex:
-      return compiler.compile({SourceKind::kRegex, format.text}, work);
-    case api::FormatKind::kGrammar:
-      return compiler.compile({SourceKind::kGbnf, format.text}, work);
-  }
-  return nullptr;
-}
+// Of a name that somebody asks for, in the journal.
+constexpr size_t kLongestName = 300;
 
 bool is_unload(const api::GenerationRequest& request) {
   return request.is_load_only && request.keep_alive &&
@@ -63,23 +52,15 @@ class Generation {
     } catch (...) {
       failure = failure_of(std::current_exception());
     }
+    count_usage();
     if (!failure) co_return;
-    spdlog::info("{}: {}", model_name_, failure->message);
+    exchange_.life().set_error(failure->message);
+    note_lost();
     lease_.release();
     co_await reply_.fail(*failure);
   }
 
  private:
-  // One of the request's prompts on its way through the engine.
-  struct Prompt {
-    int num_dropped_tokens = 0;
-    int num_tokens = 0;
-    int num_output_tokens = 0;  // so far
-    engine::QueuePlace place;   // when it came
-    std::vector<text::TokenId> context_ids;
-    bool is_over = false;
-  };
-
   Awaitable<void> generate() {
     const size_t body_bytes = exchange_.request().body.size();
     auto parse = [&](std::string_view body, Work& work) { return dialect_.parse(body, work); };
@@ -87,6 +68,7 @@ class Generation {
     exchange_.charge_body(body_bytes + wanted.messages.size() * sizeof(api::Message));
     take_headers(context_, exchange_, wanted.extensions);
     model_name_ = wanted.model;
+    note_model(wanted);
     wants_context_ = wanted.wants_context;
     reply_.set_stream(wanted.stream);
     if (is_unload(wanted)) {
@@ -99,9 +81,10 @@ class Generation {
       if (!wanted.extensions.wants_queue_events) return;
       reply_.write_waiting({.is_loading = true, .load_progress = fraction, .place = {}});
     };
-    lease_ =
-        co_await acquire_model(context_.models, exchange_, record, wanted.keep_alive, tell_load);
+    lease_ = co_await acquire_model(context_.models, exchange_, record, wanted.keep_alive,
+                                    wanted.options, tell_load);
     load_ = Clock::now() - exchange_.request().arrival;
+    note_loaded();
     exchange_.set_stage("its prompt was about to be prepared");
     if (wanted.is_load_only) {
       co_await reply_.finish_with(dialect_.loaded("load", load_));
@@ -110,56 +93,107 @@ class Generation {
 
     LoadedModel& model = lease_.model();
     const bool is_render_only = wanted.debug_render_only;
-    if (!is_render_only) {  // before the work: under overload most are refused
+    const bool is_count_only = wanted.is_count_only;
+    if (!is_render_only && !is_count_only) {  // before the work: under overload most are refused
       submit_or_refuse(exchange_, *model.engine, [&] { model.engine->require_room(); });
     }
-    const engine::Request request = engine_request(*record, wanted);
-    const PromptLimits limits{request.context_limit, request.num_keep};
-    grammar::Grammar grammar;
+    engine::Request request = engine_request(*record, wanted);
+    PromptLimits limits{request.context_limit, request.num_keep};
+    if (is_count_only) limits.context = std::numeric_limits<int>::max();  // all of it counts
+    may_call_once_ = !wanted.parallel_tool_calls;
+    std::vector<ReplyReader> readers;
+    const auto num_choices = static_cast<size_t>(wanted.num_choices);
     auto make_prompts = [&](Work& work) {
       api::GenerationRequest used = std::move(wanted);  // its memory goes on the worker
       require_memory(body_bytes * kMostTimesBody);
-      grammar = compile_format(*model.grammars, used.format, work);
+      style_ = chat_style(model, *record, context_.template_preference);
       std::vector<PreparedPrompt> prompts;
       for (size_t i = 0; i < used.num_prompts(); ++i) {
         if (i > 0) used.take_other_prompt(i);
-        prompts.push_back(prepare_prompt(model, *record, used, limits, work));
+        prompts.push_back(prepare_prompt(model, *record, style_, used, limits, work));
+        if (used.echo) echoes_.push_back(client_text(model, used));
+      }
+      const bool has_parts = used.takes_parts && !used.is_raw && !used.prompt_tokens;
+      const std::string_view prompt = has_parts ? prompts.front().text : std::string_view();
+      const auto source = is_count_only ? std::nullopt : reply_source(used, style_, prompt);
+      if (source) {
+        request.grammar = model.grammars->compile(*source, work);
+      }
+      for (size_t i = 0; has_parts && i < num_choices; ++i) {
+        readers.emplace_back(style_.format,
+                             text::ReplyContext{api::known_tools(used.tools), prompt},
+                             static_cast<int>(i));
       }
       return prompts;
     };
     WorkerPool& preparer = context_.workers.preparer(body_bytes);
     std::vector<PreparedPrompt> prepared = co_await on_worker(preparer, exchange_, make_prompts);
+    if (is_count_only) {
+      co_await reply_.finish_with(dialect_.counted(static_cast<int>(prepared[0].tokens.size())));
+      co_return;
+    }
     tell_dropped(prepared, limits.context);
     if (is_render_only) {
       co_await reply_.finish_with(dialect_.rendered(prepared.front().text));
       co_return;
     }
 
-    exchange_.charge_body(0);
-    std::vector<engine::Request> requests = make_requests(std::move(prepared), request);
-    for (engine::Request& made : requests) made.grammar = grammar;
+    // What waits has a prompt for each choice; one is of no account.
+    exchange_.charge_body(num_echo_bytes() + (num_choices - 1) * num_bytes_of(prepared));
+    std::vector<engine::Request> requests =
+        make_requests(std::move(prepared), request, num_choices);
+    for (size_t i = 0; i < readers.size(); ++i) choices_[i].reader.emplace(std::move(readers[i]));
+    for (size_t i = 0; i < echoes_.size() * num_choices; ++i) {
+      choices_[i].echo = &echoes_[i / num_choices];
+    }
     co_await run(std::move(requests));
     lease_.release();  // a slow client does not hold the model
     co_await finish();
   }
 
-  // A request for each prompt.
+  // A request for each choice.
   std::vector<engine::Request> make_requests(std::vector<PreparedPrompt> prepared,
-                                             const engine::Request& request) {
+                                             const engine::Request& request, size_t num_choices) {
     std::vector<engine::Request> requests;
     for (PreparedPrompt& prompt : prepared) {
-      engine::Request& made = requests.emplace_back(request);
+      prompt.tokens.shrink_to_fit();  // it may wait for long
       const auto bos = lease_.model().tokenizer->bos();
       const bool has_bos = bos && !prompt.tokens.empty() && prompt.tokens.front() == *bos;
-      if (has_bos && made.num_keep >= 0) ++made.num_keep;
-      made.prompt = std::move(prompt.tokens);
-      made.prompt.shrink_to_fit();  // it may wait for long
-      Prompt& own = prompts_.emplace_back();
-      own.num_dropped_tokens = prompt.num_dropped_tokens;
-      own.num_tokens = static_cast<int>(made.prompt.size());
-      if (wants_context_) own.context_ids = made.prompt;
+      for (size_t i = 0; i < num_choices; ++i) {
+        engine::Request& made = requests.emplace_back(request);
+        if (has_bos && made.num_keep >= 0) ++made.num_keep;
+        if (made.sampling.seed) *made.sampling.seed += i;
+        made.prompt = i + 1 < num_choices ? prompt.tokens : std::move(prompt.tokens);
+        RunningChoice& own = choices_.emplace_back();
+        own.num_dropped_tokens = prompt.num_dropped_tokens;
+        own.num_prompt_tokens = static_cast<int>(made.prompt.size());
+        own.shares_prompt = i > 0;
+        own.may_call_once = may_call_once_;
+        own.wants_context = wants_context_;
+        if (wants_context_) own.context_ids = made.prompt;
+      }
     }
     return requests;
+  }
+
+  static size_t num_bytes_of(const std::vector<PreparedPrompt>& prompts) {
+    size_t num_bytes = 0;
+    for (const PreparedPrompt& prompt : prompts) {
+      num_bytes += prompt.tokens.size() * sizeof(text::TokenId);
+    }
+    return num_bytes;
+  }
+
+  size_t num_echo_bytes() const {
+    size_t num_bytes = 0;
+    for (const std::string& echo : echoes_) num_bytes += echo.size();
+    return num_bytes;
+  }
+
+  // The prompt as the client sent it.
+  static std::string client_text(const LoadedModel& model, const api::GenerationRequest& request) {
+    return request.prompt_tokens ? model.tokenizer->decode(*request.prompt_tokens, true)
+                                 : request.prompt;
   }
 
   Awaitable<SharedRecord> look_up(const std::string& name) {
@@ -187,6 +221,9 @@ class Generation {
     const api::ModelOptions options = api::merge_options(record.options, wanted.options);
     engine::Request request;
     api::apply_options(options, request);
+    request.arrival = exchange_.request().arrival;
+    request.tag = exchange_.life().number;
+    request.frame_controls = wanted.takes_parts && !wanted.is_raw && !wanted.prompt_tokens;
     request.context_limit = context_limit(context_, options, model.context_length);
     if (options.num_ctx > model.context_length) {
       spdlog::warn("num_ctx {} is more than {} can have: {}", *options.num_ctx, model_name_,
@@ -194,6 +231,7 @@ class Generation {
     }
     request.num_keep = std::min(request.num_keep, request.context_limit);
     request.shift = wanted.shift;
+    request.biases = wanted.biases;
     if (wanted.extensions.speculate) request.speculate = wanted.extensions.speculate;
     request.wants_queue_events = wanted.stream && wanted.extensions.wants_queue_events;
     request.ignore_end_of_sequence = wanted.extensions.ignore_end;
@@ -206,11 +244,42 @@ class Generation {
     for (const PreparedPrompt& prompt : prompts) num_dropped_tokens += prompt.num_dropped_tokens;
     if (num_dropped_tokens == 0) return;
     exchange_.add_header("X-Dropped-Tokens", std::to_string(num_dropped_tokens));
+    exchange_.life().num_dropped_tokens = num_dropped_tokens;
     spdlog::warn("{}: {} tokens of the prompt dropped, it is longer than {}", model_name_,
                  num_dropped_tokens, context_limit);
   }
 
-  // Submits the prompts, and writes what the engine makes of them.
+  // For the journal.
+  void note_model(const api::GenerationRequest& wanted) {
+    RequestLife& life = exchange_.life();
+    life.model = wanted.model.substr(0, kLongestName);
+    life.is_stream = wanted.stream;
+    context_.journal.set_model(life.number, life.model);
+  }
+  void note_loaded() {
+    RequestLife& life = exchange_.life();
+    const LoadedModel& model = lease_.model();
+    life.load = load_;
+    life.backend = model.backend_description;
+    life.weights_bytes = model.memory.weights;
+  }
+  void note_submitted(const engine::Request& request) {
+    RequestLife& life = exchange_.life();
+    life.prepare = Clock::now() - exchange_.request().arrival - load_;
+    life.context_limit = request.context_limit;
+    life.max_tokens = request.max_tokens;
+    life.has_grammar = request.grammar != nullptr;
+  }
+
+  // Of who left in the middle: what is known without the engine's last word.
+  void note_lost() {
+    for (const RunningChoice& choice : choices_) {
+      if (choice.is_over || !choice.is_submitted) continue;
+      exchange_.life().add_part(choice.cancelled());
+    }
+  }
+
+  // Submits the requests, and writes what the engine makes of them.
   Awaitable<void> run(std::vector<engine::Request> requests) {
     const bool wants_logprobs = requests.front().num_top_logprobs >= 0;
     const bool wants_waiting = requests.front().wants_queue_events;
@@ -218,26 +287,36 @@ class Generation {
     exchange_.leave_deadline_to_engine();
     engine::Engine& engine = *lease_.model().engine;
     EventStream events(engine, exchange_, exchange_.options().max_unsent_bytes);
+    note_submitted(requests.front());
     for (size_t i = 0; i < requests.size(); ++i) {
       requests[i].deadline = deadline;
-      prompts_[i].place = submit_or_refuse(
+      choices_[i].place = submit_or_refuse(
           exchange_, engine, [&] { return events.submit(std::move(requests[i]), i); });
+      choices_[i].is_submitted = true;
     }
     requests = {};
-    last_place_ = prompts_.front().place;
+    last_place_ = choices_.front().place;
+    exchange_.life().queue_position = last_place_.position;
     add_queue_headers(exchange_, last_place_);
     if (wants_waiting && last_place_.position > 0) tell_place(last_place_);
-    for (size_t num_over = 0; num_over < prompts_.size();) {
+    for (size_t num_over = 0; num_over < choices_.size();) {
       if (events.is_empty() || exchange_.num_unsent_bytes() > kFlushBytes) {
         co_await exchange_.flush();
       }
-      const EventStream::Tagged next = co_await this->next(events);
-      if (prompts_[next.tag].is_over) continue;  // next() has made up its end
+      EventStream::Tagged next = co_await this->next(events);
+      if (choices_[next.tag].is_over) continue;  // next() has made up its end
+      if (choices_[next.tag].is_cut) next.event.reason = engine::FinishReason::kEndOfSequence;
       if (next.event.queue_place && next.tag == 0) tell_place(*next.event.queue_place);
       write(next, wants_logprobs);
-      if (!next.event.is_final) continue;
+      if (!next.event.is_final) {
+        if (choices_[next.tag].is_cut) events.end(next.tag);
+        continue;
+      }
+      choices_[next.tag].is_over = true;
+      exchange_.life().add_part(next.event);
+      exchange_.life().fastest_decode = engine.stats().fastest_decode;
       check_end(next);
-      end_prompt(next);
+      end_choice(next);
       ++num_over;
     }
   }
@@ -249,14 +328,11 @@ class Generation {
     } catch (const Error&) {
       if (!exchange_.is_ended_by_server() || !is_begun_) throw;
     }
-    const auto open = std::find_if(prompts_.begin(), prompts_.end(),
-                                   [](const Prompt& prompt) { return !prompt.is_over; });
+    const auto open = std::find_if(choices_.begin(), choices_.end(),
+                                   [](const RunningChoice& choice) { return !choice.is_over; });
     EventStream::Tagged end;
-    end.tag = static_cast<size_t>(open - prompts_.begin());
-    end.event.is_final = true;
-    end.event.reason = engine::FinishReason::kCancelled;
-    end.event.num_prompt_tokens = open->num_tokens;
-    end.event.num_output_tokens = open->num_output_tokens;
+    end.tag = static_cast<size_t>(open - choices_.begin());
+    end.event = open->cancelled();
     co_return end;
   }
 
@@ -266,29 +342,24 @@ class Generation {
   }
 
   void write(const EventStream::Tagged& next, bool wants_logprobs) {
-    const engine::Event& event = next.event;
-    Prompt& prompt = prompts_[next.tag];
-    prompt.num_output_tokens += static_cast<int>(event.tokens.size());
-    if (wants_context_) {
-      for (const engine::OutputToken& output : event.tokens) {
-        prompt.context_ids.push_back(output.token);
-      }
-    }
-    api::ReplyPiece piece;
-    piece.index = static_cast<int>(next.tag);
-    piece.content = event.text;
+    RunningChoice& choice = choices_[next.tag];
+    std::vector<api::TokenLogprob> logprobs;
     if (wants_logprobs) {
-      piece.logprobs = api::to_logprobs(event.tokens, *lease_.model().tokenizer);
+      logprobs = api::to_logprobs(next.event.tokens, *lease_.model().tokenizer);
     }
-    if (piece.content.empty() && piece.logprobs.empty()) return;
-    begin();
-    reply_.write_piece(std::move(piece));
+    for (api::ReplyPiece& piece : choice.read(next.event, std::move(logprobs))) {
+      piece.index = static_cast<int>(next.tag);
+      begin();
+      reply_.write_piece(std::move(piece));
+    }
   }
 
   void begin() {
     if (std::exchange(is_begun_, true)) return;
     int num_tokens = 0;
-    for (const Prompt& prompt : prompts_) num_tokens += prompt.num_tokens;
+    for (const RunningChoice& choice : choices_) {
+      if (!choice.shares_prompt) num_tokens += choice.num_prompt_tokens;
+    }
     reply_.begin(num_tokens);
   }
 
@@ -314,21 +385,27 @@ class Generation {
     throw exchange_.expired();
   }
 
-  void end_prompt(const EventStream::Tagged& next) {
-    Prompt& prompt = prompts_[next.tag];
-    prompt.is_over = true;
+  void end_choice(const EventStream::Tagged& next) {
     begin();
-    api::ReplyEnd end = api::reply_end(next.event);
+    api::ReplyEnd end = choices_[next.tag].end(next.event);
     end.index = static_cast<int>(next.tag);
     end.total = Clock::now() - exchange_.request().arrival;
     end.load = load_;
-    end.num_dropped_tokens = prompt.num_dropped_tokens;
-    end.queue_position = prompt.place.position;
-    end.context = std::move(prompt.context_ids);
-    reply_.end_prompt(end);
-    spdlog::info("{}: {} prompt tokens ({} cached), {} reply tokens, {}, {}", model_name_,
-                 end.num_prompt_tokens, end.num_cached_tokens, end.num_output_tokens,
-                 engine::finish_reason_name(end.reason), format_go_duration(end.total));
+    reply_.end_choice(end);
+  }
+
+  // Whatever became of the request: what the engine got is its key's.
+  void count_usage() const {
+    const auto& visit = exchange_.request().client.visit;
+    if (!visit) return;
+    int64_t num_prompt_tokens = 0;
+    int64_t num_output_tokens = 0;
+    for (const RunningChoice& choice : choices_) {
+      const bool is_counted = choice.is_submitted && !choice.shares_prompt;
+      if (is_counted) num_prompt_tokens += choice.num_prompt_tokens;
+      num_output_tokens += choice.num_output_tokens;
+    }
+    if (num_prompt_tokens > 0) visit->count_tokens(num_prompt_tokens, num_output_tokens);
   }
 
   Awaitable<void> finish() {
@@ -344,23 +421,31 @@ class Generation {
   const ServerContext& context_;
   Exchange& exchange_;
   api::Dialect& dialect_;
+  ChatStyle style_;
+  bool may_call_once_ = false;
   ReplyWriter reply_;
   std::string model_name_;
   bool wants_context_ = false;
   Lease lease_;
   Clock::duration load_{};
-  std::vector<Prompt> prompts_;
-  engine::QueuePlace last_place_;  // of the first prompt
+  std::vector<std::string> echoes_;  // by prompt
+  std::vector<RunningChoice> choices_;
+  engine::QueuePlace last_place_;  // of the first one
   bool is_begun_ = false;
 };
 
 }  // namespace
 
 Awaitable<void> answer_generation(const ServerContext& context, Exchange& exchange,
+                                  api::Dialect& dialect) {
+  Generation generation(context, exchange, dialect);
+  co_await generation.answer();
+}
+
+Awaitable<void> answer_generation(const ServerContext& context, Exchange& exchange,
                                   api::MakeDialect make_dialect) {
   const std::unique_ptr<api::Dialect> dialect = make_dialect(api::fresh_stamp());
-  Generation generation(context, exchange, *dialect);
-  co_await generation.answer();
+  co_await answer_generation(context, exchange, *dialect);
 }
 
 }  // namespace sluice::server

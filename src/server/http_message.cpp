@@ -73,12 +73,28 @@ std::optional<Target> parse_target(std::string_view target) {
   return result;
 }
 
+std::optional<std::string> query_parameter(std::string_view query, std::string_view name) {
+  while (!query.empty()) {
+    const size_t end = std::min(query.find('&'), query.size());
+    const std::string_view pair = query.substr(0, end);
+    const size_t equals = std::min(pair.find('='), pair.size());
+    if (pair.substr(0, equals) == name) {
+      const std::string_view text = pair.substr(std::min(equals + 1, pair.size()));
+      // What cannot be decoded is not left out: who reads it says that it is wrong.
+      return percent_decode(text).value_or(std::string(text));
+    }
+    query.remove_prefix(std::min(end + 1, query.size()));
+  }
+  return std::nullopt;
+}
+
 std::string format_head(const Reply& reply, Framing framing, bool keep_alive) {
   std::string out = "HTTP/1.1 " + std::to_string(reply.status) + " ";
   out += http::obsolete_reason(static_cast<http::status>(reply.status));
   out += "\r\nDate: " + http_date();
   if (!reply.content_type.empty()) out += "\r\nContent-Type: " + reply.content_type;
-  if (framing == Framing::kWhole && reply.status != 204) {
+  const bool has_content = reply.status != 204 && reply.status != 304;
+  if (framing == Framing::kWhole && has_content) {
     out += "\r\nContent-Length: " + std::to_string(reply.body.size());
   }
   if (framing == Framing::kChunked) out += "\r\nTransfer-Encoding: chunked";

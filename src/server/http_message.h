@@ -2,11 +2,16 @@
 
 #include <chrono>
 #include <cstddef>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
+
+namespace sluice::keys {
+class Visit;
+}
 
 // A request and a reply as plain data, and small pure pieces of HTTP/1.1 used by the transport.
 namespace sluice::server {
@@ -15,7 +20,8 @@ using Headers = std::vector<std::pair<std::string, std::string>>;
 
 // Who asks, as the gate has found.
 struct Client {
-  std::string name;  // "": whoever reaches us
+  std::string name;                    // of the API key; "": whoever reaches us
+  std::shared_ptr<keys::Visit> visit;  // for as long as the request is under way; may be null
 };
 
 struct HttpRequest {
@@ -28,6 +34,8 @@ struct HttpRequest {
   bool is_http10 = false;
   bool keep_alive = true;                         // the client's wish
   std::chrono::steady_clock::time_point arrival;  // when all of it was there
+  std::string id;                                 // X-Request-Id: the client's own, or one of ours
+  std::string address;                            // the client's
   Client client;
 
   const std::string* header(std::string_view lower_case_name) const;  // null when absent
@@ -51,10 +59,15 @@ struct Target {
 };
 std::optional<Target> parse_target(std::string_view target);
 
+// A parameter of a query, decoded: "days" of "days=7&x"; as it is, where it cannot be. Nothing when
+// it is not there.
+std::optional<std::string> query_parameter(std::string_view query, std::string_view name);
+
 // Where the body of a reply ends: kWhole is the one that `reply` holds, whose length the head
 // tells.
 enum class Framing { kWhole, kChunked, kUntilClose };
-// The head of a reply, with the empty line behind it. A reply without content (204) has no length.
+// The head of a reply, with the empty line behind it. A reply without content (204, 304) has no
+// length.
 std::string format_head(const Reply& reply, Framing framing, bool keep_alive);
 
 // One chunk of a chunked body; `data` must not be empty.

@@ -2,8 +2,11 @@
 
 #include <spdlog/spdlog.h>
 
+#include <array>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
+#include <boost/asio/write.hpp>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -11,13 +14,44 @@
 #include "base/threads.h"
 #include "server/http_message.h"
 #include "server/session.h"
+#include "server/tls_front.h"
 
 namespace sluice::server {
 
+namespace {
+
+constexpr int kMaxTurnedAway = 256;  // that are told so at the same time; the others are cut
+constexpr size_t kMaxUnread = 1u << 20;
+
+// Tells a client that there is no place for it. What it sends is taken for a moment: closing before
+// would reset the connection and destroy the reply on its way.
+net::awaitable<void> turn_away(std::shared_ptr<SessionHost> host, tcp::socket socket) {
+  const std::unique_ptr<std::atomic<int>, void (*)(std::atomic<int>*)> place(
+      &host->num_turned_away, [](std::atomic<int>* count) { --*count; });
+  Reply reply = error_reply(503, "server busy, too many connections");
+  reply.headers.emplace_back("Retry-After", "1");
+  const std::string text = format_head(reply, Framing::kWhole, false) + reply.body;
+  boost::beast::tcp_stream stream(std::move(socket));
+  stream.expires_after(std::chrono::seconds(1));
+  error_code ec;
+  co_await net::async_write(stream, net::buffer(text), into(ec));
+  stream.socket().shutdown(tcp::socket::shutdown_send, ec);
+  std::array<char, 4096> piece;
+  size_t total = 0;
+  while (!ec && total < kMaxUnread) {
+    total += co_await stream.async_read_some(net::buffer(piece), into(ec));
+  }
+}
+
+}  // namespace
+
 struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
-  explicit Impl(const TransportOptions& options) : host(std::make_shared<SessionHost>(options)) {}
+  explicit Impl(const TransportOptions& options) : host(std::make_shared<SessionHost>(options)) {
+    if (!options.tls_cert.empty()) tls.emplace(options.tls_cert, options.tls_key);
+  }
 
   const std::shared_ptr<SessionHost> host;
+  std::optional<TlsFront> tls;
   Strand strand{host->core->io.get_executor()};  // of the next two
   tcp::acceptor acceptor{strand};
   net::steady_timer accept_pause{strand};
@@ -42,10 +76,14 @@ void HttpServer::Impl::listen() {
                     "': not an IP address; give one such as 127.0.0.1 or [::1]");
   }
   const tcp::endpoint endpoint(address, options.port);
-  acceptor.open(endpoint.protocol(), ec);
-  if (!ec) acceptor.set_option(net::socket_base::reuse_address(true), ec);
-  if (!ec) acceptor.bind(endpoint, ec);
-  if (!ec) acceptor.listen(net::socket_base::max_listen_connections, ec);
+  if (options.inherited_socket >= 0) {
+    acceptor.assign(endpoint.protocol(), options.inherited_socket, ec);
+  } else {
+    acceptor.open(endpoint.protocol(), ec);
+    if (!ec) acceptor.set_option(net::socket_base::reuse_address(true), ec);
+    if (!ec) acceptor.bind(endpoint, ec);
+    if (!ec) acceptor.listen(net::socket_base::max_listen_connections, ec);
+  }
   if (ec == net::error::address_in_use) {
     throw Error(ErrorCode::kAlreadyExists,
                 "cannot listen on " + where +
@@ -85,11 +123,18 @@ void HttpServer::Impl::adopt(tcp::socket socket, const Strand& session_strand) {
   socket.set_option(tcp::no_delay(true), ec);
   // The kernel's share of a slow reader's backlog; ours is max_unsent_bytes.
   socket.set_option(net::socket_base::send_buffer_size(256 << 10), ec);
+  if (tls) {
+    // There is no telling before the handshake, which is what would cost.
+    if (tls->num_connections() < options.max_connections) {
+      tls->adopt(host, std::move(socket), session_strand);
+    }
+    return;
+  }
   if (host->num_connections >= options.max_connections) {
-    socket.non_blocking(true, ec);
-    Reply reply = error_reply(503, "server busy, too many connections");
-    reply.headers.emplace_back("Retry-After", "1");
-    socket.send(net::buffer(format_head(reply, Framing::kWhole, false) + reply.body), 0, ec);
+    if (host->num_turned_away < kMaxTurnedAway) {
+      ++host->num_turned_away;
+      net::co_spawn(session_strand, turn_away(host, std::move(socket)), net::detached);
+    }
     return;
   }
   start_session(host, std::move(socket), session_strand);
@@ -124,12 +169,13 @@ void HttpServer::Impl::run() {
 }
 
 HttpServer::HttpServer(const TransportOptions& options, Gate gate, Handler handler, Refusal refusal,
-                       TakesPieces takes_pieces)
+                       TakesPieces takes_pieces, OnRefused on_refused)
     : impl_(std::make_shared<Impl>(options)) {
   impl_->host->gate = std::move(gate);
   impl_->host->handler = std::move(handler);
   if (refusal) impl_->host->refusal = std::move(refusal);
   if (takes_pieces) impl_->host->takes_pieces = std::move(takes_pieces);
+  if (on_refused) impl_->host->on_refused = std::move(on_refused);
   impl_->listen();
 }
 
@@ -140,6 +186,10 @@ void HttpServer::start() {
   for (int i = 0; i < impl_->host->core->options.num_threads; ++i) {
     impl_->threads.emplace_back() = start_thread("http", [impl = impl_.get()] { impl->run(); });
   }
+}
+
+void HttpServer::reload_tls() {
+  if (impl_->tls) impl_->tls->reload();
 }
 
 uint16_t HttpServer::port() const { return impl_->bound_port; }
@@ -156,6 +206,7 @@ void HttpServer::stop() {
   }
   impl_->close_acceptor();
   close_sessions(*impl_->host);
+  if (impl_->tls) impl_->tls->end();
   for (std::thread& thread : impl_->threads) {
     if (thread.joinable()) thread.join();
   }

@@ -27,16 +27,20 @@ class HttpServer {
   using Refusal = std::function<Reply(const HttpRequest&, int status, std::string_view message)>;
 
   // Binds and listens. Throws Error: kAlreadyExists for a port in use, kInvalidArgument for an
-  // address that is none of this machine's, each saying what to do.
+  // address that is none of this machine's, each saying what to do; and what TlsFront throws.
   // `takes_pieces`: whose body is left for the handler to read (Exchange::read_body()).
   using TakesPieces = std::function<bool(const HttpRequest&)>;
+  // `on_refused` is told of requests that did not come to the handler, and the status they got.
+  using OnRefused = std::function<void(const HttpRequest&, int status)>;
   HttpServer(const TransportOptions& options, Gate gate, Handler handler, Refusal refusal = {},
-             TakesPieces takes_pieces = {});
+             TakesPieces takes_pieces = {}, OnRefused on_refused = {});
   ~HttpServer();  // stop()
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;
 
   void start();
+  // Reads the files of TLS again, if it is on. Throws Error, and then all stays as it is.
+  void reload_tls();
   uint16_t port() const;
   int num_connections() const;
   int num_requests() const;  // of which the header is there and the reply is not over

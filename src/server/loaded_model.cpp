@@ -2,26 +2,11 @@
 
 #include <spdlog/spdlog.h>
 
-#include <algorithm>
-
 #include "api/model_info.h"
 #include "base/error.h"
 
 namespace sluice::server {
 namespace {
-
-// A template that does not parse must not keep the model from completing raw prompts: who asks for
-// a chat is told of the fault.
-void read_template(const gguf::File& file, LoadedModel& model) {
-  const auto source = file.get_string("tokenizer.chat_template");
-  if (!source || source->empty()) return;
-  try {
-    model.chat_template = std::make_unique<text::ChatTemplate>(*source);
-  } catch (const Error& error) {
-    model.template_fault = error.what();
-    spdlog::warn("chat template ignored: {}", error.what());
-  }
-}
 
 // The last token has seen all others: the best guess for models that were not made for it.
 engine::Pooling pooling_of(model::PoolingType type) {
@@ -30,6 +15,10 @@ engine::Pooling pooling_of(model::PoolingType type) {
       return engine::Pooling::kMean;
     case model::PoolingType::kFirst:
       return engine::Pooling::kFirst;
+    case model::PoolingType::kRank:
+      throw Error(ErrorCode::kUnsupported,
+                  "the model ranks pairs of texts (pooling type rank), which is not supported; "
+                  "/v1/rerank takes models of embeddings");
     default:
       return engine::Pooling::kLast;
   }
@@ -37,12 +26,24 @@ engine::Pooling pooling_of(model::PoolingType type) {
 
 }  // namespace
 
-bool LoadedModel::has_capability(std::string_view name) const {
-  return std::find(capabilities.begin(), capabilities.end(), name) != capabilities.end();
+FileTemplate read_chat_template(const gguf::File& file) {
+  FileTemplate result;
+  const auto source = file.get_string("tokenizer.chat_template");
+  if (!source || source->empty()) return result;
+  try {
+    result.parsed = std::make_unique<text::ChatTemplate>(*source);
+  } catch (const Error& error) {
+    result.fault = error.what();
+  }
+  return result;
+}
+
+bool LoadedModel::is_lost() const {
+  return model ? model->backend().is_lost() : own_backend && own_backend->is_lost();
 }
 
 std::unique_ptr<LoadedModel> load_model(const store::ModelRecord& record,
-                                        const LoadSettings& settings, uint64_t budget_bytes,
+                                        const LoadSettings& settings, const LoadBudget& budget,
                                         const LoadProgress& on_progress) {
   if (record.model_path.empty()) {
     throw Error(ErrorCode::kUnsupported, "model '" + record.name.short_name() +
@@ -50,25 +51,27 @@ std::unique_ptr<LoadedModel> load_model(const store::ModelRecord& record,
   }
   auto loaded = std::make_unique<LoadedModel>();
   model::Placement placement = settings.placement;
-  placement.max_host_bytes = budget_bytes;
+  placement.max_host_bytes = budget.host_bytes;
+  placement.passes_full_over = !budget.may_make_room;
+  placement.cache = {settings.default_context, settings.num_sequences, settings.longest_sequence};
+  if (budget.gpu_layers && model::may_use_gpus(placement.device))
+    placement.gpu_layers = budget.gpu_layers;
   backend::LoadOptions options;
   options.on_progress = on_progress;
   options.cache_type = settings.cache_type;
   options.max_embedding_rows = options.max_batch_tokens;
-  loaded->model = model::load_model(record.model_path, placement, options);
+  loaded->model = model::load_model(record.model_path, placement, options,
+                                    [](const std::string& note) { spdlog::info("{}", note); });
   loaded->tokenizer = text::Tokenizer::from_gguf(loaded->model->file());
   loaded->grammars = std::make_unique<grammar::Compiler>(*loaded->tokenizer);
-  read_template(loaded->model->file(), *loaded);
-  const std::string_view source =
-      loaded->chat_template ? std::string_view(loaded->chat_template->source()) : "";
-  loaded->capabilities = api::capabilities(loaded->model->file(), source);
+  loaded->chat_template = read_chat_template(loaded->model->file());
+  if (const std::string& fault = loaded->chat_template.fault; !fault.empty()) {
+    spdlog::warn("{}: chat template ignored: {}", record.name.short_name(), fault);
+  }
+  loaded->completes = !api::is_for_embeddings(loaded->model->file());
   backend::Backend& backend = loaded->model->backend();
   const model::ModelSpec& spec = loaded->model->spec();
-  model::CacheNeeds needs = model::cache_needs(*loaded->model, placement);
-  needs.default_context = settings.default_context;
-  needs.num_sequences = settings.num_sequences;
-  needs.longest_sequence = settings.longest_sequence;
-  const model::CachePlan plan = model::plan_cache(needs);
+  const model::CachePlan plan = model::plan_cache(model::cache_needs(*loaded->model, placement));
   backend.allocate_cache(plan.num_blocks);
 
   engine::EngineOptions engine_options;
@@ -86,6 +89,11 @@ std::unique_ptr<LoadedModel> load_model(const store::ModelRecord& record,
   loaded->context_length = plan.context_length;
   loaded->memory = backend.memory();
   loaded->backend_description = backend.description();
+  for (const auto& [device, num_layers] : backend.stages()) {
+    if (num_layers == 0) continue;  // not split
+    const std::string text = device->description();
+    loaded->parts.push_back({text.substr(0, text.find(' ')), num_layers, device->memory()});
+  }
   return loaded;
 }
 

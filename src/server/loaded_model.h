@@ -3,8 +3,8 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "backend/backend.h"
@@ -18,6 +18,14 @@
 
 namespace sluice::server {
 
+// The chat template of a model's file. One that does not parse must not keep the model from
+// completing raw prompts: who asks for a chat is told of the fault.
+struct FileTemplate {
+  std::unique_ptr<text::ChatTemplate> parsed;  // null: there is none that can be used
+  std::string fault;                           // why; "" when there is none at all
+};
+FileTemplate read_chat_template(const gguf::File& file);
+
 // A model that is ready to answer. Members are destroyed from the last to the first: the engine's
 // thread ends before what it uses goes away.
 struct LoadedModel {
@@ -25,20 +33,26 @@ struct LoadedModel {
   std::unique_ptr<model::Model> model;
   std::unique_ptr<backend::Backend> own_backend;
   std::unique_ptr<text::Tokenizer> tokenizer;
-  std::unique_ptr<grammar::Compiler> grammars;        // for structured output
-  std::unique_ptr<text::ChatTemplate> chat_template;  // null: the file has none that can be used
-  std::string template_fault;                         // why the file's template cannot be; or ""
-  std::vector<std::string> capabilities;              // "completion", "tools", "thinking", ...
+  std::unique_ptr<grammar::Compiler> grammars;  // for structured output
+  FileTemplate chat_template;
+  bool completes = true;  // false: the file's model is for embeddings alone
   std::unique_ptr<engine::Engine> engine;
   int context_length = 0;  // the engine's limit, in tokens
   backend::MemoryUse memory;
   std::string backend_description;
+  // Where its layers lie when they are split, in the order of the forward pass; else empty.
+  struct Part {
+    std::string device;  // "cuda:0"
+    int num_layers = 0;
+    backend::MemoryUse memory;
+  };
+  std::vector<Part> parts;
 
-  bool has_capability(std::string_view name) const;
+  bool is_lost() const;  // its device has failed: backend::Backend::is_lost
 };
 
 struct LoadSettings {
-  model::Placement placement;    // without the budget, which the models share
+  model::Placement placement;    // without the budgets and what follows
   int default_context = 4096;    // of a request that does not say
   int num_sequences = 8;         // how many requests at once the cache should have room for
   int longest_sequence = 32768;  // tokens of one request that the cache should have room for
@@ -47,12 +61,21 @@ struct LoadSettings {
   bool speculate = false;  // prompt look-up for requests that do not say
 };
 
-// Loads the model's file. `budget_bytes`: what weights, workspace and cache may
-// take together. `on_progress` gets a fraction from 0 to 1 from the calling thread's loading steps.
-// Throws Error: what the steps throw, and kOutOfMemory with what was needed and what was free.
+// What a model may take.
+struct LoadBudget {
+  uint64_t host_bytes = 0;  // weights, workspace and cache together, what is not on a GPU
+  // Models that nobody uses could make room on a GPU: one that is full is no reason to take another
+  // device.
+  bool may_make_room = false;
+  std::optional<int> gpu_layers;  // by who has it loaded (num_gpu); none: as the settings say
+};
+
+// Loads the model's file. `on_progress` gets a fraction from 0 to 1 from the calling thread's
+// loading steps. Throws Error: what the steps throw, and kOutOfMemory with what was needed and what
+// was free.
 using LoadProgress = std::function<void(double)>;
 std::unique_ptr<LoadedModel> load_model(const store::ModelRecord& record,
-                                        const LoadSettings& settings, uint64_t budget_bytes,
+                                        const LoadSettings& settings, const LoadBudget& budget,
                                         const LoadProgress& on_progress);
 
 }  // namespace sluice::server

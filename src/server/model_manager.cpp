@@ -19,6 +19,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+// A model whose device fails is loaded again, but not more often.
+constexpr std::chrono::minutes kLossesApart{10};
+
 // now + keep_alive without overflow; max() stands for ever.
 Clock::time_point expiry(Clock::time_point now, api::KeepAlive keep_alive) {
   if (keep_alive >= api::KeepAlive(Clock::time_point::max() - now)) return Clock::time_point::max();
@@ -45,12 +48,20 @@ struct Entry {
   Clock::time_point last_used;
   Clock::time_point expires_at;
   std::chrono::nanoseconds load_duration{};
+  std::optional<int> gpu_layers;  // LoadBudget's
+  bool is_reload = false;         // to be loaded again because its device failed, whoever waits
+  std::optional<Clock::time_point> last_loss;
 
-  // What it takes; before it is loaded, a guess from the file's size.
+  // There is something to load, or it is being loaded, for somebody.
+  bool is_wanted() const { return !waiters.empty() || is_reload; }
+  bool is_ready() const { return model && !model->is_lost(); }
+  bool is_lost() const { return model && model->is_lost(); }
+
+  // What it takes of the host's memory; before it is loaded, a guess from the file's size.
   uint64_t memory_bytes() const {
     if (!model) return record->size_bytes + record->size_bytes / 4;
     const backend::MemoryUse& memory = model->memory;
-    return uint64_t{memory.weights} + memory.cache + memory.workspace;
+    return uint64_t{memory.weights} + memory.cache + memory.workspace - memory.on_device;
   }
 };
 
@@ -70,6 +81,15 @@ Failure load_failure(const std::exception_ptr& exception, uint64_t size_bytes) n
   return failure;
 }
 
+using TotalsByName = std::map<std::string, engine::EngineTotals>;
+
+void add_totals(TotalsByName& all, const CatalogRecord& record,
+                const engine::EngineTotals& totals) {
+  const std::string name = record.name.short_name();
+  const bool has_place = all.contains(name) || all.size() < ModelManager::kMostNames;
+  all[has_place ? name : "(others)"] += totals;
+}
+
 Failure shutting_down() { return {ErrorCode::kBusy, "server busy: it is shutting down"}; }
 
 }  // namespace
@@ -79,9 +99,9 @@ struct ModelManager::State : std::enable_shared_from_this<ModelManager::State> {
   Load load;
   mutable std::mutex mutex;  // guards all that follows
   std::condition_variable changed;
-  std::list<Entry> entries;       // addresses stay
-  std::list<Entry> unloading;     // their models are on the way out
-  engine::EngineTotals unloaded;  // of the models that are gone
+  std::list<Entry> entries;                              // addresses stay
+  std::list<Entry> unloading;                            // their models are on the way out
+  std::map<std::string, engine::EngineTotals> unloaded;  // of the models that are gone, by name
   bool is_draining = false;
   bool is_stopping = false;
   ModelManager::WaiterId last_waiter = 0;
@@ -92,8 +112,10 @@ struct ModelManager::State : std::enable_shared_from_this<ModelManager::State> {
   void release(Entry& entry);
   void run();
   Entry* next_to_load();
+  std::list<Entry>::iterator next_lost();
   std::list<Entry>::iterator next_expired(Clock::time_point now);
   std::list<Entry>::iterator oldest_idle();
+  bool has_idle_on_device() const;
   uint64_t free_budget() const;
   void make_room(std::unique_lock<std::mutex>& lock, const Entry& wanted);
   void load_entry(std::unique_lock<std::mutex>& lock, Entry& entry);
@@ -103,6 +125,8 @@ struct ModelManager::State : std::enable_shared_from_this<ModelManager::State> {
                                         std::optional<Failure>& failure);
   void tell_progress(Entry& entry, double fraction);
   void end_wait(const Waiter& waiter, Entry* ready, const Failure* failure);
+  void give_up_lost(std::unique_lock<std::mutex>& lock, std::list<Entry>::iterator entry);
+  void finish_unloading(std::unique_lock<std::mutex>& lock, const char* why);
   void destroy(std::unique_lock<std::mutex>& lock, std::list<Entry>::iterator entry,
                const char* why);
   Clock::time_point next_expiry() const;
@@ -143,11 +167,20 @@ void ModelManager::State::release(Entry& entry) {
   changed.notify_all();
 }
 
+// None while a failed device is in use: it can be used again when all that was on it is gone, which
+// does not take long, as its requests have ended.
 Entry* ModelManager::State::next_to_load() {
+  Entry* found = nullptr;
   for (Entry& entry : entries) {
-    if (!entry.model) return &entry;
+    if (entry.is_lost()) return nullptr;
+    if (!entry.model && !found) found = &entry;
   }
-  return nullptr;
+  return found;
+}
+
+std::list<Entry>::iterator ModelManager::State::next_lost() {
+  return std::find_if(entries.begin(), entries.end(),
+                      [](const Entry& entry) { return entry.num_leases == 0 && entry.is_lost(); });
 }
 
 std::list<Entry>::iterator ModelManager::State::next_expired(Clock::time_point now) {
@@ -168,12 +201,18 @@ Clock::time_point ModelManager::State::next_expiry() const {
 void ModelManager::State::destroy(std::unique_lock<std::mutex>& lock,
                                   std::list<Entry>::iterator entry, const char* why) {
   unloading.splice(unloading.begin(), entries, entry);
+  finish_unloading(lock, why);
+}
+
+// The first of those that are on the way out; without the lock meanwhile.
+void ModelManager::State::finish_unloading(std::unique_lock<std::mutex>& lock, const char* why) {
+  const auto entry = unloading.begin();
   lock.unlock();
   spdlog::info("unloading {} ({})", entry->name, why);
   const engine::EngineTotals totals = entry->model->engine->stop();
   std::list<Entry> removed;
   lock.lock();
-  unloaded += totals;
+  add_totals(unloaded, *entry->record, totals);
   removed.splice(removed.begin(), unloading, entry);
   lock.unlock();
   removed.clear();
@@ -190,6 +229,12 @@ std::list<Entry>::iterator ModelManager::State::oldest_idle() {
   return oldest;
 }
 
+bool ModelManager::State::has_idle_on_device() const {
+  return std::any_of(entries.begin(), entries.end(), [](const Entry& entry) {
+    return entry.model && entry.num_leases == 0 && entry.model->memory.on_device > 0;
+  });
+}
+
 // What one more model may take.
 uint64_t ModelManager::State::free_budget() const {
   const uint64_t available = available_memory_bytes();
@@ -204,7 +249,7 @@ uint64_t ModelManager::State::free_budget() const {
 // Unloads idle models, the least recently used first, until the wanted one may be loaded; waits
 // while all others are in use and there are too many. Stops when nobody waits for it any more.
 void ModelManager::State::make_room(std::unique_lock<std::mutex>& lock, const Entry& wanted) {
-  while (!is_stopping && !wanted.waiters.empty()) {
+  while (!is_stopping && wanted.is_wanted()) {
     const auto num_loaded = std::count_if(entries.begin(), entries.end(),
                                           [](const Entry& entry) { return bool{entry.model}; });
     const bool too_many = num_loaded >= options.max_loaded;
@@ -226,7 +271,7 @@ void ModelManager::State::tell_progress(Entry& entry, double fraction) {
   {
     std::lock_guard lock(mutex);
     if (is_stopping) throw Error(ErrorCode::kCancelled, "the server ends while the model loads");
-    if (entry.waiters.empty()) throw Error(ErrorCode::kCancelled, "nobody waits for it any more");
+    if (!entry.is_wanted()) throw Error(ErrorCode::kCancelled, "nobody waits for it any more");
     const bool is_news = static_cast<int>(fraction * 100) != static_cast<int>(entry.progress * 100);
     entry.progress = fraction;
     if (!is_news) return;
@@ -241,7 +286,7 @@ std::unique_ptr<LoadedModel> ModelManager::State::try_load(std::unique_lock<std:
                                                            Entry& entry,
                                                            std::optional<Failure>& failure) {
   const uint64_t size_bytes = entry.record->size_bytes;
-  const uint64_t budget = free_budget();
+  const LoadBudget budget = {free_budget(), has_idle_on_device(), entry.gpu_layers};
   entry.load_start = Clock::now();
   entry.progress = 0;
   lock.unlock();
@@ -267,13 +312,13 @@ std::unique_ptr<LoadedModel> ModelManager::State::make_model(std::unique_lock<st
                                                              Entry& entry,
                                                              std::optional<Failure>& failure) {
   make_room(lock, entry);
-  while (!is_stopping && !entry.waiters.empty()) {
+  while (!is_stopping && entry.is_wanted()) {
     failure.reset();
     std::unique_ptr<LoadedModel> model = try_load(lock, entry, failure);
     if (model) return model;
     if (failure->code == ErrorCode::kCancelled) continue;  // somebody may have come since
     const auto oldest = oldest_idle();
-    const bool may_help = failure->code == ErrorCode::kOutOfMemory && !entry.waiters.empty();
+    const bool may_help = failure->code == ErrorCode::kOutOfMemory && entry.is_wanted();
     if (!may_help || oldest == entries.end()) break;
     destroy(lock, oldest, "to make room");
   }
@@ -305,6 +350,7 @@ void ModelManager::State::load_entry(std::unique_lock<std::mutex>& lock, Entry& 
   if (!lock.owns_lock()) lock.lock();
   if (is_stopping && !model && !failure) return;
   std::vector<Waiter> waiters = std::exchange(entry.waiters, {});
+  entry.is_reload = false;
   Entry* ready = nullptr;
   if (model) {
     ready = &entry;
@@ -326,10 +372,44 @@ void ModelManager::State::load_entry(std::unique_lock<std::mutex>& lock, Entry& 
   lock.lock();
 }
 
+// The model of a device that has failed goes. It is loaded again at once, but not a second time
+// within minutes: then who waits is told, and the next request begins anew.
+void ModelManager::State::give_up_lost(std::unique_lock<std::mutex>& lock,
+                                       std::list<Entry>::iterator entry) {
+  const Clock::time_point now = Clock::now();
+  const bool is_again = entry->last_loss && now - *entry->last_loss < kLossesApart;
+  std::vector<Waiter> disappointed;
+  if (is_again) {
+    disappointed = std::exchange(entry->waiters, {});
+    unloading.splice(unloading.begin(), entries, entry);
+  } else {
+    Entry& leaving = unloading.emplace_front();
+    leaving.record = entry->record;
+    leaving.name = entry->name;
+    leaving.model = std::move(entry->model);
+    entry->last_loss = now;
+    entry->is_reload = !entry->waiters.empty() || entry->expires_at > now;
+    if (!entry->is_reload) entries.erase(entry);
+  }
+  finish_unloading(lock, is_again ? "its device has failed again" : "its device has failed");
+  if (disappointed.empty()) return;
+  const Failure failure = {ErrorCode::kInternal,
+                           "the device has failed twice under this model, which was loaded again "
+                           "once; the server's log says how"};
+  lock.unlock();
+  for (const Waiter& waiter : disappointed) end_wait(waiter, nullptr, &failure);
+  disappointed.clear();  // they may own much
+  lock.lock();
+}
+
 void ModelManager::State::run() {
   std::unique_lock lock(mutex);
   while (!is_stopping) {
     try {
+      if (const auto lost = next_lost(); lost != entries.end()) {
+        give_up_lost(lock, lost);
+        continue;
+      }
       if (Entry* entry = next_to_load()) {
         load_entry(lock, *entry);
         continue;
@@ -359,7 +439,8 @@ ModelManager::~ModelManager() { stop(); }
 
 ModelManager::WaiterId ModelManager::acquire(SharedRecord record,
                                              std::optional<api::KeepAlive> keep_alive, Done done,
-                                             LoadProgress on_progress) {
+                                             LoadProgress on_progress,
+                                             std::optional<int> gpu_layers) {
   std::optional<Failure> failure;
   Lease lease;
   WaiterId id = 0;
@@ -368,7 +449,7 @@ ModelManager::WaiterId ModelManager::acquire(SharedRecord record,
     Entry* entry = state_->find(record->model_path);
     if (state_->is_draining || state_->is_stopping) {
       failure = shutting_down();
-    } else if (entry && !entry->model &&
+    } else if (entry && !entry->is_ready() &&
                static_cast<int>(entry->waiters.size()) >= state_->options.max_waiting) {
       failure = {ErrorCode::kBusy,
                  "server busy, please try again.  maximum pending requests exceeded: " +
@@ -383,7 +464,11 @@ ModelManager::WaiterId ModelManager::acquire(SharedRecord record,
       }
       if (keep_alive) entry->keep_alive = *keep_alive;
       id = ++state_->last_waiter;
-      if (!entry->model) {
+      if (!entry->is_ready()) {
+        // Who has it loaded says how; a reload stays as it was.
+        if (entry->waiters.empty() && !entry->is_reload && !entry->is_lost()) {
+          entry->gpu_layers = gpu_layers;
+        }
         // Under the lock, so that no later progress overtakes it.
         if (on_progress) on_progress(entry->progress);
         entry->waiters.push_back({id, std::move(done), std::move(on_progress)});
@@ -451,20 +536,41 @@ std::vector<ModelStatus> ModelManager::status() const {
     status.context_length = entry.model->context_length;
     status.memory = entry.model->memory;
     status.backend_description = entry.model->backend_description;
+    status.parts = entry.model->parts;
     status.engine = entry.model->engine->stats();
   }
   return result;
 }
 
-engine::EngineTotals ModelManager::totals() const {
+bool ModelManager::cancel(uint64_t tag) const {
+  bool is_found = false;
   std::lock_guard lock(state_->mutex);
-  engine::EngineTotals totals = state_->unloaded;
-  for (const std::list<Entry>* entries : {&state_->entries, &state_->unloading}) {
-    for (const Entry& entry : *entries) {
-      if (entry.model) totals += entry.model->engine->stats();
+  for (const Entry& entry : state_->entries) {
+    if (!entry.model) continue;
+    for (const engine::RequestStatus& request : entry.model->engine->stats().requests) {
+      if (request.tag != tag) continue;
+      entry.model->engine->cancel(request.id);
+      is_found = true;
     }
   }
-  return totals;
+  return is_found;
+}
+
+engine::EngineTotals ModelManager::totals() const {
+  engine::EngineTotals sum;
+  for (const auto& [name, totals] : totals_by_name()) sum += totals;
+  return sum;
+}
+
+std::map<std::string, engine::EngineTotals> ModelManager::totals_by_name() const {
+  std::lock_guard lock(state_->mutex);
+  TotalsByName all = state_->unloaded;
+  for (const std::list<Entry>* entries : {&state_->entries, &state_->unloading}) {
+    for (const Entry& entry : *entries) {
+      if (entry.model) add_totals(all, *entry.record, entry.model->engine->stats());
+    }
+  }
+  return all;
 }
 
 uint64_t ModelManager::max_memory_bytes() const { return state_->options.max_memory_bytes; }

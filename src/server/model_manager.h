@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -47,6 +48,7 @@ struct ModelStatus {
   int context_length = 0;
   backend::MemoryUse memory;
   std::string backend_description;
+  std::vector<LoadedModel::Part> parts;
   std::chrono::nanoseconds load_duration{};
   bool stays_for_ever = false;
   std::chrono::system_clock::time_point expires_at;  // while in use: if it became idle now
@@ -55,13 +57,14 @@ struct ModelStatus {
 
 // The models in memory and their lifetime. One thread ("loader") loads, one model at a time, and
 // unloads: when the keep-alive has run out, on request, or, least recently used first, to make room
-// for another, by number or by memory. Files with the same weights are loaded once.
+// for another, by number or by memory. Files with the same weights are loaded once. What was on a
+// device that has failed is loaded again, once.
 class ModelManager {
  public:
-  // `budget_bytes`: what the model may take. A load that fails with kOutOfMemory is tried again
-  // after an idle model has made room, as long as there is one.
-  using Load = std::function<std::unique_ptr<LoadedModel>(
-      const store::ModelRecord&, uint64_t budget_bytes, const LoadProgress&)>;
+  // A load that fails with kOutOfMemory is tried again after an idle model has made room, as long
+  // as there is one.
+  using Load = std::function<std::unique_ptr<LoadedModel>(const store::ModelRecord&,
+                                                          const LoadBudget&, const LoadProgress&)>;
   ModelManager(const ManagerOptions& options, Load load);
   ~ModelManager();  // stop()
   ModelManager(const ModelManager&) = delete;
@@ -71,11 +74,12 @@ class ModelManager {
   // when the model is in memory (or the queue is full), else from the loader when it is.
   // `keep_alive` replaces the model's. `on_progress` is told, before `done`, at once and then at
   // every percent, how much of the model is there (0 to 1); not when it is in memory already. It
-  // must not call back. Returns a number for withdraw().
+  // must not call back. `gpu_layers` goes to the load, if there will be one. Returns a number for
+  // withdraw().
   using Done = std::function<void(Lease, const Failure*)>;
   using WaiterId = uint64_t;
   WaiterId acquire(SharedRecord record, std::optional<api::KeepAlive> keep_alive, Done done,
-                   LoadProgress on_progress = nullptr);
+                   LoadProgress on_progress = nullptr, std::optional<int> gpu_layers = {});
   // Stops waiting: `done` will not be called, unless it has been or is about to be. A load that
   // nobody waits for any more ends at its next step of progress.
   void withdraw(WaiterId id);
@@ -85,8 +89,13 @@ class ModelManager {
   bool unload(std::string_view name, const store::ModelRecord* record);
 
   std::vector<ModelStatus> status() const;
+  // Ends what the engines list with that Request::tag, with kCancelled; false when there is none.
+  bool cancel(uint64_t tag) const;
   // Of all engines since the start, those of models that are unloaded counted in: never smaller.
   engine::EngineTotals totals() const;
+  // The same by name; of more than kMostNames the rest is under "(others)".
+  static constexpr size_t kMostNames = 200;
+  std::map<std::string, engine::EngineTotals> totals_by_name() const;
   uint64_t max_memory_bytes() const;
 
   // Refuses new requests with kBusy from here on.

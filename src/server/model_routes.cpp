@@ -8,6 +8,7 @@
 #include "api/openai.h"
 #include "base/error.h"
 #include "gguf/file.h"
+#include "server/chat_style.h"
 #include "server/model_layers.h"
 #include "server/model_request.h"
 #include "store/modelfile.h"
@@ -115,6 +116,7 @@ Reply list_running(const ServerContext& context, const HttpRequest&, Work&) {
     api::ollama::PsEntry& entry = entries.emplace_back();
     entry.name = status.record->name.short_name();
     entry.size_bytes = status.memory.weights + status.memory.cache + status.memory.workspace;
+    entry.device_bytes = status.memory.on_device;
     entry.digest_hex = status.record->digest.hex();
     entry.details = details_of(*status.record);
     entry.expires_at = status.stays_for_ever ? api::ollama::never_expires() : status.expires_at;
@@ -122,6 +124,7 @@ Reply list_running(const ServerContext& context, const HttpRequest&, Work&) {
     entry.context_length = static_cast<uint64_t>(
         context_limit(context, status.record->options, status.context_length));
     entry.extra = queue_json(status.engine);
+    if (!status.parts.empty()) entry.extra["parts"] = parts_json(status.parts);
   }
   return json_reply(api::ollama::encode_ps(std::move(entries)));
 }
@@ -129,10 +132,9 @@ Reply list_running(const ServerContext& context, const HttpRequest&, Work&) {
 Reply show_model(const ServerContext& context, const HttpRequest& request, Work& work) {
   const api::ollama::ShowRequest wanted = api::ollama::parse_show(request.body, work);
   const SharedRecord shared = context.catalog.get(wanted.model);
-  const store::ModelRecord& record = *shared;
+  const CatalogRecord& record = *shared;
   api::ollama::ShowReply reply;
   reply.license = joined(record.texts.licenses);
-  reply.chat_template = record.texts.chat_template;
   reply.system = record.texts.system;
   reply.renderer = record.config.renderer;
   reply.parser = record.config.parser;
@@ -141,13 +143,22 @@ Reply show_model(const ServerContext& context, const HttpRequest& request, Work&
   reply.messages = layer_messages(record, work);
   const api::JsonTree params = layer_params(record, work);
   reply.parameters = api::format_parameters(params);
+  reply.chat_template = record.texts.chat_template;
   if (!record.model_path.empty()) {
     const gguf::File file = gguf::File::open(record.model_path);
-    const std::string jinja(file.get_string("tokenizer.chat_template").value_or(""));
-    if (!jinja.empty()) reply.chat_template = jinja;
+    const FileTemplate jinja = read_chat_template(file);
+    const ChatStyle style = choose_template(jinja, record, context.template_preference);
+    if (style.kind == TemplateKind::kJinja) {
+      reply.chat_template = file.get_string("tokenizer.chat_template").value_or("");
+    }
     reply.model_info = api::model_info(file, wanted.verbose);
     reply.tensors = api::tensor_list(file);
-    reply.capabilities = api::capabilities(file, jinja);
+    reply.capabilities = api::capabilities(file, style.abilities);
+    for (const std::string& name : record.config.capabilities) {
+      if (std::ranges::find(reply.capabilities, name) == reply.capabilities.end()) {
+        reply.capabilities.push_back(name);
+      }
+    }
   }
   reply.modelfile = modelfile_of(record, *params, reply.messages);
   return json_reply(api::ollama::encode_show(reply));

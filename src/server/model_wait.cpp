@@ -27,7 +27,10 @@ struct LoadNews {
 
 Awaitable<Lease> acquire_model(ModelManager& models, Exchange& exchange, SharedRecord record,
                                std::optional<api::KeepAlive> keep_alive,
+                               const api::ModelOptions& options,
                                const std::function<void(double)>& on_progress) {
+  std::optional<int> gpu_layers = api::merge_options(record->options, options).num_gpu;
+  if (gpu_layers && *gpu_layers < 0) gpu_layers.reset();  // Ollama's word for as many as fit
   const auto news = std::make_shared<LoadNews>(exchange.waker());
   auto tell_end = [news](Lease lease, const Failure* failure) {
     {
@@ -57,7 +60,8 @@ Awaitable<Lease> acquire_model(ModelManager& models, Exchange& exchange, SharedR
       news.is_over = true;
       unused = std::move(news.lease);
     }
-  } wait{models, *news, models.acquire(std::move(record), keep_alive, tell_end, tell_progress)};
+  } wait{models, *news,
+         models.acquire(std::move(record), keep_alive, tell_end, tell_progress, gpu_layers)};
   while (true) {
     exchange.check();
     std::optional<double> progress;

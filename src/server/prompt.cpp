@@ -8,6 +8,7 @@
 
 #include "api/chat_context.h"
 #include "base/error.h"
+#include "server/fill_prompt.h"
 #include "server/model_layers.h"
 #include "text/go_template.h"
 
@@ -16,20 +17,19 @@ namespace {
 
 std::string quoted(const std::string& name) { return "\"" + name + "\""; }
 
-void check_supported(const LoadedModel& model, const store::ModelRecord& record,
+void check_supported(const LoadedModel& model, const CatalogRecord& record, const ChatStyle& style,
                      const api::GenerationRequest& request) {
   const auto refuse = [](const std::string& message) {
     throw Error(ErrorCode::kUnsupported, message);
   };
-  if (!model.has_capability("completion")) {
+  if (!model.completes) {
     refuse(quoted(request.model) + " does not support " + (request.is_chat ? "chat" : "generate"));
   }
-  if (!request.suffix.empty()) refuse(record.name.full_name() + " does not support insert");
-  if (!request.tools->empty() && !model.has_capability("tools")) {
+  if (!request.tools->empty() && !style.abilities.has_tools) {
     refuse(record.name.full_name() + " does not support tools");
   }
   const bool must_think = request.think && request.think->is_enabled && !request.think->is_wish;
-  if (must_think && !model.has_capability("thinking")) {
+  if (must_think && !style.has_thinking()) {
     refuse(quoted(request.model) + " does not support thinking");
   }
   const bool has_images =
@@ -37,12 +37,12 @@ void check_supported(const LoadedModel& model, const store::ModelRecord& record,
       std::any_of(request.messages.begin(), request.messages.end(),
                   [](const api::Message& message) { return !message.images.empty(); });
   if (has_images) refuse(quoted(request.model) + " does not support images");
-  if (request.chat_template) {
-    refuse("templates in the request are not supported; leave `template` out or use `raw`");
-  }
 }
 
-bool is_plain_go_template(std::string_view source) {
+// As of models that have no template: Ollama gives them this one.
+bool says_nothing(std::string_view source) {
+  constexpr size_t kLongest = 100;
+  if (source.size() > kLongest) return false;
   std::string compact;
   for (const char c : source) {
     if (c != ' ' && c != '\n') compact.push_back(c);
@@ -50,15 +50,45 @@ bool is_plain_go_template(std::string_view source) {
   return compact == "{{.Prompt}}";
 }
 
-// A conversation that may have to lose its oldest messages to fit.
+// What a Go template reads besides messages and texts.
+text::GoPrompt begin_go_prompt(const std::optional<api::Think>& think) {
+  text::GoPrompt prompt;
+  prompt.is_think_set = think.has_value();
+  prompt.think = think && think->is_enabled;
+  if (think) prompt.think_level = think->level;
+  return prompt;
+}
+
+// A model's template is its maker's; what a client brings may make a multiple of what he sends.
+text::RenderLimits limits_of_own_template(const api::GenerationRequest& request,
+                                          const std::vector<api::Message>& messages) {
+  size_t num_bytes = request.prompt.size() + request.suffix.size();
+  for (const api::Message& message : messages) num_bytes += message.content.size();
+  text::RenderLimits limits;
+  limits.max_steps = 1'000'000;
+  limits.max_output_bytes = std::min(limits.max_output_bytes, (size_t{1} << 20) + 4 * num_bytes);
+  limits.max_memory_bytes = std::min(limits.max_memory_bytes, (size_t{16} << 20) + 16 * num_bytes);
+  return limits;
+}
+
+// A conversation that may have to lose its oldest messages to fit. `own_template`: the request's;
+// or null.
 class Conversation {
  public:
-  Conversation(const LoadedModel& model, const store::ModelRecord& record,
-               const api::GenerationRequest& request, const std::vector<api::Message>& messages,
-               Work& work)
-      : model_(model), record_(record), request_(request), messages_(messages), work_(work) {
+  Conversation(const LoadedModel& model, const CatalogRecord& record, const ChatStyle& style,
+               const text::GoTemplate* own_template, const api::GenerationRequest& request,
+               const std::vector<api::Message>& messages, Work& work)
+      : model_(model),
+        record_(record),
+        style_(style),
+        own_template_(own_template),
+        request_(request),
+        think_(think_of(request, style)),
+        messages_(messages),
+        work_(work) {
     const text::Tokenizer& tokenizer = *model.tokenizer;
     if (const auto bos = tokenizer.bos()) variables_.bos_token = tokenizer.token_text(*bos);
+    variables_.call_id_size = style.format.call_id_size;
     if (const auto eos = tokenizer.eos()) variables_.eos_token = tokenizer.token_text(*eos);
     for (const api::Message& message : messages) {
       work.charge(kMessageBytes + message.content.size() + message.thinking.size());
@@ -69,8 +99,15 @@ class Conversation {
 
   // The prompt without the `num_dropped` oldest messages that may go.
   text::PromptText render(size_t num_dropped) {
-    if (!model_.template_fault.empty()) throw_template_fault();
-    if (!model_.chat_template) return concatenate(num_dropped);
+    if (own_template_) {
+      return render_go(*own_template_, num_dropped, limits_of_own_template(request_, messages_));
+    }
+    if (!style_.fault.empty()) throw_template_fault();
+    if (style_.kind == TemplateKind::kNone) return concatenate(num_dropped);
+    if (style_.kind == TemplateKind::kGo) {
+      return says_nothing(style_.source) ? concatenate(num_dropped)
+                                         : render_go(*record_.go_template, num_dropped);
+    }
     if (!has_calls_ || variables_.arguments_as_text) return render_values(num_dropped);
     try {
       return render_values(num_dropped);
@@ -135,16 +172,12 @@ class Conversation {
   text::PromptText render_values(size_t num_dropped) {
     text::Value::List list;
     for (const size_t i : kept(num_dropped)) list.push_back(values_[i]);
-    return model_.chat_template->render(
-        api::chat_context(std::move(list), request_.tools, request_.think, variables_), {}, work_);
+    return model_.chat_template.parsed->render(
+        api::chat_context(std::move(list), request_.tools, think_, variables_), {}, work_);
   }
 
   // Models without any template get the contents one behind the other.
   text::PromptText concatenate(size_t num_dropped) const {
-    const std::string& go_template = record_.texts.chat_template;
-    if (!go_template.empty() && !is_plain_go_template(go_template)) {
-      return render_go(go_template, num_dropped);
-    }
     spdlog::debug("{} has no chat template: messages are put one behind the other", request_.model);
     std::string text;
     for (const size_t i : kept(num_dropped)) {
@@ -155,30 +188,29 @@ class Conversation {
     return {std::move(text), false};
   }
 
-  text::PromptText render_go(const std::string& source, size_t num_dropped) const {
-    const text::GoTemplate parsed(source);
-    if (!request_.tools->empty() && !parsed.reads("Tools")) {
-      throw Error(ErrorCode::kUnsupported, record_.name.full_name() + " does not support tools");
+  text::PromptText render_go(const text::GoTemplate& go, size_t num_dropped,
+                             const text::RenderLimits& limits = {}) const {
+    text::GoPrompt prompt = begin_go_prompt(think_);
+    for (const size_t i : kept(num_dropped)) {
+      prompt.messages.push_back(api::go_message_value(messages_[i]));
     }
-    text::GoPrompt prompt;
-    for (const size_t i : kept(num_dropped)) prompt.messages.push_back(values_[i]);
     for (const api::Json& tool : *request_.tools) prompt.tools.push_back(api::to_value(tool));
-    prompt.is_think_set = request_.think.has_value();
-    prompt.think = request_.think && request_.think->is_enabled;
-    if (request_.think) prompt.think_level = request_.think->level;
-    return parsed.render(prompt, {}, work_);
+    return go.render(prompt, limits, work_);
   }
 
   [[noreturn]] void throw_template_fault() const {
     throw Error(ErrorCode::kUnsupported,
                 "the chat template of model " + quoted(request_.model) + " cannot be used (" +
-                    model_.template_fault +
+                    style_.fault +
                     "); send a prompt with \"raw\": true, or use a model with another template");
   }
 
   const LoadedModel& model_;
-  const store::ModelRecord& record_;
+  const CatalogRecord& record_;
+  const ChatStyle& style_;
+  const text::GoTemplate* own_template_;
   const api::GenerationRequest& request_;
+  const std::optional<api::Think> think_;
   const std::vector<api::Message>& messages_;
   Work& work_;
   api::TemplateVariables variables_;
@@ -197,13 +229,6 @@ std::vector<text::TokenId> encode(const text::Tokenizer& tokenizer, const text::
                        prompt.trusted_end(0) >= bos_text.size();
   options.add_special = !has_bos;
   return tokenizer.encode(prompt, options, work);
-}
-
-[[noreturn]] void throw_too_long(const std::string& num_tokens, int context_limit) {
-  throw Error(ErrorCode::kContextOverflow,
-              "the prompt is too long: it has " + num_tokens + " tokens and the context of " +
-                  std::to_string(context_limit) + " leaves room for " +
-                  std::to_string(context_limit - 1) + "; shorten it or raise num_ctx");
 }
 
 // A text that cannot have so few tokens, however well it is tokenized, is not tokenized at all.
@@ -358,7 +383,55 @@ void drop_middle(const text::Tokenizer& tokenizer, const api::GenerationRequest&
   prompt.num_dropped_tokens = static_cast<int>(size - prompt.tokens.size());
 }
 
+PreparedPrompt tokenize(const text::Tokenizer& tokenizer, text::PromptText text,
+                        const PromptLimits& limits, bool may_cut, Work& work) {
+  if (!may_cut) refuse_hopeless(tokenizer, text, limits.context);
+  PreparedPrompt prompt;
+  prompt.tokens = encode(tokenizer, text, work);
+  prompt.text = std::move(text).take_text();
+  return prompt;
+}
+
+text::PromptText render_insert(const CatalogRecord& record, const ChatStyle& style,
+                               const text::GoTemplate* own_template,
+                               const api::GenerationRequest& request, Work& work) {
+  const text::GoTemplate& go = own_template ? *own_template : *record.go_template;
+  text::GoPrompt prompt = begin_go_prompt(think_of(request, style));
+  prompt.prompt = request.prompt;
+  prompt.suffix = request.suffix;
+  const text::RenderLimits limits =
+      own_template ? limits_of_own_template(request, {}) : text::RenderLimits();
+  return go.render(prompt, limits, work);
+}
+
+// What the model is to write between prompt and suffix: a Go template knows how it is asked for
+// that, or the model has tokens for it.
+PreparedPrompt prepare_insert(const LoadedModel& model, const CatalogRecord& record,
+                              const ChatStyle& style, const text::GoTemplate* own_template,
+                              const api::GenerationRequest& request, const PromptLimits& limits,
+                              Work& work) {
+  const text::Tokenizer& tokenizer = *model.tokenizer;
+  const bool may_cut = may_drop_middle(request, limits);
+  const text::GoTemplate* go = own_template ? own_template : record.go_template.get();
+  if (go && go->reads("Suffix")) {
+    return tokenize(tokenizer, render_insert(record, style, own_template, request, work), limits,
+                    may_cut, work);
+  }
+  const auto fill = own_template ? std::nullopt : tokenizer.fill_tokens();
+  if (!fill) {
+    throw Error(ErrorCode::kUnsupported, record.name.full_name() + " does not support insert");
+  }
+  return fill_prompt(tokenizer, *fill, request, limits.context, may_cut, work);
+}
+
 }  // namespace
+
+void throw_too_long(const std::string& num_tokens, int context_limit) {
+  throw Error(ErrorCode::kContextOverflow,
+              "the prompt is too long: it has " + num_tokens + " tokens and the context of " +
+                  std::to_string(context_limit) + " leaves room for " +
+                  std::to_string(context_limit - 1) + "; shorten it or raise num_ctx");
+}
 
 void check_token_ids(const text::Tokenizer& tokenizer, const std::vector<text::TokenId>& ids,
                      std::string_view field) {
@@ -370,10 +443,10 @@ void check_token_ids(const text::Tokenizer& tokenizer, const std::vector<text::T
   }
 }
 
-PreparedPrompt prepare_prompt(const LoadedModel& model, const store::ModelRecord& record,
-                              const api::GenerationRequest& request, const PromptLimits& limits,
-                              Work& work) {
-  check_supported(model, record, request);
+PreparedPrompt prepare_prompt(const LoadedModel& model, const CatalogRecord& record,
+                              const ChatStyle& style, const api::GenerationRequest& request,
+                              const PromptLimits& limits, Work& work) {
+  check_supported(model, record, style, request);
   const text::Tokenizer& tokenizer = *model.tokenizer;
   if (request.prompt_tokens) {
     check_token_ids(tokenizer, *request.prompt_tokens, "prompt");
@@ -387,17 +460,22 @@ PreparedPrompt prepare_prompt(const LoadedModel& model, const store::ModelRecord
   layers.messages = layer_messages(record, work);
   const std::vector<api::Message> messages =
       request.is_raw ? std::vector<api::Message>() : api::compose_messages(request, layers);
-  Conversation conversation(model, record, request, messages, work);
+  std::optional<text::GoTemplate> own_template;
+  if (request.chat_template) own_template.emplace(*request.chat_template);
+  const text::GoTemplate* own = own_template ? &*own_template : nullptr;
+  Conversation conversation(model, record, style, own, request, messages, work);
   if (request.is_chat) {
     return Fitting(conversation, tokenizer, limits.context, work).run(request.truncate);
   }
-  // A raw prompt is the client's own: it may spell control tokens.
-  text::PromptText text =
-      request.is_raw ? text::PromptText(request.prompt, true) : conversation.render(0);
-  if (!may_drop_middle(request, limits)) refuse_hopeless(tokenizer, text, limits.context);
   PreparedPrompt prompt;
-  prompt.tokens = encode(tokenizer, text, work);
-  prompt.text = std::move(text).take_text();
+  if (!request.is_raw && !request.suffix.empty()) {
+    prompt = prepare_insert(model, record, style, own, request, limits, work);
+  } else {
+    // A raw prompt is the client's own: it may spell control tokens.
+    text::PromptText text =
+        request.is_raw ? text::PromptText(request.prompt, true) : conversation.render(0);
+    prompt = tokenize(tokenizer, std::move(text), limits, may_drop_middle(request, limits), work);
+  }
   if (request.context) prepend_context(tokenizer, *request.context, prompt);
   drop_middle(tokenizer, request, limits, prompt);
   return prompt;

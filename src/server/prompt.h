@@ -6,8 +6,8 @@
 
 #include "api/request.h"
 #include "base/work.h"
+#include "server/chat_style.h"
 #include "server/loaded_model.h"
-#include "store/store.h"
 
 namespace sluice::server {
 
@@ -29,11 +29,15 @@ struct PromptLimits {
 // the room behind them, so that the reply has the other half; only if `shift` is on.
 // Throws Error: kContextOverflow with the limit and what was needed when that is not enough or
 // `truncate` is off; kUnsupported for what the model cannot do (tools, thinking, images, insert) or
-// we cannot (templates in a request); kInvalidArgument from the template; what `work`
-// throws, to which all of it is charged.
-PreparedPrompt prepare_prompt(const LoadedModel& model, const store::ModelRecord& record,
-                              const api::GenerationRequest& request, const PromptLimits& limits,
-                              Work& work);
+// we cannot (a template with a fault); kInvalidArgument from the template; what `work`
+// throws, to which all of it is charged. `style`: the model's under this name. A template in the
+// request is a Go template, and used in place of the model's.
+PreparedPrompt prepare_prompt(const LoadedModel& model, const CatalogRecord& record,
+                              const ChatStyle& style, const api::GenerationRequest& request,
+                              const PromptLimits& limits, Work& work);
+
+// Throws Error(kContextOverflow). `num_tokens`: "120", "at least 120".
+[[noreturn]] void throw_too_long(const std::string& num_tokens, int context_limit);
 
 // Throws Error(kInvalidArgument) for ids that the model does not have. `field`: where they stood.
 void check_token_ids(const text::Tokenizer& tokenizer, const std::vector<text::TokenId>& ids,

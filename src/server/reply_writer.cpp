@@ -10,6 +10,11 @@ namespace {
 
 size_t size_of(const api::ReplyPiece& piece) {
   size_t size = piece.content.size() + piece.thinking.size();
+  for (const api::ToolCall& call : piece.tool_calls) {
+    constexpr size_t kTimesText = 16;  // of JSON in memory
+    size += sizeof call + call.id.size() + call.name.size();
+    size += kTimesText * api::dump_json(call.arguments).size();
+  }
   for (const api::TokenLogprob& logprob : piece.logprobs) {
     size += sizeof logprob + logprob.token.size();
     for (const api::TokenLogprob& other : logprob.top) size += sizeof other + other.token.size();
@@ -69,7 +74,7 @@ api::Choice& ReplyWriter::choice(int index) {
   return choices_[position];
 }
 
-void ReplyWriter::end_prompt(const api::ReplyEnd& end) {
+void ReplyWriter::end_choice(const api::ReplyEnd& end) {
   if (stream_) {
     write(dialect_.end(end));
   } else {

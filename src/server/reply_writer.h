@@ -41,9 +41,9 @@ class ReplyWriter {
   void begin(int num_prompt_tokens);
   // Throws Error(kOutOfMemory) when a whole reply becomes too large.
   void write_piece(api::ReplyPiece piece);
-  void end_prompt(const api::ReplyEnd& end);
+  void end_choice(const api::ReplyEnd& end);
 
-  // Of a whole reply: what it takes until it is written, and its text when all prompts have ended.
+  // Of a whole reply: what it takes until it is written, and its text when all choices have ended.
   size_t num_kept_bytes() const { return kept_.size(); }
   std::string whole();
 
@@ -61,7 +61,7 @@ class ReplyWriter {
   api::Dialect& dialect_;
   bool stream_ = false;
   Charge kept_{exchange_.reply_budget()};
-  std::vector<api::Choice> choices_;  // when not streaming: by prompt
+  std::vector<api::Choice> choices_;  // when not streaming
 };
 
 }  // namespace sluice::server

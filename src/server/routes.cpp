@@ -1,7 +1,5 @@
 #include "server/routes.h"
 
-#include <spdlog/spdlog.h>
-
 #include <algorithm>
 #include <array>
 #include <utility>
@@ -18,35 +16,23 @@
 #include "server/job_routes.h"
 #include "server/model_request.h"
 #include "server/model_routes.h"
+#include "server/openapi.h"
+#include "server/page.h"
 #include "server/reply_writer.h"
-#include "server/status.h"
+#include "server/response_routes.h"
+#include "server/usage_route.h"
 #include "server/version.h"
+#include "server/watch_routes.h"
 
 namespace sluice::server {
 namespace {
-
-Reply say_running(const ServerContext&, const HttpRequest&, Work&) {
-  // Clients look for this very text to see that they found an Ollama server.
-  return Reply{200, "text/plain; charset=utf-8", "Ollama is running", {}};
-}
-
-// What load balancers and load generators ask for.
-Reply say_healthy(const ServerContext&, const HttpRequest&, Work&) {
-  return json_reply(R"({"status":"ok"})");
-}
 
 Reply say_version(const ServerContext&, const HttpRequest&, Work&) {
   return json_reply(api::ollama::encode_version(kOllamaVersion));
 }
 
-Reply say_status(const ServerContext& context, const HttpRequest&, Work&) {
-  ServerFacts facts;
-  facts.uptime = std::chrono::steady_clock::now() - context.started;
-  facts.num_connections = context.num_connections();
-  facts.is_draining = context.is_draining;
-  facts.max_memory_bytes = context.models.max_memory_bytes();
-  facts.totals = context.models.totals();
-  return json_reply(encode_status(facts, context.models.status()));
+Reply say_openapi(const ServerContext&, const HttpRequest&, Work&) {
+  return json_reply(std::string(openapi_json()));
 }
 
 using Answer = Reply (*)(const ServerContext&, const HttpRequest&, Work&);
@@ -56,38 +42,67 @@ using Conversation = Awaitable<void> (*)(const ServerContext&, Exchange&);
 struct Route {
   std::string_view method;
   std::string_view path;  // ends with "/*" where more follows
+  keys::Access access;    // has no default: a route that does not say it does not compile
   std::variant<Answer, Conversation, api::MakeDialect, api::MakeEmbeddingDialect> answer;
   bool is_light = false;  // neither disk nor much input: answered on the connection's thread
   bool changes_store = false;
   bool takes_body_in_pieces = false;
+  bool costs_tokens = false;  // told where the kind of the answer does not
 };
 
-// The one list of what the server answers. GET includes HEAD.
+bool is_about_a_model(const Route& route) {
+  return route.costs_tokens || std::holds_alternative<api::MakeDialect>(route.answer) ||
+         std::holds_alternative<api::MakeEmbeddingDialect>(route.answer);
+}
+
+using keys::Scope;
+constexpr keys::Access kEverybody = keys::Access::for_everybody();
+constexpr keys::Access kAnyKey = keys::Access::for_any_key();
+constexpr keys::Access kLookers = Scope::kInfer | Scope::kManage;
+
+// The one list of what the server answers, and to whom. GET includes HEAD.
 constexpr std::array kRoutes = {
-    Route{"GET", "/", say_running, true},
-    Route{"GET", "/health", say_healthy, true},
-    Route{"GET", "/api/version", say_version, true},
-    Route{"GET", "/api/sluice/status", say_status, true},
-    Route{"GET", "/api/tags", list_tags},
-    Route{"GET", "/api/ps", list_running, true},
-    Route{"POST", "/api/show", show_model},
-    Route{"POST", "/api/chat", api::ollama::make_chat},
-    Route{"POST", "/api/generate", api::ollama::make_generate},
-    Route{"POST", "/api/embed", api::ollama::make_embed},
-    Route{"POST", "/api/embeddings", api::ollama::make_embeddings},
-    Route{"POST", "/api/copy", copy_model, false, true},
-    Route{"POST", "/api/pull", answer_pull},
-    Route{"POST", "/api/push", answer_push},
-    Route{"POST", "/api/create", answer_create},
-    Route{"HEAD", "/api/blobs/*", check_blob},
-    Route{"POST", "/api/blobs/*", take_blob, false, false, true},
-    Route{"DELETE", "/api/delete", delete_model, false, true},
-    Route{"POST", "/v1/chat/completions", api::openai::make_chat_completion},
-    Route{"POST", "/v1/completions", api::openai::make_completion},
-    Route{"POST", "/v1/embeddings", api::openai::make_embeddings},
-    Route{"POST", "/v1/messages", api::anthropic::make_messages},
-    Route{"GET", "/v1/models", list_openai_models},
-    Route{"GET", "/v1/models/*", show_openai_model},
+    Route{"GET", "/", kEverybody, say_home, true},
+    Route{"GET", "/web/*", kEverybody, give_page_file, true},
+    Route{"GET", "/health", kEverybody, say_alive, true},  // what load generators ask for
+    Route{"GET", "/healthz", kEverybody, say_alive, true},
+    Route{"GET", "/readyz", kEverybody, say_ready, true},
+    Route{"GET", "/metrics", Scope::kMetrics, say_metrics},
+    Route{"GET", "/openapi.json", kAnyKey, say_openapi, true},
+    Route{"GET", "/api/version", kAnyKey, say_version, true},
+    Route{"GET", "/api/sluice/status", Scope::kMetrics, say_status, true},
+    Route{"GET", "/api/sluice/machine", Scope::kMetrics, say_machine},
+    Route{"GET", "/api/sluice/requests", Scope::kMetrics, list_requests},
+    Route{"GET", "/api/sluice/requests/*", Scope::kMetrics, show_request},
+    Route{"DELETE", "/api/sluice/requests/*", Scope::kManage, cancel_request},
+    Route{"GET", "/api/sluice/usage", Scope::kMetrics, say_usage},
+    Route{"GET", "/api/tags", kLookers, list_tags},
+    Route{"GET", "/api/ps", kAnyKey, list_running, true},
+    Route{"POST", "/api/show", kLookers, show_model},
+    Route{"POST", "/api/chat", Scope::kInfer, api::ollama::make_chat},
+    Route{"POST", "/api/generate", Scope::kInfer, api::ollama::make_generate},
+    Route{"POST", "/api/embed", Scope::kInfer, api::ollama::make_embed},
+    Route{"POST", "/api/embeddings", Scope::kInfer, api::ollama::make_embeddings},
+    Route{"POST", "/api/copy", Scope::kManage, copy_model, false, true},
+    Route{"POST", "/api/pull", Scope::kManage, answer_pull},
+    Route{"POST", "/api/push", Scope::kManage, answer_push},
+    Route{"POST", "/api/create", Scope::kManage, answer_create},
+    Route{"HEAD", "/api/blobs/*", Scope::kManage, check_blob},
+    Route{"POST", "/api/blobs/*", Scope::kManage, take_blob, false, false, true},
+    Route{"DELETE", "/api/delete", Scope::kManage, delete_model, false, true},
+    Route{"POST", "/v1/chat/completions", Scope::kInfer, api::openai::make_chat_completion},
+    Route{"POST", "/v1/completions", Scope::kInfer, api::openai::make_completion},
+    Route{"POST", "/v1/embeddings", Scope::kInfer, api::openai::make_embeddings},
+    Route{"POST", "/v1/responses", Scope::kInfer, answer_response, false, false, false, true},
+    Route{"GET", "/v1/responses/*", Scope::kInfer, show_response, true},
+    Route{"DELETE", "/v1/responses/*", Scope::kInfer, remove_response, true},
+    Route{"POST", "/v1/rerank", Scope::kInfer, api::make_rerank},
+    Route{"POST", "/v2/rerank", Scope::kInfer, api::make_rerank},
+    Route{"POST", "/rerank", Scope::kInfer, api::make_rerank},
+    Route{"POST", "/v1/messages", Scope::kInfer, api::anthropic::make_messages},
+    Route{"POST", "/v1/messages/count_tokens", Scope::kInfer, api::anthropic::make_count_tokens},
+    Route{"GET", "/v1/models", kLookers, list_openai_models},
+    Route{"GET", "/v1/models/*", kLookers, show_openai_model},
 };
 
 bool matches_path(std::string_view pattern, std::string_view path) {
@@ -96,35 +111,43 @@ bool matches_path(std::string_view pattern, std::string_view path) {
   return path.starts_with(stem) && path.size() > stem.size();
 }
 
-// Whose errors are told under a path: the first whose prefix fits.
-struct ErrorShape {
+// In whose manner is answered under a path: the first whose prefix fits.
+struct Manner {
   std::string_view path_prefix;
-  api::ErrorBody body;
+  api::ErrorBody error_body;
+  std::string_view id_header;  // where its clients look for the request's id, beside X-Request-Id
 };
-constexpr std::array kErrorShapes = {
-    ErrorShape{"/v1/messages", api::anthropic::error_body},
-    ErrorShape{"/v1/", api::openai::error_body},
-    ErrorShape{"", api::ollama::error_body},
+constexpr std::array kManners = {
+    Manner{"/v1/messages", api::anthropic::error_body, "request-id"},
+    Manner{"/v1/", api::openai::error_body, ""},
+    Manner{"/v2/", api::openai::error_body, ""},
+    Manner{"/rerank", api::openai::error_body, ""},
+    Manner{"", api::ollama::error_body, ""},
 };
 
-api::ErrorBody error_body_for(std::string_view path) {
-  return std::find_if(kErrorShapes.begin(), kErrorShapes.end(),
-                      [&](const ErrorShape& shape) { return path.starts_with(shape.path_prefix); })
-      ->body;
+const Manner& manner_of(std::string_view path) {
+  return *std::find_if(kManners.begin(), kManners.end(),
+                       [&](const Manner& manner) { return path.starts_with(manner.path_prefix); });
 }
+
+api::ErrorBody error_body_for(std::string_view path) { return manner_of(path).error_body; }
 
 // The route, or the reply for a request that has none.
 std::variant<const Route*, Reply> find_route(const HttpRequest& request) {
   const std::string_view method =
       request.method == "HEAD" ? std::string_view("GET") : std::string_view(request.method);
-  bool is_path_known = false;
+  std::string allowed;
   for (const Route& route : kRoutes) {
     if (!matches_path(route.path, request.path)) continue;
-    is_path_known = true;
     if (route.method == method || route.method == request.method) return &route;
+    if (!allowed.empty()) allowed += ", ";
+    allowed += route.method;
+    if (route.method == "GET") allowed += ", HEAD";
   }
-  return is_path_known ? refusal(request, 405, "method not allowed")
-                       : refusal(request, 404, "page not found");
+  if (allowed.empty()) return refusal(request, 404, "page not found");
+  Reply reply = refusal(request, 405, "method not allowed");
+  reply.headers.emplace_back("Allow", allowed);
+  return reply;
 }
 
 // The headers for replies to pages of other origins; the request passed check_access().
@@ -133,6 +156,52 @@ void add_cors_headers(Exchange& exchange) {
   if (!origin) return;
   for (auto& [name, value] : cors_headers(*origin, false)) exchange.add_header(name, value);
 }
+
+void add_id_header(Exchange& exchange) {
+  const std::string_view name = manner_of(exchange.request().path).id_header;
+  if (!name.empty()) exchange.add_header(std::string(name), exchange.request().id);
+}
+
+constexpr int kClientLeft = 499;  // as nginx counts it
+
+RequestLife life_of(const ServerContext& context, const HttpRequest& request) {
+  RequestLife life;
+  life.number = context.journal.next_number();
+  life.id = request.id;
+  life.method = request.method;
+  life.path = request.path;
+  life.key = request.client.name;
+  life.address = request.address;
+  life.arrived_at = std::chrono::system_clock::now();
+  return life;
+}
+
+// The request's line in the journal, from here to the end of the scope.
+class JournalEntry {
+ public:
+  JournalEntry(const ServerContext& context, Exchange& exchange, const Route* route)
+      : context_(context), exchange_(exchange), is_reading_(route && route->method == "GET") {
+    RequestLife& life = exchange.life() = life_of(context, exchange.request());
+    if (route) life.route = route->path;
+    if (route && is_about_a_model(*route)) context.journal.begin(life);
+  }
+  ~JournalEntry() {
+    RequestLife& life = exchange_.life();
+    life.total = Exchange::Clock::now() - exchange_.request().arrival;
+    life.status = exchange_.status() == 0 ? kClientLeft : exchange_.status();
+    life.num_sent_bytes = exchange_.num_sent_bytes();
+    // Monitors ask all the time.
+    const bool is_quiet = is_reading_ && life.status < 400;
+    context_.journal.end(std::move(life), is_quiet);
+  }
+  JournalEntry(const JournalEntry&) = delete;
+  JournalEntry& operator=(const JournalEntry&) = delete;
+
+ private:
+  const ServerContext& context_;
+  Exchange& exchange_;
+  const bool is_reading_;
+};
 
 Awaitable<Reply> make_reply(const ServerContext& context, Exchange& exchange, const Route& route) {
   const HttpRequest& request = exchange.request();
@@ -146,7 +215,7 @@ Awaitable<Reply> make_reply(const ServerContext& context, Exchange& exchange, co
 
 // What an exchange ends with that failed.
 Awaitable<void> tell_failure(Exchange& exchange, const Route& route, const Failure& failure) {
-  spdlog::info("{} {}: {}", route.method, route.path, failure.message);
+  exchange.life().set_error(failure.message);
   Reply reply = error_reply_for(exchange, failure, error_body_for(route.path));
   co_await exchange.respond(std::move(reply));
 }
@@ -160,6 +229,7 @@ Awaitable<void> answer_at_length(const ServerContext& context, Exchange& exchang
     failure = failure_of(std::current_exception());
   }
   if (!failure) co_return;
+  exchange.life().set_error(failure->message);
   if (exchange.is_begun()) co_return;  // it cannot be told any more: the connection is cut
   co_await tell_failure(exchange, route, *failure);
 }
@@ -179,12 +249,27 @@ Awaitable<void> answer_plainly(const ServerContext& context, Exchange& exchange,
 
 }  // namespace
 
-std::vector<std::string> route_names() {
-  std::vector<std::string> names;
-  for (const Route& route : kRoutes) {
-    names.push_back(std::string(route.method) + " " + std::string(route.path));
-  }
-  return names;
+std::vector<RouteInfo> all_routes() {
+  std::vector<RouteInfo> routes;
+  for (const Route& route : kRoutes) routes.push_back({route.method, route.path, route.access});
+  return routes;
+}
+
+std::optional<RouteTerms> terms_of(const HttpRequest& request) {
+  const auto found = find_route(request);
+  const Route* const* route = std::get_if<const Route*>(&found);
+  if (!route) return std::nullopt;
+  return RouteTerms{(*route)->access, is_about_a_model(**route)};
+}
+
+std::string error_text_for(std::string_view path, int status, std::string_view message) {
+  return error_body_for(path)(status, message);
+}
+
+void note_refused(const ServerContext& context, const HttpRequest& request, int status) {
+  RequestLife life = life_of(context, request);
+  life.status = status;
+  context.journal.end(std::move(life), false);
 }
 
 bool takes_body_in_pieces(const HttpRequest& request) {
@@ -195,7 +280,10 @@ bool takes_body_in_pieces(const HttpRequest& request) {
 
 Awaitable<void> dispatch(const ServerContext& context, Exchange& exchange) {
   add_cors_headers(exchange);
+  add_id_header(exchange);
   std::variant<const Route*, Reply> found = find_route(exchange.request());
+  const Route* const* known = std::get_if<const Route*>(&found);
+  const JournalEntry entry(context, exchange, known ? *known : nullptr);
   if (auto* reply = std::get_if<Reply>(&found)) {
     co_await exchange.respond(std::move(*reply));
     co_return;

@@ -5,11 +5,17 @@
 #include <functional>
 
 #include "api/request.h"
+#include "keys/gatekeeper.h"
+#include "machine/gpu.h"
 #include "registry/options.h"
 #include "server/catalog.h"
 #include "server/jobs.h"
+#include "server/journal.h"
+#include "server/metrics.h"
 #include "server/model_manager.h"
+#include "server/response_store.h"
 #include "server/worker_pool.h"
+#include "text/template_choice.h"
 
 namespace sluice::server {
 
@@ -48,8 +54,14 @@ struct ServerContext {
   Workers& workers;
   JobBoard& jobs;
   const registry::RegistryOptions& registry;
+  keys::Gatekeeper& gatekeeper;
+  Journal& journal;
+  ResponseStore& responses;
+  const machine::Gpus& gpus;
   int default_context = 4096;
   api::Timeout default_timeout = api::kNoTimeout;
+  MetricsCompat metrics_compat = MetricsCompat::kNone;
+  text::TemplatePreference template_preference = text::TemplatePreference::kByAbilities;
   std::function<int()> num_connections;
   std::chrono::steady_clock::time_point started;
   const std::atomic<bool>& is_draining;

@@ -16,8 +16,10 @@
 #include <optional>
 #include <vector>
 
+#include "base/units.h"
 #include "server/http_message.h"
 #include "server/memory_reserve.h"
+#include "server/request_life.h"
 
 namespace sluice::server {
 namespace beast = boost::beast;
@@ -50,6 +52,52 @@ int parse_error_status(error_code ec) {
   return 400;
 }
 
+constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
+
+// Ends what is read from a connection, for as long as it lives, when that takes until `when`. The
+// socket stays open, which the stream's own clock would close, so that the client can be told.
+class ReadLimit {
+ public:
+  ReadLimit(Connection& connection, std::chrono::steady_clock::time_point when)
+      : state_(std::make_shared<State>(connection)) {
+    state_->timer.expires_at(when);
+    wait(state_);
+  }
+  ~ReadLimit() {
+    state_->connection = nullptr;
+    state_->timer.cancel();
+  }
+  ReadLimit(const ReadLimit&) = delete;
+  ReadLimit& operator=(const ReadLimit&) = delete;
+
+  bool is_over() const { return state_->is_over; }
+
+ private:
+  struct State {
+    explicit State(Connection& c) : connection(&c), timer(c.strand) {}
+    Connection* connection;  // null when the limit is gone
+    net::steady_timer timer;
+    bool is_over = false;
+  };
+
+  static void wait(const std::shared_ptr<State>& state) {
+    state->timer.async_wait([state](error_code ec) {
+      if (ec || !state->connection) return;
+      state->is_over = true;
+      state->connection->stream.cancel();
+      // And again: between two reads there was nothing to cancel.
+      state->timer.expires_after(std::chrono::milliseconds(100));
+      wait(state);
+    });
+  }
+
+  const std::shared_ptr<State> state_;
+};
+
+std::chrono::steady_clock::time_point after(std::chrono::milliseconds time) {
+  return std::chrono::steady_clock::now() + time;
+}
+
 }  // namespace
 
 // A body that stays on its connection until somebody reads it.
@@ -72,31 +120,30 @@ class PiecewiseBody : public BodySource {
 
   net::awaitable<size_t> read(std::span<std::byte> out) override {
     error_code ec;
+    // A client must not take for ever by sending little at a time.
+    if (num_untimed_ >= kTimedBytes || !is_timed_) {
+      end_ = after(connection_.core->options.body_timeout);
+      is_timed_ = true;
+      num_untimed_ = 0;
+    }
+    const ReadLimit limit(connection_, end_);
     if (std::exchange(wants_continue_, false)) {
-      static constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
       co_await net::async_write(connection_.stream, net::buffer(kContinue), into(ec));
     }
     auto& body = parser_.get().body();
-    while (!ec && !parser_.is_done()) {
+    while (!ec && !parser_.is_done() && !limit.is_over()) {
       body.data = out.data();
       body.size = out.size();
-      // A client must not take for ever by sending little at a time.
-      if (num_untimed_ >= kTimedBytes || !is_timed_) {
-        connection_.stream.expires_after(connection_.core->options.body_timeout);
-        is_timed_ = true;
-        num_untimed_ = 0;
-      }
       co_await http::async_read_some(connection_.stream, buffer_, parser_, into(ec));
       if (ec == http::error::need_buffer) ec = {};
       const size_t count = out.size() - body.size;
       num_untimed_ += count;
       if (count > 0) co_return count;
     }
-    connection_.stream.expires_never();
-    if (!ec) co_return 0;
-    if (ec == beast::error::timeout) {
+    if (limit.is_over()) {
       throw Error(ErrorCode::kDeadlineExceeded, "the request's body came too slowly");
     }
+    if (!ec) co_return 0;
     static const auto& http_category = http::make_error_code(http::error::bad_method).category();
     if (ec.category() == http_category && ec != http::error::partial_message &&
         ec != http::error::end_of_stream) {
@@ -112,7 +159,8 @@ class PiecewiseBody : public BodySource {
   http::request_parser<http::buffer_body> parser_;
   bool wants_continue_;
   bool is_timed_ = false;
-  size_t num_untimed_ = 0;  // that came since the clock was set
+  std::chrono::steady_clock::time_point end_;  // of the time that is set
+  size_t num_untimed_ = 0;                     // that came since the clock was set
 };
 
 // One connection, from accept to close. Everything runs on its strand.
@@ -124,6 +172,9 @@ class Session : public std::enable_shared_from_this<Session> {
         stream_(connection_.stream),
         buffer_(options().max_header_bytes + (64u << 10)) {
     ++host_->num_connections;
+    error_code ec;
+    const auto endpoint = stream_.socket().remote_endpoint(ec);
+    if (!ec) address_ = endpoint.address().to_string();
   }
 
   ~Session() {
@@ -204,15 +255,26 @@ class Session : public std::enable_shared_from_this<Session> {
     Parser parser;
     parser.header_limit(static_cast<uint32_t>(options().max_header_bytes));
     parser.body_limit(boost::none);  // take_header() looks: the error depends on the path
-    stream_.expires_after(options().header_timeout);
-    co_await http::async_read_header(stream_, buffer_, parser, into(ec));
+    bool is_late = false;
+    {
+      const ReadLimit limit(connection_, after(options().header_timeout));
+      co_await http::async_read_header(stream_, buffer_, parser, into(ec));
+      is_late = ec && limit.is_over();
+    }
     HttpRequest request;
+    request.address = address_;
     const bool has_target = take_target(parser, request);
     if (ec) {
-      co_await refuse_parse_error(ec, request);
+      request.id = request_id_of(nullptr);
+      if (is_late) {
+        co_await refuse_late(request, "header", options().header_timeout);
+      } else {
+        co_await refuse_parse_error(ec, request);
+      }
       co_return false;
     }
     std::optional<Reply> refusal = take_header(parser, has_target, request);
+    request.id = request_id_of(request.header("x-request-id"));
     if (!refusal) refusal = pass_gate(request);
     if (refusal) {
       co_await refuse(request, std::move(*refusal));
@@ -231,7 +293,6 @@ class Session : public std::enable_shared_from_this<Session> {
     const bool has_body = co_await read_body(parser);
     if (!has_body) co_return false;
     exchange_->set_body(std::move(parser.get().body()));
-    stream_.expires_never();
     co_return true;
   }
 
@@ -294,15 +355,14 @@ class Session : public std::enable_shared_from_this<Session> {
 
   net::awaitable<bool> read_body(Parser& parser) {
     error_code ec;
+    std::optional<ReadLimit> limit(std::in_place, connection_, after(options().body_timeout));
     const std::string* expect = exchange_->request().header("expect");
     if (expect && beast::iequals(*expect, "100-continue") && !parser.is_done()) {
-      static constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
       co_await net::async_write(stream_, net::buffer(kContinue), into(ec));
       if (ec) co_return false;
     }
-    stream_.expires_after(options().body_timeout);
     std::optional<Reply> refusal;
-    while (!parser.is_done() && !refusal) {
+    while (!parser.is_done() && !refusal && !limit->is_over()) {
       co_await http::async_read_some(stream_, buffer_, parser, into(ec));
       try {
         exchange_->charge_body(parser.get().body().size());
@@ -312,17 +372,29 @@ class Session : public std::enable_shared_from_this<Session> {
       }
       if (ec && !refusal) break;
     }
-    if (!ec && !refusal) co_return true;
+    const bool is_late = limit->is_over() && !parser.is_done();
+    limit.reset();
+    if (!ec && !refusal && !is_late) co_return true;
     // Before the time that closing takes.
     std::string().swap(parser.get().body());
     const HttpRequest request = exchange_->request();
     drop_exchange();
     if (refusal) {
       co_await refuse(request, std::move(*refusal));
+    } else if (is_late) {
+      co_await refuse_late(request, "body", options().body_timeout);
     } else {
       co_await refuse_parse_error(ec, request);
     }
     co_return false;
+  }
+
+  net::awaitable<void> refuse_late(const HttpRequest& request, std::string_view part,
+                                   std::chrono::milliseconds time) {
+    Reply reply = host_->refusal(request, 408,
+                                 "the request's " + std::string(part) +
+                                     " came too slowly: the limit is " + format_go_duration(time));
+    co_await refuse(request, std::move(reply));
   }
 
   // Errors of the connection itself end it silently; broken messages get an answer.
@@ -342,6 +414,8 @@ class Session : public std::enable_shared_from_this<Session> {
 
   net::awaitable<void> refuse(const HttpRequest& request, Reply reply) {
     if (reply.status == 503) reply.headers.emplace_back("Retry-After", "1");
+    reply.headers.emplace_back("X-Request-Id", request.id);
+    host_->on_refused(request, reply.status);
     std::string text = format_head(reply, Framing::kWhole, false);
     if (request.method != "HEAD") text += reply.body;
     const bool is_sent = co_await connection_.write(text);
@@ -440,6 +514,7 @@ class Session : public std::enable_shared_from_this<Session> {
   std::optional<PiecewiseBody> body_;  // of the request under way, when its route reads it
   std::optional<Exchange> exchange_;   // the request under way
   size_t num_ahead_ = 0;               // bytes that came behind it
+  std::string address_;                // the client's
   uint64_t watch_id_ = 0;              // odd while a handler has the exchange
 };
 

@@ -21,9 +21,11 @@ struct SessionHost {
     return error_reply(status, message);
   };
   HttpServer::TakesPieces takes_pieces = [](const HttpRequest&) { return false; };
+  HttpServer::OnRefused on_refused = [](const HttpRequest&, int) {};
   std::atomic<int> num_connections = 0;
   std::atomic<int> num_requests = 0;
-  std::mutex mutex;  // guards what follows
+  std::atomic<int> num_turned_away = 0;  // who are just being told that there are too many
+  std::mutex mutex;                      // guards what follows
   std::unordered_set<Session*> sessions;
   bool is_stopping = false;
 };

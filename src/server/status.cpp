@@ -12,8 +12,11 @@ namespace {
 
 using api::Json;
 
-Json request_json(const engine::RequestStatus& request) {
+Json request_json(const ServerFacts& facts, const engine::RequestStatus& request) {
+  const auto found = facts.sources.find(request.tag);
+  const RequestSource source = found == facts.sources.end() ? RequestSource{} : found->second;
   return {{"id", request.id},
+          {"request_id", source.id},
           {"is_running", request.is_running},
           {"queue_position", request.queue_position},
           {"estimated_wait_ns", request.estimated_wait.count()},
@@ -21,16 +24,32 @@ Json request_json(const engine::RequestStatus& request) {
           {"num_cached_tokens", request.num_cached_tokens},
           {"num_prefilled_tokens", request.num_prefilled_tokens},
           {"num_output_tokens", request.num_output_tokens},
-          {"age_ns", request.age.count()}};
+          {"age_ns", request.age.count()},
+          {"time_to_first_token_ns", request.time_to_first_token.count()},
+          {"mean_token_time_ns", request.mean_token_time.count()},
+          {"client", source.client}};
 }
 
-Json engine_json(const engine::EngineStats& stats) {
+Json histograms_json(const engine::EngineTotals& totals) {
+  Json json = Json::object();
+  for (const engine::HistogramInfo& info : engine::engine_histograms()) {
+    const engine::Histogram& histogram = totals.*info.member;
+    const size_t num_bounds = histogram.bounds.size();
+    json[info.metric] = {{"bounds", histogram.bounds},
+                         {"counts", std::span(histogram.counts).first(num_bounds + 1)},
+                         {"sum", histogram.sum}};
+  }
+  return json;
+}
+
+Json engine_json(const ServerFacts& facts, const engine::EngineStats& stats) {
   Json json = Json::object();
   for (const engine::Counter& counter : engine::engine_counters()) {
     json[counter.name] = counter.get(stats);
   }
+  json["histograms"] = histograms_json(stats);
   Json requests = Json::array();
-  for (const auto& request : stats.requests) requests.push_back(request_json(request));
+  for (const auto& request : stats.requests) requests.push_back(request_json(facts, request));
   json["requests"] = std::move(requests);
   return json;
 }
@@ -40,10 +59,27 @@ Json totals_json(const engine::EngineTotals& totals) {
   for (const engine::Counter& counter : engine::engine_counters()) {
     if (counter.kind == engine::CounterKind::kTotal) json[counter.name] = counter.get({{}, totals});
   }
+  json["histograms"] = histograms_json(totals);
   return json;
 }
 
-Json model_json(const ModelStatus& model) {
+}  // namespace
+
+Json parts_json(const std::vector<LoadedModel::Part>& parts) {
+  Json list = Json::array();
+  for (const LoadedModel::Part& part : parts) {
+    list.push_back({{"device", part.device},
+                    {"layers", part.num_layers},
+                    {"weights", part.memory.weights},
+                    {"cache", part.memory.cache},
+                    {"workspace", part.memory.workspace}});
+  }
+  return list;
+}
+
+namespace {
+
+Json model_json(const ServerFacts& facts, const ModelStatus& model) {
   const CatalogRecord& record = *model.record;
   Json json = {{"name", record.name.short_name()},
                {"digest", record.digest.hex()},
@@ -60,11 +96,13 @@ Json model_json(const ModelStatus& model) {
   json["backend"] = model.backend_description;
   json["memory"] = {{"weights", model.memory.weights},
                     {"cache", model.memory.cache},
-                    {"workspace", model.memory.workspace}};
+                    {"workspace", model.memory.workspace},
+                    {"on_device", model.memory.on_device}};
+  if (!model.parts.empty()) json["parts"] = parts_json(model.parts);
   json["load_duration_ns"] = model.load_duration.count();
   json["expires_at"] =
       model.stays_for_ever ? Json(nullptr) : Json(format_rfc3339(model.expires_at));
-  json["engine"] = engine_json(model.engine);
+  json["engine"] = engine_json(facts, model.engine);
   return json;
 }
 
@@ -78,8 +116,9 @@ std::string encode_status(const ServerFacts& facts, const std::vector<ModelStatu
   for (const ModelStatus& model : models) {
     num_running += model.engine.num_running;
     num_waiting += model.engine.num_waiting + model.num_waiting_for_load;
-    used_bytes += uint64_t{model.memory.weights} + model.memory.cache + model.memory.workspace;
-    list.push_back(model_json(model));
+    used_bytes += uint64_t{model.memory.weights} + model.memory.cache + model.memory.workspace -
+                  model.memory.on_device;
+    list.push_back(model_json(facts, model));
   }
   return api::dump_json({{"version", kVersion},
                          {"pid", getpid()},

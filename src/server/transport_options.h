@@ -11,7 +11,10 @@ namespace sluice::server {
 // unless it says otherwise.
 struct TransportOptions {
   std::string address = "127.0.0.1";
-  uint16_t port = 0;  // 0: any free one
+  uint16_t port = 0;          // 0: any free one
+  int inherited_socket = -1;  // one that listens there already and is ours from then on; -1: none
+  // PEM files of the certificate (with those that sign it) and its key; "": no TLS.
+  std::string tls_cert, tls_key;
   int num_threads = 1;
   int max_connections = 4096;                // of the whole server
   size_t max_header_bytes = 64u << 10;       // request line and headers

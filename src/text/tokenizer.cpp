@@ -103,6 +103,15 @@ std::string_view Tokenizer::token_bytes(TokenId id, bool with_special) const {
   return is_hidden && !with_special ? std::string_view() : v.pieces[id];
 }
 
+std::string_view Tokenizer::framed_bytes(TokenId id) const {
+  if (!is_control(id)) return token_bytes(id);
+  const auto& framed = vocabulary_->framed;
+  const auto found =
+      std::lower_bound(framed.begin(), framed.end(), id,
+                       [](const auto& item, TokenId key) { return item.first < key; });
+  return found->second;
+}
+
 std::string Tokenizer::decode(const std::vector<TokenId>& ids, bool with_special) const {
   Utf8Repairer repairer;
   std::string text;
@@ -131,6 +140,7 @@ bool Tokenizer::is_end_of_generation(TokenId id) const {
 }
 
 std::optional<TokenId> Tokenizer::bos() const { return vocabulary_->bos; }
+std::optional<FillTokens> Tokenizer::fill_tokens() const { return vocabulary_->fill; }
 std::optional<TokenId> Tokenizer::eos() const { return vocabulary_->eos; }
 bool Tokenizer::adds_bos() const { return vocabulary_->adds_bos; }
 

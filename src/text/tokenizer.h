@@ -27,6 +27,16 @@ struct EncodeOptions {
   bool parse_special = true;
 };
 
+// What tells a model to fill in text: `prefix` TEXT `suffix` TEXT `middle`, and it goes on with
+// what belongs in between.
+struct FillTokens {
+  TokenId prefix;
+  TokenId suffix;
+  TokenId middle;
+};
+// Whether a file names all three.
+bool names_fill_tokens(const gguf::File& file);
+
 // Text to token ids and back for one model. Immutable and safe to share between threads.
 // Byte-level BPE (GPT-2 family), SentencePiece-style BPE with scores (Llama 2, Gemma), and BPE with
 // merges over such pieces (Gemma 4).
@@ -61,6 +71,8 @@ class Tokenizer {
   // with `with_special`, else "". An id out of range gives "". The view lives as long as the
   // tokenizer.
   std::string_view token_bytes(TokenId id, bool with_special = false) const;
+  // The same, but control tokens give their text in a frame (reply_format.h).
+  std::string_view framed_bytes(TokenId id) const;
   // Whole text of the ids, as streaming decode would give it.
   std::string decode(const std::vector<TokenId>& ids, bool with_special = false) const;
 
@@ -74,7 +86,8 @@ class Tokenizer {
   bool is_end_of_generation(TokenId id) const;
   std::optional<TokenId> bos() const;
   std::optional<TokenId> eos() const;
-  bool adds_bos() const;  // the model's metadata asks for BOS
+  bool adds_bos() const;                          // the model's metadata asks for BOS
+  std::optional<FillTokens> fill_tokens() const;  // of models that are said to have them
 
  protected:
   explicit Tokenizer(std::unique_ptr<const Vocabulary> vocabulary);

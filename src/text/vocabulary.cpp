@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "text/reply_format.h"
 #include "text/unicode.h"
 
 namespace sluice::text {
@@ -41,6 +42,18 @@ constexpr std::string_view kEndTexts[] = {"<|eot_id|>",
 constexpr std::string_view kFileEndTexts[] = {"<|fim_pad|>",  "<fim-pad>",  "<fim_pad>",
                                               "<|fim_repo|>", "<fim-repo>", "<|repo_name|>",
                                               "<REPO>",       "<reponame>", "<|file_sep|>"};
+
+// Names of the ids in FillTokens, and the ones that older files have for them.
+struct FillName {
+  const char* name;
+  const char* older_name;
+};
+constexpr FillName kFillNames[] = {
+    {"fim_pre", "prefix"}, {"fim_suf", "suffix"}, {"fim_mid", "middle"}};
+
+std::string id_key(std::string_view name) {
+  return "tokenizer.ggml." + std::string(name) + "_token_id";
+}
 
 constexpr bool is_spelled_as_itself(size_t byte) {
   return (byte >= 0x21 && byte <= 0x7E) || (byte >= 0xA1 && byte <= 0xAC) || byte >= 0xAE;
@@ -173,6 +186,12 @@ struct PendingMerge {
 
 const std::array<ByteSpelling, 256> kByteSpellings = make_byte_spellings();
 
+bool names_fill_tokens(const gguf::File& file) {
+  return std::ranges::all_of(kFillNames, [&](const FillName& fill) {
+    return file.get_uint(id_key(fill.name)) || file.get_uint(id_key(fill.older_name));
+  });
+}
+
 Vocabulary::Vocabulary(const gguf::File& file, const VocabularyDefaults& defaults) {
   load_lists(file, defaults);
   load_special_ids(file, defaults);
@@ -251,7 +270,7 @@ void Vocabulary::load_pieces(Spelling spelling, size_t text_bytes) {
 
 void Vocabulary::load_special_ids(const gguf::File& file, const VocabularyDefaults& defaults) {
   const auto id_of = [&](const std::string& name) -> std::optional<TokenId> {
-    const std::string key = "tokenizer.ggml." + name + "_token_id";
+    const std::string key = id_key(name);
     const auto id = file.get_uint(key);
     if (!id) return std::nullopt;
     if (*id >= size()) {
@@ -268,6 +287,13 @@ void Vocabulary::load_special_ids(const gguf::File& file, const VocabularyDefaul
   unknown = id_of("unknown");
   if (!bos) bos = control(defaults.bos);
   if (!eos) eos = control(defaults.eos);
+  std::vector<TokenId> fill_ids;
+  for (const FillName& names : kFillNames) {
+    auto id = id_of(names.name);
+    if (!id) id = id_of(names.older_name);
+    if (id) fill_ids.push_back(*id);
+  }
+  if (fill_ids.size() == std::size(kFillNames)) fill = {fill_ids[0], fill_ids[1], fill_ids[2]};
   ends_generation.assign(size(), false);
   for (const auto& id : {eos, id_of("eot"), id_of("eom")}) {
     if (id) ends_generation[*id] = true;
@@ -315,6 +341,7 @@ void Vocabulary::load_specials(const gguf::File& file) {
   for (size_t i = 0; i < size(); ++i) {
     const auto id = static_cast<TokenId>(i);
     const bool is_user_defined = is_type(id, TokenType::kUserDefined);
+    if (is_type(id, TokenType::kControl)) framed.emplace_back(id, frame_control(pieces[i]));
     if (!is_user_defined && !is_type(id, TokenType::kControl) &&
         !is_type(id, TokenType::kUnknown)) {
       continue;

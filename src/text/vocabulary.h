@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "gguf/file.h"
@@ -72,10 +73,13 @@ struct Vocabulary {
   std::optional<TokenId> unknown;
   bool adds_bos = false;
   bool adds_eos = false;
+  std::optional<FillTokens> fill;
   std::vector<bool> ends_generation;
   std::vector<bool> strips_right;   // white space behind this special token is dropped
   bool strips_white_space = false;  // behind any of them
   SpecialMatcher specials;          // control, user-defined and unknown tokens
+  // Control tokens as they stand in a reply (reply_format.h), by id.
+  std::vector<std::pair<TokenId, std::string>> framed;
 
  private:
   void load_lists(const gguf::File& file, const VocabularyDefaults& defaults);

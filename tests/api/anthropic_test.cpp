@@ -65,6 +65,44 @@ TEST(AnthropicMessages, ReadsAWholeRequest) {
   EXPECT_EQ(request.messages[3].content, "d");
 }
 
+TEST(AnthropicMessages, ReadsToolsAndTheirResults) {
+  const GenerationRequest request = parse_messages(R"({
+    "model": "m", "max_tokens": 9,
+    "tools": [{"name": "f", "description": "d", "input_schema": {"type": "object"}},
+              {"type": "web_search_20250305", "name": "web_search"}],
+    "tool_choice": {"type": "any", "disable_parallel_tool_use": true},
+    "messages": [
+      {"role": "user", "content": "a"},
+      {"role": "assistant", "content": [{"type": "text", "text": "I look."},
+        {"type": "tool_use", "id": "t1", "name": "f", "input": {"z": 1, "a": 2}},
+        {"type": "tool_use", "id": "t2", "name": "f", "input": {}}]},
+      {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1", "content": "one"},
+        {"type": "tool_result", "tool_use_id": "t2", "is_error": true,
+         "content": [{"type": "text", "text": "two"}, {"type": "text", "text": "three"}]},
+        {"type": "text", "text": "and?"}]}]})");
+  EXPECT_EQ(dump_json(request.tools),
+            R"([{"type":"function","function":{"name":"f","description":"d",)"
+            R"("parameters":{"type":"object"}}}])");
+  EXPECT_EQ(request.tool_choice.kind, ToolChoice::Kind::kRequired);
+  EXPECT_FALSE(request.parallel_tool_calls);
+  ASSERT_EQ(request.messages.size(), 5u);
+  EXPECT_EQ(request.messages[1].content, "I look.");
+  ASSERT_EQ(request.messages[1].tool_calls.size(), 2u);
+  EXPECT_EQ(request.messages[1].tool_calls[0].id, "t1");
+  EXPECT_EQ(dump_json(request.messages[1].tool_calls[0].arguments), R"({"z":1,"a":2})");
+  EXPECT_EQ(request.messages[2].role, "tool");
+  EXPECT_EQ(request.messages[2].tool_call_id, "t1");
+  EXPECT_EQ(request.messages[2].tool_name, "f");
+  EXPECT_EQ(request.messages[3].content, "two\nthree");
+  EXPECT_EQ(request.messages[4].role, "user");
+  EXPECT_EQ(request.messages[4].content, "and?");
+  // A message of results alone is no empty one of the user's besides.
+  const GenerationRequest results = parse_messages(R"({"model": "m", "max_tokens": 9, "messages": [
+      {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1"}]}]})");
+  ASSERT_EQ(results.messages.size(), 1u);
+  EXPECT_EQ(results.messages[0].role, "tool");
+}
+
 TEST(AnthropicMessages, LeavesWhatIsNotSaidToTheModel) {
   const GenerationRequest request = parse_messages(with(""));
   EXPECT_FALSE(request.stream);
@@ -91,9 +129,15 @@ TEST(AnthropicMessages, RefusesBadInputClearly) {
        "messages: the content must be a string or a list of blocks"},
       {R"({"model":"m","max_tokens":1,"messages":[{"role":"user","content":["x"]}]})",
        "messages: every block must be an object"},
-      {R"({"model":"m","max_tokens":1,"messages":[{"role":"user","content":[
+      {R"({"model":"m","max_tokens":1,"messages":[{"role":"assistant","content":[
         {"type":"tool_result","tool_use_id":"1"}]}]})",
        "messages: blocks of type \"tool_result\" are not supported"},
+      {R"({"model":"m","max_tokens":1,"messages":[{"role":"assistant","content":[
+        {"type":"tool_use","id":"1"}]}]})",
+       "messages: a tool_use needs a name"},
+      {R"({"model":"m","max_tokens":1,"messages":[{"role":"user","content":[
+        {"type":"tool_result","tool_use_id":"1","content":[{"type":"image"}]}]}]})",
+       "tool_result: blocks of type \"image\" are not supported"},
       {R"({"model":"m","max_tokens":1,"messages":[{"role":"user","content":[
         {"type":"image","source":{}}]}]})",
        "messages: blocks of type \"image\" are not supported"},
@@ -103,7 +147,17 @@ TEST(AnthropicMessages, RefusesBadInputClearly) {
       {with(R"("system":5)"), "system must be a string or a list of blocks"},
       {with(R"("stop_sequences":"x")"), "field \"stop_sequences\" must be a list"},
       {with(R"("stop_sequences":[1])"), "field \"stop_sequences\" must be a list of strings"},
-      {with(R"("tools":[{"name":"f"}])"), "field \"tools\" is not supported yet; leave it out"},
+      {with(R"("tools":[{"name":"f"}])"), "no error"},
+      {with(R"("tools":[{}])"), "tools: every one needs a name"},
+      {with(R"("tools":[3])"), "field \"tools\" must be a list of objects"},
+      {with(R"("tools":[{"type":"bash_20250124","name":"bash"}])"),
+       "tools: those of type \"bash_20250124\" are not supported"},
+      {with(R"("tools":[{"name":"f"}],"tool_choice":{"type":"tool","name":"g"})"),
+       "tool_choice names a tool that is not in \"tools\""},
+      {with(R"("tool_choice":{"type":"any"})"),
+       "tool_choice asks for a call, but there are no tools"},
+      {with(R"("tool_choice":{"type":"some"})"),
+       "tool_choice: the type must be \"auto\", \"any\", \"tool\" or \"none\""},
       {with(R"("thinking":{"type":"deep"})"),
        "thinking: the type must be \"enabled\", \"adaptive\" or \"disabled\""},
       {with(R"("output_config":{"format":{"type":"json_schema"}})"),
@@ -171,6 +225,37 @@ TEST(AnthropicReply, ThinkingIsABlockOfItsOwn) {
   EXPECT_GT(events.find(R"("index":1,"content_block":{"type":"text","text":""})"), stop);
 }
 
+TEST(AnthropicReply, CallsAreBlocksOfTheirOwn) {
+  const auto dialect = make_messages(kStamp);
+  parse(*dialect, with(""));
+  ReplyPiece text, calls;
+  text.content = "Hi";
+  calls.tool_calls.resize(2);
+  calls.tool_calls[0].id = "t1";
+  calls.tool_calls[0].name = "f";
+  calls.tool_calls[0].arguments = parse_json(R"({"z":1,"a":"x"})");
+  dialect->piece(text);
+  const std::string events = dialect->piece(calls);
+  const std::string first =
+      "event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":0}\n\n"
+      "event: content_block_start\ndata: "
+      R"({"type":"content_block_start","index":1,)"
+      R"("content_block":{"type":"tool_use","id":"t1","name":"f","input":{}}})"
+      "\n\nevent: content_block_delta\ndata: "
+      R"({"type":"content_block_delta","index":1,)"
+      R"("delta":{"type":"input_json_delta","partial_json":"{\"z\":1,\"a\":\"x\"}"}})"
+      "\n\nevent: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":1}\n\n";
+  EXPECT_EQ(events.substr(0, first.size()), first);
+  EXPECT_NE(dialect->end(end_by(engine::FinishReason::kEndOfSequence))
+                .find(R"("stop_reason":"tool_use")"),
+            std::string::npos);
+  const Choice choice = {calls, end_by(engine::FinishReason::kEndOfSequence)};
+  const Json whole = parse_json(dialect->whole({&choice, 1}));
+  EXPECT_EQ(dump_json(whole["content"][0]),
+            R"({"type":"tool_use","id":"t1","name":"f","input":{"z":1,"a":"x"}})");
+  EXPECT_EQ(whole["stop_reason"], "tool_use");
+}
+
 TEST(AnthropicReply, IsOneObject) {
   const auto dialect = make_messages(kStamp);
   parse(*dialect, with(""));
@@ -200,6 +285,19 @@ TEST(AnthropicReply, SaysWhyItEnded) {
   EXPECT_EQ(reason_of(end_by(FinishReason::kStopString, "<|model's own|>")), R"("end_turn"null)");
   EXPECT_EQ(reason_of(end_by(FinishReason::kContextFull)), R"("max_tokens"null)");
   EXPECT_EQ(reason_of(end_by(FinishReason::kDeadline)), R"("max_tokens"null)");
+}
+
+TEST(AnthropicCount, IsOfTheSameRequestWithoutWhatIsAboutTheReply) {
+  const auto dialect = make_count_tokens(kStamp);
+  const GenerationRequest request = parse(*dialect, R"({"model":"m","system":"be","stream":true,
+      "tools":[{"name":"f"}],"messages":[{"role":"user","content":"hi"}]})");
+  EXPECT_TRUE(request.is_count_only);
+  EXPECT_FALSE(request.stream);
+  EXPECT_EQ(request.messages.size(), 2u);
+  EXPECT_EQ(request.tools->size(), 1u);
+  EXPECT_EQ(dialect->counted(17), R"({"input_tokens":17})");
+  EXPECT_THROW(parse(*dialect, R"({"model":"m","messages":[]})"), Error);
+  EXPECT_THROW(parse(*dialect, R"({"messages":[{"role":"user","content":"hi"}]})"), Error);
 }
 
 TEST(AnthropicErrors, HaveTheirOwnForm) {

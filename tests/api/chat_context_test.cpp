@@ -80,14 +80,15 @@ TEST(ChatContext, IsWhatTemplatesRead) {
   variables.eos_token = "</s>";
   const auto context =
       chat_context(compose_messages(request, {}), request.tools, request.think, variables);
-  EXPECT_EQ(dump_json(to_json(context)),
-            R"({"messages":[{"role":"user","content":"hi"},)"
-            R"({"role":"assistant","content":"","reasoning_content":"hm","tool_calls":[{"id":"c1",)"
-            R"("type":"function","function":{"name":"f","arguments":{"z":[1.5,null],"a":true}}}]},)"
-            R"({"role":"tool","content":"42","tool_call_id":"c1","name":"f"}],)"
-            R"("tools":[{"type":"function","function":{"name":"f","parameters":{"z":1,"a":2}}}],)"
-            R"("add_generation_prompt":true,"bos_token":"<s>","eos_token":"</s>",)"
-            R"("enable_thinking":true,"reasoning_effort":"low"})");
+  EXPECT_EQ(
+      dump_json(to_json(context)),
+      R"({"messages":[{"role":"user","content":"hi"},)"
+      R"({"role":"assistant","content":"","reasoning_content":"hm","thinking":"hm","tool_calls":[{"id":"c1",)"
+      R"("type":"function","function":{"name":"f","arguments":{"z":[1.5,null],"a":true}}}]},)"
+      R"({"role":"tool","content":"42","tool_call_id":"c1","name":"f"}],)"
+      R"("tools":[{"type":"function","function":{"name":"f","parameters":{"z":1,"a":2}}}],)"
+      R"("add_generation_prompt":true,"bos_token":"<s>","eos_token":"</s>",)"
+      R"("enable_thinking":true,"thinking":true,"reasoning_effort":"low"})");
   variables.arguments_as_text = true;
   const auto as_text =
       to_json(chat_context(request.messages, Json::array(), std::nullopt, variables));

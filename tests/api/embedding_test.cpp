@@ -165,5 +165,58 @@ TEST(EmbedReply, NumbersAreReadBackExactly) {
   }
 }
 
+TEST(RerankRequest, TakesTextsAndObjectsWithOne) {
+  const EmbeddingRequest request =
+      parse(make_rerank, R"({"model":"m","query":"q","documents":["a",{"text":"b"}],"top_n":1})");
+  EXPECT_EQ(request.inputs, (Strings{"q", "a", "b"}));
+  EXPECT_EQ(parse(make_rerank, R"({"model":"m","query":"q","texts":["a"]})").inputs,
+            (Strings{"q", "a"}));
+}
+
+TEST(RerankRequest, RefusesWhatItCannotDo) {
+  const auto error = [](const std::string& rest) {
+    return error_of(make_rerank, R"({"model":"m")" + rest + "}");
+  };
+  EXPECT_NE(error(R"(,"documents":["a"])").find("query"), std::string::npos);
+  EXPECT_NE(error(R"(,"query":["q"],"documents":["a"])").find("query"), std::string::npos);
+  EXPECT_NE(error(R"(,"query":"q")").find("documents"), std::string::npos);
+  EXPECT_NE(error(R"(,"query":"q","documents":[])").find("documents"), std::string::npos);
+  EXPECT_NE(error(R"(,"query":"q","documents":[1])").find("documents"), std::string::npos);
+  EXPECT_NE(error(R"(,"query":"q","documents":[{"image":"x"}])").find("texts"), std::string::npos);
+  EXPECT_NE(error(R"(,"query":"q","documents":["a"],"top_n":0)").find("top_n"), std::string::npos);
+  EXPECT_NE(error(R"(,"query":"q","documents":["a"],"max_tokens_per_doc":5)").find("max_tokens"),
+            std::string::npos);
+  EXPECT_NE(error_of(make_rerank, R"({"query":"q","documents":["a"]})").find("model"),
+            std::string::npos);
+  std::string many = "\"a\"";
+  for (size_t i = 1; i < kMaxEmbeddingInputs; ++i) many += ",\"a\"";
+  EXPECT_NE(error(",\"query\":\"q\",\"documents\":[" + many + "]").find("too many"),
+            std::string::npos);
+}
+
+TEST(RerankReply, HasTheBestFirst) {
+  EmbeddingReply reply;
+  reply.embeddings = {{1, 0}, {0, 1}, {0.6f, 0.8f}, {-1, 0}, {0.6f, -0.8f}};
+  reply.num_prompt_tokens = 9;
+  const auto whole = [&](const std::string& rest) {
+    const auto dialect = make_rerank();
+    Work work;
+    dialect->parse(R"({"model":"m","query":"q","documents":["a","b","c","d"])" + rest + "}", work);
+    return parse_json(dialect->whole(reply));
+  };
+  const Json all = whole("");
+  EXPECT_EQ(all["usage"]["total_tokens"], 9);
+  ASSERT_EQ(all["results"].size(), 4u);
+  std::vector<int> order;
+  for (const Json& item : all["results"]) order.push_back(item["index"]);
+  EXPECT_EQ(order, (std::vector<int>{1, 3, 0, 2}));  // equal ones in their order
+  EXPECT_NEAR(all["results"][0]["relevance_score"].get<double>(), 0.6, 1e-6);
+  EXPECT_EQ(all["results"][0]["document"]["text"], "b");
+  EXPECT_EQ(all["results"][3]["relevance_score"], -1.0);
+  const Json best = whole(R"(,"top_n":1,"return_documents":false)");
+  ASSERT_EQ(best["results"].size(), 1u);
+  EXPECT_FALSE(best["results"][0].contains("document"));
+}
+
 }  // namespace
 }  // namespace sluice::api

@@ -61,6 +61,10 @@ TEST(Format, OtherServersNamesAreTaken) {
     EXPECT_EQ(format.kind, c.kind) << c.body;
     EXPECT_EQ(format.text, c.text) << c.body;
   }
+  for (const char* wrong : {R"({"regex":[]})", R"({"grammar":{}})", R"({"guided_choice":{}})"}) {
+    Format format;
+    EXPECT_THROW(parse_constraints(parse_json(wrong), format), Error) << wrong;
+  }
 }
 
 }  // namespace

@@ -13,7 +13,7 @@
 namespace sluice::api {
 namespace {
 
-std::string repeated(const std::string& item, size_t count) {
+std::string listed(const std::string& item, size_t count) {
   std::string list = "[" + item;
   for (size_t i = 1; i < count; ++i) list += "," + item;
   return list + "]";
@@ -37,7 +37,7 @@ TEST(ParsingMemory, IsAFewTimesTheBodyWhateverItsShape) {
   const std::string call =
       R"({"role":"assistant","content":null,"tool_calls":[{"id":"a","function":{"name":"f"}}]})";
   // Members behind a large one, at every depth: an object that grows must not copy what it has.
-  std::string nested = repeated("\"text\"", 20'000);
+  std::string nested = listed("\"text\"", 20'000);
   for (int i = 0; i < 100; ++i) nested = R"({"a":)" + nested + R"(,"b":1,"c":1,"d":1,"e":1})";
   std::string names = "{";
   for (int i = 0; i < 20'000; ++i) {
@@ -47,12 +47,12 @@ TEST(ParsingMemory, IsAFewTimesTheBodyWhateverItsShape) {
   names += "}";
   const std::string bodies[] = {
       start + R"([{"role":"user","content":")" + std::string(1'000'000, 'x') + R"("}]})",
-      start + repeated(R"({"role":"tool","tool_call_id":"b","content":"x"})", 20'000) + "}",
-      start + repeated(call, 10'000) + "}",
+      start + listed(R"({"role":"tool","tool_call_id":"b","content":"x"})", 20'000) + "}",
+      start + listed(call, 10'000) + "}",
       start + "[],\"unknown\":" + nested + "}",
       start + "[],\"unknown\":" + names + "}",
       start + R"([{"role":"user","content":"x"}],"tools":)" +
-          repeated(R"({"function":{"name":"f","parameters":{"type":"object"}}})", 10'000) + "}",
+          listed(R"({"function":{"name":"f","parameters":{"type":"object"}}})", 10'000) + "}",
   };
   for (const MakeDialect make :
        {MakeDialect{ollama::make_chat}, MakeDialect{ollama::make_generate},

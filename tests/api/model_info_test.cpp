@@ -54,15 +54,26 @@ TEST(Capabilities, FollowFromMetadataAndTemplate) {
   const auto bytes = sample_file();
   const auto file = gguf::File::parse(bytes);
   using List = std::vector<std::string>;
-  EXPECT_EQ(capabilities(file, ""), List{"completion"});
-  EXPECT_EQ(capabilities(file, "{% if tools %}"), (List{"completion", "tools"}));
-  EXPECT_EQ(capabilities(file, "<think></think> tool_call"),
+  EXPECT_EQ(capabilities(file, {}), List{"completion"});
+  EXPECT_EQ(capabilities(file, text::jinja_abilities("{% if tools %}")),
+            (List{"completion", "tools"}));
+  EXPECT_EQ(capabilities(file, text::jinja_abilities("<think></think> tool_call")),
             (List{"completion", "tools", "thinking"}));
+  EXPECT_EQ(capabilities(file, text::go_abilities(text::GoTemplate("{{ .Prompt }}{{ .Suffix }}"))),
+            (List{"completion", "insert"}));
+  gguf::Writer filling;
+  for (const char* name : {"fim_pre", "fim_suf", "fim_mid"}) {
+    filling.set_uint32(std::string("tokenizer.ggml.") + name + "_token_id", 1);
+  }
+  const auto fills = filling.bytes();
+  EXPECT_EQ(capabilities(gguf::File::parse(fills), {}), (List{"completion", "insert"}));
+  EXPECT_FALSE(is_for_embeddings(file));
   gguf::Writer writer;
   writer.set_string("general.architecture", "bert");
   writer.set_uint32("bert.pooling_type", 1);
   const auto bert = writer.bytes();
-  EXPECT_EQ(capabilities(gguf::File::parse(bert), ""), List{"embedding"});
+  EXPECT_EQ(capabilities(gguf::File::parse(bert), {}), List{"embedding"});
+  EXPECT_TRUE(is_for_embeddings(gguf::File::parse(bert)));
 }
 
 TEST(ModelfileParameters, AreOneForEachValue) {

@@ -178,6 +178,13 @@ TEST(OllamaGenerate, ReadsAWholeRequest) {
   EXPECT_TRUE(request.debug_render_only);
 }
 
+TEST(OllamaGenerate, ReadsATemplateAndASuffix) {
+  const GenerationRequest request =
+      parse_generate(R"({"model":"m","prompt":"a","template":"{{ .Prompt }}","suffix":"z"})");
+  EXPECT_EQ(request.chat_template, "{{ .Prompt }}");
+  EXPECT_EQ(request.suffix, "z");
+}
+
 TEST(OllamaGenerate, AnEmptyContextCountsAsGiven) {
   const GenerationRequest request = parse_generate(R"({"model":"m","context":[]})");
   ASSERT_TRUE(request.context);
@@ -200,9 +207,9 @@ TEST(OllamaGenerate, RefusesBadInputClearly) {
       {R"({"model":"m","context":[2147483648]})", "field \"context\" must be a list of token ids"},
       {R"({"model":"m","context":["a"]})", "field \"context\" must be a list of token ids"},
       {R"({"model":"m","context":5})", "field \"context\" must be a list"},
-      {R"({"model":"m","prompt":"x","suffix":"y"})", "m does not support insert"},
-      {R"({"model":"m","prompt":"x","template":"t"})",
-       "a template in the request is not supported yet; the model's own is used"},
+      {R"({"model":"m","raw":true,"prompt":"x","suffix":"y"})", "raw mode does not support suffix"},
+      {R"({"model":"m","suffix":["y"]})", "field \"suffix\" must be a string"},
+      {R"({"model":"m","template":{}})", "field \"template\" must be a string"},
       {R"({"model":"m","prompt":"x","images":["AAAA"]})", "\"m\" does not support images"},
   };
   for (const auto& [body, message] : cases) EXPECT_EQ(generate_error(body), message) << body;

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "api/tools.h"
 #include "base/error.h"
 
 namespace sluice::api::openai {
@@ -96,6 +97,63 @@ TEST(OpenAiChat, ToolChoiceNoneHidesTheTools) {
   EXPECT_TRUE(request.tools->empty());
 }
 
+TEST(OpenAiChat, ReadsEveryFormOfAToolChoice) {
+  using Kind = ToolChoice::Kind;
+  const auto choice_of = [](const std::string& choice) {
+    return parse_chat_completion(with_messages(
+        R"("tools":[{"function":{"name":"f"}},{"function":{"name":"g"}}],"tool_choice":)" +
+        choice));
+  };
+  EXPECT_EQ(choice_of(R"("auto")").tool_choice.kind, Kind::kAuto);
+  EXPECT_EQ(choice_of(R"("required")").tool_choice.kind, Kind::kRequired);
+  for (const char* named :
+       {R"({"type":"function","function":{"name":"g"}})", R"({"type":"function","name":"g"})"}) {
+    EXPECT_EQ(choice_of(named).tool_choice.kind, Kind::kNamed);
+    EXPECT_EQ(choice_of(named).tool_choice.name, "g");
+  }
+  const auto allowed = choice_of(R"({"type":"allowed_tools","allowed_tools":{"mode":"required",
+      "tools":[{"type":"function","function":{"name":"g"}}]}})");
+  EXPECT_EQ(allowed.tool_choice.kind, Kind::kRequired);
+  EXPECT_EQ(dump_json(allowed.tools), R"([{"function":{"name":"g"}}])");
+  EXPECT_TRUE(choice_of("null").parallel_tool_calls);
+  EXPECT_FALSE(choice_of(R"("auto","parallel_tool_calls":false)").parallel_tool_calls);
+}
+
+TEST(OpenAiChat, KnowsTheOlderFunctions) {
+  const auto dialect = make_chat_completion(kStamp);
+  const GenerationRequest request = parse(*dialect, R"({"model":"m",
+      "functions":[{"name":"f","parameters":{"type":"object"}}],"function_call":{"name":"f"},
+      "messages":[{"role":"user","content":"x"},{"role":"assistant","content":null,
+        "function_call":{"name":"f","arguments":"{\"a\":1}"}},
+        {"role":"function","name":"f","content":"7"}]})");
+  EXPECT_EQ(request.tool_choice.name, "f");
+  EXPECT_FALSE(request.parallel_tool_calls);
+  EXPECT_EQ(dump_json(request.messages[1].tool_calls.at(0).arguments), R"({"a":1})");
+  EXPECT_EQ(request.messages[2].role, "tool");
+  EXPECT_EQ(request.messages[2].tool_name, "f");
+  Choice choice;
+  choice.piece.tool_calls.resize(1);
+  choice.piece.tool_calls[0].name = "f";
+  EXPECT_NE(dialect->piece(choice.piece).find(R"("function_call":{"name":"f","arguments":"{}"})"),
+            std::string::npos);
+  const Json whole = parse_json(dialect->whole({&choice, 1}));
+  EXPECT_EQ(whole["choices"][0]["message"]["function_call"]["name"], "f");
+  EXPECT_EQ(whole["choices"][0]["finish_reason"], "function_call");
+}
+
+TEST(Tools, TellAParserWhatItMayKnow) {
+  const auto known = known_tools(parse_json(R"([{"function":{"name":"f","parameters":{
+      "properties":{"a":{"type":"string"},"b":{"type":["string"]},"c":true}}}},
+      {"function":{"name":"g","parameters":5}},{"function":{"name":"h"}}])"));
+  ASSERT_EQ(known.size(), 3u);
+  EXPECT_EQ(known[0].name, "f");
+  EXPECT_EQ(known[0].parameters,
+            (std::vector<std::pair<std::string, bool>>{{"a", true}, {"b", false}, {"c", false}}));
+  EXPECT_EQ(fresh_call_id().size(), 13u);
+  EXPECT_EQ(fresh_call_id(9).size(), 9u);
+  EXPECT_NE(fresh_call_id(), fresh_call_id());
+}
+
 TEST(OpenAiChat, RefusesBadInputClearly) {
   const std::string stop_error = "field \"stop\" must be a string or a list of strings";
   const std::pair<std::string, std::string> cases[] = {
@@ -142,10 +200,22 @@ TEST(OpenAiChat, RefusesBadInputClearly) {
       {with_messages(R"("temperature":1e39)"), "field \"temperature\" is out of range"},
       {with_messages(R"("seed":1.5)"), "field \"seed\" must be an integer"},
       {with_messages(R"("max_tokens":"9")"), "field \"max_tokens\" must be an integer"},
-      {with_messages(R"("n":2)"), "field \"n\" is not supported; leave it out"},
-      {with_messages(R"("n":0)"), "field \"n\" must be between 1 and 2147483647"},
-      {with_messages(R"("logit_bias":{"5":1})"),
-       "field \"logit_bias\" is not supported; leave it out"},
+      {with_messages(R"("n":0)"), "field \"n\" must be between 1 and 128"},
+      {with_messages(R"("n":129)"), "field \"n\" must be between 1 and 128"},
+      {with_messages(R"("n":1.5)"), "field \"n\" must be an integer"},
+      {with_messages(R"("best_of":2)"), "field \"best_of\" is not supported; leave it out"},
+      {with_messages(R"("echo":true)"), "field \"echo\" is not supported; leave it out"},
+      {with_messages(R"("logit_bias":[1])"), "field \"logit_bias\" must be an object"},
+      {with_messages(R"("logit_bias":{"a":1})"),
+       "field \"logit_bias\" must have token ids as its names"},
+      {with_messages(R"("logit_bias":{"-1":1})"),
+       "field \"logit_bias\" must have token ids as its names"},
+      {with_messages(R"("logit_bias":{"99999999999":1})"),
+       "field \"logit_bias\" must have token ids as its names"},
+      {with_messages(R"("logit_bias":{"5":"1"})"),
+       "field \"logit_bias\" must have numbers from -100 to 100 as its values"},
+      {with_messages(R"("logit_bias":{"5":100.5})"),
+       "field \"logit_bias\" must have numbers from -100 to 100 as its values"},
       {with_messages(R"("grammar":7)"), "field \"grammar\" must be a string"},
       {with_messages(R"("guided_choice":"a")"),
        "field \"guided_choice\" must be a list of strings"},
@@ -153,12 +223,27 @@ TEST(OpenAiChat, RefusesBadInputClearly) {
        "field \"regex\": the reply has a format already; send one"},
       {with_messages(R"("structured_outputs":{"json_object":true})"),
        "\"json_object\" in structured_outputs is not supported"},
-      {with_messages(R"("functions":[{"name":"f"}])"),
-       "field \"functions\" is not supported; leave it out"},
+      {with_messages(R"("tools":[{"type":7,"function":{"name":"f"}}])"),
+       "field \"type\" must be a string"},
+      {with_messages(R"("tools":[{"function":{"name":"f","description":{}}}])"),
+       "field \"description\" must be a string"},
+      {with_messages(R"("functions":[{}])"), "every tool needs a \"function\" with a \"name\""},
+      {with_messages(R"("functions":[{"name":"f"}],"function_call":{"name":"g"})"),
+       "tool_choice names a tool that is not in \"tools\""},
       {with_messages(R"("tool_choice":"required")"),
-       "tool_choice other than \"auto\" and \"none\" is not supported yet"},
-      {with_messages(R"("tool_choice":{"type":"function","function":{"name":"f"}})"),
-       "tool_choice other than \"auto\" and \"none\" is not supported yet"},
+       "tool_choice asks for a call, but there are no tools"},
+      {with_messages(R"("tool_choice":"sometimes")"),
+       "tool_choice must be \"auto\", \"none\", \"required\" or a function"},
+      {with_messages(
+           R"("tools":[{"function":{"name":"g"}}],"tool_choice":{"type":"function","function":{"name":"f"}})"),
+       "tool_choice names a tool that is not in \"tools\""},
+      {with_messages(R"("tools":[{"function":{"name":"g"}}],"tool_choice":{"type":"function"})"),
+       "tool_choice needs the name of a function"},
+      {with_messages(R"("tools":[{"function":{"name":"g"}}],"tool_choice":{"type":"mcp"})"),
+       "tool_choice of this type is not supported: give a function"},
+      {with_messages(R"("tools":[{"function":{"name":"g"}}],"tool_choice":"required",
+                        "response_format":{"type":"json_object"})"),
+       "a reply that must call a tool can have no format of its own; leave one of them out"},
       {with_messages(R"("stream_options":true)"), "field \"stream_options\" must be an object"},
       {with_messages(R"("response_format":{"type":"json_schema","json_schema":{}})"),
        "response_format \"json_schema\" needs json_schema.schema"},
@@ -178,8 +263,31 @@ TEST(OpenAiCompletion, ReadsARequest) {
   EXPECT_EQ(request.prompt, "x");
   EXPECT_EQ(request.options.num_predict, 4);
   EXPECT_EQ(request.num_top_logprobs, 2);
-  EXPECT_THROW(parse_completion(R"({"model":"m","prompt":"x","suffix":"y"})"), Error);
-  EXPECT_THROW(parse_completion(R"({"model":"m","prompt":"x","echo":true})"), Error);
+  EXPECT_EQ(parse_completion(R"({"model":"m","prompt":"x","suffix":"y"})").suffix, "y");
+  EXPECT_THROW(parse_completion(R"({"model":"m","prompt":[1],"suffix":"y"})"), Error);
+  EXPECT_THROW(parse_completion(R"({"model":"m","prompt":["x",[1]],"suffix":"y"})"), Error);
+  EXPECT_TRUE(parse_completion(R"({"model":"m","prompt":"x","echo":true})").echo);
+  EXPECT_THROW(parse_completion(R"({"model":"m","prompt":"x","echo":true,"logprobs":1})"), Error);
+  EXPECT_THROW(parse_completion(R"({"model":"m","prompt":"x","best_of":2})"), Error);
+}
+
+TEST(OpenAiCompletion, RepliesOfAllPromptsTogetherAreBounded) {
+  EXPECT_EQ(parse_completion(R"({"model":"m","prompt":["x","y"],"n":64})").num_choices, 64);
+  EXPECT_THROW(parse_completion(R"({"model":"m","prompt":["x","y"],"n":65})"), Error);
+}
+
+TEST(OpenAiChat, ReadsBiases) {
+  const auto request =
+      parse_chat_completion(with_messages(R"("n":3,"logit_bias":{"50256":-100,"7":0.5})"));
+  EXPECT_EQ(request.num_choices, 3);
+  ASSERT_EQ(request.biases.size(), 2u);
+  const auto& other = request.biases[request.biases[0].token == 7 ? 0 : 1];
+  EXPECT_EQ(other.token, 7);
+  EXPECT_EQ(other.bias, 0.5f);
+  std::string many;
+  for (int i = 0; i < 1025; ++i) many += (i ? ",\"" : "\"") + std::to_string(i) + "\":1";
+  EXPECT_EQ(chat_error(with_messages("\"logit_bias\":{" + many + "}")),
+            "field \"logit_bias\" may be of 1024 tokens at most");
 }
 
 TEST(OpenAiChat, FieldsThatChangeNothingPass) {
@@ -325,7 +433,8 @@ const std::string kExplained =
     R"("shifted_tokens":0,"draft_tokens":0,"accepted_tokens":0,"queue_position":0,)"
     R"("queued_duration":0})";
 const std::string kUsage = R"("usage":{"prompt_tokens":9,"completion_tokens":4,"total_tokens":13,)"
-                           R"("prompt_tokens_details":{"cached_tokens":2}})";
+                           R"("prompt_tokens_details":{"cached_tokens":2},)"
+                           R"("completion_tokens_details":{"reasoning_tokens":0}})";
 
 TEST(OpenAiEncode, Stream) {
   ReplyPiece piece;
@@ -352,7 +461,7 @@ TEST(OpenAiEncode, ThinkingHasAnEventOfItsOwn) {
   EXPECT_EQ(
       sample_chat()->piece(piece),
       "data: " + kHead +
-          R"({"index":0,"delta":{"role":"assistant","content":"","reasoning":"hm"},"finish_reason":null}]})"
+          R"({"index":0,"delta":{"role":"assistant","content":"","reasoning":"hm","reasoning_content":"hm"},"finish_reason":null}]})"
           "\n\ndata: " +
           kHead + R"({"index":0,"delta":{"content":"Hi"},"finish_reason":null}]})" + "\n\n");
 }
@@ -370,6 +479,8 @@ TEST(OpenAiEncode, ToolCalls) {
                 R"("type":"function","function":{"name":"f","arguments":"{\"a\":1}"}}]},)"
                 R"("finish_reason":null}]})"
                 "\n\n");
+  EXPECT_NE(whole(*sample_chat(), piece).find(R"("content":null,"tool_calls":[{"id":"call_x",)"),
+            std::string::npos);
   EXPECT_EQ(reason_of(engine::FinishReason::kEndOfSequence, piece), "tool_calls");
   EXPECT_EQ(reason_of(engine::FinishReason::kMaxTokens, piece), "length");
 }
@@ -423,6 +534,43 @@ TEST(OpenAiEncode, SeveralPromptsHaveAChoiceEach) {
   const Json whole = parse_json(dialect->whole(choices));
   EXPECT_EQ(whole["choices"].size(), 2u);
   EXPECT_EQ(whole["usage"]["total_tokens"], 26);
+}
+
+TEST(OpenAiEncode, ChoicesOfAChatHaveTheirIndexAndShareTheirPrompt) {
+  const std::string body = with_messages(R"("n":2,"stream_options":{"include_usage":true})");
+  auto dialect = make_chat_completion(kStamp);
+  parse(*dialect, body);
+  ReplyPiece piece;
+  piece.content = "Hi";
+  const std::string role = R"("delta":{"role":"assistant","content":"Hi"})";
+  for (const int index : {1, 0}) {
+    piece.index = index;
+    EXPECT_NE(dialect->piece(piece).find("{\"index\":" + std::to_string(index) + "," + role),
+              std::string::npos);
+  }
+  EXPECT_EQ(dialect->piece(piece).find("role"), std::string::npos);
+  ReplyEnd end = sample_end(), second_end = sample_end();
+  end.num_thinking_tokens = 3;
+  second_end.index = 1;
+  second_end.shares_prompt = true;
+  piece.tool_calls.resize(1);
+  dialect->piece(piece);  // of the first one
+  EXPECT_NE(dialect->end(second_end).find(R"("index":1,"delta":{},"finish_reason":"stop")"),
+            std::string::npos);
+  const std::string last = dialect->end(end);
+  EXPECT_NE(last.find(R"("index":0,"delta":{},"finish_reason":"tool_calls")"), std::string::npos);
+  EXPECT_NE(last.find(R"("prompt_tokens":9,"completion_tokens":8,"total_tokens":17)"),
+            std::string::npos);
+  EXPECT_NE(last.find(R"("reasoning_tokens":3)"), std::string::npos);
+  EXPECT_TRUE(last.ends_with("data: [DONE]\n\n"));
+
+  dialect = make_chat_completion(kStamp);
+  parse(*dialect, body);
+  const Choice choices[] = {{piece, end}, {piece, second_end}};
+  const Json whole = parse_json(dialect->whole(choices));
+  EXPECT_EQ(whole["choices"][1]["index"], 1);
+  EXPECT_EQ(whole["usage"]["prompt_tokens"], 9);
+  EXPECT_EQ(whole["usage"]["completion_tokens_details"]["reasoning_tokens"], 3);
 }
 
 TEST(OpenAiEncode, LogprobsOfCompletionsAreLists) {

@@ -9,7 +9,7 @@ namespace {
 
 ModelOptions parse(std::string_view text) { return parse_options(parse_json(text)); }
 
-std::string error_of(std::string_view text) {
+std::string option_error(std::string_view text) {
   try {
     parse(text);
   } catch (const Error& error) {
@@ -60,25 +60,27 @@ TEST(ModelOptions, CutsFractionsOfIntegers) {
 }
 
 TEST(ModelOptions, WrongTypesHaveOllamasTexts) {
-  EXPECT_EQ(error_of(R"({"top_k":"40"})"), "option \"top_k\" must be of type integer");
-  EXPECT_EQ(error_of(R"({"num_ctx":true})"), "option \"num_ctx\" must be of type integer");
-  EXPECT_EQ(error_of(R"({"temperature":"hot"})"), "option \"temperature\" must be of type float32");
-  EXPECT_EQ(error_of(R"({"temperature":[]})"), "option \"temperature\" must be of type float32");
-  EXPECT_EQ(error_of(R"({"use_mmap":1})"), "option \"use_mmap\" must be of type boolean");
-  EXPECT_EQ(error_of(Json{{"stop", std::vector<std::string>(65, "x")}}.dump()),
+  EXPECT_EQ(option_error(R"({"top_k":"40"})"), "option \"top_k\" must be of type integer");
+  EXPECT_EQ(option_error(R"({"num_ctx":true})"), "option \"num_ctx\" must be of type integer");
+  EXPECT_EQ(option_error(R"({"temperature":"hot"})"),
+            "option \"temperature\" must be of type float32");
+  EXPECT_EQ(option_error(R"({"temperature":[]})"),
+            "option \"temperature\" must be of type float32");
+  EXPECT_EQ(option_error(R"({"use_mmap":1})"), "option \"use_mmap\" must be of type boolean");
+  EXPECT_EQ(option_error(Json{{"stop", std::vector<std::string>(65, "x")}}.dump()),
             "option \"stop\" holds more than 64 strings");
-  EXPECT_EQ(error_of(R"({"stop":"x"})"), "option \"stop\" must be of type array");
-  EXPECT_EQ(error_of(R"({"stop":["x",1]})"), "option \"stop\" must be of an array of strings");
-  EXPECT_EQ(error_of("[]"), "field \"options\" must be an object");
+  EXPECT_EQ(option_error(R"({"stop":"x"})"), "option \"stop\" must be of type array");
+  EXPECT_EQ(option_error(R"({"stop":["x",1]})"), "option \"stop\" must be of an array of strings");
+  EXPECT_EQ(option_error("[]"), "field \"options\" must be an object");
 }
 
 TEST(ModelOptions, OutOfRangeIsRefused) {
-  EXPECT_EQ(error_of(R"({"top_k":3000000000})"), "option \"top_k\" is out of range");
-  EXPECT_EQ(error_of(R"({"top_k":-3000000000})"), "option \"top_k\" is out of range");
-  EXPECT_EQ(error_of(R"({"num_ctx":1e300})"), "option \"num_ctx\" is out of range");
-  EXPECT_EQ(error_of(R"({"seed":9223372036854775808})"), "option \"seed\" is out of range");
-  EXPECT_EQ(error_of(R"({"seed":9.3e18})"), "option \"seed\" is out of range");
-  EXPECT_EQ(error_of(R"({"temperature":1e39})"), "option \"temperature\" is out of range");
+  EXPECT_EQ(option_error(R"({"top_k":3000000000})"), "option \"top_k\" is out of range");
+  EXPECT_EQ(option_error(R"({"top_k":-3000000000})"), "option \"top_k\" is out of range");
+  EXPECT_EQ(option_error(R"({"num_ctx":1e300})"), "option \"num_ctx\" is out of range");
+  EXPECT_EQ(option_error(R"({"seed":9223372036854775808})"), "option \"seed\" is out of range");
+  EXPECT_EQ(option_error(R"({"seed":9.3e18})"), "option \"seed\" is out of range");
+  EXPECT_EQ(option_error(R"({"temperature":1e39})"), "option \"temperature\" is out of range");
   EXPECT_EQ(parse(R"({"num_predict":1e18})").num_predict, 2147483647);
 }
 

@@ -405,6 +405,48 @@ TEST(Sampler, PenaltiesCountTheHistoryAndTheDraft) {
   EXPECT_THAT(logits, ElementsAre(4.0f, 4.0f, -4.0f, 4.0f));
 }
 
+TEST(Sampler, BiasesAreAddedBehindTheMaskAndBeforeThePenalties) {
+  SamplingParams params = greedy();
+  params.repeat_penalty = 2.0f;
+  std::vector<float> logits{4.0f, 1.0f, 0.0f, -4.0f};
+  const std::vector<TokenId> history{1};
+  const std::vector<TokenBias> biases{{1, 5.0f}, {3, -100.0f}, {2, 9.0f}, {-1, 1.0f}, {4, 1.0f}};
+  const std::vector<uint32_t> mask{0b1011};
+  RowSampling sampling = sampling_of(params, history);
+  sampling.biases = biases;
+  sampling.mask = mask;
+  EXPECT_EQ(sample_row({logits}, sampling).token, 0);
+  EXPECT_THAT(logits, ElementsAre(4.0f, 3.0f, -kInfinity, -104.0f));
+}
+
+TEST(Sampler, ABiasMovesAndBansTokensOfALargeRow) {
+  std::mt19937_64 random(11);
+  const std::vector<float> logits = random_logits(random, 600, 2.0f);
+  const auto best = static_cast<TokenId>(std::ranges::max_element(logits) - logits.begin());
+  const std::vector<TokenBias> ban{{best, -100.0f}}, wish{{423, 100.0f}};
+  for (const SamplingParams& params : parameter_grid()) {
+    for (const auto& biases : {ban, wish}) {
+      RowSampling sampling = sampling_of(params, {}, 3, 4);
+      sampling.biases = biases;
+      std::vector<float> changed = logits;
+      changed[static_cast<size_t>(biases[0].token)] += biases[0].bias;
+      const auto expected = plain_distribution(changed, {}, params);
+      const auto found = sampling_distribution(logits, sampling);
+      for (size_t i = 0; i < logits.size(); ++i) ASSERT_NEAR(found[i], expected[i], 1e-5);
+      // With maxima known beforehand, too.
+      std::vector<float> row = logits;
+      std::vector<float> maxima(num_maxima(row.size()));
+      for (size_t i = 0; i < maxima.size(); ++i) {
+        maxima[i] = highest_of(row, i * kMaximaStride, kMaximaStride);
+      }
+      const TokenId token = sample_row({row, maxima}, sampling).token;
+      EXPECT_EQ(token, drawn(logits, sampling));
+      EXPECT_TRUE(biases[0].bias < 0 || token == 423);
+      EXPECT_NE(token, biases[0].bias < 0 ? best : -1);
+    }
+  }
+}
+
 TEST(Sampler, HistoryOutsideTheVocabularyIsPassedOver) {
   SamplingParams params = greedy();
   params.repeat_penalty = 2.0f;
@@ -417,6 +459,8 @@ SampledToken logprobs(std::vector<float> logits, TokenId token, int count) {
   mask[static_cast<size_t>(token) / 32] = uint32_t{1} << token % 32;
   RowSampling sampling = sampling_of({});
   sampling.mask = mask;
+  const std::vector<TokenBias> biases{{0, 50.0f}};  // the model's own are told
+  sampling.biases = biases;
   sampling.num_top_logprobs = count;
   return sample_row({logits}, sampling);
 }

@@ -22,6 +22,7 @@ struct TinyShape {
   int ffn = 512, vocab = 200;
   int window = 0;  // of every second layer
   bool is_interleaved = false, has_qk_norm = false, has_bias = false, has_post_norms = false;
+  bool gathers_early = false;  // behind the last attention, as the decoder does
   float soft_cap = 0.0f;
   Activation activation = Activation::kSilu;
 };
@@ -69,9 +70,10 @@ class TinyModel {
     p.vocab_size = s.vocab;
     const int embedding = 256, q_width = s.num_heads * s.head_dim,
               kv_width = s.num_kv_heads * s.head_dim;
-    const int x = buffer(embedding), h = buffer(embedding), q = buffer(q_width),
-              k = buffer(kv_width), v = buffer(kv_width), a = buffer(q_width), gate = buffer(s.ffn),
-              up = buffer(s.ffn), last = buffer(embedding, RowKind::kOutputs),
+    int x = buffer(embedding), h = buffer(embedding), a = buffer(q_width), gate = buffer(s.ffn),
+        up = buffer(s.ffn);
+    const int q = buffer(q_width), k = buffer(kv_width), v = buffer(kv_width),
+              last = buffer(embedding, RowKind::kOutputs),
               normed = buffer(embedding, RowKind::kOutputs),
               logits = buffer(s.vocab, RowKind::kLogits);
     p.logits = logits;
@@ -84,7 +86,9 @@ class TinyModel {
     p.ropes = {rope};
     const int table = add(s.type, embedding, s.vocab, 1.0f);
     p.ops.push_back(Embed{table, x, 1.5f});
+    p.state = x;
     for (int layer = 0; layer < s.num_layers; ++layer) {
+      p.layer_starts.push_back(p.ops.size());
       p.ops.push_back(RmsNorm{x, norm(embedding), h, 1e-5f, false});
       const auto bias = [&](int rows) {
         return s.has_bias ? add(Type::kF32, rows, 1, 0.2f) : kNoWeight;
@@ -98,6 +102,18 @@ class TinyModel {
       p.ops.push_back(RopeStore{q, k, v, layer, 0, q_norm, k_norm, 1e-6f});
       p.ops.push_back(Attention{q, a, layer, 1.0f / std::sqrt(static_cast<float>(s.head_dim)),
                                 layer % 2 == 1 ? s.window : 0});
+      if (s.gathers_early && layer + 1 == s.num_layers) {
+        const auto gathered = [&](int& in, int width) {
+          const int out = buffer(width, RowKind::kOutputs);
+          p.ops.push_back(GatherRows{in, out});
+          in = out;
+        };
+        gathered(a, q_width);
+        gathered(x, embedding);
+        h = buffer(embedding, RowKind::kOutputs);
+        gate = buffer(s.ffn, RowKind::kOutputs);
+        up = buffer(s.ffn, RowKind::kOutputs);
+      }
       add_output(a, q_width, x, h);
       p.ops.push_back(RmsNorm{x, norm(embedding), h, 1e-5f, false});
       p.ops.push_back(Linear{h,
@@ -106,8 +122,8 @@ class TinyModel {
       p.ops.push_back(GatedActivation{gate, up, gate, s.activation});
       add_output(gate, s.ffn, x, h);
     }
-    p.ops.push_back(GatherRows{x, last});
-    p.ops.push_back(RmsNorm{last, norm(embedding), normed, 1e-5f, false});
+    if (!s.gathers_early) p.ops.push_back(GatherRows{x, last});
+    p.ops.push_back(RmsNorm{s.gathers_early ? x : last, norm(embedding), normed, 1e-5f, false});
     p.ops.push_back(Linear{normed, {{table, kNoWeight, logits, false}}});
     if (s.soft_cap > 0) p.ops.push_back(SoftCap{logits, s.soft_cap});
   }

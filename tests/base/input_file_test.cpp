@@ -11,9 +11,12 @@
 
 #include "base/byte_range.h"
 #include "base/error.h"
+#include "thrown.h"
 
 namespace sluice {
 namespace {
+
+using test::code_of;
 
 namespace fs = std::filesystem;
 using testing::HasSubstr;
@@ -31,17 +34,6 @@ class InputFileTest : public testing::Test {
   fs::path folder_;
   std::string path_;
 };
-
-template <class Call>
-ErrorCode code_of(const Call& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.code();
-  }
-  ADD_FAILURE() << "no error";
-  return ErrorCode::kInternal;
-}
 
 std::string text_of(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};

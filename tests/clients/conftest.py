@@ -27,10 +27,10 @@ def program():
     return str(path)
 
 
-def run_sluice(*arguments, home, text=None, check=True, timeout=120):
+def run_sluice(*arguments, home, text=None, check=True, timeout=120, environment=None):
     """Runs the program with nothing of the developer's own settings."""
     return subprocess.run(
-        [program(), *arguments], env=clean_environment(home), input=text,
+        [program(), *arguments], env={**clean_environment(home), **(environment or {})}, input=text,
         stdin=None if text is not None else subprocess.DEVNULL,
         capture_output=True, text=True, check=check, timeout=timeout)
 
@@ -49,9 +49,10 @@ def make_tiny_model(path):
 class Server:
     """A running `sluice serve`; its log is kept for failures."""
 
-    def __init__(self, home, *arguments):
+    def __init__(self, home, *arguments, scheme="http", environment=None):
         self.process = subprocess.Popen(
-            [program(), "serve", "--port", "0", *arguments], env=clean_environment(home),
+            [program(), "serve", "--port", "0", *arguments],
+            env={**clean_environment(home), **(environment or {})},
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         self.log = []
         self.url = None
@@ -60,14 +61,14 @@ class Server:
         def read():
             for line in self.process.stderr:
                 self.log.append(line)
-                if found := re.search(r"listening on (http://\S+)", line):
+                if found := re.search(r"listening on (https?://\S+)", line):
                     self.url = found.group(1)
                     ready.set()
             ready.set()
 
         threading.Thread(target=read, daemon=True).start()
         assert ready.wait(60) and self.url, "".join(self.log)
-        self.host, port = self.url.removeprefix("http://").rsplit(":", 1)
+        self.host, port = self.url.removeprefix(f"{scheme}://").rsplit(":", 1)
         self.port = int(port)
 
     def get(self, path):
@@ -130,6 +131,15 @@ def server(home):
     log = "".join(server.log)
     code = server.stop()
     assert code == 0, f"the server ended with {code}:\n{log[-5000:]}"
+
+
+@pytest.fixture(scope="session")
+def tool_server(tmp_path_factory):
+    from tool_models import start_tool_server  # which is made of what is here
+
+    server = start_tool_server(tmp_path_factory.mktemp("tools"))
+    yield server
+    assert server.stop() == 0, "".join(server.log)[-5000:]
 
 
 @pytest.fixture(autouse=True)

@@ -98,6 +98,21 @@ def test_system_and_blocks(client):
     assert longer.usage.input_tokens > plain.usage.input_tokens
 
 
+def test_tokens_are_counted_without_a_reply(client, server):
+    messages = [{"role": "user", "content": "Why is the sky blue?"}]
+    counted = client.messages.count_tokens(model=MODEL, messages=messages, system="Be brief.")
+    assert counted.input_tokens == ask(client, messages=messages, system="Be brief.").usage.input_tokens
+    # Also what is longer than any context.
+    long = [{"role": "user", "content": "word " * 50000}]
+    assert client.messages.count_tokens(model=MODEL, messages=long).input_tokens > 50000
+    with pytest.raises(anthropic.NotFoundError):
+        client.messages.count_tokens(model="missing", messages=messages)
+    with pytest.raises(anthropic.BadRequestError, match="messages is required"):
+        client.messages.count_tokens(model=MODEL, messages=[])
+    status, reply = server.post("/v1/messages/count_tokens", b"[]")
+    assert status == 400 and reply["type"] == "error"
+
+
 def test_thinking_is_a_wish(client):
     assert text_of(ask(client, thinking={"type": "disabled"}))
     assert text_of(ask(client, max_tokens=2000, stop_sequences=[" "],

@@ -203,7 +203,8 @@ def test_preflights_allow_what_sdks_send(server):
 
 
 def test_health(server):
-    assert server.get("/health") == {"status": "ok"}
+    for path in ("/health", "/healthz", "/readyz"):
+        assert server.get(path) == {"status": "ok"}
 
 
 def test_ps_tells_the_context_of_requests(server):
@@ -221,7 +222,8 @@ def test_what_is_not_honoured_is_refused_by_name(server, path):
     good = {"model": MODEL, "messages": QUESTION, "max_tokens": 1, "stream": False}
     if path == "/api/chat":
         good["options"] = {"num_predict": 1}
-    for name, value in [("n", 2), ("logit_bias", {"5": 1})]:
+    own = () if path.startswith("/v1/chat") else (("n", 2), ("logit_bias", {"5": 1}))
+    for name, value in (("best_of", 2), ("use_beam_search", True), *own):
         status, reply = server.post(path, {**good, name: value})
         assert status == 400 and f'"{name}"' in json.dumps(reply).replace('\\"', '"'), reply
     assert server.post(path, {**good, "grammar": "", "n": 1, "logit_bias": None})[0] == 200

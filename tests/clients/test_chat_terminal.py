@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from conftest import MODEL
+from conftest import MODEL, run_sluice
 from terminal import PROMPT, Terminal
 
 
@@ -104,3 +104,34 @@ def test_flags_that_the_model_cannot_follow_end_the_chat_at_once(home):
         terminal = Terminal(home, "run", MODEL, flag)
         terminal.read_until("Error: ")
         assert terminal.wait() == 1
+
+
+def test_a_conversation_is_saved_and_loaded_again(home):
+    terminal = Terminal(home, "run", MODEL, "--option", "num_predict=4")
+    terminal.read_until(PROMPT)
+    for typed, shown in (("/set parameter seed 7", "Set parameter"),
+                         ("/set system Be brief.", "Set system message."),
+                         ("/save", "Usage:"),
+                         ("remember the word okapi", ""),
+                         ("/save kept:1", "Created new model 'kept:1'"),
+                         ("/save ../x", "invalid model name"),
+                         ("/load kept:1", ">>> remember the word okapi"),
+                         ("/show system", "Be brief."),
+                         ("/load kpet:1", "Couldn't find model 'kpet:1'")):
+        terminal.type(typed + "\n")
+        terminal.read_until(shown) if shown else None
+        terminal.read_until(PROMPT)
+    terminal.type("/bye\n")
+    assert terminal.wait() == 0
+    modelfile = run_sluice("show", "kept:1", "--modelfile", home=home).stdout
+    assert "MESSAGE user remember the word okapi" in modelfile and "seed 7" in modelfile
+    run_sluice("rm", "kept:1", home=home)
+
+
+def test_a_chat_asks_once_what_its_model_is(home, server):
+    before = len(server.log)
+    terminal = Terminal(home, "run", MODEL, host=f"{server.host}:{server.port}")
+    terminal.read_until(PROMPT)
+    assert sum("path=/api/show" in line for line in server.log[before:]) == 1
+    terminal.type("/bye\n")
+    assert terminal.wait() == 0

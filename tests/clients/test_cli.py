@@ -42,8 +42,13 @@ def test_wrong_usage_is_status_2_and_one_line(home):
     (["render", "/nowhere/x.jinja", "y.json"], "/nowhere/x.jinja"),
     (["ps"], "no server answers"),
     (["stop", "x"], "no server answers"),
-    (["serve", "--host", "0.0.0.0"], "--allow-anyone"),
-    (["serve", "--host", "8.8.8.8:1", "--allow-anyone"], "8.8.8.8"),
+    (["key", "revoke", "nobody"], "there is no key"),
+    (["key", "add", "two words"], "letters"),
+    (["key", "add", "x", "--scope", "root"], "there is no scope"),
+    (["serve", "--allow-anonymous=x"], "there is no scope"),
+    (["serve", "--host", "0.0.0.0"], "sluice key add"),
+    (["serve", "--host", "0.0.0.0"], "--allow-anonymous"),
+    (["serve", "--host", "8.8.8.8:1", "--allow-anonymous"], "8.8.8.8"),
     (["run", MODEL, "hi", "--option", "top_k"], "KEY=VALUE"),
     (["run", MODEL, "hi", "--temperature", "hot"], "temperature"),
 ])
@@ -213,6 +218,27 @@ def test_output_that_cannot_be_written_is_status_1(home, messages, tmp_path):
         assert "cannot write to standard output" in done.stderr, (command, done.stderr)
 
 
+def test_bench_of_a_shape_that_is_not_there(home):
+    done = run_with(home, "bench", "--shape", "smollm2:135m", "--quant", "q8_0", "-p", "8",
+                    "-n", "2", "-r", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert len(document["results"]) == 2
+    assert 0.9 < document["weight_bytes"] / 144e6 < 1.2  # as many as the real one has
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["--shape", "llama3.1:405b", "--quant", "f16"], "GB are free"),
+    (["--shape", "lama3.1:8b"], "Did you mean 'llama3.1:8b'"),
+    (["--shape", "smollm2:135m", "--quant", "q9"], "q4_K_M"),
+    ([MODEL, "--shape", "smollm2:135m"], "takes a MODEL, or --shape"),
+    ([], "takes a MODEL, or --shape"),
+])
+def test_bench_of_what_cannot_be(home, arguments, message):
+    done = run_with(home, "bench", *arguments)
+    assert done.returncode == 1 and message in done.stderr, done.stderr
+
+
 def test_closed_descriptors_are_not_taken_by_files(home):
     closed = lambda *numbers: lambda: [os.close(number) for number in numbers]
     done = run_with(home, "run", MODEL, "hi", "--num-predict", "2", preexec_fn=closed(0))
@@ -334,3 +360,51 @@ def test_serve_listens_where_ollama_would(home, host, shown):
 def test_an_unknown_option_is_told_at_once(home):
     done = run_with(home, "run", MODEL, "hi", "--option", "nosuch=1")
     assert done.returncode == 1 and "there is no option 'nosuch'" in done.stderr
+
+
+@pytest.mark.parametrize("arguments, meant", [
+    (["rn"], "'run'"),
+    (["crate"], "'create'"),
+    (["show", MODEL[:3] + MODEL[4:]], MODEL),
+    (["rm", MODEL.upper() + "b"], MODEL),
+    (["cp", MODEL[1:], "copy:1"], MODEL),
+    (["run", "--offline", MODEL[:-1], "hi"], MODEL),
+    (["tokenize", MODEL[1:], "x"], MODEL),
+])
+def test_a_wrong_name_suggests_near_ones(home, arguments, meant):
+    done = run_sluice(*arguments, home=home, check=False)
+    assert done.returncode in (1, 2)
+    assert "Did you mean" in done.stderr and meant in done.stderr, done.stderr
+
+
+def test_names_that_are_far_suggest_nothing(home):
+    for arguments in (["frobnicate"], ["show", "quite-another:7b"]):
+        assert "Did you mean" not in run_sluice(*arguments, home=home, check=False).stderr
+
+
+def test_format_takes_a_schema(home):
+    schema = '{"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}'
+    done = run_sluice("run", MODEL, "a number", "--format", schema, "--num-predict", "64", home=home)
+    assert isinstance(json.loads(done.stdout)["n"], int)
+    bad = run_sluice("run", MODEL, "a number", "--format", "{", home=home, check=False)
+    assert bad.returncode == 1 and "JSON" in bad.stderr
+
+
+def test_plan_agrees_with_what_is_loaded(home, server):
+    plan = json.loads(run_sluice("plan", MODEL, "--json", home=home).stdout)
+    server.post("/api/generate", {"model": MODEL, "prompt": "hi", "stream": False,
+                                  "options": {"num_predict": 1}})
+    model = next(m for m in server.status()["models"] if m["name"] == MODEL)
+    for part in ("weights", "workspace"):
+        assert plan[part + "_bytes"] == pytest.approx(model["memory"][part], rel=0.02)
+
+
+def test_plan_knows_published_shapes(home):
+    plan = json.loads(run_sluice("plan", "llama3.1:70b", "--quant", "q4_K_M", "--gpu", "a100-80",
+                                 "--json", home=home).stdout)
+    assert plan["file_bytes"] == pytest.approx(42.5e9, rel=0.01)
+    assert 45 < plan["decode_at_most"][0]["tokens_per_second_each"] < 50
+    for wrong in (["nobody:1b"], ["llama3.1:8b", "--quant", "q9"], ["llama3.1:8b", "--gpu", "abacus"],
+                  ["/etc/passwd"], ["llama3.1:8b", "--memory", "much", "--bandwidth", "1GB/s"]):
+        done = run_sluice("plan", *wrong, home=home, check=False)
+        assert done.returncode == 1 and done.stderr.startswith("Error: "), done

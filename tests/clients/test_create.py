@@ -117,3 +117,49 @@ def test_what_a_modelfile_gets_wrong_is_said(home, tmp_path):
         assert done.returncode != 0 and word in done.stderr, done.stderr
     done = run_sluice("create", "bad", "-f", "/absent", home=home, check=False)
     assert "Modelfile wasn't found" in done.stderr
+
+
+def elsewhere(server):
+    return {"SLUICE_HOST": server.url}
+
+
+def test_a_server_elsewhere_makes_the_model_of_what_is_sent(server, tiny, tmp_path):
+    """The command's own store stays empty: files go to the server, those that are there do not."""
+    folder = pathlib.Path(tiny).parent
+    (folder / "Modelfile").write_text(
+        "FROM ./tiny.gguf\nSYSTEM Be brief.\nPARAMETER stop a\nPARAMETER stop b\nLICENSE free\n"
+        "TEMPLATE \"{{ .System }}|{{ .Prompt }}\"\nMESSAGE user hi\nMESSAGE assistant yes\n")
+    arguments = ["-f", str(folder / "Modelfile"), "-q", "q8_0"]
+    done = run_sluice("create", "far", *arguments, home=tmp_path, environment=elsewhere(server))
+    assert "hashing tiny.gguf" in done.stderr and "success" in done.stderr
+    assert not (tmp_path / "models").exists()
+    _, shown = server.post("/api/show", {"model": "far"})
+    assert shown["system"] == "Be brief." and shown["template"] == "{{ .System }}|{{ .Prompt }}"
+    assert shown["license"] == "free" and shown["parameters"].count("stop") == 2
+    assert [m["content"] for m in shown["messages"]] == ["hi", "yes"]
+    assert shown["details"]["quantization_level"] == "Q8_0"
+    again = run_sluice("create", "far2", *arguments, home=tmp_path, environment=elsewhere(server))
+    assert "sending" not in again.stderr
+    digests = {m["name"]: m["digest"] for m in server.get("/api/tags")["models"]}
+    assert digests["far:latest"] == digests["far2:latest"]
+    (folder / "on").write_text(f"FROM {MODEL}\nSYSTEM far\n")  # a model that is there alone
+    run_sluice("create", "far3", "-f", str(folder / "on"), home=tmp_path, environment=elsewhere(server))
+    assert server.post("/api/show", {"model": "far3"})[1]["system"] == "far"
+
+
+def test_what_a_server_elsewhere_refuses_is_said(server, tiny, tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "model.gguf").write_bytes(b"GGUF, it says")
+    (folder / "Modelfile").write_text("FROM ./model.gguf\n")
+    done = run_sluice("create", "bad", "-f", str(folder / "Modelfile"), home=tmp_path, check=False,
+                      environment=elsewhere(server))
+    assert done.returncode == 1 and "Error: " in done.stderr, done.stderr
+    done = run_sluice("create", "bad", "-f", str(folder / "Modelfile"), home=tmp_path, check=False,
+                      environment={"SLUICE_HOST": "http://192.0.2.1:9"})
+    assert done.returncode == 1 and "no server answers" in done.stderr, done.stderr
+    # On this machine none need run.
+    (folder / "Modelfile").write_text(f"FROM {tiny}\n")
+    run_sluice("create", "near", "-f", str(folder / "Modelfile"), home=tmp_path,
+               environment={"SLUICE_HOST": "127.0.0.1:9"})
+    assert (tmp_path / "models").exists()

@@ -117,3 +117,28 @@ def test_wrong_requests_say_why(server, path, body, status, text):
     assert code == status, reply
     error = reply["error"]
     assert text in (error["message"] if path.startswith("/v1") else error)
+
+
+@pytest.mark.parametrize("path", ["/v1/rerank", "/v2/rerank", "/rerank"])
+def test_rerank(server, path):
+    documents = ["Paris is the capital of France.", "Bread is made of flour.", "Cats sleep a lot."]
+    body = {"model": MODEL, "query": documents[1], "documents": documents}
+    status, reply = server.post(path, body)
+    assert status == 200, reply
+    results = reply["results"]
+    assert sorted(item["index"] for item in results) == [0, 1, 2]
+    assert results[0]["index"] == 1 and results[0]["relevance_score"] > 0.99
+    assert results[0]["document"]["text"] == documents[1]
+    scores = [item["relevance_score"] for item in results]
+    assert scores == sorted(scores, reverse=True)
+    embeddings = server.post("/api/embed", {"model": MODEL, "input": documents})[1]["embeddings"]
+    for item in results:
+        cosine = sum(a * b for a, b in zip(embeddings[1], embeddings[item["index"]]))
+        assert abs(cosine - item["relevance_score"]) < 1e-4
+    status, reply = server.post(path, dict(body, top_n=2, return_documents=False))
+    assert [set(item) for item in reply["results"]] == [{"index", "relevance_score"}] * 2
+    assert [item["index"] for item in reply["results"]] == [item["index"] for item in results[:2]]
+    status, reply = server.post(path, dict(body, model="missing"))
+    assert status == 404 and reply["error"]["type"] == "not_found_error"
+    status, reply = server.post(path, dict(body, documents=[]))
+    assert status == 400 and "documents" in reply["error"]["message"]

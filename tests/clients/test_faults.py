@@ -466,7 +466,7 @@ def test_threads_that_cannot_be_made_are_told(home, tmp_path):
         subprocess.run(["cp", "-r", str(home / "models"), str(folder / "models")], check=True)
         subprocess.run(["chmod", "-R", "a+rwX", str(folder)], check=True)
         results = []
-        for count in (1, 2, 3, 4, 5, 6, 12):
+        for count in (1, 2, 3, 4, 5, 6, 12, 24):
             def limit():
                 resource.setrlimit(resource.RLIMIT_NPROC, (count, count))
                 os.setuid(60124)

@@ -67,6 +67,65 @@ def test_reply_goes_on_behind_its_end_when_told(client):
     assert (longer.choices[0].finish_reason, longer.usage.completion_tokens) == ("length", 60)
 
 
+def test_several_choices(client):
+    wanted = dict(model=MODEL, messages=QUESTION, n=3, max_tokens=12, temperature=1.0, seed=5)
+    whole = client.chat.completions.create(**wanted)
+    texts = [choice.message.content for choice in whole.choices]
+    assert [choice.index for choice in whole.choices] == [0, 1, 2] and len(set(texts)) > 1
+    alone = client.chat.completions.create(**{**wanted, "n": 1})
+    assert whole.usage.prompt_tokens == alone.usage.prompt_tokens
+    assert whole.usage.completion_tokens > alone.usage.completion_tokens
+    streamed, reasons = ["", "", ""], [None, None, None]
+    for chunk in client.chat.completions.create(
+            stream=True, stream_options={"include_usage": True}, **wanted):
+        for choice in chunk.choices:
+            streamed[choice.index] += choice.delta.content or ""
+            reasons[choice.index] = choice.finish_reason or reasons[choice.index]
+    assert all(streamed) and len(set(streamed)) > 1 and None not in reasons
+    assert chunk.usage.prompt_tokens == whole.usage.prompt_tokens
+    prompts = client.completions.create(model=MODEL, prompt=["a", "b"], n=2, max_tokens=2)
+    assert [choice.index for choice in prompts.choices] == [0, 1, 2, 3]
+
+
+def test_biases(client):
+    def first(**options):
+        reply = client.completions.create(model=MODEL, prompt="Once", max_tokens=1, temperature=0,
+                                          logprobs=1, **options).choices[0]
+        return reply.text, reply.logprobs.token_logprobs[0]
+
+    text, _ = first()
+    other, logprob = first(logit_bias={"70": 100})
+    assert other != text and logprob < -1  # as the model has it
+    third, _ = first(logit_bias={"70": -100, "71": 100})
+    assert third not in (text, other)
+    assert first(logit_bias={"70": 100, "71": 50})[0] == other
+    assert first(logit_bias={})[0] == text
+    for wrong in ({"9999999": 1}, {"5": 101}, {"a": 1}, {"5": None}):
+        with pytest.raises(openai.BadRequestError, match="logit_bias"):
+            first(logit_bias=wrong)
+
+
+def test_echo(client):
+    wanted = dict(model=MODEL, prompt=["Once ", "upon "], max_tokens=3, temperature=0)
+    def begins_with_its_prompt(texts):
+        return all(text.startswith(prompt) and len(text) > len(prompt)
+                   for text, prompt in zip(texts, wanted["prompt"], strict=True))
+
+    assert begins_with_its_prompt(
+        [choice.text for choice in client.completions.create(echo=True, **wanted).choices])
+    streamed = ["", ""]
+    for chunk in client.completions.create(echo=True, stream=True, **wanted):
+        for choice in chunk.choices:
+            streamed[choice.index] += choice.text
+    assert begins_with_its_prompt(streamed)
+    alone = client.completions.create(**{**wanted, "max_tokens": 0}, echo=True, n=2)
+    assert [choice.text for choice in alone.choices] == ["Once ", "Once ", "upon ", "upon "]
+    with pytest.raises(openai.BadRequestError, match="echo with logprobs"):
+        client.completions.create(echo=True, logprobs=1, **wanted)
+    with pytest.raises(openai.BadRequestError, match="best_of"):
+        client.completions.create(best_of=2, **wanted)
+
+
 def test_completion(client):
     reply = client.completions.create(model=MODEL, prompt="Once", max_tokens=5, temperature=0)
     assert reply.object == "text_completion"

@@ -28,26 +28,48 @@ def free_port():
         return probe.getsockname()[1]
 
 
-@pytest.fixture(scope="module")
-def docker_registry(tmp_path_factory):
+@contextlib.contextmanager
+def running_registry(folder, tls=""):
     """Debian's docker-registry on loopback; its address."""
     binary = shutil.which("docker-registry")
     if not binary:
         pytest.skip("docker-registry is not installed")
-    folder = tmp_path_factory.mktemp("registry")
     address = f"127.0.0.1:{free_port()}"
     (folder / "config.yml").write_text(
-        f"version: 0.1\nlog: {{level: error}}\nhttp: {{addr: '{address}'}}\n"
+        f"version: 0.1\nlog: {{level: error}}\nhttp: {{addr: '{address}'{tls}}}\n"
         f"storage: {{filesystem: {{rootdirectory: '{folder}/data'}}}}\n")
     process = subprocess.Popen([binary, "serve", folder / "config.yml"], cwd=folder,
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    host, port = address.split(":")
     for _ in range(200):
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://{address}/v2/"):
+        with contextlib.suppress(OSError), socket.create_connection((host, int(port))):
             break
         time.sleep(0.05)
     yield address
     process.terminate()
     process.wait(10)
+
+
+@pytest.fixture(scope="module")
+def docker_registry(tmp_path_factory):
+    with running_registry(tmp_path_factory.mktemp("registry")) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def tls_registry(tmp_path_factory):
+    """Over HTTPS, with a certificate that only `ca_file` vouches for; its address and that file."""
+    if not shutil.which("openssl"):
+        pytest.skip("openssl is not installed")
+    folder = tmp_path_factory.mktemp("tls_registry")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                    "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj",
+                    "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout",
+                    folder / "key.pem", "-out", folder / "cert.pem"], check=True,
+                   capture_output=True)
+    tls = f", tls: {{certificate: '{folder}/cert.pem', key: '{folder}/key.pem'}}"
+    with running_registry(folder, tls) as address:
+        yield address, folder / "cert.pem"
 
 
 def online(home):
@@ -112,6 +134,23 @@ def test_a_model_goes_to_a_registry_and_comes_back(docker_registry, fresh):
     assert is_sound(fresh)[0]
 
 
+def test_a_registry_over_https_is_believed_only_with_its_certificate(tls_registry, fresh,
+                                                                     monkeypatch):
+    address, ca_file = tls_registry
+    make_model(fresh / "m.gguf", 1_000_000)
+    sluice(fresh, "import", str(fresh / "m.gguf"), f"{address}/me/model:1")
+    refused = sluice(fresh, "push", f"{address}/me/model:1", check=False)
+    assert refused.returncode == 1 and "certificate" in refused.stderr, refused.stderr
+    monkeypatch.setenv("SSL_CERT_FILE", str(ca_file))
+    sluice(fresh, "push", f"{address}/me/model:1")
+    run_sluice("rm", f"{address}/me/model:1", home=fresh)
+    sluice(fresh, "pull", f"{address}/me/model:1")
+    monkeypatch.delenv("SSL_CERT_FILE")
+    refused = sluice(fresh, "pull", f"{address}/me/model:1", check=False)
+    assert refused.returncode == 1 and "certificate" in refused.stderr, refused.stderr
+    sluice(fresh, "pull", "--insecure", f"https://{address}/me/model:1")
+
+
 def test_a_name_that_is_not_there_says_so(docker_registry, fresh):
     result = sluice(fresh, "pull", "--insecure", f"{docker_registry}/me/nothing", check=False)
     assert result.returncode == 1
@@ -128,6 +167,22 @@ def test_run_fetches_what_is_not_there(docker_registry, fresh):
     result = sluice(fresh, "run", "--insecure", "--num-predict", "2", name, "hi")
     assert "pulling manifest" in result.stderr
     assert name in sluice(fresh, "list").stdout
+
+
+def test_plan_looks_at_the_head_that_a_registry_has(docker_registry, fresh):
+    name = f"{docker_registry}/me/planned:1"
+    make_model(fresh / "m.gguf", 20_000_000)
+    sluice(fresh, "import", str(fresh / "m.gguf"), name)
+    described = ["--ctx", "512", "--memory", "1GB", "--bandwidth", "10GB/s", "--json"]
+    local = json.loads(sluice(fresh, "plan", name, *described).stdout)
+    sluice(fresh, "push", "--insecure", name)
+    sluice(fresh, "rm", name)
+    remote = json.loads(sluice(fresh, "plan", "--insecure", name, *described).stdout)
+    assert remote.pop("model") == f"{name} (in its registry)" and local.pop("model") == name
+    assert remote == local
+    assert not list((fresh / "models/blobs").iterdir())
+    missing = sluice(fresh, "plan", "--insecure", f"{docker_registry}/me/nothing", check=False)
+    assert missing.returncode == 1 and "file does not exist" in missing.stderr
 
 
 def test_offline_opens_no_connection(shelf, fresh):
@@ -247,6 +302,72 @@ def test_a_full_disk_is_told_before_anything_is_fetched(shelf, fresh):
         assert all(kind != "blob" for kind, *_ in registry.requests)
 
 
+@contextlib.contextmanager
+def small_disk(folder, size_bytes):
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "none", folder],
+                             capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip("mounting a small disk needs root")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def fill(path, leave_bytes):
+    """Takes what is free on the disk but for that."""
+    free = shutil.disk_usage(path.parent).free
+    with contextlib.suppress(OSError), open(path, "wb") as file:
+        file.write(bytes(max(0, free - leave_bytes)))
+
+
+def asked_bytes(registry):
+    """How much of blobs was asked for."""
+    total = 0
+    for kind, _, headers in registry.requests:
+        span = {name.lower(): value for name, value in headers.items()}.get("range", "")
+        if kind == "blob" and span:
+            first, last = span.removeprefix("bytes=").split("-")
+            total += int(last) + 1 - int(first)
+    return total
+
+
+@pytest.mark.parametrize("left", [0, 3_000_000])
+def test_a_disk_that_fills_up_is_told_and_the_pull_goes_on_when_there_is_room(shelf, fresh, left):
+    with HostileRegistry(shelf) as registry, small_disk(fresh / "models", 40_000_000) as models:
+        name = f"{registry.host}/me/model:1"
+        make_tiny_model(fresh / "other.gguf")
+        run_sluice("import", str(fresh / "other.gguf"), "other:1", home=fresh)
+        find, num_asked = registry.find, 0
+
+        def find_and_fill(path):  # others write to the disk, too, when much has come already
+            nonlocal num_asked
+            kind, data = find(path)
+            num_asked += kind == "blob"
+            if num_asked == 12 and not (models / "filler").exists():
+                fill(models / "filler", left)
+            return kind, data
+
+        registry.find = find_and_fill
+        started = time.monotonic()
+        failed = sluice(fresh, "pull", "--insecure", name, check=False)
+        assert (models / "filler").exists() and failed.returncode == 1
+        assert "No space left on device" in failed.stderr, failed.stderr
+        assert time.monotonic() - started < 30
+        assert not list(models.glob("manifests/127*"))
+        listed = sluice(fresh, "list").stdout
+        assert "other:1" in listed and "me/model" not in listed
+        (models / "filler").unlink()
+        assert is_sound(fresh)[0]
+        registry.find = find
+        registry.requests.clear()
+        sluice(fresh, "pull", "--insecure", name)
+        assert 0 < asked_bytes(registry) < weights(shelf).stat().st_size
+        assert weights(models).read_bytes() == weights(shelf).read_bytes()
+        assert is_sound(fresh)[0]
+
+
 def test_a_pull_goes_on_after_a_kill(shelf, fresh):
     with HostileRegistry(shelf) as registry:
         name = f"{registry.host}/me/model:1"
@@ -261,13 +382,7 @@ def test_a_pull_goes_on_after_a_kill(shelf, fresh):
         registry.faults["blob"] = []
         registry.requests.clear()
         sluice(fresh, "pull", "--insecure", name)
-        asked = 0
-        for kind, _, headers in registry.requests:
-            headers = {name.lower(): value for name, value in headers.items()}
-            if kind == "blob" and "range" in headers:
-                first, last = headers["range"].removeprefix("bytes=").split("-")
-                asked += int(last) + 1 - int(first)
-        assert 0 < asked < weights(shelf).stat().st_size
+        assert 0 < asked_bytes(registry) < weights(shelf).stat().st_size
     assert is_sound(fresh)[0]
 
 

@@ -240,5 +240,14 @@ def test_top_fits_a_small_screen_and_uses_a_large_one(home, server):
     assert small.wait() == 0
     large = Terminal(home, "top", server.url, size=(50, 200))
     large.read_until("CPU %")
+    large.type("s")
+    large.read_until("ag")  # of "age", the next order: only what changes is written
+    large.type("/")
+    large.read_until("filter:")
+    for letter in "anq":  # here q is a letter
+        large.type(letter)
+        large.read_until(letter)
+    large.type("\r")
+    large.read_until("x cancel")
     large.type("q")
     assert large.wait() == 0

@@ -18,9 +18,12 @@
 #include "engine/engine.h"
 #include "fake_backend.h"
 #include "test_tokenizer.h"
+#include "thrown.h"
 
 // What the tests of the engine share.
 namespace sluice::engine {
+
+using test::code_of;
 
 inline const text::Tokenizer& tokenizer() {
   static const TestTokenizer tokenizer;
@@ -106,16 +109,6 @@ class Gate {
   std::atomic<bool> entered_ = false;
   std::atomic<bool> opened_ = false;
 };
-
-inline ErrorCode code_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.code();
-  }
-  ADD_FAILURE() << "no error";
-  return ErrorCode::kInternal;
-}
 
 template <typename Condition>
 void wait_for(Condition condition) {

@@ -57,6 +57,22 @@ TEST(EngineReply, TextHeldBackForAStopStringIsNotLost) {
   EXPECT_EQ(collector.tokens().size(), 4u);
 }
 
+TEST(EngineReply, ControlTokensStandInFramesForWhoAsks) {
+  for (const bool frames : {false, true}) {
+    TestEngine engine(scripted_text("ab"), tokenizer(), options());
+    Collector collector;
+    Request request = greedy_request(collector);
+    request.stop_strings = {"bx", "<|end|>"};  // the first is held back, the second never met
+    request.ignore_end_of_sequence = true;
+    request.max_tokens = 3;
+    request.frame_controls = frames;
+    engine.submit(request);
+    EXPECT_EQ(collector.wait().reason, FinishReason::kMaxTokens);
+    EXPECT_EQ(collector.text(), frames ? "ab\xFF<|end|>\xFF" : "ab");
+    EXPECT_EQ(collector.tokens().size(), 3u);
+  }
+}
+
 TEST(EngineReply, CharactersComeWhole) {
   TestEngine engine(scripted_text("\xC3\xA9\xE2\x82\xAC!"), tokenizer(), options());
   Collector collector;
@@ -186,6 +202,22 @@ TEST(EngineReply, RefusesRequestsOutOfRangeByName) {
   EXPECT_THAT(refusal([](R& r) { r.stop_strings = {"a", ""}; }), HasSubstr("stop_strings"));
   EXPECT_THAT(refusal([](R& r) { r.stop_strings.assign(65, "a"); }), HasSubstr("stop_strings"));
   EXPECT_THAT(refusal([](R& r) { r.sampling.top_p = -1; }), HasSubstr("top_p"));
+  EXPECT_THAT(refusal([](R& r) { r.biases = {{kVocabSize, 1}}; }), HasSubstr("logit_bias"));
+  EXPECT_THAT(refusal([](R& r) { r.biases = {{-1, 1}}; }), HasSubstr("logit_bias"));
+  EXPECT_THAT(refusal([](R& r) { r.biases = {{1, NAN}}; }), HasSubstr("logit_bias"));
+  EXPECT_THAT(refusal([](R& r) { r.biases = {{1, 1}, {2, 1}, {1, 1}}; }), HasSubstr("once"));
+  EXPECT_THAT(refusal([](R& r) { r.biases.resize(1025); }), HasSubstr("1024"));
+}
+
+TEST(EngineReply, BiasesMoveWhatIsDrawn) {
+  TestEngine engine(scripted_text("hello"), tokenizer(), options());
+  Collector collector;
+  Request request = greedy_request(collector);
+  request.biases = {{'l', -100}, {'L', 1}, {kEndToken, 0.5f}};
+  request.max_tokens = 10;
+  engine.submit(request);
+  collector.wait();
+  EXPECT_EQ(collector.text(), "heLLo");
 }
 
 TEST(EngineReply, TellsHowMuchCameFromThePrefixCache) {

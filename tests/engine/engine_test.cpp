@@ -68,6 +68,45 @@ TEST(Engine, FullQueueIsAnsweredAtOnce) {
   EXPECT_GT(collectors[3].wait().timings.queued.count(), 0);
 }
 
+TEST(Engine, CountsHowLongRequestsTook) {
+  TestEngine engine(scripted_text("hello"), tokenizer(), options());
+  Collector collector;
+  Request request = greedy_request(collector);
+  request.arrival = Clock::now() - std::chrono::seconds(3);  // it was read and prepared for long
+  engine.submit(std::move(request));
+  const Event last = collector.wait();
+  ASSERT_EQ(last.reason, FinishReason::kEndOfSequence);
+  wait_for([&] { return engine.stats().num_requests_finished == 1; });
+  const EngineStats stats = engine.stats();
+  EXPECT_EQ(stats.num_ended[static_cast<size_t>(FinishReason::kEndOfSequence)], 1u);
+  EXPECT_EQ(stats.time_to_first_token.num_values(), 1u);
+  EXPECT_GE(stats.time_to_first_token.sum, 3.0);
+  EXPECT_GE(stats.request_time.sum, stats.time_to_first_token.sum);
+  EXPECT_EQ(stats.inter_token_time.num_values(), 5u);  // five letters and the end
+  EXPECT_LT(stats.inter_token_time.sum, 3.0);
+  EXPECT_EQ(stats.time_per_token.num_values(), 1u);
+  EXPECT_NEAR(stats.decode_time.sum, stats.inter_token_time.sum, 1e-6);
+  EXPECT_EQ(stats.queue_time.num_values(), 1u);
+  EXPECT_EQ(stats.prompt_length.sum, 1.0);
+  EXPECT_EQ(stats.reply_length.sum, 6.0);
+  EXPECT_EQ(stats.step_rows.num_values(), stats.num_steps);
+}
+
+TEST(Engine, WhoLeavesEarlyMakesNothingLookFast) {
+  TestEngine engine(slowed(scripted({66})), tokenizer(), options());
+  Collector collector;
+  const RequestId id = engine.submit(greedy_request(collector)).id;
+  collector.wait_for_text();
+  engine.cancel(id);
+  collector.wait();
+  wait_for([&] { return engine.stats().num_requests_cancelled == 1; });
+  const EngineStats stats = engine.stats();
+  EXPECT_EQ(stats.num_ended[static_cast<size_t>(FinishReason::kCancelled)], 1u);
+  EXPECT_EQ(stats.request_time.num_values(), 0u);
+  EXPECT_EQ(stats.reply_length.num_values(), 0u);
+  EXPECT_EQ(stats.time_to_first_token.num_values(), 1u);
+}
+
 TEST(Engine, CancelEndsRunningAndWaitingRequests) {
   EngineOptions small = options();
   small.max_sequences = 1;
@@ -87,6 +126,20 @@ TEST(Engine, CancelEndsRunningAndWaitingRequests) {
   wait_for([&] { return engine.stats().num_running == 0; });
   EXPECT_EQ(engine.stats().num_blocks_used, 0);
   EXPECT_EQ(running.num_final(), 1);
+}
+
+TEST(Engine, AnEndThatIsAskedForIsNoCancellation) {
+  TestEngine engine(slowed(scripted({66})), tokenizer(), options());
+  Collector collector;
+  const RequestId id = engine.submit(greedy_request(collector)).id;
+  collector.wait_for_text();
+  engine.end(id);
+  EXPECT_EQ(collector.wait().reason, FinishReason::kEndOfSequence);
+  engine.end(id);
+  wait_for([&] { return engine.stats().num_requests_finished == 1; });
+  const EngineStats stats = engine.stats();
+  EXPECT_EQ(stats.num_requests_cancelled, 0u);
+  EXPECT_EQ(stats.num_ended[static_cast<size_t>(FinishReason::kEndOfSequence)], 1u);
 }
 
 TEST(Engine, CancelDuringAStepTakesEffectBeforeTheNext) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <span>
 #include <string>
@@ -7,6 +8,7 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "base/error.h"
 
 namespace sluice::engine {
 
@@ -35,10 +37,15 @@ class FakeBackend : public backend::Backend {
   size_t cache_block_bytes() const override { return 0; }
   void allocate_cache(int) override {}
   backend::MemoryUse memory() const override { return {}; }
+  bool is_lost() const override { return is_lost_; }
+
+  // From here on every step throws.
+  void lose() { is_lost_ = true; }
 
   void submit(const backend::Batch& batch) override { batch_ = &batch; }
   backend::StepResult wait() override {
     const backend::Batch& batch = *std::exchange(batch_, nullptr);
+    if (is_lost_) throw Error(ErrorCode::kInternal, "the device is lost");
     const ForwardOutput output = forward_(batch);
     logits_.assign(output.logits.begin(), output.logits.end());
     backend::sample_rows(logits_, batch.samplings, tokens_);
@@ -52,6 +59,7 @@ class FakeBackend : public backend::Backend {
  private:
   Forward forward_;
   const backend::Batch* batch_ = nullptr;
+  std::atomic<bool> is_lost_ = false;
   std::vector<float> logits_;
   std::vector<backend::SampledToken> tokens_;
 };

@@ -13,7 +13,7 @@
 #include "base/threads.h"
 #include "fidelity/test_models.h"
 #include "measure/perplexity.h"
-#include "model/model.h"
+#include "model/load.h"
 
 namespace sluice {
 namespace {
@@ -50,7 +50,7 @@ class Divergence : public testing::TestWithParam<Case> {
     backend::LoadOptions load;
     load.max_batch_tokens = step_tokens;
     load.max_logit_rows = measure::perplexity_logit_rows(options);
-    model::Model model(model_path_, std::move(backend), load);
+    model::Model model = model::load_on(std::move(backend), model_path_, load);
     model.backend().allocate_cache(options.context / backend::kBlockTokens);
     const auto tokenizer = text::Tokenizer::from_gguf(model.file());
     const auto result = measure::measure_perplexity(model, *tokenizer, text_, options);

@@ -17,7 +17,7 @@
 #include "base/threads.h"
 #include "engine/engine.h"
 #include "fidelity/test_models.h"
-#include "model/model.h"
+#include "model/load.h"
 
 namespace sluice {
 namespace {
@@ -65,7 +65,7 @@ class EmbeddingFidelity : public testing::Test {
   double worst_cosine(std::unique_ptr<backend::Backend> backend) {
     backend::LoadOptions load;
     load.max_embedding_rows = load.max_batch_tokens;
-    model::Model model(path_, std::move(backend), load);
+    model::Model model = model::load_on(std::move(backend), path_, load);
     model.backend().allocate_cache(64);
     const auto tokenizer = text::Tokenizer::from_gguf(model.file());
     double worst = 1;

@@ -23,7 +23,7 @@
 #include "engine/engine.h"
 #include "engine/fake_backend.h"
 #include "fidelity/test_models.h"
-#include "model/model.h"
+#include "model/load.h"
 #include "text/tokenizer.h"
 
 namespace sluice {
@@ -128,7 +128,7 @@ class GreedyReplies : public testing::Test {
                    const Use& use) {
     backend::LoadOptions load;
     load.max_batch_tokens = step_tokens;
-    model::Model model(path_, std::move(backend), load);
+    model::Model model = model::load_on(std::move(backend), path_, load);
     engine::EngineOptions options;
     options.vocab_size = model.spec().vocab_size;
     options.num_blocks = 256;

@@ -13,7 +13,7 @@
 #include "backend/backend.h"
 #include "base/threads.h"
 #include "fidelity/test_models.h"
-#include "model/model.h"
+#include "model/load.h"
 
 namespace sluice {
 namespace {
@@ -120,7 +120,7 @@ class LogitFidelity : public testing::TestWithParam<Case> {
   Distance measure(std::unique_ptr<backend::Backend> backend, int step_tokens) {
     backend::LoadOptions options;
     options.max_logit_rows = options.max_batch_tokens;
-    model::Model model(path_, std::move(backend), options);
+    model::Model model = model::load_on(std::move(backend), path_, options);
     model.backend().allocate_cache(64);
     const Distance distance = distance_to_goldens(model, prompts_, step_tokens);
     std::printf("%s, %s, steps of %d: worst %.6f, mean %.7f\n", GetParam().model,

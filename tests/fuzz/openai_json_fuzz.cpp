@@ -22,11 +22,22 @@ void use(std::unique_ptr<api::Dialect> dialect, std::string_view body) {
   api::apply_options(request.options, engine_request);
   const auto messages = api::compose_messages(request, {});
   api::chat_context(messages, request.tools, request.think, {});
+  if (request.biases.size() > engine::kMaxBiases) __builtin_trap();
+  const auto last_choice = static_cast<int>(request.num_prompts()) * request.num_choices - 1;
+  if (last_choice < 0 || last_choice >= 128) __builtin_trap();
   for (const api::Message& message : messages) {
-    const api::Choice choice = {{message.content, message.thinking, message.tool_calls, {}, 0}, {}};
+    api::Choice choice = {{message.content, message.thinking, message.tool_calls, {}, last_choice},
+                          {}};
+    choice.end.index = last_choice;
     dialect->piece(choice.piece);
     api::parse_json(dialect->whole({&choice, 1}));
   }
+}
+
+void use_count(std::unique_ptr<api::Dialect> dialect, std::string_view body) {
+  Work work;
+  if (!dialect->parse(body, work).is_count_only) __builtin_trap();
+  api::parse_json(dialect->counted(7));
 }
 
 void use(std::unique_ptr<api::EmbeddingDialect> dialect, std::string_view body) {
@@ -55,6 +66,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   try_parse([&] { use(api::openai::make_chat_completion({}), body); });
   try_parse([&] { use(api::openai::make_completion({}), body); });
   try_parse([&] { use(api::anthropic::make_messages({}), body); });
+  try_parse([&] { use_count(api::anthropic::make_count_tokens({}), body); });
   try_parse([&] { use(api::openai::make_embeddings(), body); });
   return 0;
 }

@@ -13,22 +13,15 @@
 #include "base/error.h"
 #include "gguf/raw_file.h"
 #include "quant/codec.h"
+#include "thrown.h"
 
 namespace sluice::gguf {
 namespace {
 
+using test::code_of;
+
 using testing::ElementsAre;
 using testing::HasSubstr;
-
-ErrorCode code_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.code();
-  }
-  ADD_FAILURE() << "nothing was thrown";
-  return ErrorCode::kInternal;
-}
 
 class PypiFile : public testing::Test {
  protected:

@@ -11,22 +11,14 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "thrown.h"
 
 namespace sluice::gguf {
 namespace {
 
-using testing::ElementsAre;
+using test::code_of;
 
-template <typename Action>
-ErrorCode code_of(const Action& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.code();
-  }
-  ADD_FAILURE() << "nothing was thrown";
-  return ErrorCode::kInternal;
-}
+using testing::ElementsAre;
 
 std::vector<std::byte> counting_bytes(size_t count) {
   std::vector<std::byte> bytes(count);

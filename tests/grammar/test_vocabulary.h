@@ -14,8 +14,10 @@
 
 namespace sluice::grammar::testing {
 
-// A vocabulary with a token for each byte, then `words`, then one that ends a reply.
-inline std::unique_ptr<text::Tokenizer> make_tokenizer(const std::vector<std::string>& words) {
+// A vocabulary with a token for each byte, then `words`, then `controls`, then one that ends a
+// reply.
+inline std::unique_ptr<text::Tokenizer> make_tokenizer(
+    const std::vector<std::string>& words, const std::vector<std::string>& controls = {}) {
   std::vector<std::string> texts;
   const auto spelled = [](std::string_view bytes) {
     std::string text;
@@ -30,6 +32,8 @@ inline std::unique_ptr<text::Tokenizer> make_tokenizer(const std::vector<std::st
   }
   for (const std::string& word : words) texts.push_back(spelled(word));
   std::vector<int32_t> types(texts.size(), 1);
+  texts.insert(texts.end(), controls.begin(), controls.end());
+  types.resize(texts.size(), 3);
   texts.push_back("<|end|>");
   types.push_back(3);
   gguf::Writer writer;

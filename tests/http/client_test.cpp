@@ -4,14 +4,19 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstdio>
+#include <fstream>
 #include <thread>
 #include <vector>
 
 #include "base/error.h"
 #include "http/scripted_server.h"
+#include "thrown.h"
 
 namespace sluice::http {
 namespace {
+
+using test::error_of;
 
 using namespace std::chrono_literals;
 using test::ScriptedConnection;
@@ -19,17 +24,6 @@ using test::ScriptedRequest;
 using test::ScriptedServer;
 
 const std::string kChunkedHead = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
-
-template <typename Function>
-Error error_of(Function function) {
-  try {
-    function();
-  } catch (const Error& error) {
-    return error;
-  }
-  ADD_FAILURE() << "nothing was thrown";
-  return Error(ErrorCode::kInternal, "nothing was thrown");
-}
 
 // Serves every request of a connection with `body` and keeps it alive.
 ScriptedServer::Script echo_script() {
@@ -318,6 +312,50 @@ TEST(HttpClient, RefusesAnAddressThatWouldBreakTheRequest) {
   EXPECT_EQ(error_of([&] { client.send({.target = "/a b"}); }).code(), ErrorCode::kInvalidArgument);
   EXPECT_EQ(error_of([&] { client.send({.target = "/a\r\nX: y"}); }).code(),
             ErrorCode::kInvalidArgument);
+}
+
+// A file of so many bytes, for as long as it lives.
+class BodyFile {
+ public:
+  explicit BodyFile(size_t size) : path_(::testing::TempDir() + "client_test_body") {
+    std::ofstream(path_) << std::string(size, 'b');
+  }
+  ~BodyFile() { std::remove(path_.c_str()); }
+  const std::string& path() const { return path_; }
+
+ private:
+  const std::string path_;
+};
+
+TEST(HttpClient, SendsAFileAsItsBody) {
+  ScriptedServer server(echo_script());
+  Client client({"127.0.0.1", server.port(), ""});
+  for (const size_t size : {size_t{0}, size_t{1}, size_t{700'000}}) {
+    const BodyFile file(size);
+    uint64_t sent = 0;
+    Request request{"POST", "/blob"};
+    request.body_file = file.path();
+    request.on_sent = [&](uint64_t done) { sent = done; };
+    EXPECT_EQ(client.send(request).body, "POST /blob " + std::string(size, 'b'));
+    EXPECT_EQ(sent, size);
+  }
+  Request request{"POST", "/blob"};
+  request.body_file = "/nowhere/at/all";
+  EXPECT_EQ(error_of([&] { client.send(request); }).code(), ErrorCode::kNotFound);
+}
+
+TEST(HttpClient, ReadsTheReplyOfWhoDoesNotWantItsBody) {
+  ScriptedServer server([](ScriptedConnection& connection) {
+    connection.write("HTTP/1.1 507 Full\r\nContent-Length: 4\r\nConnection: close\r\n\r\nfull");
+    connection.wait_closed();
+  });
+  Client client({"127.0.0.1", server.port(), ""});
+  const BodyFile file(100'000);
+  Request request{"POST", "/blob"};
+  request.body_file = file.path();
+  const Response response = client.send(request);
+  EXPECT_EQ(response.status, 507);
+  EXPECT_EQ(response.body, "full");
 }
 
 }  // namespace

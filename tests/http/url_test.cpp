@@ -12,6 +12,8 @@ TEST(Url, CompletesWhatIsLeftOut) {
   EXPECT_EQ(parse_url("example.org").text(), "http://example.org:11434");
   EXPECT_EQ(parse_url("example.org", 9).text(), "http://example.org:9");
   EXPECT_EQ(parse_url("HTTP://example.org").text(), "http://example.org:80");
+  EXPECT_EQ(parse_url("https://example.org").text(), "https://example.org:443");
+  EXPECT_EQ(parse_url("HTTPS://h:1/api").text(), "https://h:1/api");
   EXPECT_EQ(parse_url("http://h:1/api/").text(), "http://h:1/api");
   EXPECT_EQ(parse_url("h/").prefix, "");
   EXPECT_EQ(parse_url("127.0.0.1.example.org:1/x").text(), "http://127.0.0.1.example.org:1/x");
@@ -55,7 +57,6 @@ TEST(Url, AnAddressToListenOnMayBeAWildcardAndPort0) {
 
 TEST(Url, RefusesWhatIsNoAddressAndSaysHowToWriteOne) {
   for (const char* text : {"",
-                           "https://h",
                            "ftp://h",
                            "http://",
                            "http:///x",

@@ -17,7 +17,7 @@ using namespace std::chrono_literals;
 using test::FakeChat;
 using test::FakeChatServer;
 
-const auto kNoProgress = [](const LoadTestProgress&) {};
+const auto kNoLoadProgress = [](const LoadTestProgress&) {};
 
 LoadTestOptions options_for(const std::string& url) {
   LoadTestOptions options;
@@ -30,8 +30,8 @@ LoadTestOptions options_for(const std::string& url) {
   return options;
 }
 
-class LoadTestOfBothApis : public testing::TestWithParam<Api> {};
-INSTANTIATE_TEST_SUITE_P(Apis, LoadTestOfBothApis, testing::Values(Api::kOllama, Api::kOpenai),
+class LoadTestOfBothApis : public ::testing::TestWithParam<Api> {};
+INSTANTIATE_TEST_SUITE_P(Apis, LoadTestOfBothApis, ::testing::Values(Api::kOllama, Api::kOpenai),
                          [](const auto& api) { return std::string(api_name(api.param)); });
 
 TEST_P(LoadTestOfBothApis, MeasuresAServerOfKnownTiming) {
@@ -41,7 +41,7 @@ TEST_P(LoadTestOfBothApis, MeasuresAServerOfKnownTiming) {
   options.concurrency = {1, 4};
   options.repeat = 2;
   const std::atomic<bool> stop{false};
-  const LoadTestResult result = run_load_test(options, std::atomic<bool>{false}, kNoProgress);
+  const LoadTestResult result = run_load_test(options, std::atomic<bool>{false}, kNoLoadProgress);
   ASSERT_EQ(result.requests.size(), 10u);
   EXPECT_FALSE(result.was_stopped);
   for (const RequestRecord& request : result.requests) {
@@ -76,7 +76,7 @@ TEST(LoadTest, GivesEveryRequestItsOwnSeedAndText) {
   options.repeat = 3;
   options.temperature = 0.25;
   options.max_tokens = 5;
-  run_load_test(options, std::atomic<bool>{false}, kNoProgress);
+  run_load_test(options, std::atomic<bool>{false}, kNoLoadProgress);
   std::set<uint64_t> seeds;
   std::set<std::string> texts;
   for (const auto& request : server.requests()) {
@@ -95,7 +95,7 @@ TEST(LoadTest, SendsAllAlikeWhenAskedTo) {
   options.workloads = {input_workload()};
   options.repeat = 3;
   options.same_prompt = true;
-  run_load_test(options, std::atomic<bool>{false}, kNoProgress);
+  run_load_test(options, std::atomic<bool>{false}, kNoLoadProgress);
   std::set<std::string> bodies;
   for (const auto& request : server.requests()) bodies.insert(request.dump());
   EXPECT_EQ(bodies.size(), 1u);
@@ -106,7 +106,7 @@ TEST(LoadTest, RunsThePointsInTheArticlesOrder) {
   LoadTestOptions options = options_for(server.url());
   options.workloads = {input_workload(), output_workload(25), output_workload(50)};
   options.concurrency = {1, 2};
-  const LoadTestResult result = run_load_test(options, std::atomic<bool>{false}, kNoProgress);
+  const LoadTestResult result = run_load_test(options, std::atomic<bool>{false}, kNoLoadProgress);
   std::vector<std::pair<int, int>> order;
   for (const ReportRow& row : summarize(result.requests)) {
     order.emplace_back(row.workload.num_words, row.concurrency);
@@ -119,7 +119,7 @@ TEST(LoadTest, CountsPiecesWhenTheServerCountsNothing) {
   FakeChatServer server({.first_delay = 0ms, .gap = 1ms, .num_tokens = 7, .has_usage = false});
   LoadTestOptions options = options_for(server.url());
   options.api = Api::kOpenai;
-  const LoadTestResult result = run_load_test(options, std::atomic<bool>{false}, kNoProgress);
+  const LoadTestResult result = run_load_test(options, std::atomic<bool>{false}, kNoLoadProgress);
   ASSERT_EQ(result.requests.size(), 1u);
   EXPECT_FALSE(result.requests[0].has_usage);
   EXPECT_EQ(result.requests[0].num_output_tokens, 7);
@@ -129,7 +129,7 @@ TEST(LoadTest, DoesNotCountTheWarmUpRequest) {
   FakeChatServer server({.first_delay = 0ms, .gap = 0ms, .num_tokens = 2});
   LoadTestOptions options = options_for(server.url());
   options.warm_up = true;
-  const LoadTestResult result = run_load_test(options, std::atomic<bool>{false}, kNoProgress);
+  const LoadTestResult result = run_load_test(options, std::atomic<bool>{false}, kNoLoadProgress);
   ASSERT_EQ(result.requests.size(), 1u);
   EXPECT_GT(result.warm_up_seconds, 0);
   const auto requests = server.requests();
@@ -143,7 +143,7 @@ TEST(LoadTest, RecordsRefusedRequestsAndGoesOn) {
       {.first_delay = 0ms, .gap = 0ms, .num_tokens = 2, .refuse_from_request = 1});
   LoadTestOptions options = options_for(server.url());
   options.repeat = 4;
-  const LoadTestResult result = run_load_test(options, std::atomic<bool>{false}, kNoProgress);
+  const LoadTestResult result = run_load_test(options, std::atomic<bool>{false}, kNoLoadProgress);
   ASSERT_EQ(result.requests.size(), 4u);
   EXPECT_EQ(result.requests[0].error, "");
   for (size_t i = 1; i < 4; ++i) {
@@ -160,7 +160,7 @@ TEST(LoadTest, RecordsRepliesThatBreakOff) {
   FakeChatServer server({.first_delay = 0ms, .gap = 0ms, .num_tokens = 3, .break_from_request = 1});
   LoadTestOptions options = options_for(server.url());
   options.repeat = 2;
-  const LoadTestResult result = run_load_test(options, std::atomic<bool>{false}, kNoProgress);
+  const LoadTestResult result = run_load_test(options, std::atomic<bool>{false}, kNoLoadProgress);
   ASSERT_EQ(result.requests.size(), 2u);
   EXPECT_EQ(result.requests[0].error, "");
   EXPECT_NE(result.requests[1].error.find("closed the connection"), std::string::npos);
@@ -173,12 +173,12 @@ TEST(LoadTest, EndsEarlyWhenTheServerIsGone) {
   LoadTestOptions options = options_for(url);
   options.concurrency = {2};
   options.repeat = 50;
-  const LoadTestResult result = run_load_test(options, std::atomic<bool>{false}, kNoProgress);
+  const LoadTestResult result = run_load_test(options, std::atomic<bool>{false}, kNoLoadProgress);
   EXPECT_TRUE(result.was_stopped);
   ASSERT_EQ(result.requests.size(), 2u);
   EXPECT_NE(result.requests[0].error.find("could not connect"), std::string::npos);
   options.warm_up = true;
-  EXPECT_THROW(run_load_test(options, std::atomic<bool>{false}, kNoProgress), Error);
+  EXPECT_THROW(run_load_test(options, std::atomic<bool>{false}, kNoLoadProgress), Error);
 }
 
 TEST(LoadTest, StopsAtOnceWhenAskedToAndKeepsWhatIsDone) {
@@ -220,7 +220,7 @@ TEST(LoadTest, ReportsProgressWhileRequestsRun) {
 TEST(LoadTest, RefusesOptionsOutOfRange) {
   const LoadTestOptions good = options_for("127.0.0.1:1");
   const auto expect_refused = [](const LoadTestOptions& options) {
-    EXPECT_THROW(run_load_test(options, std::atomic<bool>{false}, kNoProgress), Error);
+    EXPECT_THROW(run_load_test(options, std::atomic<bool>{false}, kNoLoadProgress), Error);
   };
   LoadTestOptions options = good;
   options.model.clear();

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -91,31 +92,67 @@ TEST(TrafficReport, PrintsTheTable) {
   result.points.push_back({.arrivals = {.rate = 2.5}, .begin = seconds(0), .end = seconds(10)});
   result.points[0].requests[0].figures.num_cached_tokens = 16;
   EXPECT_EQ(traffic_table_text(result),
-            "                                        tokens     TTFT, ms                "
-            "     ITL, ms: single gaps         means of replies\n"
-            "traffic            requests  of tokens  /s in all      p50      p95      p99"
-            "      p50      p95      p99      p50      p95      p99\n"
-            "2 clients                 2        6.0        1.6      300      500      500"
-            "    100.0  10700.0  10700.0     57.1   3566.7   3566.7"
-            "  1 refused  1 failed  2 cut off\n"
-            "2.5 requests/s            0          -        0.0        -        -        -"
-            "        -        -        -        -        -        -\n"
+            "                       requests              tokens      end to end, s          TTFT, "
+            "ms           ITL, ms\n"
+            "traffic             done       /s  of a reply   /s in all      p50      p95      p50  "
+            "    p95      p50      p95\n"
+            "2 clients              2     0.10         6.0         1.6     0.50    11.00      300  "
+            "    500    100.0  10700.0  1 refused  1 failed  2 cut off\n"
+            "2.5 requests/s         0     0.00           -         0.0        -        -        -  "
+            "      -        -        -\n"
+            "\n"
+            "2 clients                            mean      min      p50      p90      p95      "
+            "p99      max       +-\n"
+            "  end to end, s                      5.75     0.50     0.50    11.00    11.00    "
+            "11.00    11.00     7.42\n"
+            "  first token (TTFT), ms              325      100      300      500      500      "
+            "500      500      171\n"
+            "  between tokens (ITL), ms         2240.0    100.0    100.0  10700.0  10700.0  "
+            "10700.0  10700.0   4729.5\n"
+            "  a reply's mean ITL (TPOT), ms    1811.9     57.1     57.1   3566.7   3566.7   "
+            "3566.7   3566.7   2481.6\n"
+            "  speed of a reply, tokens/s          8.9      0.3      0.3     17.5     17.5     "
+            "17.5     17.5     12.2\n"
             "\n"
             "16 prompt tokens came from the server's prefix cache.\n"
             "1 requests were cut off before their first token: the TTFT leaves them out.\n"
             "The first failure: broken\n");
 }
 
+TEST(TrafficReport, SaysHowTheGoalWasMet) {
+  TrafficResult result;
+  result.points = {point_of_everything()};
+  const Goal goal = parse_goal("ttft_p95<1s,e2e_max<8s");
+  const std::string text = traffic_table_text(result, goal);
+  EXPECT_NE(text.find("Goal ttft_p95<1s,e2e_max<8s:\n"
+                      "  2 clients        missed; goodput 0.1 requests/s (16.7% of the requests "
+                      "hold it); 2 of 6 requests were refused or failed\n"),
+            std::string::npos)
+      << text;
+}
+
 TEST(TrafficReport, PrintsCsv) {
   TrafficResult result;
   result.points = {point_of_everything()};
   result.points[0].requests.resize(1);
-  EXPECT_EQ(traffic_table_csv(result),
-            "clients,rate,seconds,completed,refused,failed,cut_off,prompt_tokens,output_tokens,"
-            "tokens_per_s,ttft_p50_s,ttft_p95_s,ttft_p99_s,itl_p50_s,itl_p95_s,itl_p99_s,"
-            "reply_itl_p50_s,reply_itl_p95_s,reply_itl_p99_s,client_cpu_share\r\n"
-            "2,,10,1,0,0,0,30,8,0.8,0.1,0.1,0.1,0.1,0.2,0.2,0.0571429,0.0571429,0.0571429,"
-            "0.05\r\n");
+  const std::string csv = traffic_table_csv(result);
+  EXPECT_EQ(
+      csv.find(
+          "clients,rate,speedup,seconds,completed,refused,failed,cancelled,cut_off,prompt_tokens,"
+          "output_tokens,tokens_per_s,completed_per_s,client_cpu_share,e2e_mean_s,"
+          "e2e_min_s,e2e_p50_s,e2e_p90_s,e2e_p95_s,e2e_p99_s,e2e_max_s,e2e_deviation_s,"
+          "ttft_mean_s,"),
+      0u);
+  // One value has no deviation.
+  EXPECT_NE(
+      csv.find("\r\n2,,,10,1,0,0,0,0,30,8,0.8,0.1,0.05,0.5,0.5,0.5,0.5,0.5,0.5,0.5,,0.1,0.1,"),
+      std::string::npos)
+      << csv;
+  EXPECT_TRUE(csv.ends_with("0.0571429,\r\n"));
+  const size_t num_lines = std::count(csv.begin(), csv.end(), '\n');
+  EXPECT_EQ(num_lines, 2u);
+  EXPECT_EQ(std::count(csv.begin(), csv.end(), ','),
+            2 * std::count(csv.begin(), csv.begin() + csv.find('\r'), ','));
 }
 
 TEST(TrafficReport, WritesEverythingAsJson) {
@@ -125,7 +162,7 @@ TEST(TrafficReport, WritesEverythingAsJson) {
   options.kind = TrafficKind::kMixed;
   TrafficResult result;
   result.points = {point_of_everything()};
-  const auto report = nlohmann::json::parse(traffic_json(options, result));
+  const auto report = traffic_document(options, result, std::nullopt, nlohmann::json::object());
   EXPECT_EQ(report["test"], "mixed");
   EXPECT_EQ(report["mix"], "sharegpt");
   const auto& point = report["points"].at(0);

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "measure/fake_chat_server.h"
+#include "measure/load_search.h"
 #include "measure/traffic_report.h"
 
 namespace sluice::measure {
@@ -47,8 +48,8 @@ int most_at_a_time(const std::vector<TrafficRecord>& requests) {
   return most;
 }
 
-class TrafficOfBothApis : public testing::TestWithParam<Api> {};
-INSTANTIATE_TEST_SUITE_P(Apis, TrafficOfBothApis, testing::Values(Api::kOllama, Api::kOpenai),
+class TrafficOfBothApis : public ::testing::TestWithParam<Api> {};
+INSTANTIATE_TEST_SUITE_P(Apis, TrafficOfBothApis, ::testing::Values(Api::kOllama, Api::kOpenai),
                          [](const auto& api) { return std::string(api_name(api.param)); });
 
 TEST_P(TrafficOfBothApis, ClientsSendTheNumberAskedForAndNeverMoreAtATime) {
@@ -132,6 +133,69 @@ TEST(Traffic, MixedRequestsAreThoseOfTheMixAndNoneComesTwice) {
     EXPECT_NE(requests[i]["messages"][0]["content"], requests[0]["messages"][0]["content"]);
   }
   EXPECT_EQ(sent, wanted);
+}
+
+TEST(Traffic, SendsTheUsersOwnPromptsInTurn) {
+  FakeChatServer server(kQuick);
+  TrafficOptions options = options_for(server.url(), {.num_clients = 1});
+  options.kind = TrafficKind::kPrompts;
+  options.prompts = {{"one", 5}, {"two"}};
+  options.max_tokens = 9;
+  options.num_requests = 3;
+  run(options);
+  const auto requests = server.requests();
+  ASSERT_EQ(requests.size(), 3u);
+  EXPECT_EQ(requests[0]["messages"][0]["content"], "one");
+  EXPECT_EQ(requests[0]["max_tokens"], 5);
+  EXPECT_EQ(requests[1]["messages"][0]["content"], "two");
+  EXPECT_EQ(requests[1]["max_tokens"], 9);
+  EXPECT_EQ(requests[2]["messages"][0]["content"], "one");
+}
+
+TEST(Traffic, SendsTheLengthsAskedFor) {
+  FakeChatServer server(kQuick);
+  TrafficOptions options = options_for(server.url(), {.num_clients = 2});
+  options.kind = TrafficKind::kSized;
+  options.input = parse_length("30", "input");
+  options.output = parse_length("5-7", "output");
+  run(options);
+  std::set<int> limits;
+  std::set<std::string> prompts;
+  for (const auto& request : server.requests()) {
+    const std::string prompt = request["messages"][0]["content"];
+    EXPECT_EQ(std::count(prompt.begin(), prompt.end(), ' ') +
+                  std::count(prompt.begin(), prompt.end(), '\n') + 1,
+              30 - 8 + 7);  // words and a question of seven, which is eight tokens
+    limits.insert(request["max_tokens"].get<int>());
+    prompts.insert(prompt);
+  }
+  EXPECT_EQ(limits, (std::set<int>{5, 6, 7}));
+  EXPECT_EQ(prompts.size(), 20u);
+}
+
+TEST(Traffic, SearchesTheHighestLoadThatMeetsTheGoal) {
+  // Whoever comes while five are being answered waits longer than the goal allows.
+  std::atomic<int> num_running{0};
+  test::ScriptedServer server([&](test::ScriptedConnection& connection) {
+    test::ScriptedRequest request;
+    while (connection.read_request(request)) {
+      const bool is_late = ++num_running > 5;
+      std::this_thread::sleep_for(is_late ? 900ms : 60ms);
+      --num_running;
+      connection.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+      connection.write_chunk("data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\n");
+      connection.write_chunk("data: [DONE]\n\n");
+      connection.write_chunk("");
+    }
+  });
+  TrafficOptions options = options_for(server.url(), {.num_clients = 1});
+  options.num_requests = 12;
+  const Goal goal = parse_goal("ttft_max<500ms");
+  const TrafficResult result =
+      search_highest_load(options, goal, std::atomic<bool>{false}, kNoProgress);
+  std::vector<int> tried;
+  for (const TrafficPoint& point : result.points) tried.push_back(point.arrivals.num_clients);
+  EXPECT_EQ(tried, (std::vector<int>{1, 2, 4, 8, 6, 5}));
 }
 
 TEST(Traffic, ArrivalsDoNotWaitForReplies) {
@@ -269,6 +333,120 @@ TEST(Traffic, RefusesOptionsOutOfRange) {
     options.num_requests = 0;
     options.duration = 0ms;
   });
+}
+
+TEST(Traffic, ReplaysATraceAtItsOwnTimes) {
+  FakeChatServer server(kQuick);
+  TrafficOptions options = options_for(server.url(), {.speedup = 10});
+  options.arrivals.push_back({.speedup = 100});
+  options.kind = TrafficKind::kTrace;
+  options.num_requests = 0;
+  options.duration = 0ms;
+  options.api = Api::kOllama;
+  options.trace.requests = {{.input_tokens = 30, .output_tokens = 4},
+                            {.due = 1s, .input_tokens = 30, .output_tokens = 5},
+                            {.due = 3s, .input_tokens = 30, .output_tokens = 6}};
+  const TrafficResult result = run(options);
+  ASSERT_EQ(result.points.size(), 2u);
+  const TrafficPoint& point = result.points[0];
+  ASSERT_EQ(point.requests.size(), 3u);
+  for (const TrafficRecord& request : point.requests) {
+    const auto& line = options.trace.requests[static_cast<size_t>(request.place)];
+    EXPECT_EQ(request.due, point.begin + line.due / 10);
+    EXPECT_EQ(request.max_tokens, line.output_tokens);
+    EXPECT_LE(request.ended, point.end);
+  }
+  EXPECT_GE(point.end - point.begin, 300ms);
+  EXPECT_EQ(result.points[1].requests.size(), 3u);
+  std::set<std::string> prompts;
+  std::multiset<int> lengths;
+  for (const auto& request : server.requests()) {
+    prompts.insert(request["messages"][0]["content"].get<std::string>());
+    lengths.insert(request["options"]["num_predict"].get<int>());
+  }
+  EXPECT_EQ(prompts.size(), 6u);  // the second time with other words
+  EXPECT_EQ(lengths, (std::multiset<int>{4, 4, 5, 5, 6, 6}));
+  options.num_requests = 2;
+  EXPECT_EQ(run(options).points[0].requests.size(), 2u);
+  options.num_requests = 0;
+  options.duration = 150ms;
+  EXPECT_EQ(run(options).points[0].requests.size(), 2u);
+  options.arrivals = {{.num_clients = 1}};
+  EXPECT_THROW(run(options), Error);
+}
+
+TEST_P(TrafficOfBothApis, ChatsBringAlongWhatWasSaid) {
+  FakeChatServer server(kQuick);
+  TrafficOptions options = options_for(server.url(), {.num_clients = 1});
+  options.api = GetParam();
+  options.kind = TrafficKind::kSized;
+  options.input.first = options.output.first = 9;
+  options.num_turns = 3;
+  options.num_requests = 5;
+  options.shared_prefix_tokens = 50;
+  const TrafficResult result = run(options);
+  const auto sent = server.requests();
+  ASSERT_EQ(sent.size(), 5u);
+  const auto first = sent[0]["messages"], third = sent[2]["messages"], fourth = sent[3]["messages"];
+  ASSERT_EQ(first.size(), 1u);
+  ASSERT_EQ(third.size(), 5u);
+  EXPECT_EQ(third[0], first[0]);
+  EXPECT_EQ(third[1], (nlohmann::json{{"role", "assistant"}, {"content", "xxx"}}));
+  EXPECT_EQ(third[3], third[1]);
+  ASSERT_EQ(fourth.size(), 1u);  // a new chat, with the same beginning
+  const std::string a = first[0]["content"], b = fourth[0]["content"];
+  EXPECT_EQ(std::count(a.begin(), a.begin() + static_cast<long>(a.find('\n')), ' '), 49);
+  EXPECT_EQ(a.substr(0, a.find('\n')), b.substr(0, b.find('\n')));
+  EXPECT_NE(a, b);
+  EXPECT_EQ(std::string(third[2]["content"]).find(a.substr(0, a.find('\n'))), std::string::npos);
+  const TrafficRow row = summarize(result.points[0]);
+  ASSERT_EQ(row.turn_ttft_seconds.size(), 3u);
+  EXPECT_EQ(row.turn_ttft_seconds[0].count, 2u);
+  EXPECT_EQ(row.turn_ttft_seconds[2].count, 1u);
+  options.arrivals = {{.rate = 5}};
+  EXPECT_THROW(run(options), Error);
+}
+
+TEST(Traffic, AFailedTurnEndsItsChat) {
+  FakeChatServer server({.first_delay = 0ms, .gap = 0ms, .refuse_from_request = 1});
+  TrafficOptions options = options_for(server.url(), {.num_clients = 1});
+  options.num_turns = 9;
+  options.num_requests = 3;
+  run(options);
+  const auto sent = server.requests();
+  ASSERT_EQ(sent.size(), 3u);
+  EXPECT_EQ(sent[1]["messages"].size(), 3u);
+  EXPECT_EQ(sent[2]["messages"].size(), 1u);
+}
+
+TEST_P(TrafficOfBothApis, ClientsThatLeaveAreCountedApart) {
+  FakeChatServer server({.first_delay = 0ms, .gap = 1ms, .num_tokens = 40});
+  TrafficOptions options = options_for(server.url(), {.num_clients = 4});
+  options.api = GetParam();
+  options.num_requests = 60;
+  options.cancel_rate = 0.5;
+  const TrafficResult result = run(options);
+  const TrafficPoint& point = result.points[0];
+  const TrafficRow row = summarize(point, parse_goal("ttft<60s,e2e<60s"));
+  EXPECT_EQ(row.num_completed + row.num_left, 60);
+  EXPECT_GT(row.num_left, 15);
+  EXPECT_LT(row.num_left, 45);
+  EXPECT_EQ(row.num_errors + row.num_cut_off, 0);
+  EXPECT_DOUBLE_EQ(row.goal->share_good, 1);
+  EXPECT_TRUE(row.goal->is_met) << row.goal->missed;
+  for (const TrafficRecord& request : point.requests) {
+    EXPECT_EQ(request.error, "");
+    EXPECT_EQ(request.has_left, request.leaves_at > 0);
+    if (!request.has_left) continue;
+    EXPECT_GE(request.pieces.size(), static_cast<size_t>(request.leaves_at));
+    EXPECT_LT(request.pieces.size(), 40u);
+  }
+  EXPECT_NE(traffic_table_text(result).find(" cancelled"), std::string::npos);
+  options.cancel_rate = 1;
+  options.num_requests = 8;
+  EXPECT_EQ(summarize(run(options).points[0]).num_left, 8);
+  options.cancel_rate = 1.5;
+  EXPECT_THROW(run(options), Error);
 }
 
 }  // namespace

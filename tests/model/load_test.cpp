@@ -80,13 +80,15 @@ TEST_F(Load, TheCacheGetsWhatTheBudgetLeaves) {
   placement.max_host_bytes = uint64_t{64} << 20;
   const auto model = load_model(path_, placement, {});
   const CacheNeeds needs = cache_needs(*model, placement);
-  EXPECT_GT(needs.weights_bytes, 0u);
-  EXPECT_GT(needs.workspace_bytes, 0u);
-  EXPECT_EQ(needs.available_bytes,
-            *placement.max_host_bytes - needs.weights_bytes - needs.workspace_bytes);
+  ASSERT_EQ(needs.rooms.size(), 1u);
+  const CacheRoom& room = needs.rooms.front();
+  EXPECT_GT(room.weights_bytes, 0u);
+  EXPECT_GT(room.workspace_bytes, 0u);
+  EXPECT_EQ(room.available_bytes,
+            *placement.max_host_bytes - room.weights_bytes - room.workspace_bytes);
   EXPECT_EQ(needs.trained_context, model->spec().context_length);
   placement.max_host_bytes = 1;
-  EXPECT_EQ(cache_needs(*model, placement).available_bytes, 0u);
+  EXPECT_EQ(cache_needs(*model, placement).rooms.front().available_bytes, 0u);
 }
 
 }  // namespace

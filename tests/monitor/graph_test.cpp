@@ -5,22 +5,22 @@
 namespace sluice::monitor {
 namespace {
 
-std::string text_of(const std::vector<Line>& lines) {
+std::string drawn(const std::vector<Line>& lines) {
   std::string text;
   for (const Line& line : lines) text += line.text + "\n";
   return text;
 }
 
 TEST(Graph, ShowsTheNewestValuesAtTheRightEdge) {
-  EXPECT_EQ(text_of(graph("Speed", {100, 1, 2, 3, 4, 0, 4, 2, 1, 0, 0.1}, 10, 5)),
+  EXPECT_EQ(drawn(graph("Speed", {100, 1, 2, 3, 4, 0, 4, 2, 1, 0, 0.1}, 10, 5)),
             "Speed 0.1, highest 4.0\n"
             "   # #\n"
             "  ## #\n"
             " ### ##\n"
             "#### ### #\n");
-  EXPECT_EQ(text_of(graph("Speed", {1}, 10, 2)), "Speed 1.0, highest 1.0\n         #\n");
-  EXPECT_EQ(text_of(graph("Speed", {}, 10, 3)), "Speed 0.0, highest 0.0\n\n\n");
-  EXPECT_EQ(text_of(graph("Speed", {0, 0}, 10, 2)), "Speed 0.0, highest 0.0\n\n");
+  EXPECT_EQ(drawn(graph("Speed", {1}, 10, 2)), "Speed 1.0, highest 1.0\n         #\n");
+  EXPECT_EQ(drawn(graph("Speed", {}, 10, 3)), "Speed 0.0, highest 0.0\n\n\n");
+  EXPECT_EQ(drawn(graph("Speed", {0, 0}, 10, 2)), "Speed 0.0, highest 0.0\n\n");
 }
 
 TEST(Graph, FillsTheLinesThatAreLeftAndNoMore) {

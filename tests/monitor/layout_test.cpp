@@ -111,6 +111,51 @@ TEST(Layout, CoresAndThreadsGoBeforeTheRest) {
   EXPECT_EQ(text.find("cpu-worker-1"), std::string::npos) << text;
 }
 
+View busy_view() {
+  View view = example_view();
+  view.now.server.latency = {0.02, 0.08, 0.004, 0.009};
+  view.now.server.requests[0].time_to_first_token = std::chrono::milliseconds(90);
+  view.now.server.requests[0].mean_token_time = std::chrono::milliseconds(20);
+  view.now.server.requests[0].client = "ann";
+  view.now.machine.clock_mhz = 2100;
+  view.now.machine.temperature_celsius = 54.5;
+  view.disk_read_bytes_per_second = 3e6;
+  view.others = {{.pid = 9, .name = "cc1plus", .cpu_share = 0.97}};
+  return view;
+}
+
+TEST(Layout, TellsHowRepliesComeAndWhatElseRuns) {
+  const std::string text = text_of(layout(busy_view(), 130, 0));
+  for (const char* part :
+       {"TTFT p50 20 p95 80 ms, ITL 4.0 9.0 ms", "2.1 GHz", "54 C", "disk in 3 MB/s, out 0 B/s",
+        "beside it:  cc1plus (9) 97%", "age TTFT, ms ITL, ms tokens/s  client",
+        "3.2 s       90    20.0     50.0  ann           smollm2:135m"}) {
+    EXPECT_NE(text.find(part), std::string::npos) << part << "\n" << text;
+  }
+  const std::string small = text_of(layout(busy_view(), 40, 10));
+  EXPECT_NE(small.find("TTFT p50 20 p95 80 ms, ITL 4.0 9.0 ms\n"), std::string::npos) << small;
+}
+
+TEST(Layout, PutsTheMachineBesideTheServerOnALargeScreen) {
+  View view = busy_view();
+  view.now.server.requests.resize(12, view.now.server.requests.back());
+  const std::vector<Line> lines = layout(view, 200, 49);
+  EXPECT_LE(lines.size(), 22u);  // the graphs get the rest
+  const auto begins = std::find_if(lines.begin(), lines.end(), [](const Line& line) {
+    return line.right.starts_with("Machine  4 cores");
+  });
+  ASSERT_NE(begins, lines.end());
+  EXPECT_EQ(begins->right_style, Style::kTitle);
+  EXPECT_EQ(begins->style, Style::kPlain);
+  const std::string whole = whole_text(*begins);
+  EXPECT_EQ(display_width(whole.substr(0, whole.find("Machine"))),
+            124u);  // behind requests with their models
+  for (const Line& line : lines) EXPECT_LE(display_width(whole_text(line)), 200u) << line.text;
+  EXPECT_TRUE(std::any_of(lines.begin(), lines.end(), [](const Line& line) {
+    return line.right.find("cpu-worker-1") != std::string::npos;
+  }));
+}
+
 TEST(Layout, NeverPassesTheScreensEdges) {
   View view = example_view();
   view.now.server.models[0].name = "modèle-模型" + std::string(300, 'x');
@@ -122,7 +167,7 @@ TEST(Layout, NeverPassesTheScreensEdges) {
       const std::vector<Line> lines = layout(view, width, height);
       EXPECT_LE(lines.size(), static_cast<size_t>(height));
       for (const Line& line : lines) {
-        EXPECT_LE(display_width(line.text), static_cast<size_t>(std::max(width, 40)));
+        EXPECT_LE(display_width(whole_text(line)), static_cast<size_t>(std::max(width, 40)));
       }
     }
   }

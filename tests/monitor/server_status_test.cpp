@@ -68,6 +68,23 @@ TEST(ServerStatus, ReadsTheServersDocument) {
   EXPECT_EQ(sample.requests[1].estimated_wait.count(), 700);
 }
 
+TEST(ServerStatus, ReadsHowRepliesCome) {
+  const ServerSample sample = parse_status(
+      R"({"totals":{"histograms":{
+            "time_to_first_token_seconds":{"bounds":[0.1,0.2,0.4],"counts":[0,10,0,0],"sum":1},
+            "inter_token_latency_seconds":{"bounds":[0.01],"counts":[0,5],"sum":1}}},
+          "models":[{"name":"m","engine":{"requests":[{"id":1,"is_running":true,
+            "time_to_first_token_ns":90000000,"mean_token_time_ns":20000000,"client":"ann"}]}}]})");
+  EXPECT_NEAR(sample.latency.ttft_p50, 0.15, 1e-9);
+  EXPECT_NEAR(sample.latency.ttft_p95, 0.195, 1e-9);
+  EXPECT_NEAR(sample.latency.itl_p50, 0.01, 1e-9);  // beyond the last bound
+  ASSERT_EQ(sample.requests.size(), 1u);
+  EXPECT_EQ(sample.requests[0].client, "ann");
+  EXPECT_EQ(sample.requests[0].time_to_first_token, std::chrono::milliseconds(90));
+  EXPECT_DOUBLE_EQ(sample.requests[0].tokens_per_second(), 50);
+  EXPECT_FALSE(parse_status("{}").latency.is_known());
+}
+
 // Whatever member is missing or of another type, the rest is still read.
 TEST(ServerStatus, LivesWithMissingAndWrongMembers) {
   using nlohmann::json;

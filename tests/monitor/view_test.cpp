@@ -78,7 +78,7 @@ TEST(View, ComputesCoreSharesAndLivesWithCountersThatGoBack) {
 }
 
 TEST(View, SortsThreadsByWhatTheyDid) {
-  const auto hz = static_cast<uint64_t>(ticks_per_second());
+  const auto hz = static_cast<uint64_t>(machine::ticks_per_second());
   Snapshot before = snapshot(10);
   Snapshot now = snapshot(12);
   before.process = ProcessSample{.pid = 5,
@@ -102,6 +102,32 @@ TEST(View, SortsThreadsByWhatTheyDid) {
   EXPECT_EQ(make_view(before, now, "url", true).process_cpu_share, 0);
 }
 
+TEST(View, TellsWhatElseTakesTheCoresAndTheDisk) {
+  const auto hz = static_cast<uint64_t>(machine::ticks_per_second());
+  Snapshot before = snapshot(10);
+  Snapshot now = snapshot(12);
+  now.process = ProcessSample();
+  now.process->pid = 5;
+  before.processes = {{5, "server", 0}, {6, "idle", 70}, {7, "build", 100}, {8, "gone", 9}};
+  now.processes = {{5, "server", 9 * hz},
+                   {6, "idle", 70},
+                   {7, "build", 100 + 3 * hz},
+                   {9, "new", 900 * hz},
+                   {10, "newer", 1 * hz}};
+  before.machine.disk_read_bytes = 1000;
+  now.machine.disk_read_bytes = 5000;
+  before.machine.disk_written_bytes = 9;  // back to zero: no rate
+  const View view = make_view(before, now, "url", true);
+  ASSERT_EQ(view.others.size(), 1u);  // of new ones nobody knows how long they have been there
+  EXPECT_EQ(view.others[0].name, "build");
+  EXPECT_DOUBLE_EQ(view.others[0].cpu_share, 1.5);
+  EXPECT_DOUBLE_EQ(view.disk_read_bytes_per_second, 2000);
+  EXPECT_EQ(view.disk_written_bytes_per_second, 0);
+  const auto json = nlohmann::json::parse(view_json(view));
+  EXPECT_EQ(json["machine"]["other_processes"][0]["pid"], 7);
+  EXPECT_TRUE(json["machine"]["clock_mhz"].is_null());
+}
+
 TEST(View, IsWrittenAsOneLineOfJson) {
   const std::string text = view_json(example_view());
   EXPECT_EQ(text.find('\n'), std::string::npos);
@@ -109,6 +135,7 @@ TEST(View, IsWrittenAsOneLineOfJson) {
   EXPECT_EQ(json["server"]["models"][0]["num_blocks_used"], 32);
   EXPECT_EQ(json["server"]["output_tokens_per_second"], 61.5);
   EXPECT_EQ(json["requests"][2]["queue_position"], 1);
+  EXPECT_TRUE(json["server"]["latency"]["ttft_p50_seconds"].is_null());
   EXPECT_EQ(json["machine"]["core_shares"].size(), 4u);
   EXPECT_EQ(json["process"]["threads"][0]["name"], "cpu-worker-1");
   EXPECT_EQ(json["gpus"][0]["power_watts"], 300.4);

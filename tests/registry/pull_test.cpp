@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "fake_registry.h"
+#include "registry/model_front.h"
 #include "registry/signing_key.h"
 #include "store/partial_blob.h"
 
@@ -487,6 +488,37 @@ TEST_F(PullTest, RefusesAFileThatIsNoModel) {
                          store::ModelName::parse("mine"), options_, [](const Progress&) {}, {}),
                Error);
   EXPECT_TRUE(files().empty());
+}
+
+// --- the front alone ---
+
+class FrontTest : public RegistryTest {
+ protected:
+  ModelFront fetch(const FakeRegistry& registry, uint64_t enough) {
+    return fetch_front(Reference::parse(registry.server.host() + "/ns/model:tag", true), options_,
+                       [&](const ModelFront& front) { return front.bytes.size() >= enough; }, {});
+  }
+};
+
+TEST_F(FrontTest, GrowsUntilItIsEnough) {
+  const FakeRegistry registry;
+  const ModelFront front = fetch(registry, 3 << 20);
+  EXPECT_EQ(front.bytes, registry.model_text().substr(0, 4 << 20));
+  EXPECT_EQ(front.size_bytes, registry.model_text().size());
+  EXPECT_EQ(registry.server.count("GET", "/blobs/"), 2u);
+  EXPECT_TRUE(files().empty());
+}
+
+TEST_F(FrontTest, EndsWithTheFile) {
+  const FakeRegistry registry(100);
+  EXPECT_EQ(fetch(registry, 100).bytes, registry.model_text());
+  EXPECT_THROW(fetch(registry, 101), Error);
+}
+
+TEST_F(FrontTest, ARegistryThatGivesNoRangesIsNotReadWhole) {
+  FakeRegistry registry;
+  registry.ignores_ranges = true;
+  EXPECT_THROW(fetch(registry, 1), Error);
 }
 
 }  // namespace

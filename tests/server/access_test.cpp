@@ -125,6 +125,24 @@ TEST(Access, OneHostAndAtMostOneOrigin) {
   EXPECT_EQ(status_for({{"host", "localhost:80@evil.example"}}), 400);
 }
 
+// The page that the server gives out asks it by the address it came from.
+TEST(Access, TheServersOwnPageMayAsk) {
+  const auto status = [](const char* host, const char* origin) {
+    return status_for({{"host", host}, {"origin", origin}}, {}, false);
+  };
+  EXPECT_EQ(status("192.168.1.7:11434", "http://192.168.1.7:11434"), 200);
+  EXPECT_EQ(status("203.0.113.5", "http://203.0.113.5"), 200);
+  EXPECT_EQ(status("[2001:db8::1]:8080", "https://[2001:db8::1]:8080"), 200);
+  EXPECT_EQ(status("box.local:11434", "http://BOX.local:11434"), 200);
+  // Another port or machine is another page.
+  EXPECT_EQ(status("192.168.1.7:11434", "http://192.168.1.7:80"), 403);
+  EXPECT_EQ(status("192.168.1.7:11434", "http://192.168.1.70:11434"), 403);
+  EXPECT_EQ(status("192.168.1.7:11434", "ftp://192.168.1.7:11434"), 403);
+  // A stranger's name may have been pointed at this machine.
+  EXPECT_EQ(status("evil.example", "http://evil.example"), 403);
+  EXPECT_EQ(status("192.168.1.7.evil.example", "http://192.168.1.7.evil.example"), 403);
+}
+
 TEST(Access, TheTargetsOwnHostCounts) {
   EXPECT_EQ(status_for({{"host", "localhost"}}, "localhost:80"), 200);
   EXPECT_EQ(status_for({{"host", "localhost"}}, "evil.example"), 403);

@@ -31,24 +31,26 @@ struct FakeBehaviour {
 inline constexpr text::TokenId kFakeEnd = 96;
 
 // A vocabulary of the printable ASCII characters, a newline and one control token.
+inline gguf::Writer fake_vocabulary_writer() {
+  std::vector<std::string> tokens;
+  for (char c = '!'; c <= '~'; ++c) tokens.emplace_back(1, c);
+  tokens.emplace_back("\xC4\xA0");  // how byte-level BPE spells a space
+  tokens.emplace_back("\xC4\x8A");  // and a newline
+  tokens.emplace_back("<|end|>");
+  std::vector<int32_t> types(96, 1);
+  types.push_back(3);
+  gguf::Writer writer;
+  writer.set_string("tokenizer.ggml.model", "gpt2");
+  writer.set_string("tokenizer.ggml.pre", "gpt-2");
+  writer.set_strings("tokenizer.ggml.tokens", tokens);
+  writer.set_int32s("tokenizer.ggml.token_type", types);
+  writer.set_strings("tokenizer.ggml.merges", {});
+  writer.set_uint32("tokenizer.ggml.eos_token_id", kFakeEnd);
+  return writer;
+}
+
 inline const gguf::File& fake_vocabulary() {
-  static const std::vector<std::byte> bytes = [] {
-    std::vector<std::string> tokens;
-    for (char c = '!'; c <= '~'; ++c) tokens.emplace_back(1, c);
-    tokens.emplace_back("\xC4\xA0");  // how byte-level BPE spells a space
-    tokens.emplace_back("\xC4\x8A");  // and a newline
-    tokens.emplace_back("<|end|>");
-    std::vector<int32_t> types(96, 1);
-    types.push_back(3);
-    gguf::Writer writer;
-    writer.set_string("tokenizer.ggml.model", "gpt2");
-    writer.set_string("tokenizer.ggml.pre", "gpt-2");
-    writer.set_strings("tokenizer.ggml.tokens", tokens);
-    writer.set_int32s("tokenizer.ggml.token_type", types);
-    writer.set_strings("tokenizer.ggml.merges", {});
-    writer.set_uint32("tokenizer.ggml.eos_token_id", kFakeEnd);
-    return writer.bytes();
-  }();
+  static const std::vector<std::byte> bytes = fake_vocabulary_writer().bytes();
   static const gguf::File file = gguf::File::parse(bytes);
   return file;
 }
@@ -80,7 +82,6 @@ class FakeLoadedModel {
     auto loaded = std::make_unique<server::LoadedModel>();
     loaded->tokenizer = text::Tokenizer::from_gguf(fake_vocabulary());
     loaded->grammars = std::make_unique<grammar::Compiler>(*loaded->tokenizer);
-    loaded->capabilities = {"completion"};
     loaded->context_length = 4096;
     loaded->backend_description = "fake";
     loaded->memory.weights = behaviour.memory_bytes;

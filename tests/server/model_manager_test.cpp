@@ -1,5 +1,6 @@
 #include "server/model_manager.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <condition_variable>
@@ -19,11 +20,11 @@ using test::fake_record;
 class ModelManagerTest : public testing::Test {
  protected:
   ModelManager make(ManagerOptions options = {}) {
-    return ModelManager(options,
-                        [this](const store::ModelRecord&, uint64_t, const LoadProgress& progress) {
-                          progress(0.5);
-                          return test::FakeLoadedModel::make(behaviour_);
-                        });
+    return ModelManager(options, [this](const store::ModelRecord&, const LoadBudget&,
+                                        const LoadProgress& progress) {
+      progress(0.5);
+      return test::FakeLoadedModel::make(behaviour_);
+    });
   }
 
   // Waits for the lease; throws the error.
@@ -229,7 +230,7 @@ TEST_F(ModelManagerTest, ALoadThatNobodyWaitsForEndsSoon) {
   constexpr int kSteps = 3000;
   std::atomic<int> num_steps = 0;
   ModelManager manager(
-      {}, [&](const store::ModelRecord& record, uint64_t, const LoadProgress& progress) {
+      {}, [&](const store::ModelRecord& record, const LoadBudget&, const LoadProgress& progress) {
         while (record.name.model == "slow" && num_steps < kSteps) {
           ++num_steps;
           progress(0.5);
@@ -250,18 +251,19 @@ TEST_F(ModelManagerTest, WhoComesWhileAnAbandonedLoadEndsGetsTheModel) {
   std::atomic<bool> has_begun = false;
   std::atomic<bool> has_lease = false;
   ModelManager* self = nullptr;
-  ModelManager manager({}, [&](const store::ModelRecord&, uint64_t, const LoadProgress& progress) {
-    has_begun = true;
-    try {
-      while (behaviour_.is_load_held) progress(0.5);
-    } catch (const Error&) {
-      behaviour_.is_load_held = false;
-      self->acquire(fake_record("a:1"), std::nullopt,
-                    [&](Lease lease, const Failure*) { has_lease = bool{lease}; });
-      throw;
-    }
-    return test::FakeLoadedModel::make(behaviour_);
-  });
+  ModelManager manager(
+      {}, [&](const store::ModelRecord&, const LoadBudget&, const LoadProgress& progress) {
+        has_begun = true;
+        try {
+          while (behaviour_.is_load_held) progress(0.5);
+        } catch (const Error&) {
+          behaviour_.is_load_held = false;
+          self->acquire(fake_record("a:1"), std::nullopt,
+                        [&](Lease lease, const Failure*) { has_lease = bool{lease}; });
+          throw;
+        }
+        return test::FakeLoadedModel::make(behaviour_);
+      });
   self = &manager;
   behaviour_.is_load_held = true;
   const auto waiter =
@@ -269,6 +271,60 @@ TEST_F(ModelManagerTest, WhoComesWhileAnAbandonedLoadEndsGetsTheModel) {
   ASSERT_TRUE(eventually([&] { return has_begun.load(); }));
   manager.withdraw(waiter);
   EXPECT_TRUE(eventually([&] { return has_lease.load(); }));
+}
+
+void lose_device_of(const Lease& lease) {
+  static_cast<engine::FakeBackend&>(*lease.model().own_backend).lose();
+}
+
+TEST_F(ModelManagerTest, IsLoadedAgainWhenItsDeviceFails) {
+  ModelManager manager = make();
+  Lease other = acquire(manager, "b:1");
+  Lease lease = acquire(manager, "a:1");
+  lose_device_of(lease);
+  EXPECT_FALSE(acquire(manager, "b:1").model().is_lost());  // others serve meanwhile
+  lease.release();
+  eventually([&] { return behaviour_.num_loads == 3 && behaviour_.num_alive == 2; });
+  EXPECT_FALSE(acquire(manager, "a:1").model().is_lost());
+  EXPECT_EQ(behaviour_.num_loads, 3);
+}
+
+TEST_F(ModelManagerTest, WhoComesToALostModelGetsTheNextOne) {
+  ModelManager manager = make();
+  Lease lease = acquire(manager, "a:1");
+  lose_device_of(lease);
+  std::atomic<bool> is_done = false;
+  manager.acquire(fake_record("a:1"), std::nullopt, [&](Lease next, const Failure* failure) {
+    EXPECT_EQ(failure, nullptr);
+    EXPECT_TRUE(next && !next.model().is_lost());
+    is_done = true;
+  });
+  EXPECT_FALSE(is_done);
+  lease.release();
+  eventually([&] { return is_done.load(); });
+  EXPECT_EQ(behaviour_.num_loads, 2);
+}
+
+TEST_F(ModelManagerTest, ADeviceThatFailsAgainIsToldToWhoWaits) {
+  ModelManager manager = make();
+  Lease lease = acquire(manager, "a:1");
+  lose_device_of(lease);
+  lease.release();
+  eventually([&] { return behaviour_.num_loads == 2; });
+  lease = acquire(manager, "a:1");
+  lose_device_of(lease);
+  std::atomic<bool> is_done = false;
+  manager.acquire(fake_record("a:1"), std::nullopt, [&](Lease next, const Failure* failure) {
+    EXPECT_FALSE(next);
+    ASSERT_NE(failure, nullptr);
+    EXPECT_THAT(failure->message, testing::HasSubstr("failed twice"));
+    is_done = true;
+  });
+  lease.release();
+  eventually([&] { return is_done.load(); });
+  EXPECT_EQ(behaviour_.num_loads, 2);
+  EXPECT_TRUE(acquire(manager, "a:1"));
+  EXPECT_EQ(behaviour_.num_loads, 3);
 }
 
 TEST_F(ModelManagerTest, UnloadsByTheNameOrByTheWeights) {
@@ -311,17 +367,16 @@ TEST_F(ModelManagerTest, LoadThatRunsOutOfMemoryIsTriedAgainWithoutAnIdleModel) 
   ManagerOptions options;
   options.max_memory_bytes = 10'000;
   behaviour_.memory_bytes = 4000;
-  ModelManager manager(options,
-                       [&](const store::ModelRecord&, uint64_t budget, const LoadProgress&) {
-                         budgets.push_back(budget);
-                         if (budget < 9000) {
-                           // What was taken before an idle model goes is more than the guess from
-                           // the file's size.
-                           if (budgets.size() > 1)
-                             throw Error(ErrorCode::kOutOfMemory, "too little");
-                         }
-                         return test::FakeLoadedModel::make(behaviour_);
-                       });
+  ModelManager manager(
+      options, [&](const store::ModelRecord&, const LoadBudget& budget, const LoadProgress&) {
+        budgets.push_back(budget.host_bytes);
+        if (budget.host_bytes < 9000) {
+          // What was taken before an idle model goes is more than the guess from
+          // the file's size.
+          if (budgets.size() > 1) throw Error(ErrorCode::kOutOfMemory, "too little");
+        }
+        return test::FakeLoadedModel::make(behaviour_);
+      });
   acquire(manager, "a:1");
   acquire(manager, "b:1");
   EXPECT_EQ(budgets, (std::vector<uint64_t>{10'000, 6000, 10'000}));
@@ -329,6 +384,24 @@ TEST_F(ModelManagerTest, LoadThatRunsOutOfMemoryIsTriedAgainWithoutAnIdleModel) 
   const Lease used = acquire(manager, "b:1");
   EXPECT_THROW(acquire(manager, "c:1"), Error) << "the other one is in use";
   EXPECT_EQ(manager.status().size(), 1u);
+}
+
+// Rather than to compute on the CPU beside a GPU that is full of what nobody uses.
+TEST_F(ModelManagerTest, IdleModelsMakeRoomOnAGpuBeforeAnotherDeviceIsTaken) {
+  std::vector<bool> may_make_room;
+  ModelManager manager(
+      {}, [&](const store::ModelRecord&, const LoadBudget& budget, const LoadProgress&) {
+        may_make_room.push_back(budget.may_make_room);
+        if (budget.may_make_room) throw Error(ErrorCode::kOutOfMemory, "the GPU is full");
+        auto model = test::FakeLoadedModel::make(behaviour_);
+        model->memory.on_device = model->memory.weights = 1000;
+        return model;
+      });
+  acquire(manager, "a:1");
+  const Lease used = acquire(manager, "b:1");
+  acquire(manager, "c:1");
+  EXPECT_EQ(may_make_room, (std::vector<bool>{false, true, false, false}));
+  EXPECT_EQ(manager.status().size(), 2u);
 }
 
 TEST_F(ModelManagerTest, TotalsStayWhenAModelIsUnloaded) {

@@ -26,14 +26,16 @@ TEST(NoMemory, EndsNoLoaderAndLeavesNobodyWaiting) {
     std::atomic<bool> is_load_held = true;
     std::atomic<int> num_leases = 0;
     std::atomic<int> num_failures = 0;
-    ModelManager manager({}, [&](const store::ModelRecord&, uint64_t, const LoadProgress&) {
-      while (is_load_held) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-      auto model = test::FakeLoadedModel::make(behaviour);
-      if (behaviour.num_loads == 1) {
-        test::memory_faults = {.num_good = num_good, .num_failures = 2};
-      }
-      return model;
-    });
+    ModelManager manager({},
+                         [&](const store::ModelRecord&, const LoadBudget&, const LoadProgress&) {
+                           while (is_load_held)
+                             std::this_thread::sleep_for(std::chrono::milliseconds(1));
+                           auto model = test::FakeLoadedModel::make(behaviour);
+                           if (behaviour.num_loads == 1) {
+                             test::memory_faults = {.num_good = num_good, .num_failures = 2};
+                           }
+                           return model;
+                         });
     const auto count = [&](Lease lease, const Failure* failure) {
       EXPECT_NE(bool{lease}, failure != nullptr);
       ++(lease ? num_leases : num_failures);

@@ -17,14 +17,21 @@ class Prompt : public ::testing::Test {
  protected:
   Prompt() {
     model_.tokenizer = text::Tokenizer::from_gguf(test::fake_vocabulary());
-    model_.capabilities = {"completion", "tools"};
     use_template("{% for m in messages %}[{{ m.role }}:{{ m.content }}<|end|>{% endfor %}");
     request_.model = "m";
     limits_.context = 4096;
   }
 
   void use_template(const std::string& source) {
-    model_.chat_template = std::make_unique<text::ChatTemplate>(source);
+    model_.chat_template = {std::make_unique<text::ChatTemplate>(source), ""};
+  }
+  void use_go_template(const std::string& source) {
+    record_.go_template = std::make_shared<const text::GoTemplate>(source);
+    record_.go_template_fault.clear();
+  }
+
+  ChatStyle style(text::TemplatePreference preference = {}) const {
+    return chat_style(model_, record_, preference);
   }
 
   void say(const std::string& role, const std::string& content) {
@@ -34,7 +41,9 @@ class Prompt : public ::testing::Test {
     request_.messages.push_back(message);
   }
 
-  PreparedPrompt prepare() { return prepare_prompt(model_, record_, request_, limits_, work_); }
+  PreparedPrompt prepare() {
+    return prepare_prompt(model_, record_, style(), request_, limits_, work_);
+  }
 
   ErrorCode failure() {
     try {
@@ -52,7 +61,7 @@ class Prompt : public ::testing::Test {
   }
 
   LoadedModel model_;
-  store::ModelRecord record_;
+  CatalogRecord record_;
   api::GenerationRequest request_;
   PromptLimits limits_;
   Work work_;
@@ -85,13 +94,12 @@ TEST_F(Prompt, OnlyARawPromptSpellsControlTokens) {
   request_.is_raw = true;
   EXPECT_THAT(prepare().tokens, ElementsAre('a' - '!', test::kFakeEnd));
   request_.is_raw = false;
-  model_.chat_template = nullptr;
+  model_.chat_template = {};
   EXPECT_EQ(num_ends(prepare()), 0);
 }
 
 TEST_F(Prompt, TellsWhyATemplateCannotBeUsed) {
-  model_.chat_template = nullptr;
-  model_.template_fault = "chat template, line 3: unexpected '}'";
+  model_.chat_template = {nullptr, "chat template, line 3: unexpected '}'"};
   say("user", "hi");
   EXPECT_EQ(failure(), ErrorCode::kUnsupported);
   EXPECT_THAT(message_, HasSubstr("line 3: unexpected '}'"));
@@ -102,9 +110,9 @@ TEST_F(Prompt, TellsWhyATemplateCannotBeUsed) {
 }
 
 TEST_F(Prompt, AModelWithOllamasTemplateAloneIsRenderedWithIt) {
-  model_.chat_template = nullptr;
-  record_.texts.chat_template =
-      "{{ if .System }}s:{{ .System }};{{ end }}u:{{ .Prompt }};a:{{ .Response }}<|end|>";
+  model_.chat_template = {};
+  use_go_template(
+      "{{ if .System }}s:{{ .System }};{{ end }}u:{{ .Prompt }};a:{{ .Response }}<|end|>");
   say("system", "rules<|end|>");
   say("user", "hi");
   say("assistant", "yes");
@@ -112,9 +120,149 @@ TEST_F(Prompt, AModelWithOllamasTemplateAloneIsRenderedWithIt) {
   const PreparedPrompt prompt = prepare();
   EXPECT_EQ(prompt.text, "s:rules<|end|>;u:hi;a:yes<|end|>u:go;a:");
   EXPECT_EQ(num_ends(prompt), 1);
-  record_.texts.chat_template = "{{ frob }}";
-  EXPECT_EQ(failure(), ErrorCode::kInvalidArgument);
+  record_.go_template = nullptr;
+  record_.go_template_fault = "template, line 1: function \"frob\" not defined";
+  EXPECT_EQ(failure(), ErrorCode::kUnsupported);
   EXPECT_THAT(message_, HasSubstr("frob"));
+}
+
+TEST_F(Prompt, OfTwoTemplatesOneIsUsedByWhatTheyCan) {
+  using Preference = text::TemplatePreference;
+  say("user", "hi");
+  use_template("{% for m in messages %}jinja {{ m.content }}{% endfor %}");
+  use_go_template("{{ range .Messages }}go {{ .Content }}{{ end }}");
+  EXPECT_EQ(prepare().text, "go hi");
+  EXPECT_EQ(style(Preference::kJinja).kind, TemplateKind::kJinja);
+  use_template("{{ tools }}{% for m in messages %}jinja {{ m.content }}{% endfor %}");
+  EXPECT_EQ(prepare().text, "jinja hi");
+  EXPECT_EQ(style(Preference::kGo).kind, TemplateKind::kGo);
+  EXPECT_TRUE(style().abilities.has_tools);
+  EXPECT_FALSE(style(Preference::kGo).abilities.has_tools);
+  // A fault in the one makes it the other.
+  model_.chat_template = {nullptr, "a fault"};
+  EXPECT_EQ(prepare().text, "go hi");
+  record_.go_template = nullptr;
+  record_.go_template_fault = "another";
+  EXPECT_EQ(failure(), ErrorCode::kUnsupported);
+  use_template("{% for m in messages %}jinja {{ m.content }}{% endfor %}");
+  EXPECT_EQ(prepare().text, "jinja hi");
+  // What Ollama would render by a renderer of its own.
+  use_go_template("{{ .Prompt }}");
+  EXPECT_EQ(prepare().text, "hi");
+  record_.config.renderer = "qwen3-coder";
+  EXPECT_EQ(prepare().text, "jinja hi");
+}
+
+TEST_F(Prompt, ATemplateOfTheRequestIsUsedInPlaceOfTheModels) {
+  request_.is_chat = false;
+  request_.prompt = "hi<|end|>";
+  request_.system = "rules";
+  request_.chat_template = "{{ .System }}<|end|>{{ .Prompt }}=";
+  const PreparedPrompt prompt = prepare();
+  EXPECT_EQ(prompt.text, "rules<|end|>hi<|end|>=");
+  EXPECT_EQ(num_ends(prompt), 1);
+  model_.chat_template = {nullptr, "a fault"};  // is of no interest then
+  EXPECT_EQ(prepare().text, prompt.text);
+  request_.chat_template = "\n{{ frob }}";
+  EXPECT_EQ(failure(), ErrorCode::kInvalidArgument);
+  EXPECT_THAT(message_, HasSubstr("line 2"));
+}
+
+TEST_F(Prompt, WhatARequestsTemplateMakesIsBounded) {
+  request_.is_chat = false;
+  request_.prompt = "hi";
+  for (const bool has_suffix : {false, true}) {
+    request_.suffix = has_suffix ? "end" : "";
+    for (const char* source :
+         {"{{ .Suffix }}{{ range 100000 }}0123456789012345678901234567890123456789{{ end }}",
+          "{{ .Suffix }}{{ range 100000000 }}{{ end }}",
+          "{{ .Suffix }}{{ $x := .Prompt }}{{ range 40 }}{{ $x = print $x $x }}{{ end }}",
+          "{{ define \"a\" }}{{ template \"a\" }}{{ end }}{{ .Suffix }}{{ template \"a\" }}"}) {
+      request_.chat_template = source;
+      EXPECT_EQ(failure(), ErrorCode::kInvalidArgument) << source;
+    }
+  }
+  EXPECT_LT(work_.used_bytes(), 300'000'000u);
+}
+
+TEST_F(Prompt, WhatStandsBetweenPromptAndSuffixIsAskedForWhereATemplateCan) {
+  request_.is_chat = false;
+  request_.prompt = "def f():<|end|>";
+  request_.suffix = "return x";
+  EXPECT_EQ(failure(), ErrorCode::kUnsupported);
+  EXPECT_THAT(message_, HasSubstr("does not support insert"));
+  use_go_template(
+      "{{ if .Suffix }}<|end|>{{ .Prompt }}|{{ .Suffix }}|{{ else }}{{ .Prompt }}{{ end }}");
+  const PreparedPrompt prompt = prepare();
+  EXPECT_EQ(prompt.text, "<|end|>def f():<|end|>|return x|");
+  EXPECT_EQ(num_ends(prompt), 1);
+  EXPECT_TRUE(style().abilities.has_insert);
+  request_.chat_template = "{{ .Suffix }}>{{ .Prompt }}";
+  EXPECT_EQ(prepare().text, "return x>def f():<|end|>");
+  request_.chat_template = "{{ .Prompt }}";
+  EXPECT_EQ(failure(), ErrorCode::kUnsupported);
+}
+
+// '1', '2' and '3' are the tokens around what is to be filled in, then.
+class FillingPrompt : public Prompt {
+ protected:
+  FillingPrompt() {
+    gguf::Writer writer = test::fake_vocabulary_writer();
+    writer.set_uint32("tokenizer.ggml.fim_pre_token_id", kPrefix);
+    writer.set_uint32("tokenizer.ggml.fim_suf_token_id", kSuffix);
+    writer.set_uint32("tokenizer.ggml.fim_mid_token_id", kMiddle);
+    bytes_ = writer.bytes();
+    model_.tokenizer = text::Tokenizer::from_gguf(gguf::File::parse(bytes_));
+    request_.is_chat = false;
+  }
+
+  static constexpr text::TokenId kPrefix = '1' - '!', kSuffix = '2' - '!', kMiddle = '3' - '!';
+  std::vector<std::byte> bytes_;
+};
+
+TEST_F(FillingPrompt, UsesTheModelsOwnTokensWhereNoTemplateReadsASuffix) {
+  request_.prompt = "ab";
+  request_.suffix = "<|end|>";
+  const PreparedPrompt prompt = prepare();
+  EXPECT_EQ(prompt.text, "1ab2<|end|>3");
+  ASSERT_EQ(prompt.tokens.size(), 3u + 2 + 7);
+  EXPECT_EQ(prompt.tokens[0], kPrefix);
+  EXPECT_EQ(prompt.tokens[3], kSuffix);
+  EXPECT_EQ(prompt.tokens.back(), kMiddle);
+  EXPECT_EQ(num_ends(prompt), 0);  // what a client sends is text
+  use_go_template("{{ .Prompt }}");
+  EXPECT_EQ(prepare().tokens, prompt.tokens);
+  request_.chat_template = "{{ .Prompt }}";
+  EXPECT_EQ(failure(), ErrorCode::kUnsupported);
+  request_.chat_template.reset();
+  use_go_template("{{ .Suffix }}>{{ .Prompt }}");
+  EXPECT_EQ(prepare().text, "<|end|>>ab");
+}
+
+TEST_F(FillingPrompt, LosesTheOuterEndsOfWhatIsTooLong) {
+  limits_.context = 27;  // room for 26, of which the texts get 10 when they are cut
+  request_.prompt = std::string(40, 'x') + "ab";
+  request_.suffix = "yz" + std::string(40, 'x');
+  PreparedPrompt prompt = prepare();
+  EXPECT_EQ(prompt.tokens.size(), 13u);
+  EXPECT_EQ(prompt.num_dropped_tokens, 84 - 10);
+  EXPECT_EQ(model_.tokenizer->decode(prompt.tokens), "1xxxxxxab2yz3");
+  request_.suffix = "z";
+  EXPECT_EQ(model_.tokenizer->decode(prepare().tokens), "1xxxxxxxab2z3");
+  request_.prompt = "a";
+  request_.suffix = std::string(40, 'y');
+  EXPECT_EQ(model_.tokenizer->decode(prepare().tokens), "1a2yyyyyyyyy3");
+  request_.truncate = false;
+  EXPECT_EQ(failure(), ErrorCode::kContextOverflow);
+  EXPECT_THAT(message_, HasSubstr("44 tokens"));
+  request_.truncate = true;
+  for (limits_.context = 1; limits_.context < 12; ++limits_.context) {
+    try {
+      EXPECT_LT(static_cast<int>(prepare().tokens.size()), limits_.context);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kContextOverflow);
+    }
+  }
 }
 
 TEST_F(Prompt, DropsAsFewMessagesAsNeeded) {
@@ -171,7 +319,7 @@ TEST_F(Prompt, StopsWhenTheClientLeaves) {
   Work work(Work::kUnlimited, source.get_token());
   for (size_t i = 0; i < 1000; ++i) say("user", std::string(1000, 'x'));
   try {
-    prepare_prompt(model_, record_, request_, limits_, work);
+    prepare_prompt(model_, record_, style(), request_, limits_, work);
     ADD_FAILURE() << "not stopped";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::kCancelled);

@@ -44,8 +44,8 @@ class QueueTest : public testing::Test {
     options.extra_models.push_back({"fake:1", "/proc/self/exe"});
     options.request_timeout = timeout;
     server_ = std::make_unique<Server>(
-        options,
-        [this, max_queue](const store::ModelRecord&, uint64_t, const LoadProgress& on_progress) {
+        options, [this, max_queue](const store::ModelRecord&, const LoadBudget&,
+                                   const LoadProgress& on_progress) {
           on_progress(0.42);
           return test::FakeLoadedModel::make(behaviour_, max_queue);
         });

@@ -33,7 +33,8 @@ class ServerTest : public testing::Test {
     // Any file will do: the fake does not open it.
     options.extra_models.push_back({"fake:1", "/proc/self/exe"});
     server_ = std::make_unique<Server>(
-        options, [this, max_queue](const store::ModelRecord&, uint64_t, const LoadProgress&) {
+        options,
+        [this, max_queue](const store::ModelRecord&, const LoadBudget&, const LoadProgress&) {
           return test::FakeLoadedModel::make(behaviour_, max_queue);
         });
     server_->start();
@@ -99,6 +100,143 @@ TEST_F(ServerTest, SpeaksOpenAi) {
   EXPECT_EQ(body["choices"][0]["finish_reason"], "stop");
   const json error = body_of(ask(post("/v1/chat/completions", R"({"model":"no","messages":[1]})")));
   EXPECT_TRUE(error["error"]["message"].is_string());
+}
+
+TEST_F(ServerTest, GivesBrowsersThePageAndOthersTheirLine) {
+  start();
+  const auto home = [&](const std::string& headers) {
+    return ask("GET / HTTP/1.1\r\nHost: localhost\r\n" + headers + "\r\n");
+  };
+  for (const char* accept : {"", "Accept: */*\r\n", "Accept: application/json\r\n"}) {
+    EXPECT_TRUE(home(accept).ends_with("\r\n\r\nOllama is running")) << accept;
+  }
+  const std::string page = home("Accept: text/html,application/xhtml+xml;q=0.9,*/*;q=0.8\r\n");
+  EXPECT_NE(page.find("<!doctype html>"), std::string::npos);
+  EXPECT_NE(page.find("Content-Type: text/html; charset=utf-8\r\n"), std::string::npos);
+  EXPECT_NE(page.find("Content-Security-Policy: default-src 'none'; script-src 'self';"),
+            std::string::npos);
+  EXPECT_NE(page.find("Vary: Accept\r\n"), std::string::npos);
+  EXPECT_EQ(page.find("unsafe"), std::string::npos);
+}
+
+TEST_F(ServerTest, GivesThePagesFilesOnceAsLongAsTheyAreTheSame) {
+  start();
+  for (const char* name : {"app.js", "style.css", "icon.svg", "lib/chart.js", "lib/marked.js"}) {
+    const std::string path = std::string("/web/") + name;
+    const std::string reply = ask(get(path));
+    ASSERT_EQ(status_of(reply), 200) << path;
+    EXPECT_NE(reply.find("X-Content-Type-Options: nosniff\r\n"), std::string::npos);
+    const size_t begin = reply.find("ETag: ") + 6;
+    const std::string tag = reply.substr(begin, reply.find("\r\n", begin) - begin);
+    RawClient client(server_->port());
+    client.send("GET " + path + " HTTP/1.1\r\nHost: localhost\r\nIf-None-Match: " + tag +
+                "\r\n\r\n");
+    const std::string again = client.receive("\r\n\r\n");
+    EXPECT_EQ(status_of(again), 304) << path;
+    EXPECT_EQ(again.find("Content-Length"), std::string::npos);
+  }
+  for (const char* path : {"/web/nothing.js", "/web/../app.js", "/web/lib", "/web/lib/"}) {
+    EXPECT_EQ(status_of(ask(get(path))), 404) << path;
+  }
+}
+
+TEST_F(ServerTest, TellsOfTheMachine) {
+  start();
+  const json machine = body_of(ask(get("/api/sluice/machine")));
+  EXPECT_GE(machine["cores"].size(), 1u);
+  EXPECT_GE(machine["cores"][0]["total_s"], machine["cores"][0]["busy_s"]);
+  EXPECT_GT(machine["memory"]["total_bytes"], machine["memory"]["available_bytes"]);
+  EXPECT_GE(machine["process"]["threads"].size(), 2u);
+  EXPECT_TRUE(machine["gpus"].is_array());
+}
+
+TEST_F(ServerTest, EveryReplyBearsItsRequestsId) {
+  start();
+  const auto ask_with_id = [&](const std::string& path, const std::string& body,
+                               const std::string& id) {
+    return ask("POST " + path + " HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: " + id +
+               "\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
+  };
+  const std::string chat = R"({"model":"fake:1","max_tokens":3,
+                               "messages":[{"role":"user","content":"hi"}]})";
+  for (const char* path : {"/api/chat", "/v1/chat/completions", "/v1/messages", "/api/nowhere"}) {
+    for (const std::string& body : {chat, std::string("{")}) {
+      const std::string reply = ask_with_id(path, body, "mine-7");
+      EXPECT_NE(reply.find("\r\nX-Request-Id: mine-7\r\n"), std::string::npos) << path << reply;
+      const bool is_messages = std::string(path) == "/v1/messages";
+      EXPECT_EQ(reply.find("\r\nrequest-id: mine-7\r\n") != std::string::npos, is_messages);
+    }
+  }
+  EXPECT_NE(ask_with_id("/api/generate", kWhole, "a b").find("\r\nX-Request-Id: req_"),
+            std::string::npos);
+  EXPECT_NE(ask("GET /api/version HTTP/1.1\r\n\r\n").find("\r\nX-Request-Id: req_"),
+            std::string::npos)
+      << "refused before it came to a route";
+  EXPECT_NE(ask("GET / HTTP/9.9\r\n\r\n").find("\r\nX-Request-Id: req_"), std::string::npos);
+}
+
+TEST_F(ServerTest, RemembersWhatBecameOfRequests) {
+  start();
+  const std::string head =
+      "POST /api/generate HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: one\r\n";
+  const std::string body = kWhole;
+  ask(head + "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
+  ask(get("/api/sluice/status"));
+  ask(post("/api/generate", R"({"model":"missing:1","prompt":"hi"})"));
+  const json list = body_of(ask(get("/api/sluice/requests")))["requests"];
+  ASSERT_EQ(list.size(), 2u) << list;
+  EXPECT_EQ(list[0]["model"], "missing:1");
+  EXPECT_EQ(list[0]["status"], 404);
+  EXPECT_EQ(list[1]["id"], "one");
+  const std::string reply = ask(get("/api/sluice/requests/one"));
+  const json life = body_of(reply);
+  EXPECT_EQ(life["output_tokens"], 11);
+  EXPECT_EQ(life["finish_reason"], "end_of_sequence");
+  EXPECT_GE(life["parts"][0]["spans"].size(), 11u);
+  EXPECT_FALSE(life["explanation"].empty());
+  EXPECT_EQ(reply.find("ABCDEFGHIJ"), std::string::npos) << "no reply is kept";
+  EXPECT_EQ(status_of(ask(get("/api/sluice/requests/two"))), 404);
+  EXPECT_EQ(status_of(ask(get("/api/sluice/requests?limit=0"))), 400);
+  EXPECT_EQ(body_of(ask(get("/api/sluice/requests?limit=1")))["requests"].size(), 1u);
+  const std::string metrics = ask(get("/metrics"));
+  EXPECT_NE(metrics.find("sluice_http_requests_total{method=\"POST\",route=\"/api/generate\","
+                         "code=\"404\"} 1\n"),
+            std::string::npos);
+}
+
+TEST_F(ServerTest, TellsWhereARequestUnderWayIs) {
+  behaviour_.is_held = true;
+  start();
+  RawClient client(server_->port());
+  client.send(post("/api/generate", kStreamed));
+  ASSERT_TRUE(eventually([&] { return status()["num_running"] == 1; }));
+  const json listed = status()["models"][0]["engine"]["requests"][0];
+  const std::string id = listed["request_id"];
+  EXPECT_FALSE(id.empty());
+  const json life = body_of(ask(get("/api/sluice/requests/" + id)));
+  EXPECT_EQ(life["state"], "running");
+  EXPECT_EQ(life["model"], "fake:1");
+  behaviour_.is_held = false;
+  client.receive("\r\n0\r\n\r\n");
+  EXPECT_TRUE(eventually(
+      [&] { return body_of(ask(get("/api/sluice/requests/" + id)))["state"] == "ended"; }));
+}
+
+TEST_F(ServerTest, RemembersThoseWhoLeft) {
+  behaviour_.step_ms = 20;
+  start();
+  {
+    RawClient client(server_->port());
+    client.send(post("/api/generate", kEndlessStream));
+    client.receive("\"response\":\"C\"");
+  }
+  json list;
+  ASSERT_TRUE(eventually([&] {
+    list = body_of(ask(get("/api/sluice/requests")))["requests"];
+    return list.size() == 1 && list[0]["state"] == "ended";
+  }));
+  EXPECT_EQ(list[0]["finish_reason"], "cancelled");
+  EXPECT_GE(list[0]["output_tokens"], 3);
 }
 
 TEST_F(ServerTest, ManyAtOnceAllGetTheirOwnReply) {
@@ -346,15 +484,21 @@ TEST_F(ServerTest, AModelWhoseFileIsGoneCanBeUnloaded) {
 
 TEST_F(ServerTest, EveryRouteAnswersItsMethodAndOnlyThat) {
   start();
-  for (const std::string& name : route_names()) {
-    const size_t space = name.find(' ');
-    std::string path = name.substr(space + 1);
+  for (const RouteInfo& route : all_routes()) {
+    std::string path(route.path);
     if (path.ends_with("*")) path.replace(path.size() - 1, 1, "x");
-    const std::string other = name.starts_with("GET") ? "PUT" : "PATCH";
+    const std::string other = route.method == "GET" ? "PUT" : "PATCH";
     const std::string tail = " HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
-    const int good = status_of(ask(name.substr(0, space) + " " + path + tail));
-    EXPECT_TRUE(good == 200 || good == 400 || good == 404) << name << " gave " << good;
-    EXPECT_EQ(status_of(ask(other + " " + path + tail)), 405) << path;
+    RawClient client(server_->port());
+    client.send(std::string(route.method) + " " + path + tail);
+    const int good = status_of(client.receive("\r\n\r\n"));
+    EXPECT_TRUE(good == 200 || good == 400 || good == 404) << path << " gave " << good;
+    const std::string refused = ask(other + " " + path + tail);
+    EXPECT_EQ(status_of(refused), 405) << path;
+    const size_t allow = refused.find("\r\nAllow: ");
+    ASSERT_NE(allow, std::string::npos) << path;
+    const std::string allowed = refused.substr(allow, refused.find("\r\n", allow + 2) - allow);
+    EXPECT_NE(allowed.find(route.method), std::string::npos) << path << allowed;
   }
 }
 
@@ -409,7 +553,7 @@ TEST_F(ServerTest, ListeningForAnyoneNeedsTheOwnersWord) {
   ServerOptions options;
   options.transport.address = "0.0.0.0";
   EXPECT_THROW(Server{options}, Error);
-  options.allow_anyone = true;
+  options.without_key = keys::Scope::kInfer;
   EXPECT_NO_THROW(Server{options});
 }
 

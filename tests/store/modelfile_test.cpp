@@ -10,8 +10,8 @@
 namespace sluice::store {
 namespace {
 
-using testing::ElementsAre;
-using testing::HasSubstr;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 
 std::string refusal_of(const std::string& text) {
   try {

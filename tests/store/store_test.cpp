@@ -4,24 +4,16 @@
 
 #include "base/error.h"
 #include "store_fixture.h"
+#include "thrown.h"
 
 namespace sluice::store {
 namespace {
 
+using test::code_of;
+
 using testing::read_text;
 using testing::write_text;
 namespace fs = std::filesystem;
-
-template <typename Call>
-ErrorCode code_of(Call call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.code();
-  }
-  ADD_FAILURE() << "no error";
-  return ErrorCode::kInternal;
-}
 
 class StoreLayout : public testing::StoreTest {
  protected:

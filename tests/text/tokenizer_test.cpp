@@ -374,8 +374,27 @@ TEST(TokenizerErrors, MergesThatDoNotFitTheVocabulary) {
   }
 }
 
+TEST(Tokenizer, KnowsTheTokensAroundTextToBeFilledIn) {
+  for (const auto& names :
+       {std::array{"fim_pre", "fim_suf", "fim_mid"}, std::array{"prefix", "suffix", "middle"}}) {
+    gguf::Writer writer = byte_vocabulary().writer();
+    uint32_t id = 5;
+    for (const char* name : names) {
+      const auto incomplete = writer.bytes();
+      EXPECT_FALSE(names_fill_tokens(gguf::File::parse(incomplete)));
+      EXPECT_FALSE(load(writer)->fill_tokens());
+      writer.set_uint32(std::string("tokenizer.ggml.") + name + "_token_id", id++);
+    }
+    const auto bytes = writer.bytes();
+    EXPECT_TRUE(names_fill_tokens(gguf::File::parse(bytes)));
+    const auto fill = load(writer)->fill_tokens();
+    ASSERT_TRUE(fill);
+    EXPECT_THAT((std::array{fill->prefix, fill->suffix, fill->middle}), ElementsAre(5, 6, 7));
+  }
+}
+
 TEST(TokenizerErrors, SpecialIdsOutOfRange) {
-  for (const char* name : {"bos", "eos", "eot", "eom", "unknown"}) {
+  for (const char* name : {"bos", "eos", "eot", "eom", "unknown", "fim_pre", "middle"}) {
     const std::string key = std::string("tokenizer.ggml.") + name + "_token_id";
     gguf::Writer writer = byte_vocabulary().writer();
     writer.set_uint32(key, 273);

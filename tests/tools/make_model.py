@@ -2,7 +2,8 @@
 """Makes a synthetic GGUF model: random valid blocks in the shape and type asked for.
 
     make_model.py OUT.gguf --shape tiny|tiny-k|llama-1b|... --type Q4_0|Q4_K_M|F16|... [--seed N]
-                  [--vocab VOCAB.gguf] [--untied]
+                  [--vocab VOCAB.gguf | --words FILE] [--chat-template FILE] [--context N]
+                  [--untied] [--fills]
 
 It says nothing sensible, but it loads, runs at the speed of the real thing and keeps its activations
 in range: weights have mean 0 and a standard deviation of 0.9 / sqrt(columns). The same arguments
@@ -13,6 +14,7 @@ Needs: pip install gguf numpy.
 
 import argparse
 import math
+import pathlib
 from dataclasses import dataclass
 
 import gguf
@@ -195,21 +197,29 @@ CHAT_TEMPLATE = (
 )
 
 
-def add_byte_vocabulary(writer):
+FILL_TOKENS = {"pre": "<|fim_prefix|>", "suf": "<|fim_suffix|>", "mid": "<|fim_middle|>"}
+
+
+def add_byte_vocabulary(writer, words, chat_template, fills):
     merges = [m for m in MERGES.replace("\n", "").split("|")]
     tokens = byte_letters()
     tokens += [merge.replace(" ", "") for merge in merges if merge.replace(" ", "") not in tokens]
+    letters = byte_letters()
+    tokens += ["".join(letters[byte] for byte in word.encode()) for word in words]
     first_control = len(tokens)
-    tokens += CONTROLS
+    controls = CONTROLS + (list(FILL_TOKENS.values()) if fills else [])
+    tokens += controls
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("default")
     writer.add_token_list(tokens)
-    writer.add_token_types([1] * first_control + [3] * len(CONTROLS))
+    writer.add_token_types([1] * first_control + [3] * len(controls))
     writer.add_token_merges(merges)
     writer.add_bos_token_id(first_control)
     writer.add_eos_token_id(first_control + 2)
+    for name, token in FILL_TOKENS.items() if fills else ():
+        writer.add_uint32(f"tokenizer.ggml.fim_{name}_token_id", tokens.index(token))
     writer.add_add_bos_token(False)
-    writer.add_chat_template(CHAT_TEMPLATE)
+    writer.add_chat_template(chat_template)
     return len(tokens)
 
 
@@ -250,6 +260,12 @@ def main():
     parser.add_argument("--type", choices=FILE_TYPES, default="Q4_0")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--vocab", help="a GGUF file whose tokenizer the model gets")
+    parser.add_argument("--words", help="a file with more tokens, one a line: one that stands there "
+                        "often is drawn often, as all are as likely")
+    parser.add_argument("--chat-template", help="a file with the template of the byte vocabulary")
+    parser.add_argument("--fills", action="store_true",
+                        help="give the byte vocabulary tokens around text to be filled in")
+    parser.add_argument("--context", type=int, help="instead of the shape's own")
     parser.add_argument("--untied", action="store_true", help="give it an output matrix of its own")
     args = parser.parse_args()
 
@@ -258,7 +274,13 @@ def main():
     if shape.vocab and not args.vocab:
         parser.error(f"{args.shape} needs --vocab with a file of {shape.vocab} tokens")
     writer = gguf.GGUFWriter(args.out, "llama")
-    num_tokens = copy_vocabulary(writer, args.vocab) if args.vocab else add_byte_vocabulary(writer)
+    if args.vocab:
+        num_tokens = copy_vocabulary(writer, args.vocab)
+    else:
+        words = pathlib.Path(args.words).read_text().splitlines() if args.words else []
+        template = pathlib.Path(args.chat_template).read_text() if args.chat_template else CHAT_TEMPLATE
+        num_tokens = add_byte_vocabulary(writer, words, template, args.fills)
+    shape.context = args.context or shape.context
     if shape.vocab not in (0, num_tokens):
         parser.error(f"{args.vocab} has {num_tokens} tokens, not {shape.vocab}")
     shape.vocab = num_tokens

@@ -56,4 +56,9 @@ double measure_read_bandwidth(Team& team) {
   return best;
 }
 
+double measure_read_bandwidth(int num_threads) {
+  Team team(num_threads);
+  return measure_read_bandwidth(team);
+}
+
 }  // namespace sluice::backend::cpu

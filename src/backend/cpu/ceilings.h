@@ -7,5 +7,7 @@ namespace sluice::backend::cpu {
 // Bytes a second that the team reads from memory: the best of passes over 1 GiB on huge pages,
 // within about a second. What decoding is held against.
 double measure_read_bandwidth(Team& team);
+// The same by a team of so many threads, made for it.
+double measure_read_bandwidth(int num_threads);
 
 }  // namespace sluice::backend::cpu

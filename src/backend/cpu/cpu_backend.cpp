@@ -151,6 +151,7 @@ class CpuBackend final : public Backend {
   // operation rounds on the way.
   void plan_rope_tables();
   void plan(const Embed& op);
+  void plan(const Receive& op);
   void plan(const RmsNorm& op, const Linear* reader);
   void plan(const Linear& op, bool is_fed);
   void plan(const RopeStore& op);
@@ -391,6 +392,15 @@ void CpuBackend::plan(const Embed& op) {
       float* out = row(op.out, t);
       weights_.embedding(op.table, batch_->tokens[static_cast<size_t>(t)], out);
       for (int i = 0; i < width(op.out); ++i) out[i] *= op.scale;
+    }
+  });
+}
+
+void CpuBackend::plan(const Receive& op) {
+  phases_.add(num_rows(op.out), [this, &op](Pieces& pieces) {
+    const auto count = static_cast<size_t>(width(op.out));
+    for (const int t : pieces) {
+      std::copy_n(batch_->received.data() + static_cast<size_t>(t) * count, count, row(op.out, t));
     }
   });
 }

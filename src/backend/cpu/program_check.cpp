@@ -20,6 +20,9 @@ class Checker {
     width(op.out, table.columns);
     if (table.rows < program_.vocab_size) fail(table.name + " has fewer rows than the vocabulary");
   }
+  void operator()(const Receive& op) const {
+    if (buffer(op.out).rows != RowKind::kTokens) fail("rows are received for all tokens only");
+  }
   void operator()(const RmsNorm& op) const {
     width(op.in, weight(op.weight).columns);
     width(op.out, weight(op.weight).columns);
@@ -122,10 +125,10 @@ void check_heads(const Program& program) {
 }  // namespace
 
 void check_program(const Program& program, const LoadOptions& options) {
-  if (options.max_batch_tokens < 1 || options.max_logit_rows < 1 ||
-      options.max_embedding_rows < 0) {
+  if (options.max_batch_tokens < 1 || options.max_logit_rows < 0 ||
+      options.max_embedding_rows < 0 || options.max_logit_rows + options.max_embedding_rows < 1) {
     throw Error(ErrorCode::kInvalidArgument,
-                "max_batch_tokens and max_logit_rows must be positive");
+                "max_batch_tokens and the rows that a step gives must be positive");
   }
   check_heads(program);
   for (const Weight& weight : program.weights) {

@@ -4,7 +4,7 @@
 namespace sluice::text::jinja {
 
 Val Interpreter::eval(const Expr& expr, ScopeObject* scope) {
-  if (expr.kind == ExprKind::kConst) return constants_[static_cast<size_t>(expr.index)];
+  if (expr.kind == ExprKind::kConst) return constant(static_cast<size_t>(expr.index));
   heap_.charge(1);
   Nesting nesting(*this);
   line_ = expr.line;

@@ -116,8 +116,25 @@ Interpreter::Interpreter(const Template& program, Heap& heap, const Options& opt
     : program_(program),
       heap_(heap),
       options_(options),
-      variables_(program.names.size(), Val::missing()) {
-  for (const Value& constant : program.constants) constants_.push_back(import_value(constant, 1));
+      constants_(program.constants.size(), Val::missing()),
+      variables_(program.names.size(), Val::missing()) {}
+
+// Made when the template comes to it: most templates use a part of theirs.
+const Val& Interpreter::constant(size_t index) {
+  Val& value = constants_[index];
+  if (value.is_missing()) value = import_value(program_.constants[index], 1);
+  return value;
+}
+
+// The keys of messages are the same again and again: one object for each.
+Val Interpreter::import_key(const std::string& name) {
+  constexpr size_t kMostKept = 16;  // looked through one by one
+  for (const Val& key : keys_) {
+    if (key.text() == name) return key;
+  }
+  Val key = make_string(heap_, name, false);
+  if (keys_.size() < kMostKept) keys_.push_back(key);
+  return key;
 }
 
 Val Interpreter::import_value(const Value& value, int depth) {
@@ -131,6 +148,7 @@ Val Interpreter::import_value(const Value& value, int depth) {
   }
   if (const Value::List* list = value.as_list()) {
     Vals items;
+    items.reserve(list->size());
     for (const Value& item : *list) items.push_back(import_value(item, depth + 1));
     return make_list(heap_, std::move(items));
   }
@@ -138,8 +156,9 @@ Val Interpreter::import_value(const Value& value, int depth) {
   if (members == nullptr) return Val();
   auto* dict = new DictObject(heap_);
   Val result(dict);
+  dict->reserve(members->size());
   for (const auto& [name, member] : *members) {
-    dict->set(make_string(heap_, name, false), import_value(member, depth + 1));
+    dict->set(import_key(name), import_value(member, depth + 1));
   }
   return result;
 }

@@ -168,6 +168,8 @@ class Interpreter {
 
   void write(const Val& value);
   Val import_value(const Value& value, int depth);
+  Val import_key(const std::string& name);
+  const Val& constant(size_t index);
 
   const Template& program_;
   Heap& heap_;
@@ -176,7 +178,8 @@ class Interpreter {
   size_t output_bytes_ = 0;  // of out_ and all outputs it interrupts
   int line_ = 1;
   int nesting_ = 0;
-  Vals constants_;
+  Vals constants_;  // missing until asked for
+  Vals keys_;       // of mappings, see import_key()
   Vals variables_;  // of the template's own level, by name; missing where there is none
   Val block_text_;  // what the filter of a block applies to
 };

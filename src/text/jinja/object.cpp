@@ -125,6 +125,11 @@ uint64_t hash_text(std::string_view text) {
 
 }  // namespace
 
+void DictObject::reserve(size_t num_items) {
+  items_.reserve(num_items);
+  hashes_.reserve(num_items);
+}
+
 void DictObject::set(Val key, Val value) {
   const std::optional<size_t> hash = hash_of(heap(), key);
   if (!hash) fail("unhashable type: '", type_name(key), "'");

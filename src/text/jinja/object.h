@@ -262,7 +262,8 @@ class DictObject : public Object {
  public:
   using Items = std::vector<std::pair<Val, Val>>;
   explicit DictObject(Heap& heap) : Object(heap, Type::kDict, false) {}
-  // Only while building. Throws TemplateError for a key that cannot be hashed.
+  // Only while building. set() throws TemplateError for a key that cannot be hashed.
+  void reserve(size_t num_items);
   void set(Val key, Val value);
   // Null when absent or when the key cannot be hashed.
   const Val* find(const Val& key) const;

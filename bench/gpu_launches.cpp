@@ -1,0 +1,115 @@
+// Prints what products the CUDA backend would launch for a model on a device, one JSON object a
+// line: bench/gpu_model.py reads it.
+//
+//     gpu_launches COMPUTE_CAPABILITY MULTIPROCESSORS SHARED_BYTES ROWS PREFILL(0|1)
+#include <cstdlib>
+#include <cstring>
+#include <iostream>
+#include <string>
+#include <vector>
+
+#include "backend/cuda/linear.h"
+#include "backend/cuda/linear_low.h"
+#include "backend/cuda/linear_many.h"
+
+namespace {
+
+using namespace sluice;
+using namespace sluice::backend::cuda;
+using quant::Type;
+
+struct Matrix {
+  Type type;
+  int64_t rows, columns;
+};
+struct Product {
+  const char* name;
+  std::vector<Matrix> matrices;  // that read the same rows
+  int times;                     // a step
+};
+struct Model {
+  const char* name;
+  std::vector<Product> products;
+};
+
+// A Llama in Q4_0 or Q4_K_M (which has half of the v and down matrices, and the head, in Q6_K).
+Model llama(const char* name, Type type, int64_t width, int64_t kv, int64_t ffn, int layers) {
+  const bool is_mixed = type == Type::kQ4_K;
+  const int some = is_mixed ? layers / 2 : 0;
+  Model model{name, {}};
+  model.products = {
+      {"q k v", {{type, width, width}, {type, kv, width}, {type, kv, width}}, layers - some},
+      {"o", {{type, width, width}}, layers},
+      {"gate up", {{type, ffn, width}, {type, ffn, width}}, layers},
+      {"down", {{type, width, ffn}}, layers - some}};
+  if (is_mixed) {
+    model.products.push_back(
+        {"q k v'", {{type, width, width}, {type, kv, width}, {Type::kQ6_K, kv, width}}, some});
+    model.products.push_back({"down'", {{Type::kQ6_K, width, ffn}}, some});
+  }
+  model.products.push_back({"head", {{Type::kQ6_K, 128256, width}}, 1});
+  return model;
+}
+
+void print(const Model& model, const Product& product, const DeviceFacts& device, int rows,
+           bool is_prefill) {
+  std::vector<LinearTarget> targets;
+  double bytes = 0;
+  for (const Matrix& m : product.matrices) {
+    LinearTarget target;
+    target.layout = matrix_layout(m.type, m.rows, m.columns);
+    target.out_stride = m.rows;
+    targets.push_back(target);
+    bytes += static_cast<double>(target.layout.bytes);
+  }
+  LaunchList list;
+  HalfRows in;
+  in.stride = product.matrices.front().columns;
+  static float scratch[1];
+  add_linear(list, device, in, targets, rows, is_prefill, scratch);
+  for (const Launch& launch : list) {
+    std::cout << "{\"model\":\"" << model.name << "\",\"product\":\"" << product.name
+              << "\",\"times\":" << product.times << ",\"launches\":" << list.size()
+              << ",\"kernel\":\"" << launch.kernel << "\",\"grid\":" << launch.grid.x
+              << ",\"threads\":" << launch.block.x << ",\"shared\":" << launch.shared_bytes
+              << ",\"columns\":" << product.matrices.front().columns;
+    if (rows <= kLowRows[1] && !is_prefill) {
+      LowArgs args;
+      std::memcpy(&args, launch.args.data(), sizeof(args));
+      std::cout << ",\"tiles\":" << args.num_tiles << ",\"tile_bytes\":" << args.tile_bytes
+                << ",\"splits\":" << args.num_splits << ",\"slots\":" << args.num_slots
+                << ",\"column_warps\":" << args.column_warps << ",\"warp_tiles\":" << kLowTiles;
+    } else {
+      ManyArgs args;
+      std::memcpy(&args, launch.args.data(), sizeof(args));
+      int64_t num_rows = 0;
+      for (int i = 0; i < args.num_parts; ++i) num_rows += args.parts[i].rows;
+      std::cout << ",\"blocks\":" << args.num_blocks << ",\"tile_bytes\":" << args.tile_bytes
+                << ",\"token_blocks\":" << args.num_token_blocks << ",\"slots\":" << args.num_slots
+                << ",\"is_split\":" << args.is_split << ",\"matrix_rows\":" << num_rows;
+    }
+    std::cout << "}\n";
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 6) {
+    std::cerr << "gpu_launches COMPUTE_CAPABILITY MULTIPROCESSORS SHARED_BYTES ROWS PREFILL\n";
+    return 2;
+  }
+  DeviceFacts device;
+  device.compute_capability = std::atoi(argv[1]);
+  device.num_multiprocessors = std::atoi(argv[2]);
+  device.shared_bytes_per_block = static_cast<size_t>(std::atoll(argv[3]));
+  const Model models[] = {llama("70B Q4_0", Type::kQ4_0, 8192, 1024, 28672, 80),
+                          llama("70B Q4_K_M", Type::kQ4_K, 8192, 1024, 28672, 80),
+                          llama("8B Q4_K_M", Type::kQ4_K, 4096, 1024, 14336, 32),
+                          llama("1B Q4_0", Type::kQ4_0, 2048, 512, 8192, 16)};
+  for (const Model& model : models) {
+    for (const Product& product : model.products) {
+      print(model, product, device, std::atoi(argv[4]), std::strcmp(argv[5], "1") == 0);
+    }
+  }
+}

@@ -1,0 +1,20 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "measure/run.h"
+
+// Plots of runs, as SVG.
+namespace sluice::measure {
+
+struct ReportFigure {
+  std::string title;
+  std::string caption;
+  std::string svg;
+};
+
+// Of one run; those for which it has no figures are left out.
+std::vector<ReportFigure> run_figures(const LoadRun& run);
+
+}  // namespace sluice::measure

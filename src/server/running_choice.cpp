@@ -1,0 +1,60 @@
+#include "server/running_choice.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace sluice::server {
+
+std::vector<api::ReplyPiece> RunningChoice::read(const engine::Event& event,
+                                                 std::vector<api::TokenLogprob> logprobs) {
+  if (is_cut) return {};
+  num_output_tokens += static_cast<int>(event.tokens.size());
+  if (wants_context) {
+    for (const engine::OutputToken& output : event.tokens) context_ids.push_back(output.token);
+  }
+  const bool was_thinking = reader && reader->is_thinking();
+  std::vector<api::ReplyPiece> pieces = parts_of(event);
+  if (was_thinking || (reader && reader->is_thinking())) {
+    num_thinking_tokens += static_cast<int>(event.tokens.size());
+  }
+  if (pieces.empty() && !logprobs.empty()) pieces.emplace_back();
+  if (pieces.empty()) return pieces;
+  if (echo) pieces.front().content.insert(0, *std::exchange(echo, nullptr));
+  pieces.front().logprobs = std::move(logprobs);
+  if (!may_call_once) return pieces;
+  const auto call = std::ranges::find_if(
+      pieces, [](const api::ReplyPiece& piece) { return !piece.tool_calls.empty(); });
+  is_cut = call != pieces.end();
+  if (is_cut) pieces.erase(call + 1, pieces.end());
+  return pieces;
+}
+
+std::vector<api::ReplyPiece> RunningChoice::parts_of(const engine::Event& event) {
+  if (reader) return event.is_final ? reader->finish() : reader->read(event.text);
+  std::vector<api::ReplyPiece> pieces;
+  if (!event.text.empty()) pieces.emplace_back().content = event.text;
+  if (event.is_final && echo) pieces.emplace_back();
+  return pieces;
+}
+
+api::ReplyEnd RunningChoice::end(const engine::Event& event) {
+  num_output_tokens = std::max(num_output_tokens, event.num_output_tokens);
+  api::ReplyEnd end = api::reply_end(event);
+  end.shares_prompt = shares_prompt;
+  end.num_thinking_tokens = num_thinking_tokens;
+  end.num_dropped_tokens = num_dropped_tokens;
+  end.queue_position = place.position;
+  end.context = std::move(context_ids);
+  return end;
+}
+
+engine::Event RunningChoice::cancelled() const {
+  engine::Event event;
+  event.is_final = true;
+  event.reason = engine::FinishReason::kCancelled;
+  event.num_prompt_tokens = num_prompt_tokens;
+  event.num_output_tokens = num_output_tokens;
+  return event;
+}
+
+}  // namespace sluice::server

@@ -1,0 +1,203 @@
+"""`sluice loadtest` as a user has it: own prompts, goals, and the runs that are kept."""
+
+import json
+
+import pytest
+from conftest import MODEL, run_sluice
+
+QUICK = ["--model", MODEL, "--api", "openai", "--count", "4", "--requests", "2", "--max-tokens", "6",
+         "--no-warm-up"]
+
+
+@pytest.fixture
+def loadtest(server, home, tmp_path):
+    def run(*arguments, check=True, **more):
+        return run_sluice("loadtest", *arguments, home=home, check=check, environment={
+            "SLUICE_HOST": server.url, "SLUICE_RUNS": str(tmp_path / "runs.db"), **more})
+
+    return run
+
+
+def test_own_prompts_are_measured_kept_and_compared(loadtest, tmp_path):
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text('{"prompt": "Name a river.", "max_tokens": 3}\nName a sea.\n')
+    report = tmp_path / "report.json"
+    done = loadtest(*QUICK, "--prompts", str(prompts), "--json", str(report),
+                    "--goal", "ttft_p95<60s,e2e_max<60s")
+    assert "2 prompts from a file" in done.stdout
+    assert "end to end, s" in done.stdout and "+-" in done.stdout
+    assert "met; goodput" in done.stdout
+    assert "Kept as run 1" in done.stderr
+    point = json.loads(report.read_text())["points"][0]
+    assert sorted(request["max_tokens"] for request in point["requests"]) == [3, 3, 6, 6]
+    assert point["goal"]["is_met"] and point["e2e_seconds"]["count"] == 4
+    loadtest(*QUICK, "--input-tokens", "20-40", "--output-tokens", "4")
+    loadtest(*QUICK, "--input-tokens", "20-40", "--output-tokens", "4")
+    listed = loadtest("list").stdout.splitlines()
+    assert [line.split()[:2] for line in listed[1:]] == [["3", "sized"], ["2", "sized"], ["1", "prompts"]]
+    shown = loadtest("show", "1").stdout
+    assert shown.strip() == done.stdout.strip()
+    assert json.loads(loadtest("show", "1", "--json").stdout)[0]["clients"] == 2
+    compared = loadtest("compare", "2", "3").stdout
+    assert "2 clients" in compared and "first token (TTFT), ms" in compared and "+-" in compared
+
+
+def test_waves_are_kept_too(loadtest):
+    wave = ["--model", MODEL, "--test", "output", "--words", "5", "--max-tokens", "4",
+            "--requests", "2", "--no-warm-up"]
+    loadtest(*wave)
+    loadtest(*wave)
+    assert "output, 5 words, 2 at a time" in loadtest("compare", "1", "2").stdout
+    loadtest(*wave, "--no-save")
+    assert len(loadtest("list").stdout.splitlines()) == 3
+
+
+def test_the_article_is_written(loadtest, home, tmp_path):
+    article, run = tmp_path / "article.html", tmp_path / "run.json"
+    loadtest("--model", MODEL, "--test", "output", "--words", "5", "--max-tokens", "16",
+             "--requests", "1,2", "--timeline", "0.05", "--report", str(article),
+             "--json", str(run))
+    html = article.read_text()
+    assert html.count("<svg") >= 6 and "What bounds the speed?" in html
+    assert "one user, by the memory" in html and "<script" not in html
+    document = json.loads(run.read_text())
+    assert document["machine"]["read_bytes_per_second"] > 1e8
+    assert document["model_facts"]["weights_bytes"] > 0
+    assert document["model_facts"]["server"].startswith("Sluice ")
+    assert "The machine's cores" in html and "was in the page cache at first" in html
+    assert all(0 <= point["page_cache_share"] <= 1 for point in document["timeline"])
+    assert sum(point["length_seconds"] for point in document["timeline"]) > 0
+    assert all(point["resident_bytes"] > 1e6 for point in document["timeline"])
+    compared = run_sluice("report", str(run), str(run), home=home).stdout
+    assert "| output, 5 words | 1 |" in compared and "| 1.00 |" in compared
+
+
+def test_kept_runs_become_articles(loadtest, home, tmp_path):
+    def report(*arguments, check=True):
+        return run_sluice("report", *arguments, home=home, check=check,
+                          environment={"SLUICE_RUNS": str(tmp_path / "runs.db")})
+
+    done = report(check=False)
+    assert done.returncode == 1 and "no load test has been kept" in done.stderr
+    loadtest(*QUICK, "--test", "clients", "--timeline", "0.05")
+    loadtest(*QUICK, "--input-tokens", "20")
+    assert "| sized |" in report().stdout
+    article = report("1").stdout  # for which the memory is measured, a second of its own
+    assert "| clients |" in article and "Processor" in article and ", read at " in article
+    compared, html, whole = report("1", "2").stdout, tmp_path / "r.html", tmp_path / "r.json"
+    assert "## run 1" in compared and "## run 2" in compared
+    report("1", "-o", str(html))
+    assert html.read_text().count("<svg") >= 3
+    report("1", "-o", str(whole))
+    assert len(json.loads(whole.read_text())["points"][0]["requests"]) == 4
+    assert "| clients |" in report(str(whole)).stdout
+    for wrong, text in [("9", "there is no run 9"), ("-1", ""), ("./1", "./1"), ("99999999999999999999", "")]:
+        done = report(wrong, check=False)
+        assert done.returncode != 0 and text in done.stderr, done
+
+
+def test_reports_of_what_is_no_run_are_refused(loadtest, home, tmp_path):
+    wrong = tmp_path / "wrong.json"
+    wrong.write_text('{"program": "another"}')
+    for arguments, text in [((str(wrong),), "is not a file that"), (("/nosuch.json",), "nosuch"),
+                            ((str(wrong), "-o", "x.pdf"), ".html, .md, .csv or .json")]:
+        done = run_sluice("report", *arguments, home=home, check=False)
+        assert done.returncode == 1 and text in done.stderr, done.stderr
+    done = loadtest(*QUICK, "--report", "x.pdf", check=False)
+    assert done.returncode == 1 and ".html, .md, .csv or .json" in done.stderr
+
+
+def test_traces_are_sent_again(loadtest, tmp_path):
+    def replay(text, *more, check=True):
+        (tmp_path / "trace").write_text(text)
+        return loadtest("--model", MODEL, "--api", "openai", "--no-warm-up", "--trace",
+                        str(tmp_path / "trace"), "--json", str(tmp_path / "run.json"), *more,
+                        check=check)
+
+    shared = [json.dumps({"timestamp": 400 * i, "input_length": 540 + i, "output_length": 3,
+                          "hash_ids": [1, 10 + i]}) for i in range(3)]
+    done = replay("\n".join(shared), "--speedup", "2,8", "--goal", "e2e<60s")
+    assert "3 requests of" in done.stdout and "trace, speed x8" in done.stdout
+    assert "came from the server's prefix cache" in done.stdout
+    points = json.loads((tmp_path / "run.json").read_text())["points"]
+    assert [point["speedup"] for point in points] == [2, 8]
+    assert 0.3 < points[0]["requests"][-1]["due_ns"] / 1e9 < 5
+    burst = "Timestamp,Model,Request tokens,Response tokens\n5,a,30,4\n6,a,30,0\n5.2,a,30,2\n"
+    assert "(1 without a reply are left out)" in replay(burst).stdout
+    assert "the trace, speed x1" not in loadtest("compare", "1", "2").stdout
+    wrong = replay(burst + "7,a,many,1\n", check=False)
+    assert wrong.returncode == 1 and 'trace, line 5: "Request tokens" should be' in wrong.stderr
+
+
+def test_chats_share_and_clients_leave(loadtest, tmp_path):
+    run = tmp_path / "run.json"
+    usual = ["--model", MODEL, "--api", "openai", "--count", "12", "--requests", "2", "--no-warm-up",
+             "--ignore-end", "--json", str(run)]
+    done = loadtest(*usual, "--input-tokens", "20", "--output-tokens", "20", "--shared-prefix", "64",
+                    "--turns", "3")
+    assert "chats of 3 turns, after the same 64 words" in done.stdout
+    assert "TTFT of turn 3, ms" in done.stdout and "came from the server's prefix cache" in done.stdout
+    done = loadtest(*usual, "--test", "clients", "--max-tokens", "20", "--cancel-rate", "1")
+    assert "12 cancelled" in done.stdout and "failed" not in done.stdout
+    assert json.loads(run.read_text())["points"][0]["num_cancelled"] == 12
+
+
+def test_loads_are_repeated_until_they_are_steady(loadtest):
+    done = loadtest(*QUICK, "--test", "clients", "--repeat-until-steady", "100")
+    assert "is within 100%" in done.stdout and "times: " in done.stdout
+    done = loadtest("--model", MODEL, "--test", "output", "--words", "5", "--max-tokens", "4",
+                    "--requests", "1", "--no-warm-up", "--repeat-until-steady", "100")
+    assert "output, 5 words, 1 at a time" in done.stdout
+    assert "+-" in loadtest("compare", "1", "1").stdout
+
+
+def test_a_search_says_what_it_found(loadtest):
+    done = loadtest(*QUICK, "--test", "clients", "--goal", "ttft_max<0.001ms", "--search")
+    assert "No load that was tried meets the goal; the lowest was 1 clients." in done.stdout
+
+
+@pytest.mark.parametrize("arguments, text", [
+    (["--goal", "ttft<5"], "has no time as its limit"),
+    (["--goal", "ttft<5s", "--test", "output"], "--goal needs"),
+    (["--search", "--test", "mixed"], "--search needs a --goal"),
+    (["--prompts", "/nonexistent"], "/nonexistent"),
+    (["--prompts", "/dev/null"], ""),
+    (["--trace", "/nonexistent"], "/nonexistent"),
+    (["--trace", "/dev/null"], ""),
+    (["--trace", "x", "--rate", "1"], "--speedup instead of"),
+    (["--trace", "x", "--output-tokens", "5"], "lengths of its own"),
+    (["--repeat-until-steady", "5", "--repeat", "2"], "without --search and --repeat"),
+    (["--turns", "2", "--rate", "1"], "--turns needs"),
+    (["--turns", "2", "--test", "output"], "--turns and --shared-prefix need"),
+    (["--shared-prefix", "2", "--test", "output"], "--turns and --shared-prefix need"),
+    (["--cancel-rate", "0.2", "--test", "all"], "--cancel-rate needs"),
+    (["--speedup", "2"], "--speedup needs a --trace"),
+    (["--prompts", "x", "--input-tokens", "5"], "leave --input-tokens"),
+    (["--input-tokens", "9-5"], "--input-tokens should be"),
+    (["--header", "no colon"], "--header should be"),
+    (["--header", "X-A: b\r\nX-C: d"], "--header should be"),
+    (["show", "7"], "yet"),
+    (["compare", "1", "2"], "yet"),
+    (["list"], "yet"),
+])
+def test_what_is_wrong_is_said(loadtest, arguments, text):
+    is_test = arguments[0].startswith("--")
+    usual = ["--model", MODEL] if is_test else []
+    if is_test and "--test" not in arguments:
+        usual += ["--test", "clients"]
+    done = loadtest(*usual, *arguments, check=False)
+    assert done.returncode == 1, done
+    assert done.stderr.startswith("Error: ") and text in done.stderr, done.stderr
+
+
+def test_headers_are_sent(home, server, loadtest):
+    # Sluice says an id of the client's in its reply: the log has it.
+    loadtest(*QUICK, "--test", "clients", "--header", "X-Request-Id: from-the-flag")
+    server.wait_for(lambda status: any("from-the-flag" in line for line in server.log), 10)
+
+
+@pytest.mark.parametrize("runs", ["/dev/full/runs.db", "/proc/runs.db"])
+def test_a_run_that_cannot_be_kept_is_measured_all_the_same(loadtest, runs):
+    done = loadtest(*QUICK, "--test", "clients", SLUICE_RUNS=runs)
+    assert "Warning: this run is not kept" in done.stderr
+    assert "end to end" in done.stdout

@@ -1,0 +1,95 @@
+#include "backend/cuda/driver.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "backend/cuda/device.h"
+#include "base/error.h"
+#include "cuda/fake_cuda.h"
+
+namespace sluice::backend::cuda {
+namespace {
+
+using testing::HasSubstr;
+
+std::string message_of_driver(const std::string& library) {
+  try {
+    const Driver driver(library);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(CudaDriver, SaysWhyThereIsNoGpu) {
+  EXPECT_THAT(
+      message_of_driver("libnosuchdriver.so"),
+      HasSubstr("the NVIDIA driver is not installed (libnosuchdriver.so cannot be opened)"));
+  EXPECT_THAT(message_of_driver("libm.so.6"), HasSubstr("libm.so.6 is no CUDA driver"));
+  configure_fake("version=11080");
+  EXPECT_THAT(message_of_driver(fake_library()),
+              HasSubstr("the NVIDIA driver knows CUDA 11.8, needed is 12.0 or newer"));
+  configure_fake("no-start");
+  EXPECT_THAT(message_of_driver(fake_library()), HasSubstr("CUDA_VISIBLE_DEVICES"));
+  configure_fake("");
+  EXPECT_EQ(message_of_driver(fake_library()), "");
+}
+
+TEST(CudaDriver, ListsDevices) {
+  configure_fake("devices=2,memory=64");
+  const std::vector<DeviceInfo> devices = list_devices(fake_driver());
+  ASSERT_EQ(devices.size(), 2u);
+  EXPECT_EQ(devices[1].name, "Emulated GPU 1");
+  EXPECT_EQ(devices[1].memory_bytes, 64u << 20);
+  EXPECT_EQ(devices[1].facts.compute_capability, 90);
+  configure_fake("devices=0");
+  EXPECT_TRUE(list_devices(fake_driver()).empty());
+  EXPECT_THROW(Device(fake_driver(), 0), Error);
+  configure_fake("capability=75");
+  EXPECT_THROW(Device(fake_driver(), 0), Error);
+}
+
+TEST(CudaDevice, SaysWhenItsKernelsWereLeftOut) {
+  configure_fake("no-binary");
+  try {
+    const Device device(fake_driver(), 0);
+    FAIL() << "there are no kernels";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kUnsupported);
+    EXPECT_THAT(error.what(), HasSubstr("built without kernels for the GPU Emulated GPU 0"));
+  }
+}
+
+TEST(CudaDevice, CountsItsMemory) {
+  configure_fake("memory=64,used=10");
+  const Device device(fake_driver(), 0);
+  EXPECT_EQ(device.memory().free_bytes, 54u << 20);
+  {
+    const DeviceBuffer buffer(device, 1000, "a test");
+    EXPECT_EQ(device.memory().free_bytes, (54u << 20) - 1024);
+    EXPECT_THROW(DeviceBuffer(device, 54u << 20, "too much"), Error);
+  }
+  EXPECT_EQ(device.memory().free_bytes, 54u << 20);
+}
+
+TEST(CudaDevice, CopiesInOrder) {
+  configure_fake("");
+  const Device device(fake_driver(), 0);
+  const Driver& driver = device.driver();
+  const DeviceBuffer a(device, 4096, "a"), b(device, 4096, "b");
+  const PinnedBuffer in(device, 4096), out(device, 4096);
+  std::memset(in.data(), 7, in.size());
+  std::memset(out.data(), 1, out.size());
+  driver.cuMemcpyHtoDAsync_v2(a.address(), in.data(), 4096, device.stream());
+  driver.cuMemcpyDtoDAsync_v2(b.address(), a.address(), 4096, device.stream());
+  driver.cuMemcpyDtoHAsync_v2(out.data(), b.address(), 4096, device.stream());
+  device.wait();
+  EXPECT_EQ(std::memcmp(in.data(), out.data(), 4096), 0);
+  EXPECT_EQ(driver.cuMemcpyHtoDAsync_v2(a.address() + 1, in.data(), 4096, device.stream()),
+            CUDA_ERROR_INVALID_VALUE);
+}
+
+}  // namespace
+}  // namespace sluice::backend::cuda
