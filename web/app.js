@@ -8,10 +8,13 @@ import * as format from './format.js';
 import { isForbidden, lookAgain, onSample, watch } from './watch.js';
 
 const VIEWS = ['chat', 'dashboard'];
+let shown = null;
 
 function showView() {
   const wanted = location.hash.slice(1);
   const view = VIEWS.includes(wanted) ? wanted : 'chat';
+  if (view === shown) return;
+  shown = view;
   for (const name of VIEWS) {
     byId(name).hidden = name !== view;
     const tab = byId(`tab-${name}`);
@@ -21,6 +24,12 @@ function showView() {
   byId('menu').classList.toggle('gone', view !== 'chat');
   document.title = view === 'chat' ? 'Sluice' : 'Dashboard · Sluice';
   watch(view === 'dashboard');
+}
+
+// The hash changes at once, its event comes later: what follows may already need the view.
+function go(view) {
+  location.hash = `#${view}`;
+  showView();
 }
 
 // --- colours -----------------------------------------------------------------------------------
@@ -102,10 +111,10 @@ function onKey(event) {
   if (document.querySelector('dialog[open]')) return;
   const isTyping = event.target.matches('input, textarea, select');
   if (event.key === 'Escape') stop();
-  else if (event.altKey && event.code === 'KeyN') { location.hash = '#chat'; newChat(); }
-  else if (event.altKey && event.code === 'KeyC') location.hash = '#chat';
-  else if (event.altKey && event.code === 'KeyD') location.hash = '#dashboard';
-  else if (!isTyping && event.key === '/') { location.hash = '#chat'; byId('prompt').focus(); }
+  else if (event.altKey && event.code === 'KeyN') { go('chat'); newChat(); }
+  else if (event.altKey && event.code === 'KeyC') go('chat');
+  else if (event.altKey && event.code === 'KeyD') go('dashboard');
+  else if (!isTyping && event.key === '/') { go('chat'); byId('prompt').focus(); }
   else if (!isTyping && event.key === '?') openHelp();
   else return;
   event.preventDefault();

@@ -9,6 +9,7 @@ import pytest
 from client_tools import MODEL, Server, run_sluice
 
 IS_REPLYING = "() => document.querySelector('#send').classList.contains('stop')"
+PROMPT_HAS_FOCUS = "() => document.activeElement.id === 'prompt'"
 IS_QUIET = "() => !document.querySelector('#send').classList.contains('stop')"
 
 
@@ -376,7 +377,7 @@ def test_the_dashboard_is_live(home, pages, shot):
     assert page.locator(".life-picture .span").count() > 5
     shot(page, "life")
     page.keyboard.press("Escape")
-    assert not page.locator("#life-dialog").is_visible()
+    page.locator("#life-dialog").wait_for(state="hidden")
     server.stop()
 
 
@@ -457,22 +458,28 @@ def test_colours_follow_the_system_or_the_choice(server, pages):
 
 def test_everything_is_reached_by_keyboard(server, pages, shot):
     page = pages.open(server.url)
-    until(page, "() => document.activeElement.id === 'prompt'")  # one can write at once
+    until(page, PROMPT_HAS_FOCUS)  # one can write at once
     page.evaluate("() => document.activeElement.blur()")
     page.keyboard.press("?")
     page.wait_for_selector("#help-dialog[open]")
     shot(page, "help")
     page.keyboard.press("Escape")
+    page.locator("#help-dialog").wait_for(state="hidden")
     page.keyboard.press("/")
-    assert page.evaluate("() => document.activeElement.id") == "prompt"
+    until(page, PROMPT_HAS_FOCUS)
     page.keyboard.type("one")
     page.keyboard.press("Shift+Enter")
     page.keyboard.type("two/?")
     assert page.input_value("#prompt") == "one\ntwo/?"
     page.keyboard.press("Alt+d")
     page.wait_for_selector(".tile")
+    page.keyboard.press("/")
+    until(page, PROMPT_HAS_FOCUS)  # a field that is still hidden would not take it
+    page.keyboard.press("Alt+d")
+    page.wait_for_selector(".tile")
     page.keyboard.press("Alt+n")
-    assert page.locator("#chat").is_visible()
+    page.locator("#chat").wait_for()
+    until(page, PROMPT_HAS_FOCUS)
     reached = set()
     for _ in range(30):
         page.keyboard.press("Tab")
@@ -527,12 +534,12 @@ def test_a_phones_width(server, pages, shot, theme):
 
     assert has_no_sideways_scroll()
     shot(page, f"phone-{theme}-chat")
-    assert not page.locator("#sidebar").is_visible()
+    page.locator("#sidebar").wait_for(state="hidden")
     page.click("#menu")
     page.locator("#sidebar").wait_for()
     shot(page, f"phone-{theme}-chats")
     page.keyboard.press("Escape")
-    assert not page.locator("#sidebar").is_visible()
+    page.locator("#sidebar").wait_for(state="hidden")
     page.unroute("**/api/chat")
     limit_reply(page, 20)
     send(page, "hi")
