@@ -130,7 +130,9 @@ endfunction()
 # Rooms whose tests include what is slow to compile: in how many files they are compiled, and which of
 # them stay alone.
 set(SLUICE_TEST_BATCHES_api 3)
+set(SLUICE_TEST_BATCHES_backend 3)
 set(SLUICE_TEST_BATCHES_convert 2)
+set(SLUICE_TEST_BATCHES_engine 4)
 set(SLUICE_TEST_BATCHES_grammar 2)
 set(SLUICE_TEST_BATCHES_measure 3)
 set(SLUICE_TEST_BATCHES_monitor 1)
@@ -138,6 +140,9 @@ set(SLUICE_TEST_BATCHES_registry 1)
 set(SLUICE_TEST_BATCHES_server 3)
 set(SLUICE_TEST_BATCHES_store 2)
 set(SLUICE_TEST_BATCHES_text 3)
+# Models of the scheduler in its three tests share their names; nothing that they include is slow.
+set(SLUICE_TESTS_ALONE_engine engine/scheduler_test.cpp engine/scheduler_shift_test.cpp
+    engine/scheduler_itl_test.cpp engine/block_pool_test.cpp)
 set(SLUICE_TESTS_ALONE_text text/go_template_test.cpp)
 
 # <name>_test from tests/<name>/*.cpp, linked with a room. Those with golden data find it through

@@ -10,7 +10,7 @@
 namespace sluice::backend {
 namespace {
 
-constexpr int kNumBlocks = 4;
+constexpr int kCheckedBlocks = 4;
 const std::vector<int32_t> kTable = {2, 0};
 
 Batch good_batch() {
@@ -28,7 +28,7 @@ std::string check(const Batch& batch) {
   options.max_batch_tokens = 4;
   options.max_logit_rows = 2;
   try {
-    check_batch(batch, program, options, kNumBlocks);
+    check_batch(batch, program, options, kCheckedBlocks);
     return "";
   } catch (const Error& error) {
     return error.what();
@@ -44,7 +44,7 @@ TEST(CacheType, NamesOfThoseThatBackendsHave) {
 TEST(CheckBatch, AcceptsARaggedBatch) { EXPECT_EQ(check(good_batch()), ""); }
 
 TEST(CheckBatch, NamesWhatIsWrong) {
-  static const std::vector<int32_t> far_block = {2, kNumBlocks}, negative_block = {-1, 0};
+  static const std::vector<int32_t> far_block = {2, kCheckedBlocks}, negative_block = {-1, 0};
   const std::vector<std::pair<std::string, std::function<void(Batch&)>>> cases = {
       {"no tokens", [](Batch& b) { b.clear(); }},
       {"more tokens", [](Batch& b) { b.tokens.push_back(1); }},

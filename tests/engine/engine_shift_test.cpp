@@ -29,18 +29,18 @@ Request endless_request(int prompt_size, int num_keep) {
   return request;
 }
 
-struct Outcome {
+struct ShiftedReply {
   std::vector<text::TokenId> tokens;
   Event last;
 };
 
-Outcome outcome_of(const Collector& collector, const Event& last) {
-  Outcome outcome{{}, last};
+ShiftedReply shifted_reply_of(const Collector& collector, const Event& last) {
+  ShiftedReply outcome{{}, last};
   for (const OutputToken& token : collector.tokens()) outcome.tokens.push_back(token.token);
   return outcome;
 }
 
-Outcome run_alone(Request request, const EngineOptions& engine_options) {
+ShiftedReply run_alone(Request request, const EngineOptions& engine_options) {
   FakeModel model(engine_options.num_blocks, kVocabSize, 7);
   TestEngine engine([&](const backend::Batch& batch) { return model.forward(batch); }, tokenizer(),
                     engine_options);
@@ -48,12 +48,12 @@ Outcome run_alone(Request request, const EngineOptions& engine_options) {
   request.on_event = collector.callback();
   engine.submit(request);
   const Event last = collector.wait();
-  return outcome_of(collector, last);
+  return shifted_reply_of(collector, last);
 }
 
 // The rule by hand, each token computed from nothing.
-Outcome expected_outcome(const Request& request, int num_keep, int num_output) {
-  Outcome outcome;
+ShiftedReply expected_outcome(const Request& request, int num_keep, int num_output) {
+  ShiftedReply outcome;
   std::vector<text::TokenId> tokens = request.prompt;
   const auto num_prompt_tokens = request.prompt.size();
   for (int i = 0; i < num_output; ++i) {
@@ -88,8 +88,8 @@ TEST(EngineShift, ForgetsHalfOfWhatIsNotKeptAndComputesTheRestAgain) {
     Request request = endless_request(10, num_keep);
     request.max_tokens = 150;
     request.sampling.repeat_penalty = 1.2f;
-    const Outcome outcome = run_alone(request, options());
-    const Outcome expected = expected_outcome(request, kept, 150);
+    const ShiftedReply outcome = run_alone(request, options());
+    const ShiftedReply expected = expected_outcome(request, kept, 150);
     EXPECT_EQ(outcome.tokens, expected.tokens);
     EXPECT_EQ(outcome.last.reason, FinishReason::kMaxTokens);
     EXPECT_EQ(outcome.last.num_prompt_tokens, 10);
@@ -100,7 +100,7 @@ TEST(EngineShift, ForgetsHalfOfWhatIsNotKeptAndComputesTheRestAgain) {
 }
 
 TEST(EngineShift, EndsAfterTenTimesTheContext) {
-  const Outcome outcome = run_alone(endless_request(10, 4), options());
+  const ShiftedReply outcome = run_alone(endless_request(10, 4), options());
   EXPECT_EQ(outcome.last.reason, FinishReason::kContextFull);
   EXPECT_EQ(outcome.last.num_output_tokens, 10 * kContext);
   EXPECT_GT(outcome.last.num_shifted_tokens, 9 * kContext - 10);
@@ -109,7 +109,7 @@ TEST(EngineShift, EndsAfterTenTimesTheContext) {
 TEST(EngineShift, WithoutItTheReplyEndsWhenTheContextIsFull) {
   Request request = endless_request(10, 4);
   request.shift = false;
-  const Outcome outcome = run_alone(request, options());
+  const ShiftedReply outcome = run_alone(request, options());
   EXPECT_EQ(outcome.last.reason, FinishReason::kContextFull);
   EXPECT_EQ(outcome.last.num_output_tokens, kContext - 10);
   EXPECT_EQ(outcome.last.num_shifted_tokens, 0);
@@ -118,7 +118,7 @@ TEST(EngineShift, WithoutItTheReplyEndsWhenTheContextIsFull) {
 TEST(EngineShift, TheSmallestContextShiftsToo) {
   Request request = endless_request(1, 4);
   request.context_limit = 2;
-  const Outcome outcome = run_alone(request, options());
+  const ShiftedReply outcome = run_alone(request, options());
   EXPECT_EQ(outcome.last.num_output_tokens, 20);
 }
 
@@ -126,7 +126,7 @@ TEST(EngineShift, TheCacheItselfMayBeTheContext) {
   Request request = endless_request(10, 4);
   request.context_limit = 0;
   request.max_tokens = 200;
-  const Outcome outcome = run_alone(request, options(2));
+  const ShiftedReply outcome = run_alone(request, options(2));
   EXPECT_EQ(outcome.last.reason, FinishReason::kMaxTokens);
 }
 
@@ -151,7 +151,7 @@ TEST(EngineShift, StatisticsCountOnlyWhatWasGenerated) {
 TEST(EngineShift, RepliesAreTheSameInACrowdWithPreemptionsAndDrafts) {
   constexpr size_t kRequests = 16;
   std::vector<Request> requests;
-  std::vector<Outcome> alone;
+  std::vector<ShiftedReply> alone;
   for (size_t i = 0; i < kRequests; ++i) {
     Request request = endless_request(1 + static_cast<int>(i), static_cast<int>(i % 3) * 10);
     request.prompt[0] = static_cast<int>(i % 4);
@@ -180,7 +180,7 @@ TEST(EngineShift, RepliesAreTheSameInACrowdWithPreemptionsAndDrafts) {
     int num_accepted = 0;
     for (size_t i = 0; i < kRequests; ++i) {
       const Event last = collectors[i].wait();
-      EXPECT_EQ(outcome_of(collectors[i], last).tokens, alone[i].tokens) << "request " << i;
+      EXPECT_EQ(shifted_reply_of(collectors[i], last).tokens, alone[i].tokens) << "request " << i;
       EXPECT_EQ(last.num_shifted_tokens, alone[i].last.num_shifted_tokens) << "request " << i;
       num_accepted += last.num_accepted_tokens;
     }
