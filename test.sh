@@ -6,7 +6,7 @@
 #   ./test.sh --fast     release build only: no sanitizers, no fuzzing
 #   ./test.sh --bare     also runs ./run.sh in a bare Debian 12 (needs root)
 #
-# Environment: SLUICE_FUZZ_SECONDS (default 30 a target).
+# Environment: SLUICE_FUZZ_SECONDS (default 15 a target).
 set -euo pipefail
 cd "$(dirname "$0")"
 mkdir -p build

@@ -24,7 +24,9 @@ import xml.etree.ElementTree
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 CACHE = "build/test-results"
 LONGEST = ("bare machine", "release/fidelity", "tests/clients")  # begun first: the others fill up
-FUZZ_SECONDS = int(os.environ.get("SLUICE_FUZZ_SECONDS", "30"))
+FUZZ_SECONDS = int(os.environ.get("SLUICE_FUZZ_SECONDS", "15"))
+# Not under sanitizers: the release build's figures bit for bit, from emulated kernels that asan/simt checks.
+FIGURES_ONLY = {"cuda": "CudaExact.*"}
 
 
 @dataclasses.dataclass
@@ -67,11 +69,11 @@ def execute(command, env, timeout):
         return 124, output + f"\nstopped after {timeout} s"
 
 
-def run_gtest(program, env):
+def run_gtest(program, env, left_out):
     with tempfile.TemporaryDirectory() as folder:
         report = os.path.join(folder, "report.json")
         status, output = execute(
-            [program, f"--gtest_output=json:{report}", "--gtest_brief=1"], env, 2400)
+            [program, f"--gtest_output=json:{report}", "--gtest_brief=1", f"--gtest_filter=-{left_out}"], env, 2400)
         result = Result(output=output)
         try:
             with open(report, encoding="utf-8") as file:
@@ -150,7 +152,8 @@ def run_format_check():
 def gtest_suites(preset, env):
     for program in sorted(glob.glob(f"build/{preset}/tests/*_test")):
         room = os.path.basename(program).removesuffix("_test")
-        yield Suite(f"{preset}/{room}", lambda program=program: run_gtest(program, env),
+        left_out = "" if preset == "release" else FIGURES_ONLY.get(room, "")
+        yield Suite(f"{preset}/{room}", lambda program=program, left_out=left_out: run_gtest(program, env, left_out),
                     [program, f"tests/{room}", "build/models", "build/test-data"])
 
 
