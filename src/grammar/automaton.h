@@ -12,26 +12,11 @@
 #include <unordered_map>
 #include <vector>
 
+#include "grammar/configuration.h"
 #include "grammar/rules.h"
 #include "grammar/token_table.h"
 
 namespace sluice::grammar {
-
-// A place in a node: what of it is behind us.
-struct Frame {
-  NodeId node = 0;
-  uint32_t value = 0;  // bytes of a literal, state of a DFA, child, count; kMembers: both
-  bool operator==(const Frame&) const = default;
-};
-
-// Where a text can stand in a grammar, all possibilities at once: stacks one behind the other,
-// each ending with a literal or a DFA that takes the next byte.
-struct Configuration {
-  std::vector<Frame> frames;
-  std::vector<uint32_t> ends;  // of the stacks in `frames`
-  bool is_complete = false;    // the text may end here
-  bool operator==(const Configuration&) const = default;
-};
 
 // Runs rules over text and over a vocabulary. Configurations are found as texts need them and kept,
 // each with the ones behind it and the tokens that it allows; when they take too much memory, all
@@ -71,7 +56,6 @@ class Automaton {
     std::array<std::unique_ptr<std::array<int32_t, 16>>, 16> next;
     std::shared_ptr<const Allowed> allowed;
   };
-  class Stepper;
   class Walk;
 
   State& state(int32_t id) { return states_[static_cast<size_t>(id)]; }

@@ -26,7 +26,9 @@ PreparedPrompt fill_prompt(const text::Tokenizer& tokenizer, const text::FillTok
   // What a client sends is text, whatever it spells.
   const text::EncodeOptions plain{.add_special = false, .parse_special = false};
   const std::vector<text::TokenId> prefix = tokenizer.encode(request.prompt, plain, work);
-  const std::vector<text::TokenId> suffix = tokenizer.encode(request.suffix, plain, work);
+  text::EncodeOptions going_on = plain;
+  going_on.goes_on = true;
+  const std::vector<text::TokenId> suffix = tokenizer.encode(request.suffix, going_on, work);
   PreparedPrompt prompt;
   if (tokenizer.adds_bos()) prompt.tokens.push_back(*tokenizer.bos());
   const size_t num_special = prompt.tokens.size() + kNumFillTokens;

@@ -71,7 +71,7 @@ std::vector<TokenId> Tokenizer::encode(std::string_view text, const EncodeOption
   const Vocabulary& v = *vocabulary_;
   std::vector<TokenId> ids;
   if (options.add_special && v.adds_bos) ids.push_back(*v.bos);
-  bool after_special = true;
+  bool after_special = !options.goes_on;
   for (size_t position = 0; position < text.size();) {
     const SpecialMatcher::Match match = v.specials.find(text, position, trusted_end);
     if (match.begin > position) {

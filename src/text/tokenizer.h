@@ -25,6 +25,9 @@ struct EncodeOptions {
   // that lie in the template's own text. Off for text from outside that is no rendered prompt: they
   // are then encoded as plain text.
   bool parse_special = true;
+  // The text goes on with what stands before it: SentencePiece-style vocabularies put no space in
+  // front of its first word.
+  bool goes_on = false;
 };
 
 // What tells a model to fill in text: `prefix` TEXT `suffix` TEXT `middle`, and it goes on with
@@ -93,7 +96,7 @@ class Tokenizer {
   explicit Tokenizer(std::unique_ptr<const Vocabulary> vocabulary);
   const Vocabulary& vocabulary() const { return *vocabulary_; }
   // Encodes a stretch of text without special tokens and appends to `ids`. `after_special`: the
-  // stretch stands at the beginning or behind a special token.
+  // stretch stands at the beginning or behind a special token, and does not go on with a text.
   virtual void encode_text(std::string_view text, bool after_special, std::vector<TokenId>& ids,
                            Work& work) const = 0;
   // Whether every byte of a text is in some token.

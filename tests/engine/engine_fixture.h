@@ -17,7 +17,7 @@
 #include "collector.h"
 #include "engine/engine.h"
 #include "fake_backend.h"
-#include "test_tokenizer.h"
+#include "text/tokenizer_vocabularies.h"
 #include "thrown.h"
 
 // What the tests of the engine share.
@@ -25,9 +25,20 @@ namespace sluice::engine {
 
 using test::code_of;
 
+// A token b is the byte b, and one more ends a reply.
+inline constexpr text::TokenId kEndToken = text::testing::kEndOfBytes;
+inline constexpr int kVocabSize = kEndToken + 1;
+
 inline const text::Tokenizer& tokenizer() {
-  static const TestTokenizer tokenizer;
-  return tokenizer;
+  static const std::unique_ptr<text::Tokenizer> tokenizer =
+      text::testing::load(text::testing::bytes_and_end());
+  return *tokenizer;
+}
+
+inline std::vector<text::TokenId> bytes_as_tokens(std::string_view bytes) {
+  std::vector<text::TokenId> ids;
+  for (const char byte : bytes) ids.push_back(static_cast<unsigned char>(byte));
+  return ids;
 }
 
 inline EngineOptions options(int num_blocks = 64) {

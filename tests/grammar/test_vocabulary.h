@@ -6,11 +6,9 @@
 #include <string_view>
 #include <vector>
 
-#include "gguf/file.h"
-#include "gguf/writer.h"
 #include "text/tokenizer.h"
+#include "text/tokenizer_vocabularies.h"
 #include "text/unicode.h"
-#include "text/vocabulary.h"
 
 namespace sluice::grammar::testing {
 
@@ -18,33 +16,12 @@ namespace sluice::grammar::testing {
 // reply.
 inline std::unique_ptr<text::Tokenizer> make_tokenizer(
     const std::vector<std::string>& words, const std::vector<std::string>& controls = {}) {
-  std::vector<std::string> texts;
-  const auto spelled = [](std::string_view bytes) {
-    std::string text;
-    for (const char c : bytes) {
-      const text::ByteSpelling& spelling = text::kByteSpellings[static_cast<uint8_t>(c)];
-      text.append(spelling.bytes.data(), spelling.size);
-    }
-    return text;
-  };
-  for (int byte = 0; byte < 256; ++byte) {
-    texts.push_back(spelled(std::string(1, static_cast<char>(byte))));
-  }
-  for (const std::string& word : words) texts.push_back(spelled(word));
-  std::vector<int32_t> types(texts.size(), 1);
-  texts.insert(texts.end(), controls.begin(), controls.end());
-  types.resize(texts.size(), 3);
-  texts.push_back("<|end|>");
-  types.push_back(3);
-  gguf::Writer writer;
-  writer.set_string("tokenizer.ggml.model", "gpt2");
-  writer.set_string("tokenizer.ggml.pre", "gpt-2");
-  writer.set_strings("tokenizer.ggml.tokens", texts);
-  writer.set_int32s("tokenizer.ggml.token_type", types);
-  writer.set_strings("tokenizer.ggml.merges", {});
-  writer.set_uint32("tokenizer.ggml.eos_token_id", static_cast<uint32_t>(texts.size() - 1));
-  const std::vector<std::byte> bytes = writer.bytes();
-  return text::Tokenizer::from_gguf(gguf::File::parse(bytes));
+  using text::testing::kControl;
+  text::testing::TinyVocabulary vocabulary = text::testing::bytes_alone();
+  for (const std::string& word : words) vocabulary.add(text::testing::byte_spelling(word));
+  for (const std::string& control : controls) vocabulary.add(control, kControl);
+  vocabulary.eos = vocabulary.add("<|end|>", kControl);
+  return text::testing::load(vocabulary.writer());
 }
 
 // Tokens that cross the borders of what a grammar tells apart.

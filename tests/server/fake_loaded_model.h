@@ -9,9 +9,9 @@
 
 #include "base/error.h"
 #include "engine/fake_backend.h"
-#include "gguf/writer.h"
 #include "server/catalog.h"
 #include "server/loaded_model.h"
+#include "text/tokenizer_vocabularies.h"
 
 namespace sluice::test {
 
@@ -28,31 +28,12 @@ struct FakeBehaviour {
   std::atomic<bool> is_load_held = false;
 };
 
-inline constexpr text::TokenId kFakeEnd = 96;
+// Its vocabulary: a token b is the byte b, and one more ends a reply.
+inline constexpr text::TokenId kFakeEnd = text::testing::kEndOfBytes;
+inline constexpr size_t kFakeVocabSize = kFakeEnd + 1;
 
-// A vocabulary of the printable ASCII characters, a newline and one control token.
-inline gguf::Writer fake_vocabulary_writer() {
-  std::vector<std::string> tokens;
-  for (char c = '!'; c <= '~'; ++c) tokens.emplace_back(1, c);
-  tokens.emplace_back("\xC4\xA0");  // how byte-level BPE spells a space
-  tokens.emplace_back("\xC4\x8A");  // and a newline
-  tokens.emplace_back("<|end|>");
-  std::vector<int32_t> types(96, 1);
-  types.push_back(3);
-  gguf::Writer writer;
-  writer.set_string("tokenizer.ggml.model", "gpt2");
-  writer.set_string("tokenizer.ggml.pre", "gpt-2");
-  writer.set_strings("tokenizer.ggml.tokens", tokens);
-  writer.set_int32s("tokenizer.ggml.token_type", types);
-  writer.set_strings("tokenizer.ggml.merges", {});
-  writer.set_uint32("tokenizer.ggml.eos_token_id", kFakeEnd);
-  return writer;
-}
-
-inline const gguf::File& fake_vocabulary() {
-  static const std::vector<std::byte> bytes = fake_vocabulary_writer().bytes();
-  static const gguf::File file = gguf::File::parse(bytes);
-  return file;
+inline std::unique_ptr<text::Tokenizer> fake_tokenizer() {
+  return text::testing::load(text::testing::bytes_and_end());
 }
 
 inline server::SharedRecord fake_record(const std::string& name) {
@@ -80,13 +61,13 @@ class FakeLoadedModel {
       throw Error(ErrorCode::kCorruptData, "broken model file: tensor x is missing");
     }
     auto loaded = std::make_unique<server::LoadedModel>();
-    loaded->tokenizer = text::Tokenizer::from_gguf(fake_vocabulary());
+    loaded->tokenizer = fake_tokenizer();
     loaded->grammars = std::make_unique<grammar::Compiler>(*loaded->tokenizer);
     loaded->context_length = 4096;
     loaded->backend_description = "fake";
     loaded->memory.weights = behaviour.memory_bytes;
     engine::EngineOptions options;
-    options.vocab_size = 97;
+    options.vocab_size = kFakeVocabSize;
     options.context_length = 4096;
     options.num_blocks = 1024;
     options.max_queue = max_queue;
@@ -104,11 +85,11 @@ class FakeLoadedModel {
             states->push_back(static_cast<float>(batch.tokens[static_cast<size_t>(row)]));
             states->push_back(1.0f);
           }
-          logits->assign(batch.logit_rows.size() * 97, 0.0f);
+          logits->assign(batch.logit_rows.size() * kFakeVocabSize, 0.0f);
           for (size_t row = 0; row < batch.logit_rows.size(); ++row) {
-            (*logits)[row * 97 + static_cast<size_t>(next(
-                                     batch.tokens[static_cast<size_t>(batch.logit_rows[row])]))] =
-                100.0f;
+            const auto last = static_cast<size_t>(batch.logit_rows[row]);
+            const auto token = static_cast<size_t>(next(batch.tokens[last]));
+            (*logits)[row * kFakeVocabSize + token] = 100.0f;
           }
           return engine::ForwardOutput{*logits, *states};
         });
@@ -120,10 +101,8 @@ class FakeLoadedModel {
  private:
   // 'A' after anything but a letter from A to I, of which the next one follows.
   static text::TokenId next(text::TokenId last) {
-    const int first = 'A' - '!';
-    const int tenth = 'J' - '!';
-    if (last == tenth) return kFakeEnd;
-    return last >= first && last < tenth ? last + 1 : first;
+    if (last == 'J') return kFakeEnd;
+    return last >= 'A' && last < 'J' ? last + 1 : 'A';
   }
 };
 

@@ -16,7 +16,7 @@ using ::testing::HasSubstr;
 class Prompt : public ::testing::Test {
  protected:
   Prompt() {
-    model_.tokenizer = text::Tokenizer::from_gguf(test::fake_vocabulary());
+    model_.tokenizer = test::fake_tokenizer();
     use_template("{% for m in messages %}[{{ m.role }}:{{ m.content }}<|end|>{% endfor %}");
     request_.model = "m";
     limits_.context = 4096;
@@ -92,7 +92,7 @@ TEST_F(Prompt, OnlyARawPromptSpellsControlTokens) {
   request_.prompt = "a<|end|>";
   EXPECT_EQ(num_ends(prepare()), 1);  // the template's
   request_.is_raw = true;
-  EXPECT_THAT(prepare().tokens, ElementsAre('a' - '!', test::kFakeEnd));
+  EXPECT_THAT(prepare().tokens, ElementsAre('a', test::kFakeEnd));
   request_.is_raw = false;
   model_.chat_template = {};
   EXPECT_EQ(num_ends(prepare()), 0);
@@ -207,17 +207,22 @@ TEST_F(Prompt, WhatStandsBetweenPromptAndSuffixIsAskedForWhereATemplateCan) {
 class FillingPrompt : public Prompt {
  protected:
   FillingPrompt() {
-    gguf::Writer writer = test::fake_vocabulary_writer();
-    writer.set_uint32("tokenizer.ggml.fim_pre_token_id", kPrefix);
-    writer.set_uint32("tokenizer.ggml.fim_suf_token_id", kSuffix);
-    writer.set_uint32("tokenizer.ggml.fim_mid_token_id", kMiddle);
-    bytes_ = writer.bytes();
-    model_.tokenizer = text::Tokenizer::from_gguf(gguf::File::parse(bytes_));
+    gguf::Writer writer = text::testing::bytes_and_end();
+    use_vocabulary(std::move(writer), {kPrefix, kSuffix, kMiddle});
     request_.is_chat = false;
   }
 
-  static constexpr text::TokenId kPrefix = '1' - '!', kSuffix = '2' - '!', kMiddle = '3' - '!';
-  std::vector<std::byte> bytes_;
+  void use_vocabulary(gguf::Writer writer, const text::FillTokens& fill) {
+    const auto set = [&](const char* key, text::TokenId id) {
+      writer.set_uint32(key, static_cast<uint32_t>(id));
+    };
+    set("tokenizer.ggml.fim_pre_token_id", fill.prefix);
+    set("tokenizer.ggml.fim_suf_token_id", fill.suffix);
+    set("tokenizer.ggml.fim_mid_token_id", fill.middle);
+    model_.tokenizer = text::testing::load(writer);
+  }
+
+  static constexpr text::TokenId kPrefix = '1', kSuffix = '2', kMiddle = '3';
 };
 
 TEST_F(FillingPrompt, UsesTheModelsOwnTokensWhereNoTemplateReadsASuffix) {
@@ -237,6 +242,20 @@ TEST_F(FillingPrompt, UsesTheModelsOwnTokensWhereNoTemplateReadsASuffix) {
   request_.chat_template.reset();
   use_go_template("{{ .Suffix }}>{{ .Prompt }}");
   EXPECT_EQ(prepare().text, "<|end|>>ab");
+}
+
+TEST_F(FillingPrompt, PutsNoSpaceBetweenItsTokenAndTheSuffix) {
+  // As CodeLlama was trained: the prompt is a text of its own, the suffix goes on with one.
+  text::testing::TinyVocabulary pieces = text::testing::piece_vocabulary();
+  const text::TokenId prefix = pieces.add("<PRE>", text::testing::kControl);
+  const text::TokenId suffix = pieces.add("<SUF>", text::testing::kControl);
+  const text::TokenId middle = pieces.add("<MID>", text::testing::kControl);
+  use_vocabulary(pieces.writer(), {prefix, suffix, middle});
+  request_.prompt = "hello";
+  request_.suffix = "hello hello";
+  std::string texts;
+  for (const text::TokenId id : prepare().tokens) texts += model_.tokenizer->token_text(id);
+  EXPECT_EQ(texts, "<s><PRE>\u2581hello<SUF>hello\u2581hello<MID>");
 }
 
 TEST_F(FillingPrompt, LosesTheOuterEndsOfWhatIsTooLong) {

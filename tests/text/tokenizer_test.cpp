@@ -220,6 +220,13 @@ TEST(PieceTokenizer, PlainTextNeverMergesIntoAControlToken) {
   EXPECT_THAT(texts_of(*t, "<s>", {.parse_special = false}), ElementsAre("\u2581", "<", "s>"));
 }
 
+TEST(PieceTokenizer, PutsNoSpaceBeforeATextThatGoesOn) {
+  const auto t = load(piece_vocabulary().writer());
+  const EncodeOptions options{.parse_special = true, .goes_on = true};
+  EXPECT_THAT(texts_of(*t, "hello hello", options), ElementsAre("hello", "\u2581hello"));
+  EXPECT_THAT(texts_of(*t, "h</s>hello", options), ElementsAre("h", "</s>", "\u2581hello"));
+}
+
 TEST(PieceTokenizer, BosIsTheDefault) {
   const auto t = load(piece_vocabulary().writer());
   EXPECT_EQ(t->bos(), 1);

@@ -3,13 +3,16 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "gguf/file.h"
 #include "gguf/writer.h"
 #include "text/tokenizer.h"
 #include "text/unicode.h"
+#include "text/vocabulary.h"
 
 // Tiny vocabularies made in code, one of each kind, for tests and fuzzing.
 namespace sluice::text::testing {
@@ -30,6 +33,7 @@ struct TinyVocabulary {
   std::vector<int32_t> types;
   std::vector<float> scores;
   std::vector<std::string> merges;
+  std::optional<TokenId> eos;
 
   int32_t add(const std::string& token, int32_t type = kNormal, float score = 0) {
     tokens.push_back(token);
@@ -47,6 +51,7 @@ struct TinyVocabulary {
     writer.set_int32s("tokenizer.ggml.token_type", types);
     if (model == "llama") writer.set_float32s("tokenizer.ggml.scores", scores);
     if (model != "llama") writer.set_strings("tokenizer.ggml.merges", merges);
+    if (eos) writer.set_uint32("tokenizer.ggml.eos_token_id", static_cast<uint32_t>(*eos));
     return writer;
   }
 };
@@ -66,19 +71,37 @@ inline void add_merges(TinyVocabulary& v, const std::vector<std::string>& merges
   }
 }
 
-// All 256 bytes (ids 0 to 255 are not in byte order: printable bytes spell themselves), a few
-// merges and special tokens.
-inline TinyVocabulary byte_vocabulary(const std::string& pre = "gpt-2") {
+// How byte-level vocabularies spell bytes.
+inline std::string byte_spelling(std::string_view bytes) {
+  std::string text;
+  for (const char byte : bytes) {
+    const ByteSpelling& spelling = kByteSpellings[static_cast<uint8_t>(byte)];
+    text.append(spelling.bytes.data(), spelling.size);
+  }
+  return text;
+}
+
+// A token for each byte, whose id is the byte.
+inline TinyVocabulary bytes_alone(const std::string& pre = "gpt-2") {
   TinyVocabulary v;
   v.pre = pre;
-  char32_t next = 256;
-  for (char32_t byte = 0; byte < 256; ++byte) {
-    const bool is_itself =
-        (byte >= 0x21 && byte <= 0x7E) || (byte >= 0xA1 && byte <= 0xAC) || byte >= 0xAE;
-    std::string spelling;
-    append_utf8(spelling, is_itself ? byte : next++);
-    v.add(spelling);
+  for (int byte = 0; byte < 256; ++byte) {
+    v.add(byte_spelling(std::string(1, static_cast<char>(byte))));
   }
+  return v;
+}
+
+// And behind them one that ends a reply.
+inline constexpr TokenId kEndOfBytes = 256;
+inline gguf::Writer bytes_and_end() {
+  TinyVocabulary v = bytes_alone();
+  v.eos = v.add("<|end|>", kControl);
+  return v.writer();
+}
+
+// All bytes, a few merges and special tokens.
+inline TinyVocabulary byte_vocabulary(const std::string& pre = "gpt-2") {
+  TinyVocabulary v = bytes_alone(pre);
   add_merges(v, {"h e", "l l", "he ll", "hell o", "\u0120 w", "\u0120w o", "o r", "\u0120wo r",
                  "\u00C3 \u00A9", "\u0120 \u0120", "\u0120\u0120 \u0120\u0120", "1 2", "a a"});
   v.add("<|im_start|>", kControl);
