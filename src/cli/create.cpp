@@ -39,8 +39,9 @@ store::Modelfile read_modelfile(const CreateFlags& flags) {
   return store::parse_modelfile(read_small_file(path, kMostBytes));
 }
 
-// FROM is a path when something lies there, seen from the Modelfile; else a model's name.
-void set_source(const std::string& from, const CreateFlags& flags,
+// FROM is a path when something lies there, seen from the Modelfile; else a model's name. Several
+// are the files of one model.
+void add_source(const std::string& from, const CreateFlags& flags,
                 convert::CreateRequest& request) {
   fs::path path = expand_home(from);
   if (path.is_relative()) {
@@ -50,7 +51,7 @@ void set_source(const std::string& from, const CreateFlags& flags,
   if (fs::is_directory(path)) {
     request.files = convert::list_model_files(path.string());
   } else if (fs::exists(path)) {
-    request.files = {{path.filename().string(), path.string()}};
+    request.files.emplace(path.filename().string(), path.string());
   } else if (from.starts_with('/') || from.starts_with('.') || from.starts_with('~')) {
     throw Error(ErrorCode::kNotFound, "there is no '" + printable(path.string()) + "'");
   } else {
@@ -59,12 +60,13 @@ void set_source(const std::string& from, const CreateFlags& flags,
 }
 
 convert::CreateRequest request_of(const store::Modelfile& file, const CreateFlags& flags) {
-  if (file.from.size() > 1) {
-    throw Error(ErrorCode::kUnsupported, "several FROM lines are not supported");
-  }
   convert::CreateRequest request;
   request.name = store::ModelName::parse(flags.name);
-  set_source(file.from.front(), flags, request);
+  for (const std::string& from : file.from) add_source(from, flags, request);
+  if (file.from.size() > 1 && request.files.size() < file.from.size()) {
+    throw Error(ErrorCode::kUnsupported,
+                "several FROM lines name the files of one model, each once");
+  }
   request.chat_template = file.chat_template.value_or("");
   request.system = file.system.value_or("");
   request.params_json = store::parameters_json(file.parameters);
@@ -123,7 +125,7 @@ void add_create(Command& program) {
   command.footer(
       "FROM names a model of the store, a GGUF file, or a folder with safetensors (Llama, "
       "Mistral,\n"
-      "Qwen 2, Gemma 3).\n"
+      "Qwen 2, Gemma 3) or with the parts of a split GGUF file.\n"
       "With SLUICE_HOST the server there makes it: what it needs is sent. When it is on this\n"
       "machine and does not run, or with --models, the model is made here.\n"
       "\nExample:\n  printf 'FROM ./gemma-3-270m\\nSYSTEM Be brief.\\n' >Modelfile\n"

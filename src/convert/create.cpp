@@ -9,6 +9,8 @@
 #include "convert/hf_model.h"
 #include "convert/json_file.h"
 #include "convert/quantize.h"
+#include "convert/split_model.h"
+#include "gguf/parts.h"
 #include "store/blob_writer.h"
 #include "store/gguf_config.h"
 #include "store/go_json.h"
@@ -98,22 +100,34 @@ class Creator {
     }
     if (has_safetensors) {
       convert_folder();
-    } else if (gguf_files.size() == 1) {
-      take_gguf(gguf_files.front());
     } else if (gguf_files.empty()) {
       throw Error(ErrorCode::kInvalidArgument, "supplied file was not in GGUF format");
+    } else if (gguf_files.size() == 1) {
+      take_gguf(gguf_files.front());
     } else {
-      throw Error(ErrorCode::kUnsupported,
-                  "models in several GGUF files are not supported; join the parts first");
+      join_gguf(gguf_files);
     }
     const gguf::File file = gguf::File::open(store_.blob_path(layers_.front().digest));
     config_ = store::config_from_gguf(file);
     base_params_ = store::params_from_gguf(file);
   }
 
+  void join_gguf(const std::vector<std::string>& paths) {
+    say("parsing GGUF");
+    store::TemporaryFile out(blobs_);
+    WriteOptions options;
+    options.on_progress = [this](const WriteProgress& progress) {
+      count("joining the model's parts", kNoDigest, progress.completed_bytes, progress.total_bytes);
+    };
+    join_parts(paths, out, options);
+    layers_ = {commit_weights(std::move(out))};
+  }
+
   void take_gguf(const std::string& path) {
     say("parsing GGUF");
-    const auto type = gguf::File::open(path).get_string("general.type");
+    const gguf::File file = gguf::File::open(path);
+    gguf::require_whole(file);
+    const auto type = file.get_string("general.type");
     if (type && *type != "model") {
       throw Error(ErrorCode::kUnsupported, "a GGUF file of the type '" +
                                                printable(type->substr(0, 40)) +

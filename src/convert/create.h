@@ -15,7 +15,7 @@ namespace sluice::convert {
 struct CreateRequest {
   store::ModelName name;
   std::optional<store::ModelName> from;  // a model of the store; or else `files`
-  ModelFiles files;                      // one GGUF file, or those of a Hugging Face folder
+  ModelFiles files;                      // a GGUF file, its parts, or a Hugging Face folder's
   // What is not given is as the model of `from` has it. An empty text is as one not given.
   std::string chat_template;
   std::string system;

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "gguf/parts.h"
 #include "model/architectures/architectures.h"
 #include "quant/codec.h"
 
@@ -152,6 +153,7 @@ ModelSpec read_common(const MetadataReader& reader) {
 }
 
 ModelSpec read_spec(const gguf::File& file) {
+  gguf::require_whole(file);
   const auto name = file.get_string("general.architecture");
   if (!name) fail("the key general.architecture is missing: not a language model's GGUF file");
   for (const Architecture& architecture : kArchitectures) {

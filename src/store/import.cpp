@@ -2,6 +2,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "gguf/parts.h"
 #include "store/files.h"
 #include "store/gguf_config.h"
 #include "store/layout.h"
@@ -97,13 +98,19 @@ StagedBlob stage_text(const std::string& folder, std::string_view text) {
   return staged;
 }
 
+void check_model_file(const std::string& path) {
+  const gguf::File file = gguf::File::open(path);
+  gguf::require_whole(file);
+  config_from_gguf(file);
+}
+
 }  // namespace
 
 ModelRecord Store::import_gguf(const std::string& path, const ModelName& name,
                                const ImportOptions& options) {
   const Importer importer(*this, path, options);
   importer.report("reading GGUF", 0, 0);
-  config_from_gguf(gguf::File::open(path));  // a bad file is refused before anything is written
+  check_model_file(path);  // before anything is written
   const std::string blobs = blobs_folder(root_);
   make_directories(blobs);
 

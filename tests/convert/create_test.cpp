@@ -82,6 +82,57 @@ TEST_F(Create, PutsAGgufFileAndItsTextsIntoTheStore) {
   EXPECT_EQ(statuses_.back(), "success");
 }
 
+TEST_F(Create, JoinsThePartsOfASplitModel) {
+  const auto part = [&](int number, int count, int tensors_in_all) {
+    const std::string path = folder_.path + "/part" + std::to_string(number);
+    gguf::Writer writer;
+    writer.set_uint32("split.no", static_cast<uint32_t>(number));
+    writer.set_uint32("split.count", static_cast<uint32_t>(count));
+    writer.set_int32("split.tensors.count", tensors_in_all);
+    if (number == 0) writer.set_string("general.architecture", "llama");
+    if (number == 0) writer.set_string("general.name", "x");
+    const std::vector<float> values(512, static_cast<float>(number));
+    writer.add_tensor("blk." + std::to_string(number) + ".ffn_up.weight", quant::Type::kF32,
+                      {256, 2}, std::as_bytes(std::span(values)));
+    writer.save(path);
+    return path;
+  };
+  CreateRequest request = from_file("joined:1");
+  // In whatever order their names put them.
+  request.files = {{"c.gguf", part(0, 3, 3)}, {"a.gguf", part(1, 3, 3)}, {"b.gguf", part(2, 3, 3)}};
+  const store::ModelRecord record = run(request);
+  EXPECT_THAT(statuses_, Contains("joining the model's parts"));
+  const gguf::File joined = gguf::File::open(record.model_path);
+  EXPECT_EQ(joined.find("split.count"), nullptr);
+  EXPECT_EQ(joined.get_string("general.name"), "x");
+  ASSERT_EQ(joined.tensors().size(), 3u);
+  std::array<float, 512> values;
+  for (size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(joined.tensors()[i].name, "blk." + std::to_string(i) + ".ffn_up.weight");
+    joined.tensors()[i].data.read(0, std::as_writable_bytes(std::span(values)));
+    EXPECT_EQ(values[511], static_cast<float>(i));
+  }
+
+  const auto refused = [&](ModelFiles files) {
+    request.files = std::move(files);
+    return refusal(request);
+  };
+  EXPECT_THAT(refused({{"a", part(1, 3, 3)}}), HasSubstr("one of the 3 parts of a model"));
+  EXPECT_THAT(refused({{"a", part(0, 3, 3)}, {"b", part(1, 3, 3)}}),
+              HasSubstr("a part of 3, but there are 2 files"));
+  EXPECT_THAT(refused({{"a", part(0, 2, 2)}, {"b", folder_.path + "/part0"}}),
+              HasSubstr("part 1 is there twice"));
+  EXPECT_THAT(refused({{"a", part(0, 2, 2)}, {"b", part(7, 2, 2)}}),
+              HasSubstr("no number or one that cannot be"));
+  EXPECT_THAT(refused({{"a", part(0, 2, 2)}, {"b", part(1, 2, 5)}}),
+              HasSubstr("2 tensors together, but one says 5"));
+  EXPECT_THAT(refused({{"a", part(0, 70'000, 2)}, {"b", part(1, 2, 2)}}),
+              HasSubstr("a part of 70000"));
+  EXPECT_THAT(refused({{"a", path_}, {"b", part(1, 2, 2)}}),
+              HasSubstr("a part of 1, but there are 2 files"));
+  EXPECT_EQ(store_.get("joined:1").model_path, record.model_path);  // what was there stays
+}
+
 TEST_F(Create, BuildsOnAModelAndKeepsWhatIsNotGiven) {
   CreateRequest base = from_file("base:1");
   base.system = "Be brief.";
