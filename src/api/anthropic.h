@@ -20,7 +20,8 @@ std::unique_ptr<Dialect> make_messages(const Stamp& stamp);
 // /v1/messages/count_tokens: the same request without what is about the reply; {"input_tokens"}.
 std::unique_ptr<Dialect> make_count_tokens(const Stamp& stamp);
 
-// {"type":"error","error":{"type":..,"message":..}}; the type follows from the status.
-std::string error_body(int status, std::string_view message);
+// {"type":"error","error":{"type":..,"message":..},"request_id":..}; the type follows from the
+// status. In a stream the id is left out.
+std::string error_body(int status, std::string_view message, std::string_view request_id = {});
 
 }  // namespace sluice::api::anthropic

@@ -133,10 +133,6 @@ class Messages : public Dialect {
     return json.take();
   }
 
-  std::string error_body(int status, std::string_view message) const override {
-    return anthropic::error_body(status, message);
-  }
-
  private:
   JsonObject begin_message(std::string_view content) const {
     JsonObject json;
@@ -233,11 +229,12 @@ class CountTokens : public Messages {
 
 }  // namespace
 
-std::string error_body(int status, std::string_view message) {
+std::string error_body(int status, std::string_view message, std::string_view request_id) {
   JsonObject error = of_type(error_type(status));
   error.add("message", message);
   JsonObject json = of_type("error");
   json.add_json("error", error.take());
+  if (!request_id.empty()) json.add("request_id", request_id);
   return json.take();
 }
 

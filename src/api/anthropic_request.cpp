@@ -81,10 +81,41 @@ class MessageReader {
       append_text(message_.thinking, take_string(block, "thinking"));
     } else if (is_reply && type == "tool_use") {
       read_call(block);
+    } else if (is_reply && type == "server_tool_use") {
+      read_call(block);
+    } else if (is_reply && type == "web_search_tool_result") {
+      read_search(block);
     } else if (message_.role == "user" && type == "tool_result") {
       read_result(block);
-    } else if (!is_reply || type != "redacted_thinking") {  // of another model: nobody can read it
+    } else if (is_content(type)) {
       refuse_block("messages", type);
+    }  // What else there may be is passed over, as Ollama does: new kinds come with new clients.
+  }
+
+  // What the user means the model to see, which it would not.
+  static bool is_content(std::string_view type) {
+    constexpr std::string_view kContents[] = {"image", "document", "search_result", "tool_use",
+                                              "tool_result"};
+    return type.empty() || std::ranges::find(kContents, type) != std::end(kContents);
+  }
+
+  // What somebody's server has found for the reply: a tool's result in the midst of it.
+  void read_search(Json& block) {
+    messages_.push_back(std::exchange(message_, {}));
+    message_.role = "assistant";
+    Message& result = messages_.emplace_back();
+    result.role = "tool";
+    result.tool_name = "web_search";
+    result.tool_call_id = string_field(block, "tool_use_id").value_or("");
+    const Json* content = find_field(block, "content");
+    if (content != nullptr && content->is_object()) {
+      result.content = "error: " + string_field(*content, "error_code").value_or("unknown");
+    }
+    if (content == nullptr || !content->is_array()) return;
+    for (const Json& item : *content) {
+      if (!item.is_object()) fail("messages: every result of a search must be an object");
+      append_text(result.content, string_field(item, "title").value_or("") + ": " +
+                                      string_field(item, "url").value_or(""));
     }
   }
 

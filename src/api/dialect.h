@@ -53,8 +53,6 @@ class Dialect {
 
   // A reply in one, with an item for each choice in their order.
   virtual std::string whole(std::span<const Choice> choices) = 0;
-  // In place of a reply that has not begun.
-  virtual std::string error_body(int status, std::string_view message) const = 0;
 
   // Replies without a generation. Only dialects whose parse() can give is_load_only,
   // debug_render_only or is_count_only have them. `reason`: "load" or "unload"; `load`: how long it

@@ -49,7 +49,6 @@ class EmbeddingDialect {
   // Throws Error(kInvalidArgument), and what Work::charge() throws.
   virtual EmbeddingRequest parse(std::string_view body, Work& work) = 0;
   virtual std::string whole(const EmbeddingReply& reply) const = 0;
-  virtual std::string error_body(int status, std::string_view message) const = 0;
 };
 
 using MakeEmbeddingDialect = std::unique_ptr<EmbeddingDialect> (*)();

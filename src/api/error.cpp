@@ -20,6 +20,8 @@ int http_status(ErrorCode code) {
       return 499;
     case ErrorCode::kDeadlineExceeded:
       return 504;
+    case ErrorCode::kSlowClient:
+      return 408;
     case ErrorCode::kCorruptData:
     case ErrorCode::kOutOfMemory:
     case ErrorCode::kIo:

@@ -17,7 +17,7 @@ std::unique_ptr<Dialect> make_chat(const Stamp& stamp);      // /api/chat
 std::unique_ptr<Dialect> make_generate(const Stamp& stamp);  // /api/generate
 
 // {"error":"message"}
-std::string error_body(int status, std::string_view message);
+std::string error_body(int status, std::string_view message, std::string_view request_id = {});
 
 struct ShowRequest {
   std::string model;

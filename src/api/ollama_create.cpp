@@ -101,6 +101,7 @@ CreateRequest parse_create(std::string_view body_text, Work& work) {
   request.parser = string_field(body, "parser").value_or("");
   request.minimum_version = string_field(body, "requires").value_or("");
   request.stream = bool_field(body, "stream").value_or(true);
+  if (request.model.empty()) refuse("invalid model name");
   if (request.from.empty() && request.files.empty()) {
     refuse("neither 'from' or 'files' was specified");
   }

@@ -58,7 +58,7 @@ void refuse_constraints(const Json& options) {
 
 }  // namespace
 
-std::string error_body(int /*status*/, std::string_view message) {
+std::string error_body(int /*status*/, std::string_view message, std::string_view /*request_id*/) {
   JsonObject json;
   json.add("error", message);
   return json.take();
@@ -158,10 +158,6 @@ std::string OllamaDialect::whole(std::span<const Choice> choices) { return last(
 
 std::string OllamaDialect::stream_error(int status, std::string_view message) {
   return error_body(status, message) + "\n";
-}
-
-std::string OllamaDialect::error_body(int status, std::string_view message) const {
-  return ollama::error_body(status, message);
 }
 
 std::string OllamaDialect::loaded(std::string_view reason, std::chrono::nanoseconds load) {

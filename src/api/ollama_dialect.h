@@ -25,7 +25,6 @@ class OllamaDialect : public Dialect {
   std::string end(const ReplyEnd& end) override;
   std::string stream_error(int status, std::string_view message) override;
   std::string whole(std::span<const Choice> choices) override;
-  std::string error_body(int status, std::string_view message) const override;
   std::string loaded(std::string_view reason, std::chrono::nanoseconds load) override;
   std::string rendered(const std::string& prompt) override;
 

@@ -53,10 +53,6 @@ class Embed : public EmbeddingDialect {
     return json.take();
   }
 
-  std::string error_body(int status, std::string_view message) const override {
-    return ollama::error_body(status, message);
-  }
-
  private:
   std::string model_;
 };
@@ -77,10 +73,6 @@ class Embeddings : public EmbeddingDialect {
   std::string whole(const EmbeddingReply& reply) const override {
     const bool is_empty = reply.embeddings.empty();
     return R"({"embedding":)" + (is_empty ? "[]" : numbers_text(reply.embeddings.front())) + "}";
-  }
-
-  std::string error_body(int status, std::string_view message) const override {
-    return ollama::error_body(status, message);
   }
 };
 

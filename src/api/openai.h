@@ -15,7 +15,7 @@ std::unique_ptr<Dialect> make_chat_completion(const Stamp& stamp);  // /v1/chat/
 std::unique_ptr<Dialect> make_completion(const Stamp& stamp);       // /v1/completions
 
 // {"error":{"message":..,"type":..,"param":null,"code":null}}; the type follows from the status.
-std::string error_body(int status, std::string_view message);
+std::string error_body(int status, std::string_view message, std::string_view request_id = {});
 
 struct ModelEntry {
   std::string id;  // short name with the tag

@@ -84,9 +84,13 @@ Message parse_message(Json& json, CalledNames& called, Work& work) {
   return message;
 }
 
-// `think` is Ollama's word for it.
+// `think` is Ollama's word for it, which passes it over here: models that cannot just answer.
 std::optional<Think> parse_effort(const Json& body) {
-  if (const Json* think = find_field(body, "think")) return parse_think(*think);
+  if (const Json* value = find_field(body, "think")) {
+    Think think = parse_think(*value);
+    think.is_wish = true;
+    return think;
+  }
   std::optional<std::string> effort = string_field(body, "reasoning_effort");
   if (const Json* reasoning = object_field(body, "reasoning"); reasoning != nullptr && !effort) {
     effort = string_field(*reasoning, "effort");

@@ -115,7 +115,7 @@ ModelOptions parse_sampling(Json& body) {
   return options;
 }
 
-std::string error_body(int status, std::string_view message) {
+std::string error_body(int status, std::string_view message, std::string_view /*request_id*/) {
   JsonObject error;
   error.add("message", message);
   error.add("type", status == 404                   ? "not_found_error"
@@ -231,10 +231,6 @@ std::string OpenAiDialect::whole(std::span<const Choice> choices) {
 
 std::string OpenAiDialect::stream_error(int status, std::string_view message) {
   return "data: " + error_body(status, message) + "\n\n";
-}
-
-std::string OpenAiDialect::error_body(int status, std::string_view message) const {
-  return openai::error_body(status, message);
 }
 
 }  // namespace sluice::api::openai

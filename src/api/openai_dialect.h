@@ -24,7 +24,6 @@ class OpenAiDialect : public Dialect {
   std::string end(const ReplyEnd& end) override;
   std::string stream_error(int status, std::string_view message) override;
   std::string whole(std::span<const Choice> choices) override;
-  std::string error_body(int status, std::string_view message) const override;
 
  protected:
   // `object`: of a whole reply; `chunk_object`: of an event.

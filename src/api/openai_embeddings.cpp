@@ -76,10 +76,6 @@ class Embeddings : public EmbeddingDialect {
     return json.take();
   }
 
-  std::string error_body(int status, std::string_view message) const override {
-    return openai::error_body(status, message);
-  }
-
  private:
   std::string model_;
   bool is_base64_ = false;

@@ -101,10 +101,6 @@ class Rerank : public EmbeddingDialect {
     return json.take();
   }
 
-  std::string error_body(int status, std::string_view message) const override {
-    return openai::error_body(status, message);
-  }
-
  private:
   std::string model_;
   uint64_t num_results_ = 0;

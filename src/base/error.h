@@ -21,8 +21,9 @@ enum class ErrorCode {
   kOutOfMemory,      // what was needed and what was free is in the message
   kCancelled,
   kDeadlineExceeded,
-  kIo,        // the system refused a read, write or connection
-  kInternal,  // a bug of ours
+  kSlowClient,  // what a client has to send did not come in time
+  kIo,          // the system refused a read, write or connection
+  kInternal,    // a bug of ours
 };
 
 // The one exception type of the project. The message is one line: what is wrong and what to do.

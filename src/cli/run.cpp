@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,8 @@ struct RunFlags {
   std::string keep_alive;
   std::string think;
   int threads = 0;
+  int dimensions = 0;
+  std::optional<bool> truncate;
   bool verbose = false;
   bool no_word_wrap = false;
   bool hide_thinking = false;
@@ -88,6 +91,26 @@ void one_shot(ServerLink& link, const RunFlags& flags, const ChatSettings& setti
   }
   std::printf("\n\n");
   if (reply.was_interrupted) throw Error(ErrorCode::kCancelled, "stopped by Ctrl-C");
+}
+
+bool is_embedder(const api::Json& shown) {
+  const api::Json* list = api::array_field(shown, "capabilities");
+  const auto can = [&](const char* ability) {
+    return list != nullptr && std::ranges::find(*list, ability) != list->end();
+  };
+  return can("embedding") && !can("completion");
+}
+
+// The vector of a text, as a list of numbers.
+void print_embedding(ServerLink& link, const RunFlags& flags, const ChatSettings& settings,
+                     const std::string& text) {
+  api::Json body = {{"model", link.model()}, {"input", text}};
+  if (!settings.options.empty()) body["options"] = settings.options;
+  if (!settings.keep_alive.is_null()) body["keep_alive"] = settings.keep_alive;
+  if (flags.truncate) body["truncate"] = *flags.truncate;
+  if (flags.dimensions > 0) body["dimensions"] = flags.dimensions;
+  const api::Json reply = link.call("POST", "/api/embed", &body);
+  std::printf("%s\n", api::dump_json(reply.at("embeddings").at(0)).c_str());
 }
 
 // Fetches a model that is not there, unless nothing may be fetched. Returns what the server shows
@@ -150,7 +173,12 @@ void run(const RunFlags& flags) {
                 "nothing to say: give a PROMPT or pipe one in; without both, run it in a terminal "
                 "to chat");
   }
-  one_shot(link, flags, chat, prompt);
+  const api::Json body = {{"model", link.model()}};
+  if (is_embedder(shown.is_null() ? link.call("POST", "/api/show", &body) : shown)) {
+    print_embedding(link, flags, chat, prompt);
+  } else {
+    one_shot(link, flags, chat, prompt);
+  }
 }
 
 void add_option_flags(Command& command, const std::shared_ptr<RunFlags>& flags) {
@@ -188,6 +216,15 @@ void add_run(Command& program) {
   command.flag("--nowordwrap", flags->no_word_wrap, "Do not break lines between words");
   command.flag("--insecure", flags->insecure, "Fetch a model over plain HTTP");
   command.flag("--offline", flags->offline, "Do not fetch a model that is not there");
+  command
+      .option("--dimensions", flags->dimensions,
+              "Of models that make embeddings: so many numbers (default: all)")
+      .range(1, 1 << 20);
+  command
+      .option_to(
+          "--truncate", [flags](const std::string& value) { flags->truncate = value != "false"; },
+          "Of those: cut what is too long (true, the default), or refuse it (false)")
+      .value_or("true");
   command.flag("--raw", flags->raw, "Take the prompt as it is, without the chat template");
   command
       .option("-t,--threads", flags->threads,

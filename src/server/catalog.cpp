@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/input_file.h"
+#include "base/print.h"
 #include "server/model_layers.h"
 
 namespace sluice::server {
@@ -79,6 +80,7 @@ SharedRecord Catalog::find_read(const std::string& manifest_path, const FileId& 
 }
 
 SharedRecord Catalog::get(std::string_view name) const {
+  if (name.empty()) throw Error(ErrorCode::kNotFound, "model '' not found");
   if (SharedRecord extra = find_extra(name)) return extra;
   const auto parsed = store::ModelName::try_parse(name);
   const std::string path = parsed ? store_.manifest_path(*parsed) : "";
@@ -116,12 +118,26 @@ void Catalog::refuse_extra(std::string_view name) const {
 void Catalog::copy(std::string_view source, std::string_view destination) {
   refuse_extra(source);
   refuse_extra(destination);
-  store_.copy(store::ModelName::parse(source), store::ModelName::parse(destination));
+  const auto name_of = [](std::string_view which, std::string_view text) {
+    if (auto name = store::ModelName::try_parse(text)) return *std::move(name);
+    throw Error(ErrorCode::kInvalidArgument,
+                std::string(which) + " \"" + printable(text) + "\" is invalid");
+  };
+  const store::ModelName from = name_of("source", source);
+  const store::ModelName to = name_of("destination", destination);
+  if (!store_.contains(from)) {
+    throw Error(ErrorCode::kNotFound, "model \"" + std::string(source) + "\" not found");
+  }
+  store_.copy(from, to);
 }
 
 void Catalog::remove(std::string_view name) {
   refuse_extra(name);
-  store_.remove(store::ModelName::parse(name));
+  const store::ModelName wanted = store::ModelName::parse(name);
+  if (!store_.contains(wanted)) {
+    throw Error(ErrorCode::kNotFound, "model '" + std::string(name) + "' not found");
+  }
+  store_.remove(wanted);
 }
 
 std::string name_for_file(std::string_view path) {

@@ -42,6 +42,7 @@ class Catalog {
   // options that cannot be read.
   SharedRecord get(std::string_view name) const;
   store::Store& store() { return store_; }
+  const store::Store& store() const { return store_; }
   // Newest first, the extra ones in front.
   store::ModelList list() const;
   // Gives a model of the store a second name. Throws as Store::copy(), kUnsupported for an extra

@@ -91,10 +91,7 @@ class Embedding {
     if (!failure) co_return;
     exchange_.life().set_error(failure->message);
     lease_.release();
-    auto error_body = [&](int status, const std::string& text) {
-      return dialect_.error_body(status, text);
-    };
-    co_await exchange_.respond(error_reply_for(exchange_, *failure, error_body));
+    co_await exchange_.respond(error_reply_for(exchange_, *failure));
   }
 
  private:

@@ -36,7 +36,7 @@ std::vector<std::string_view> keys_of(const HttpRequest& request) {
 }
 
 Reply turn_away(const HttpRequest& request, const keys::Refusal& refusal) {
-  Reply reply = json_reply(error_text_for(request.path, refusal.status, refusal.message));
+  Reply reply = json_reply(error_text_for(request, refusal.status, refusal.message));
   reply.status = refusal.status;
   if (refusal.status == 401) reply.headers.emplace_back("WWW-Authenticate", "Bearer");
   if (refusal.retry_after.count() > 0) {

@@ -87,6 +87,13 @@ class Generation {
     note_loaded();
     exchange_.set_stage("its prompt was about to be prepared");
     if (wanted.is_load_only) {
+      const auto check = [&](Work&) {
+        const LoadedModel& model = lease_.model();
+        const ChatStyle style = chat_style(model, *record, context_.template_preference);
+        require_abilities(model, *record, style, wanted);
+        return true;
+      };
+      co_await on_worker(context_.workers.prepare, exchange_, check);
       co_await reply_.finish_with(dialect_.loaded("load", load_));
       co_return;
     }

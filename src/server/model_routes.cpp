@@ -88,6 +88,18 @@ std::string modelfile_of(const store::ModelRecord& record, const api::Json& para
   return store::format_modelfile(modelfile, record.name.short_name());
 }
 
+// Of what is not there this route alone says the whole name.
+SharedRecord get_to_show(const Catalog& catalog, const std::string& name) {
+  try {
+    return catalog.get(name);
+  } catch (const Error& error) {
+    const auto parsed = store::ModelName::try_parse(name);
+    if (error.code() != ErrorCode::kNotFound || !parsed) throw;
+    if (catalog.store().contains(*parsed)) throw;  // a blob is missing
+    throw Error(ErrorCode::kNotFound, "model '" + parsed->short_name() + "' not found");
+  }
+}
+
 }  // namespace
 
 Reply list_tags(const ServerContext& context, const HttpRequest&, Work&) {
@@ -131,7 +143,7 @@ Reply list_running(const ServerContext& context, const HttpRequest&, Work&) {
 
 Reply show_model(const ServerContext& context, const HttpRequest& request, Work& work) {
   const api::ollama::ShowRequest wanted = api::ollama::parse_show(request.body, work);
-  const SharedRecord shared = context.catalog.get(wanted.model);
+  const SharedRecord shared = get_to_show(context.catalog, wanted.model);
   const CatalogRecord& record = *shared;
   api::ollama::ShowReply reply;
   reply.license = joined(record.texts.licenses);
@@ -152,6 +164,11 @@ Reply show_model(const ServerContext& context, const HttpRequest& request, Work&
       reply.chat_template = file.get_string("tokenizer.chat_template").value_or("");
     }
     reply.model_info = api::model_info(file, wanted.verbose);
+    // Copilot shows that as the model's name.
+    const std::string* agent = request.header("user-agent");
+    if (agent && agent->starts_with("GitHubCopilotChat/")) {
+      reply.model_info["general.basename"] = wanted.model;
+    }
     reply.tensors = api::tensor_list(file);
     reply.capabilities = api::capabilities(file, style.abilities);
     for (const std::string& name : record.config.capabilities) {

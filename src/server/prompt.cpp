@@ -17,8 +17,10 @@ namespace {
 
 std::string quoted(const std::string& name) { return "\"" + name + "\""; }
 
-void check_supported(const LoadedModel& model, const CatalogRecord& record, const ChatStyle& style,
-                     const api::GenerationRequest& request) {
+}  // namespace
+
+void require_abilities(const LoadedModel& model, const CatalogRecord& record,
+                       const ChatStyle& style, const api::GenerationRequest& request) {
   const auto refuse = [](const std::string& message) {
     throw Error(ErrorCode::kUnsupported, message);
   };
@@ -38,6 +40,8 @@ void check_supported(const LoadedModel& model, const CatalogRecord& record, cons
                   [](const api::Message& message) { return !message.images.empty(); });
   if (has_images) refuse(quoted(request.model) + " does not support images");
 }
+
+namespace {
 
 // As of models that have no template: Ollama gives them this one.
 bool says_nothing(std::string_view source) {
@@ -446,7 +450,7 @@ void check_token_ids(const text::Tokenizer& tokenizer, const std::vector<text::T
 PreparedPrompt prepare_prompt(const LoadedModel& model, const CatalogRecord& record,
                               const ChatStyle& style, const api::GenerationRequest& request,
                               const PromptLimits& limits, Work& work) {
-  check_supported(model, record, style, request);
+  require_abilities(model, record, style, request);
   const text::Tokenizer& tokenizer = *model.tokenizer;
   if (request.prompt_tokens) {
     check_token_ids(tokenizer, *request.prompt_tokens, "prompt");

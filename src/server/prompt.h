@@ -36,6 +36,10 @@ PreparedPrompt prepare_prompt(const LoadedModel& model, const CatalogRecord& rec
                               const ChatStyle& style, const api::GenerationRequest& request,
                               const PromptLimits& limits, Work& work);
 
+// Throws Error(kUnsupported) for what the model cannot do: complete, call tools, think, see.
+void require_abilities(const LoadedModel& model, const CatalogRecord& record,
+                       const ChatStyle& style, const api::GenerationRequest& request);
+
 // Throws Error(kContextOverflow). `num_tokens`: "120", "at least 120".
 [[noreturn]] void throw_too_long(const std::string& num_tokens, int context_limit);
 

@@ -3,7 +3,9 @@
 #include <iterator>
 #include <utility>
 
+#include "api/error.h"
 #include "base/units.h"
+#include "server/routes.h"
 
 namespace sluice::server {
 namespace {
@@ -29,6 +31,16 @@ std::string error_text(const Failure& failure) {
   const bool is_said = failure.message.find("busy") != std::string::npos;
   return failure.code == ErrorCode::kBusy && !is_said ? "server busy: " + failure.message
                                                       : failure.message;
+}
+
+Reply error_reply_for(Exchange& exchange, const Failure& failure) {
+  if (failure.code == ErrorCode::kBusy && !exchange.has_header("Retry-After")) {
+    exchange.add_header("Retry-After", "1");
+  }
+  const int status = api::http_status(failure.code);
+  Reply reply = json_reply(error_text_for(exchange.request(), status, error_text(failure)));
+  reply.status = status;
+  return reply;
 }
 
 void ReplyWriter::write(const std::string& text) {
@@ -111,10 +123,7 @@ Awaitable<void> ReplyWriter::fail(const Failure& failure) {
     co_await exchange_.end();
     co_return;
   }
-  auto error_body = [&](int status, const std::string& text) {
-    return dialect_.error_body(status, text);
-  };
-  co_await exchange_.respond(error_reply_for(exchange_, failure, error_body));
+  co_await exchange_.respond(error_reply_for(exchange_, failure));
 }
 
 }  // namespace sluice::server

@@ -13,19 +13,9 @@ namespace sluice::server {
 
 // The message as clients get it.
 std::string error_text(const Failure& failure);
-// A reply that tells of a failure; `error_body`, (int status, std::string_view message), is a
-// dialect's. Where trying again helps the exchange says when: in Retry-After, a second unless it
-// has one.
-template <typename ErrorBody>
-Reply error_reply_for(Exchange& exchange, const Failure& failure, const ErrorBody& error_body) {
-  if (failure.code == ErrorCode::kBusy && !exchange.has_header("Retry-After")) {
-    exchange.add_header("Retry-After", "1");
-  }
-  const int status = api::http_status(failure.code);
-  Reply reply = json_reply(error_body(status, error_text(failure)));
-  reply.status = status;
-  return reply;
-}
+// A reply that tells of a failure, in the manner of the request's path. Where trying again helps
+// the exchange says when: in Retry-After, a second unless it has one.
+Reply error_reply_for(Exchange& exchange, const Failure& failure);
 
 // Puts one generation on the wire in a dialect, streamed or whole. The head goes out with the first
 // piece, so an error before it has its true status. What is written into a stream waits for

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <boost/beast/core/string.hpp>
 #include <utility>
 
 #include "api/anthropic.h"
@@ -11,6 +12,7 @@
 #include "api/openai.h"
 #include "server/access.h"
 #include "server/blob_routes.h"
+#include "server/content_encoding.h"
 #include "server/embedding.h"
 #include "server/generation.h"
 #include "server/job_routes.h"
@@ -130,8 +132,6 @@ const Manner& manner_of(std::string_view path) {
                        [&](const Manner& manner) { return path.starts_with(manner.path_prefix); });
 }
 
-api::ErrorBody error_body_for(std::string_view path) { return manner_of(path).error_body; }
-
 // The route, or the reply for a request that has none.
 std::variant<const Route*, Reply> find_route(const HttpRequest& request) {
   const std::string_view method =
@@ -214,9 +214,9 @@ Awaitable<Reply> make_reply(const ServerContext& context, Exchange& exchange, co
 }
 
 // What an exchange ends with that failed.
-Awaitable<void> tell_failure(Exchange& exchange, const Route& route, const Failure& failure) {
+Awaitable<void> tell_failure(Exchange& exchange, const Failure& failure) {
   exchange.life().set_error(failure.message);
-  Reply reply = error_reply_for(exchange, failure, error_body_for(route.path));
+  Reply reply = error_reply_for(exchange, failure);
   co_await exchange.respond(std::move(reply));
 }
 
@@ -231,7 +231,7 @@ Awaitable<void> answer_at_length(const ServerContext& context, Exchange& exchang
   if (!failure) co_return;
   exchange.life().set_error(failure->message);
   if (exchange.is_begun()) co_return;  // it cannot be told any more: the connection is cut
-  co_await tell_failure(exchange, route, *failure);
+  co_await tell_failure(exchange, *failure);
 }
 
 Awaitable<void> answer_plainly(const ServerContext& context, Exchange& exchange,
@@ -244,7 +244,7 @@ Awaitable<void> answer_plainly(const ServerContext& context, Exchange& exchange,
   } catch (...) {
     failure = failure_of(std::current_exception());
   }
-  if (failure) co_await tell_failure(exchange, route, *failure);
+  if (failure) co_await tell_failure(exchange, *failure);
 }
 
 }  // namespace
@@ -262,8 +262,8 @@ std::optional<RouteTerms> terms_of(const HttpRequest& request) {
   return RouteTerms{(*route)->access, is_about_a_model(**route)};
 }
 
-std::string error_text_for(std::string_view path, int status, std::string_view message) {
-  return error_body_for(path)(status, message);
+std::string error_text_for(const HttpRequest& request, int status, std::string_view message) {
+  return manner_of(request.path).error_body(status, message, request.id);
 }
 
 void note_refused(const ServerContext& context, const HttpRequest& request, int status) {
@@ -278,17 +278,37 @@ bool takes_body_in_pieces(const HttpRequest& request) {
   return route && (*route)->takes_body_in_pieces;
 }
 
-Awaitable<void> dispatch(const ServerContext& context, Exchange& exchange) {
-  add_cors_headers(exchange);
-  add_id_header(exchange);
-  std::variant<const Route*, Reply> found = find_route(exchange.request());
-  const Route* const* known = std::get_if<const Route*>(&found);
-  const JournalEntry entry(context, exchange, known ? *known : nullptr);
-  if (auto* reply = std::get_if<Reply>(&found)) {
-    co_await exchange.respond(std::move(*reply));
-    co_return;
+namespace {
+
+// A body that came compressed, as it was before; what becomes of it counts as the body. One at a
+// time, as each may ask for a window of 128 MiB.
+Awaitable<void> unpack_body(const ServerContext& context, Exchange& exchange) {
+  const std::string packed = exchange.take_body();
+  const size_t limit = exchange.options().max_body_bytes;
+  const auto unpack = [&](Work& work) { return unpack_zstd(packed, limit, work); };
+  std::string body = co_await on_worker(context.workers.parse_large, exchange, unpack);
+  exchange.charge_body(body.size());
+  exchange.set_body(std::move(body));
+}
+
+bool is_packed(const HttpRequest& request) {
+  const std::string* encoding = request.header("content-encoding");
+  return encoding && boost::beast::iequals(*encoding, "zstd");
+}
+
+Awaitable<void> answer_route(const ServerContext& context, Exchange& exchange, const Route& route) {
+  if (is_packed(exchange.request())) {
+    std::optional<Failure> failure;
+    try {
+      co_await unpack_body(context, exchange);
+    } catch (...) {
+      failure = failure_of(std::current_exception());
+    }
+    if (failure) {
+      co_await tell_failure(exchange, *failure);
+      co_return;
+    }
   }
-  const Route& route = *std::get<const Route*>(found);
   if (const auto* dialect = std::get_if<api::MakeDialect>(&route.answer)) {
     co_await answer_generation(context, exchange, *dialect);
   } else if (const auto* embedding = std::get_if<api::MakeEmbeddingDialect>(&route.answer)) {
@@ -300,16 +320,30 @@ Awaitable<void> dispatch(const ServerContext& context, Exchange& exchange) {
   }
 }
 
+}  // namespace
+
+Awaitable<void> dispatch(const ServerContext& context, Exchange& exchange) {
+  add_cors_headers(exchange);
+  add_id_header(exchange);
+  std::variant<const Route*, Reply> found = find_route(exchange.request());
+  const Route* const* known = std::get_if<const Route*>(&found);
+  const JournalEntry entry(context, exchange, known ? *known : nullptr);
+  if (auto* reply = std::get_if<Reply>(&found)) {
+    co_await exchange.respond(std::move(*reply));
+    co_return;
+  }
+  co_await answer_route(context, exchange, *std::get<const Route*>(found));
+}
+
 Reply refusal(const HttpRequest& request, int status, std::string_view message) {
-  const api::ErrorBody error_body = error_body_for(request.path);
   // These three are no JSON with Ollama.
-  if (error_body == api::ollama::error_body) {
+  if (manner_of(request.path).error_body == api::ollama::error_body) {
     if (status == 403) return Reply{403, "", "", {}};
     if (status == 404 || status == 405) {
       return Reply{status, "text/plain", std::to_string(status) + " " + std::string(message), {}};
     }
   }
-  Reply reply = json_reply(error_body(status, message));
+  Reply reply = json_reply(error_text_for(request, status, message));
   reply.status = status;
   return reply;
 }

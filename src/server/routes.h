@@ -30,8 +30,8 @@ struct RouteTerms {
 };
 std::optional<RouteTerms> terms_of(const HttpRequest& request);
 
-// An error as the dialect under a path tells it.
-std::string error_text_for(std::string_view path, int status, std::string_view message);
+// An error as the dialect under a request's path tells it.
+std::string error_text_for(const HttpRequest& request, int status, std::string_view message);
 
 // True when the route of a request takes its body with Exchange::read_body().
 bool takes_body_in_pieces(const HttpRequest& request);

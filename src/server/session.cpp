@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "base/units.h"
+#include "server/content_encoding.h"
 #include "server/http_message.h"
 #include "server/memory_reserve.h"
 #include "server/request_life.h"
@@ -50,6 +51,11 @@ int parse_error_status(error_code ec) {
   if (ec == http::error::body_limit) return 413;
   if (ec == http::error::bad_version) return 505;
   return 400;
+}
+
+std::string too_slowly(std::string_view part, std::chrono::milliseconds limit) {
+  return "the request's " + std::string(part) + " came too slowly: the limit is " +
+         format_go_duration(limit);
 }
 
 constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
@@ -141,7 +147,8 @@ class PiecewiseBody : public BodySource {
       if (count > 0) co_return count;
     }
     if (limit.is_over()) {
-      throw Error(ErrorCode::kDeadlineExceeded, "the request's body came too slowly");
+      throw Error(ErrorCode::kSlowClient,
+                  too_slowly("body", connection_.core->options.body_timeout));
     }
     if (!ec) co_return 0;
     static const auto& http_category = http::make_error_code(http::error::bad_method).category();
@@ -273,8 +280,9 @@ class Session : public std::enable_shared_from_this<Session> {
       }
       co_return false;
     }
+    const std::string own_id(parser.get()["x-request-id"]);
+    request.id = request_id_of(&own_id);
     std::optional<Reply> refusal = take_header(parser, has_target, request);
-    request.id = request_id_of(request.header("x-request-id"));
     if (!refusal) refusal = pass_gate(request);
     if (refusal) {
       co_await refuse(request, std::move(*refusal));
@@ -329,6 +337,9 @@ class Session : public std::enable_shared_from_this<Session> {
       if (name == "transfer-encoding" && !beast::iequals(field.value(), "chunked")) {
         return host_->refusal(request, 501,
                               "transfer encodings other than chunked are not supported");
+      }
+      if (name == "content-encoding" && !is_known_encoding(field.value())) {
+        return host_->refusal(request, 415, "content encodings other than zstd are not supported");
       }
       if (name == "upgrade") continue;
       request.headers.emplace_back(std::move(name), std::string(field.value()));
@@ -391,9 +402,7 @@ class Session : public std::enable_shared_from_this<Session> {
 
   net::awaitable<void> refuse_late(const HttpRequest& request, std::string_view part,
                                    std::chrono::milliseconds time) {
-    Reply reply = host_->refusal(request, 408,
-                                 "the request's " + std::string(part) +
-                                     " came too slowly: the limit is " + format_go_duration(time));
+    Reply reply = host_->refusal(request, 408, too_slowly(part, time));
     co_await refuse(request, std::move(reply));
   }
 

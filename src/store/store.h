@@ -94,6 +94,9 @@ class Store {
   // Error(kNotFound, "model 'TEXT' not found") with the name as it was written.
   ModelRecord get(std::string_view name) const;
 
+  // Whether the name stands for anything, be it whole or broken.
+  bool contains(const ModelName& name) const { return locate(name).has_value(); }
+
   // Removes the name, be what it stands for whole or broken, and the blobs that no other model
   // uses. (As long as some manifest cannot be read, blobs are kept: it might use them.) Throws
   // Error(kNotFound).

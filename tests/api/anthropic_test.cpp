@@ -103,6 +103,45 @@ TEST(AnthropicMessages, ReadsToolsAndTheirResults) {
   EXPECT_EQ(results.messages[0].role, "tool");
 }
 
+TEST(AnthropicMessages, PassesOverBlocksOfKindsThatItDoesNotKnow) {
+  const GenerationRequest request = parse_messages(R"({"model": "m", "max_tokens": 9, "messages": [
+      {"role": "user", "content": [{"type": "of next year", "x": 1}, {"type": "text", "text": "a"}]},
+      {"role": "assistant", "content": [{"type": "redacted_thinking", "data": "?"},
+        {"type": "text", "text": "b"}]},
+      {"role": "user", "content": "c"}]})");
+  ASSERT_EQ(request.messages.size(), 3u);
+  EXPECT_EQ(request.messages[0].content, "a");
+  EXPECT_EQ(request.messages[1].content, "b");
+}
+
+TEST(AnthropicMessages, TakesSearchesOfAnotherServersForCallsOfATool) {
+  const GenerationRequest request = parse_messages(R"({"model": "m", "max_tokens": 9, "messages": [
+      {"role": "user", "content": "a"},
+      {"role": "assistant", "content": [{"type": "text", "text": "I look."},
+        {"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {"query": "q"}},
+        {"type": "web_search_tool_result", "tool_use_id": "s1", "content": [
+          {"type": "web_search_result", "title": "T", "url": "http://t", "encrypted_content": "?"},
+          {"type": "web_search_result", "title": "U", "url": "http://u"}]},
+        {"type": "text", "text": "Found."}]},
+      {"role": "user", "content": "b"},
+      {"role": "assistant", "content": [
+        {"type": "server_tool_use", "id": "s2", "name": "web_search", "input": {}},
+        {"type": "web_search_tool_result", "tool_use_id": "s2",
+         "content": {"type": "web_search_tool_result_error", "error_code": "unavailable"}}]},
+      {"role": "user", "content": "c"}]})");
+  std::vector<std::string> roles;
+  for (const Message& message : request.messages) roles.push_back(message.role);
+  EXPECT_EQ(roles, (std::vector<std::string>{"user", "assistant", "tool", "assistant", "user",
+                                             "assistant", "tool", "user"}));
+  EXPECT_EQ(request.messages[1].content, "I look.");
+  ASSERT_EQ(request.messages[1].tool_calls.size(), 1u);
+  EXPECT_EQ(request.messages[1].tool_calls[0].name, "web_search");
+  EXPECT_EQ(request.messages[2].tool_call_id, "s1");
+  EXPECT_EQ(request.messages[2].content, "T: http://t\nU: http://u");
+  EXPECT_EQ(request.messages[3].content, "Found.");
+  EXPECT_EQ(request.messages[6].content, "error: unavailable");
+}
+
 TEST(AnthropicMessages, LeavesWhatIsNotSaidToTheModel) {
   const GenerationRequest request = parse_messages(with(""));
   EXPECT_FALSE(request.stream);
@@ -141,6 +180,9 @@ TEST(AnthropicMessages, RefusesBadInputClearly) {
       {R"({"model":"m","max_tokens":1,"messages":[{"role":"user","content":[
         {"type":"image","source":{}}]}]})",
        "messages: blocks of type \"image\" are not supported"},
+      {R"({"model":"m","max_tokens":1,"messages":[{"role":"user","content":[
+        {"type":"document","source":{}}]}]})",
+       "messages: blocks of type \"document\" are not supported"},
       {R"({"model":"m","max_tokens":1,"messages":[{"role":"assistant","content":"x"}]})",
        "messages: the last one is the assistant's, and replies that go on behind it are not "
        "supported"},
@@ -310,6 +352,9 @@ TEST(AnthropicErrors, HaveTheirOwnForm) {
     EXPECT_EQ(error_body(status, "x"),
               R"({"type":"error","error":{"type":")" + type + R"(","message":"x"}})");
   }
+  EXPECT_EQ(error_body(404, "x", "req_1"),
+            R"({"type":"error","error":{"type":"not_found_error","message":"x"},)"
+            R"("request_id":"req_1"})");
   EXPECT_EQ(make_messages(kStamp)->stream_error(500, "x"),
             "event: error\ndata: " + error_body(500, "x") + "\n\n");
 }

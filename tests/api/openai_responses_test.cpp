@@ -159,6 +159,28 @@ TEST_F(ResponsesTest, TakesFormatsAndTools) {
                   .tools->empty());
 }
 
+TEST_F(ResponsesTest, LeavesOutSearchesThatAreOver) {
+  const GenerationRequest request = parse(R"("input":[{"role":"user","content":"a"},
+      {"type":"web_search_call","id":"w","status":"completed","action":{"query":"q"}},
+      {"role":"assistant","content":"b"},{"role":"user","content":"c"}])");
+  EXPECT_EQ(request.messages.size(), 3u);
+}
+
+TEST_F(ResponsesTest, FunctionsOfANamespaceBearItsName) {
+  const GenerationRequest request = parse(R"("input":"x","tools":[{"type":"namespace","name":"git",
+      "description":"d","tools":[{"type":"function","name":"log","parameters":{"type":"object"}},
+      {"type":"function","name":"git.show"}]},{"type":"function","name":"f"}])");
+  ASSERT_EQ(request.tools->size(), 3u);
+  std::vector<std::string> names;
+  for (const Json& tool : *request.tools) names.push_back(tool["function"]["name"]);
+  EXPECT_EQ(names, (std::vector<std::string>{"git.log", "git.show", "f"}));
+  EXPECT_EQ(error_of(R"("input":"x","tools":[{"type":"namespace","name":"git"}])"),
+            "tools: a namespace needs its name and its tools");
+  EXPECT_EQ(error_of(R"("input":"x","tools":[{"type":"namespace","name":"git","tools":[
+                        {"type":"namespace","name":"in","tools":[]}]}])"),
+            "tools of type \"namespace\" are not supported");
+}
+
 TEST_F(ResponsesTest, NamesWhatItRefuses) {
   for (const auto& [rest, word] : std::vector<std::pair<std::string, std::string>>{
            {R"("x":1)", "input"},

@@ -71,6 +71,16 @@ TEST(OpenAiChat, ReadsAWholeRequest) {
   EXPECT_EQ(request.tools->size(), 1u);
 }
 
+TEST(OpenAiChat, OllamasWordForThinkingIsAWish) {
+  const GenerationRequest request = parse_chat_completion(
+      R"({"model":"m","think":true,"messages":[{"role":"user","content":"x"}]})");
+  ASSERT_TRUE(request.think);
+  EXPECT_TRUE(request.think->is_enabled && request.think->is_wish);
+  EXPECT_FALSE(parse_chat_completion(R"({"model":"m","reasoning_effort":"low",
+                              "messages":[{"role":"user","content":"x"}]})")
+                   .think->is_wish);
+}
+
 TEST(OpenAiChat, HasOpenAisDefaults) {
   const GenerationRequest request =
       parse_chat_completion(R"({"model":"m","messages":[{"role":"user","content":"hi"}]})");

@@ -40,10 +40,10 @@ def clean_environment(home):
     return dict(keep, HOME=str(home), SLUICE_MODELS=str(home / "models"), SLUICE_OFFLINE="1")
 
 
-def make_tiny_model(path):
+def make_tiny_model(path, *arguments):
     tool = ROOT / "tests/tools/make_model.py"
-    subprocess.run([sys.executable, tool, path, "--shape", "tiny", "--type", "F16"], check=True,
-                   stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, tool, path, "--shape", "tiny", "--type", "F16", *arguments],
+                   check=True, stdout=subprocess.DEVNULL)
 
 
 class Server:

@@ -97,13 +97,19 @@ def test_a_chunked_body_that_drips_in(limited):
     assert status_of(reply) == 408 and 0.8 < seconds < 5
 
 
-def test_a_model_file_that_drips_in(limited):
+@pytest.mark.parametrize("length", [b"Content-Length: 1000000", b"Transfer-Encoding: chunked"])
+def test_a_model_file_that_drips_in_or_stops(limited, length):
+    head = (b"POST /api/blobs/sha256:" + b"ab" * 32 + b" HTTP/1.1\r\nHost: localhost\r\n"
+            + length + b"\r\n\r\n")
     with connect(limited) as connection:
-        connection.sendall(b"POST /api/blobs/sha256:" + b"ab" * 32 + b" HTTP/1.1\r\n"
-                           b"Host: localhost\r\nContent-Length: 1000000\r\n\r\n")
-        reply, seconds = drip(connection, b"x" * 2000)
-    assert status_of(reply) in (408, 504) and 0.8 < seconds < 5
-    assert b"body came too slowly" in reply
+        connection.sendall(head)
+        reply, seconds = drip(connection, b"1\r\nx\r\n" * 300)
+    assert status_of(reply) == 408 and 0.8 < seconds < 5
+    assert b"body came too slowly: the limit is 900ms" in reply
+    for begun in (b"", b"5\r\nmodel\r\n"):
+        with connect(limited) as connection:
+            connection.sendall(head + begun)
+            assert status_of(rest_of(connection)) == 408
 
 
 def test_a_model_file_may_be_longer_than_a_body(limited):

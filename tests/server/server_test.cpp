@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "server/fake_loaded_model.h"
+#include "server/packed_body.h"
 #include "server/raw_client.h"
 #include "server/routes.h"
 #include "store/store_fixture.h"
@@ -100,6 +101,80 @@ TEST_F(ServerTest, SpeaksOpenAi) {
   EXPECT_EQ(body["choices"][0]["finish_reason"], "stop");
   const json error = body_of(ask(post("/v1/chat/completions", R"({"model":"no","messages":[1]})")));
   EXPECT_TRUE(error["error"]["message"].is_string());
+}
+
+TEST_F(ServerTest, TakesBodiesPackedWithZstdAndRefusesOtherEncodings) {
+  ServerOptions options;
+  options.transport.max_body_bytes = 1 << 20;
+  start(512, options);
+  const auto packed = [&](const std::string& path, const std::string& body,
+                          const std::string& encoding) {
+    return ask("POST " + path + " HTTP/1.1\r\nHost: localhost\r\nContent-Encoding: " + encoding +
+               "\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
+  };
+  const std::string input = R"({"model":"fake:1","input":"hi"})";
+  std::string reply = packed("/v1/responses", test::packed_with_zstd(input), "zstd");
+  ASSERT_EQ(status_of(reply), 200) << reply;
+  EXPECT_EQ(body_of(reply)["output"][0]["content"][0]["text"], "ABCDEFGHIJ");
+  EXPECT_EQ(status_of(packed("/api/show", test::packed_with_zstd(R"({"model":"no"})"), "zstd")),
+            404);
+  const std::string bomb = test::packed_with_zstd(std::string(9 << 20, ' '));
+  reply = packed("/v1/responses", bomb, "zstd");
+  EXPECT_EQ(status_of(reply), 400);
+  EXPECT_NE(reply.find("larger than the 1048576 bytes"), std::string::npos) << reply;
+  EXPECT_EQ(status_of(packed("/api/generate", kWhole, "zstd")), 400);
+  EXPECT_EQ(status_of(packed("/api/generate", kWhole, "identity")), 200);
+  EXPECT_EQ(status_of(packed("/api/generate", kWhole, "gzip")), 415);
+}
+
+TEST_F(ServerTest, ErrorsOfAnthropicsPathBearTheRequestsId) {
+  start();
+  const std::string head = " HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: mine.1\r\n";
+  const std::string wrong = "{\"model\":\"fake:1\"}";
+  for (const std::string& request :
+       {"POST /v1/messages" + head + "Content-Length: " + std::to_string(wrong.size()) +
+            "\r\n\r\n" + wrong,
+        "GET /v1/messages" + head + "\r\n", "GET /v1/messages" + head + "Origin: http://x\r\n\r\n",
+        "POST /v1/messages" + head + "Transfer-Encoding: gzip\r\n\r\n"}) {
+    const std::string reply = ask(request);
+    EXPECT_GE(status_of(reply), 400) << reply;
+    EXPECT_EQ(body_of(reply)["request_id"], "mine.1") << reply;
+  }
+}
+
+TEST_F(ServerTest, LoadingAloneAsksWhatAModelCan) {
+  start();
+  const auto load = [&](const std::string& more) {
+    return ask(post("/api/generate", R"({"model":"fake:1")" + more + "}"));
+  };
+  EXPECT_EQ(body_of(load(""))["done_reason"], "load");
+  EXPECT_EQ(status_of(load(R"(,"think":false)")), 200);
+  const std::string reply = load(R"(,"think":true)");
+  EXPECT_EQ(status_of(reply), 400) << reply;
+  EXPECT_EQ(body_of(reply)["error"], "\"fake:1\" does not support thinking");
+}
+
+TEST_F(ServerTest, NamesThatAreNotThereAreToldInOllamasWords) {
+  start();
+  const auto error = [&](const std::string& path, const std::string& body,
+                         const std::string& method = "POST") {
+    const std::string reply =
+        ask(method + " " + path + " HTTP/1.1\r\nHost: localhost\r\nContent-Length: " +
+            std::to_string(body.size()) + "\r\n\r\n" + body);
+    return std::to_string(status_of(reply)) + " " + body_of(reply)["error"].get<std::string>();
+  };
+  EXPECT_EQ(error("/api/generate", "{}"), "404 model '' not found");
+  EXPECT_EQ(error("/api/embed", R"({"model":""})"), "404 model '' not found");
+  EXPECT_EQ(error("/api/create", "{}"), "400 invalid model name");
+  EXPECT_EQ(error("/api/show", R"({"model":"Nope"})"), "404 model 'Nope:latest' not found");
+  EXPECT_EQ(error("/api/generate", R"({"model":"Nope"})"), "404 model 'Nope' not found");
+  EXPECT_EQ(error("/api/delete", R"({"model":"Nope"})", "DELETE"), "404 model 'Nope' not found");
+  const auto copy = [](const std::string& source, const std::string& destination) {
+    return R"({"source":")" + source + R"(","destination":")" + destination + "\"}";
+  };
+  EXPECT_EQ(error("/api/copy", copy("Nope", "x")), "404 model \"Nope\" not found");
+  EXPECT_EQ(error("/api/copy", copy("a/b/c/d", "x")), "400 source \"a/b/c/d\" is invalid");
+  EXPECT_EQ(error("/api/copy", copy("Nope", "a b")), "400 destination \"a b\" is invalid");
 }
 
 TEST_F(ServerTest, GivesBrowsersThePageAndOthersTheirLine) {

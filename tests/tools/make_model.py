@@ -251,6 +251,8 @@ def add_hyperparameters(writer, args, shape):
     writer.add_rope_freq_base(shape.rope_base)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_vocab_size(shape.vocab)
+    if args.pooling:
+        writer.add_pooling_type(gguf.PoolingType[args.pooling.upper()])
 
 
 def main():
@@ -265,6 +267,8 @@ def main():
     parser.add_argument("--chat-template", help="a file with the template of the byte vocabulary")
     parser.add_argument("--fills", action="store_true",
                         help="give the byte vocabulary tokens around text to be filled in")
+    parser.add_argument("--pooling", choices=[kind.name.lower() for kind in gguf.PoolingType],
+                        help="a model that makes embeddings, so")
     parser.add_argument("--context", type=int, help="instead of the shape's own")
     parser.add_argument("--untied", action="store_true", help="give it an output matrix of its own")
     args = parser.parse_args()
