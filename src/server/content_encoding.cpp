@@ -34,11 +34,15 @@ std::string unpack_zstd(std::string_view packed, size_t max_bytes, Work& work) {
   if (!unpacker) throw std::bad_alloc();
   archive_read_support_filter_zstd(unpacker.get());
   archive_read_support_format_raw(unpacker.get());
+  archive_read_support_format_empty(unpacker.get());
   archive_entry* entry = nullptr;
-  const bool is_begun =
-      archive_read_open_memory(unpacker.get(), packed.data(), packed.size()) == ARCHIVE_OK &&
-      archive_read_next_header(unpacker.get(), &entry) == ARCHIVE_OK;
-  if (!is_begun || archive_filter_count(unpacker.get()) != 2) refuse_packed(kDamaged);
+  const bool is_open =
+      archive_read_open_memory(unpacker.get(), packed.data(), packed.size()) == ARCHIVE_OK;
+  const int begun = is_open ? archive_read_next_header(unpacker.get(), &entry) : ARCHIVE_FATAL;
+  constexpr int kZstdAndNone = 2;  // filters: what is no zstd has but the one
+  if (begun != ARCHIVE_OK && begun != ARCHIVE_EOF) refuse_packed(kDamaged);
+  if (archive_filter_count(unpacker.get()) != kZstdAndNone) refuse_packed(kDamaged);
+  if (begun == ARCHIVE_EOF) return "";
   std::string body;
   std::vector<char> piece(size_t{256} << 10);
   while (true) {

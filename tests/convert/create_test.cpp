@@ -176,7 +176,7 @@ TEST_F(Create, RefusesWhatItCannotMakeAModelOf) {
   request.files = {{"text.gguf", folder_.path + "/text.txt"}};
   EXPECT_THAT(refusal(request), HasSubstr("not in GGUF format"));
   request.files = {{"a.gguf", path_}, {"b.gguf", path_}};
-  EXPECT_THAT(refusal(request), HasSubstr("several GGUF files"));
+  EXPECT_THAT(refusal(request), HasSubstr("a part of 1, but there are 2 files"));
   folder_.write("cut.gguf", "GGUF\3");
   request.files = {{"cut.gguf", folder_.path + "/cut.gguf"}};
   EXPECT_NE(refusal(request), "nothing was thrown");
