@@ -121,7 +121,8 @@ def test_traces_are_sent_again(loadtest, tmp_path):
     assert "came from the server's prefix cache" in done.stdout
     points = json.loads((tmp_path / "run.json").read_text())["points"]
     assert [point["speedup"] for point in points] == [2, 8]
-    assert 0.3 < points[0]["requests"][-1]["due_ns"] / 1e9 < 5
+    due = [request["due_ns"] / 1e9 for request in points[0]["requests"]]  # as they ended
+    assert 0.3 < max(due) < 5
     burst = "Timestamp,Model,Request tokens,Response tokens\n5,a,30,4\n6,a,30,0\n5.2,a,30,2\n"
     assert "(1 without a reply are left out)" in replay(burst).stdout
     assert "the trace, speed x1" not in loadtest("compare", "1", "2").stdout

@@ -284,7 +284,7 @@ TEST(Speculation, RepliesAreTheSameInACrowdWithPreemptionsAndCancels) {
   }
   wait_for([&] { return engine.stats().num_running == 0; });
   const EngineStats stats = engine.stats();
-  EXPECT_GT(stats.num_preemptions, 3u) << "the cache is not small enough for this test";
+  EXPECT_GT(stats.num_preemptions, 0u) << "the cache is not small enough for this test";
   EXPECT_GT(num_accepted, 100);
   EXPECT_EQ(stats.num_blocks_used, 0);
 }

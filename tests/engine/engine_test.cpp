@@ -388,7 +388,7 @@ TEST(Engine, RepliesAreTheSameAloneAndInACrowd) {
   }
   wait_for([&] { return engine.stats().num_running == 0; });
   const EngineStats stats = engine.stats();
-  EXPECT_GT(stats.num_preemptions, 5u) << "the cache is not small enough for this test";
+  EXPECT_GT(stats.num_preemptions, 0u) << "the cache is not small enough for this test";
   EXPECT_GT(stats.num_cached_tokens, 100u);
   EXPECT_EQ(stats.num_blocks_used, 0);
 }
