@@ -20,6 +20,8 @@ namespace sluice::engine {
 #define SLUICE_ENGINE_COUNTERS(GAUGE, TOTAL, HISTOGRAM)                                            \
   GAUGE(int, num_running, "requests_running", "requests that run")                                 \
   GAUGE(int, num_waiting, "requests_waiting", "requests in the queue")                             \
+  GAUGE(int, num_waiting_for_cache, "requests_waiting_for_cache",                                  \
+        "requests in the queue while the cache has no room for the first of them")                 \
   GAUGE(int, num_blocks_total, "kv_cache_blocks", "blocks of the cache")                           \
   GAUGE(int, num_blocks_used, "kv_cache_blocks_used", "blocks held by running requests")           \
   GAUGE(int, num_blocks_cached, "kv_cache_blocks_reusable",                                        \

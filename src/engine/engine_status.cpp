@@ -105,6 +105,7 @@ void Engine::Loop::publish_stats() noexcept {
   static_cast<EngineTotals&>(stats) = totals_;
   stats.num_running = scheduler_.num_running();
   stats.num_waiting = scheduler_.num_waiting();
+  stats.num_waiting_for_cache = scheduler_.is_short_of_blocks() ? stats.num_waiting : 0;
   stats.num_blocks_total = scheduler_.pool().num_total();
   stats.num_blocks_used = scheduler_.pool().num_used();
   stats.num_blocks_cached = scheduler_.pool().num_cached();

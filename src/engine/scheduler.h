@@ -106,6 +106,8 @@ class Scheduler {
   bool is_idle() const { return running_.empty() && waiting_.empty(); }
   int num_running() const { return static_cast<int>(running_.size()); }
   int num_waiting() const { return static_cast<int>(waiting_.size()); }
+  // The front of the queue found too few free blocks, not too many others that run.
+  bool is_short_of_blocks() const;
   const BlockPool& pool() const { return pool_; }
   const SchedulerCounters& counters() const { return counters_; }
   // In the order of ids; of the waiting ones the first is next.
@@ -143,7 +145,6 @@ class Scheduler {
   void preempt_youngest();
   void admit_waiting(Clock::time_point now);
   bool try_admit(Sequence& sequence);
-  bool is_short_of_blocks() const;
   int take_cached_prefix(CachedTokens& cached);
   void take_cached_prefix(Sequence& sequence);
   void count_cached(Sequence& sequence, int num_tokens);

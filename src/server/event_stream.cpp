@@ -103,8 +103,9 @@ Awaitable<EventStream::Tagged> EventStream::next() {
       taken_.swap(state_->events);
       state_->charge.resize(0);
     }
-    // What was made before the server ends is still given.
-    if (taken_.empty() || !exchange_.is_ended_by_server()) exchange_.check();
+    // What was made before the server ended it is still given.
+    const bool gives_rest = exchange_.is_ended_by_server() || exchange_.is_cancelled();
+    if (taken_.empty() || !gives_rest) exchange_.check();
     if (taken_.empty()) co_await exchange_.pause();
   }
   Tagged next = std::move(taken_[num_given_++]);

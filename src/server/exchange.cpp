@@ -30,19 +30,25 @@ struct Waker::State {
 };
 
 void Waker::wake() const noexcept {
-  if (!state_->is_posted.exchange(true)) post(false);
+  if (!state_->is_posted.exchange(true)) post(nullptr);
 }
 
-void Waker::cut() const noexcept { post(true); }
+void Waker::cut() const noexcept {
+  post([](Exchange& exchange) { exchange.leave(false); });
+}
+
+void Waker::cancel() const noexcept {
+  post([](Exchange& exchange) { exchange.cancel(); });
+}
 
 void Waker::detach() const noexcept { state_->exchange = nullptr; }
 
-void Waker::post(bool is_cut) const noexcept {
+void Waker::post(void (*change)(Exchange&)) const noexcept {
   try {
-    state_->core->post(state_->strand, [state = state_, is_cut] {
+    state_->core->post(state_->strand, [state = state_, change] {
       state->is_posted = false;
       if (!state->exchange) return;
-      if (is_cut) state->exchange->leave(false);
+      if (change) change(*state->exchange);
       state->timer->cancel();
     });
   } catch (...) {  // no memory: the coroutine looks by itself within a second
@@ -106,12 +112,14 @@ Awaitable<void> Exchange::pause() {
 }
 
 bool Exchange::is_over() const {
-  return has_left_ || is_ended_by_server_ || (deadline_ && Clock::now() >= *deadline_);
+  return has_left_ || is_ended_by_server_ || is_cancelled_ ||
+         (deadline_ && Clock::now() >= *deadline_);
 }
 
 void Exchange::check() const {
   if (has_left_) throw Error(ErrorCode::kCancelled, "request canceled");
   if (is_ended_by_server_) throw Error(ErrorCode::kBusy, "server busy: it is shutting down");
+  if (is_cancelled_) throw Error(ErrorCode::kCancelled, "the request was cancelled");
   if (is_over()) throw expired();
 }
 
@@ -198,6 +206,12 @@ void Exchange::leave(bool can_still_read) {
     can_write_ = false;
     connection_.close();
   }
+  connection_.signal();
+}
+
+void Exchange::cancel() {
+  is_cancelled_ = true;
+  stop_.request_stop();
   connection_.signal();
 }
 

@@ -19,6 +19,7 @@
 namespace sluice::server {
 
 struct Connection;
+class Exchange;
 template <typename T>
 using Awaitable = boost::asio::awaitable<T>;
 
@@ -31,10 +32,11 @@ class Waker {
   // The client does not take what is made for it: the connection ends, also in the middle of a
   // write.
   void cut() const noexcept;
+  void cancel() const noexcept;  // Exchange::cancel()
   void detach() const noexcept;  // on the strand: the exchange is over
 
  private:
-  void post(bool is_cut) const noexcept;
+  void post(void (*change)(Exchange&)) const noexcept;
   std::shared_ptr<State> state_;
 };
 
@@ -50,7 +52,8 @@ class BodySource {
 
 // One request and the reply to it, in the hands of the one coroutine that answers it, on the
 // connection's strand: nothing here is for other threads. Ends early when the client leaves, its
-// time is over or the server ends: check() throws then, and so do flush() and what calls it.
+// time is over, somebody cancels it or the server ends: check() throws then, and so do flush() and
+// what calls it.
 class Exchange {
  public:
   using Clock = std::chrono::steady_clock;
@@ -84,13 +87,15 @@ class Exchange {
   // Suspends until somebody wakes the coroutine, for a second at most: who waits for something
   // looks at it in a loop, with check() in it.
   Awaitable<void> pause();
-  // Throws Error when it makes no sense to go on: kCancelled when the client has left, kBusy when
-  // the server ends, expired().
+  // Throws Error when it makes no sense to go on: kCancelled when the client has left or somebody
+  // cancelled it, kBusy when the server ends, expired().
   void check() const;
   bool is_over() const;  // check() throws
   bool is_ended_by_server() const { return is_ended_by_server_; }
+  bool is_cancelled() const { return is_cancelled_; }
   Waker waker() const { return waker_; }
-  // Stopped when the client leaves or the server ends; the deadline is for others to watch.
+  // Stopped when the client leaves, the server ends or it is cancelled; the deadline is for others
+  // to watch.
   std::stop_token stop_token() const { return stop_.get_token(); }
 
   // The reply is not worth ending for a client that has closed its sending side only.
@@ -125,6 +130,8 @@ class Exchange {
   // ends the request, nothing can be written any longer.
   void leave(bool can_still_read);
   void end_by_server();
+  // For who may end other clients' requests: the client gets an error, or the end of its stream.
+  void cancel();
   bool keep_alive() const { return keep_alive_; }
   void forbid_keep_alive() { keep_alive_ = false; }
 
@@ -152,6 +159,7 @@ class Exchange {
   bool has_left_ = false;
   bool can_write_ = true;
   bool is_ended_by_server_ = false;
+  bool is_cancelled_ = false;
   const Waker waker_;
 };
 

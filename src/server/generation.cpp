@@ -328,12 +328,13 @@ class Generation {
     }
   }
 
-  // The next event. When the server ends, those that end what has been begun.
+  // The next event. When the server ends it, those that end what has been begun.
   Awaitable<EventStream::Tagged> next(EventStream& events) {
     try {
       co_return co_await events.next();
     } catch (const Error&) {
-      if (!exchange_.is_ended_by_server() || !is_begun_) throw;
+      const bool is_ended_here = exchange_.is_ended_by_server() || exchange_.is_cancelled();
+      if (!is_ended_here || !is_begun_) throw;
     }
     const auto open = std::find_if(choices_.begin(), choices_.end(),
                                    [](const RunningChoice& choice) { return !choice.is_over; });
@@ -377,8 +378,11 @@ class Generation {
       throw Error(ErrorCode::kInternal,
                   "an error was encountered while running the model: " + event.error);
     }
-    if (event.reason != engine::FinishReason::kDeadline || event.num_output_tokens > 0) return;
-    if (is_begun_) return;  // another prompt has a reply
+    if (event.num_output_tokens > 0 || is_begun_) return;  // it, or another prompt, has a reply
+    if (event.reason == engine::FinishReason::kCancelled) {
+      throw Error(ErrorCode::kCancelled, "the request was cancelled");
+    }
+    if (event.reason != engine::FinishReason::kDeadline) return;
     const std::string load = "after " + format_go_duration(load_) + " until the model was there";
     if (event.timings.prefill == std::chrono::nanoseconds::zero()) {
       const std::string place =

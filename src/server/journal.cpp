@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <new>
+#include <utility>
 
 namespace sluice::server {
 namespace {
@@ -17,9 +18,9 @@ std::string_view known_method(std::string_view method) {
 
 }  // namespace
 
-void Journal::begin(const RequestLife& life) {
-  LiveRequest live{life.number,  life.id,    life.route,     life.key,
-                   life.address, life.model, life.arrived_at};
+void Journal::begin(const RequestLife& life, std::optional<Waker> waker) {
+  LiveRequest live{life.number,  life.id,    life.route,      life.key,
+                   life.address, life.model, life.arrived_at, std::move(waker)};
   std::lock_guard lock(mutex_);
   live_.emplace(life.number, std::move(live));
 }

@@ -6,11 +6,13 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "server/access_log.h"
+#include "server/exchange.h"
 #include "server/request_life.h"
 
 namespace sluice::server {
@@ -26,6 +28,7 @@ struct LiveRequest {
   std::string address;
   std::string model;
   std::chrono::system_clock::time_point arrived_at;
+  std::optional<Waker> waker = {};  // of who answers it
 };
 
 // How many requests had which end, for GET /metrics.
@@ -47,7 +50,7 @@ class Journal {
 
   uint64_t next_number() { return ++last_number_; }
   // What begins has to end.
-  void begin(const RequestLife& life);
+  void begin(const RequestLife& life, std::optional<Waker> waker = {});
   void set_model(uint64_t number, const std::string& model);
   // `is_quiet`: asked so often that its line is for debugging only. What there is no memory for is
   // not remembered.

@@ -542,13 +542,13 @@ std::vector<ModelStatus> ModelManager::status() const {
   return result;
 }
 
-bool ModelManager::cancel(uint64_t tag) const {
+bool ModelManager::cancel_running(uint64_t tag) const {
   bool is_found = false;
   std::lock_guard lock(state_->mutex);
   for (const Entry& entry : state_->entries) {
     if (!entry.model) continue;
     for (const engine::RequestStatus& request : entry.model->engine->stats().requests) {
-      if (request.tag != tag) continue;
+      if (request.tag != tag || !request.is_running) continue;
       entry.model->engine->cancel(request.id);
       is_found = true;
     }

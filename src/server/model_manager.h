@@ -89,8 +89,8 @@ class ModelManager {
   bool unload(std::string_view name, const store::ModelRecord* record);
 
   std::vector<ModelStatus> status() const;
-  // Ends what the engines list with that Request::tag, with kCancelled; false when there is none.
-  bool cancel(uint64_t tag) const;
+  // Ends what runs with that Request::tag, with kCancelled; false when nothing does.
+  bool cancel_running(uint64_t tag) const;
   // Of all engines since the start, those of models that are unloaded counted in: never smaller.
   engine::EngineTotals totals() const;
   // The same by name; of more than kMostNames the rest is under "(others)".

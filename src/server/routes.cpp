@@ -183,7 +183,7 @@ class JournalEntry {
       : context_(context), exchange_(exchange), is_reading_(route && route->method == "GET") {
     RequestLife& life = exchange.life() = life_of(context, exchange.request());
     if (route) life.route = route->path;
-    if (route && is_about_a_model(*route)) context.journal.begin(life);
+    if (route && is_about_a_model(*route)) context.journal.begin(life, exchange.waker());
   }
   ~JournalEntry() {
     RequestLife& life = exchange_.life();

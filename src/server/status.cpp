@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <set>
+
 #include "api/json.h"
 #include "base/memory.h"
 #include "base/units.h"
@@ -16,6 +18,7 @@ Json request_json(const ServerFacts& facts, const engine::RequestStatus& request
   const auto found = facts.sources.find(request.tag);
   const RequestSource source = found == facts.sources.end() ? RequestSource{} : found->second;
   return {{"id", request.id},
+          {"number", request.tag},
           {"request_id", source.id},
           {"is_running", request.is_running},
           {"queue_position", request.queue_position},
@@ -52,6 +55,24 @@ Json engine_json(const ServerFacts& facts, const engine::EngineStats& stats) {
   for (const auto& request : stats.requests) requests.push_back(request_json(facts, request));
   json["requests"] = std::move(requests);
   return json;
+}
+
+Json pending_json(const ServerFacts& facts, const std::vector<ModelStatus>& models) {
+  std::set<uint64_t> listed;
+  for (const ModelStatus& model : models) {
+    for (const auto& request : model.engine.requests) listed.insert(request.tag);
+  }
+  Json list = Json::array();
+  for (const auto& [number, source] : facts.sources) {
+    if (list.size() == kMostPending) break;
+    if (listed.contains(number)) continue;
+    list.push_back({{"number", number},
+                    {"request_id", source.id},
+                    {"model", source.model},
+                    {"client", source.client},
+                    {"age_ns", source.age.count()}});
+  }
+  return list;
 }
 
 Json totals_json(const engine::EngineTotals& totals) {
@@ -133,7 +154,8 @@ std::string encode_status(const ServerFacts& facts, const std::vector<ModelStatu
                          {"num_running", num_running},
                          {"num_waiting", num_waiting},
                          {"totals", totals_json(facts.totals)},
-                         {"models", std::move(list)}});
+                         {"models", std::move(list)},
+                         {"pending", pending_json(facts, models)}});
 }
 
 }  // namespace sluice::server

@@ -38,14 +38,21 @@ namespace sluice::server {
 //        "bounds":[0.001, ...],             // upper ones, ascending
 //        "counts":[0, ...],                 // of the values up to each; one more for all above
 //        "sum":0.1}, ...},
-//      "requests":[{"id":1,"request_id":"req_1","is_running":true,"queue_position":0,"estimated_wait_ns":0,
+//      "requests":[{"id":1,"number":7,       // the engine's, and the server's (as in its list)
+//        "request_id":"req_1","is_running":true,"queue_position":0,"estimated_wait_ns":0,
 //        "num_prompt_tokens":1,
 //        "num_cached_tokens":0,"num_prefilled_tokens":1,"num_output_tokens":1,"age_ns":1,
 //        "time_to_first_token_ns":0,"mean_token_time_ns":0,    // 0: not yet
-//        "client":"ann"}]}}]}                                  // its key's name, else its address
+//        "client":"ann"}]}}],                                  // its key's name, else its address
+//  "pending":[{"number":8,"request_id":"req_2","model":"as asked for","client":"ann","age_ns":1}]}
+//    // those that no engine lists: their model loads, they are being prepared, or far back in a
+//    // queue; the oldest kMostPending
+constexpr size_t kMostPending = 256;
 struct RequestSource {
   std::string id;      // X-Request-Id
   std::string client;  // who asks
+  std::string model;   // as it was asked for; "" when that is not known yet
+  std::chrono::nanoseconds age{};
 };
 struct ServerFacts {
   std::chrono::nanoseconds uptime{};

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
 #include <vector>
 
@@ -21,9 +22,11 @@ ServerFacts server_facts(const ServerContext& context) {
   facts.is_draining = context.is_draining;
   facts.max_memory_bytes = context.models.max_memory_bytes();
   facts.totals = context.models.totals();
+  const auto now = std::chrono::system_clock::now();
   for (const LiveRequest& live : context.journal.live()) {
-    facts.sources.emplace(live.number,
-                          RequestSource{live.id, live.key.empty() ? live.address : live.key});
+    const std::string& client = live.key.empty() ? live.address : live.key;
+    const auto age = std::max(now - live.arrived_at, std::chrono::system_clock::duration::zero());
+    facts.sources.emplace(live.number, RequestSource{live.id, client, live.model, age});
   }
   return facts;
 }
@@ -147,11 +150,9 @@ Reply cancel_request(const ServerContext& context, const HttpRequest& request, W
                 "several requests under way have the id '" + id +
                     "', which their clients gave them: each should send its own X-Request-Id");
   }
-  if (!context.models.cancel(live.front().number)) {
-    throw Error(ErrorCode::kBusy, "request '" + id +
-                                      "' is not in its model's list yet (its model is loading, it "
-                                      "is being prepared, or far back in the queue): try again");
-  }
+  // Where it runs, its reply ends as any other; elsewhere (its model is loading, it is being
+  // prepared, it is in the queue) who answers it is told, and no step is waited for.
+  if (!context.models.cancel_running(live.front().number)) live.front().waker->cancel();
   api::JsonObject json;
   json.add("id", id);
   json.add("cancelled", true);

@@ -168,6 +168,66 @@ TEST_F(QueueTest, WhoWaitsIsToldThePlace) {
       << "the end tells it too";
 }
 
+std::string remove(const std::string& id) {
+  return "DELETE /api/sluice/requests/" + id + " HTTP/1.1\r\nHost: localhost\r\n\r\n";
+}
+
+TEST_F(QueueTest, WhoWaitsForAModelCanBeCancelled) {
+  start();
+  behaviour_.is_load_held = true;
+  RawClient whole(server_->port()), stream(server_->port()), stays(server_->port());
+  whole.send(with_header(post("/api/generate", kWhole), "X-Request-Id: whole"));
+  stays.send(
+      with_header(post("/api/embed", R"({"model":"fake:1","input":"x"})"), "X-Request-Id: stays"));
+  stream.send(with_header(
+      post("/api/chat",
+           R"({"model":"fake:1","queue_events":true,"messages":[{"role":"user","content":"x"}]})"),
+      "X-Request-Id: stream"));
+  stream.receive("\"status\":\"loading\"");
+  json pending;
+  ASSERT_TRUE(eventually([&] { return (pending = status()["pending"]).size() == 3; }));
+  for (const json& one : pending) {
+    EXPECT_EQ(one["model"], "fake:1");
+    EXPECT_EQ(one["client"], "127.0.0.1");
+    EXPECT_GT(one["age_ns"], 0);
+  }
+  EXPECT_EQ(status_of(ask(remove("whole"))), 200);
+  EXPECT_EQ(status_of(ask(remove("stream"))), 200);
+  const std::string refused = whole.receive_reply();
+  EXPECT_EQ(status_of(refused), 499);
+  EXPECT_NE(refused.find("the request was cancelled"), std::string::npos) << refused;
+  EXPECT_NE(stream.receive("\r\n0\r\n\r\n").find(R"({"error":"the request was cancelled"})"),
+            std::string::npos);
+  EXPECT_TRUE(eventually([&] { return status()["models"][0]["num_waiting_for_load"] == 1; }));
+  EXPECT_EQ(status_of(ask(remove("whole"))), 404);
+  behaviour_.is_load_held = false;
+  EXPECT_EQ(status_of(stays.receive_reply()), 200);
+  EXPECT_TRUE(status()["pending"].empty());
+}
+
+TEST_F(QueueTest, WhoIsInTheQueueCanBeCancelledHoweverFarBack) {
+  behaviour_.max_sequences = 1;
+  start();
+  load();
+  fill(1);
+  constexpr int kMore = 300;  // an engine lists 256
+  for (int i = 0; i < kMore; ++i) {
+    clients_.push_back(std::make_unique<RawClient>(server_->port()));
+    clients_.back()->send(
+        with_header(post("/api/generate", kWhole), "X-Request-Id: number" + std::to_string(i)));
+  }
+  ASSERT_TRUE(eventually([&] { return engine()["num_waiting"] == kMore + 1; }));
+  EXPECT_EQ(engine()["num_waiting_for_cache"], 0);
+  EXPECT_FALSE(status()["pending"].empty());
+  for (const int i : {0, kMore - 1}) {
+    EXPECT_EQ(status_of(ask(remove("number" + std::to_string(i)))), 200);
+    EXPECT_EQ(status_of(clients_[static_cast<size_t>(i) + 2]->receive_reply()), 499) << i;
+  }
+  behaviour_.is_held = false;
+  EXPECT_EQ(status_of(clients_.front()->receive_reply()), 200);
+  EXPECT_TRUE(eventually([&] { return engine()["num_requests_cancelled"] == 2; }));
+}
+
 TEST_F(QueueTest, TimeMayRunOutWhileTheModelLoads) {
   start();
   behaviour_.is_load_held = true;
