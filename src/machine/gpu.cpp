@@ -3,11 +3,13 @@
 #include <dlfcn.h>
 
 #include <algorithm>
+#include <future>
 
 namespace sluice::machine {
 namespace {
 
 constexpr unsigned kMaxDevices = 64;
+constexpr unsigned kMostProcesses = 256;  // of a card
 
 template <typename Function>
 void find(void* library, const char* name, Function& function) {
@@ -27,6 +29,11 @@ NvmlApi find_functions(void* library) {
   find(library, "nvmlDeviceGetEnforcedPowerLimit", api.power_limit_milliwatts);
   find(library, "nvmlDeviceGetTemperature", api.temperature);
   find(library, "nvmlDeviceGetClockInfo", api.clock_mhz);
+  find(library, "nvmlDeviceGetPcieThroughput", api.pcie_kilobytes);
+  find(library, "nvmlDeviceGetTotalEnergyConsumption", api.energy_millijoules);
+  find(library, "nvmlDeviceGetFieldValues", api.field_values);
+  find(library, "nvmlDeviceGetComputeRunningProcesses_v3", api.processes);
+  find(library, "nvmlDeviceGetProcessUtilization", api.process_uses);
   return api;
 }
 
@@ -46,6 +53,58 @@ std::optional<int> to_int(std::optional<unsigned> value) {
 std::optional<double> to_watts(std::optional<unsigned> milliwatts) {
   if (!milliwatts) return {};
   return *milliwatts / 1e3;
+}
+
+std::optional<double> pcie_bytes(const NvmlApi& api, NvmlDevice device, int direction) {
+  const auto kilobytes = ask(api.pcie_kilobytes, device, direction);
+  if (!kilobytes) return {};
+  return *kilobytes * 1e3;
+}
+
+std::optional<double> nvlink_bytes(const NvmlApi& api, NvmlDevice device, unsigned field) {
+  NvmlFieldValue value{.field = field, .scope = kNvmlAllLinks};
+  const bool is_told = api.field_values != nullptr &&
+                       api.field_values(device, 1, &value) == kNvmlSuccess &&
+                       value.result == kNvmlSuccess;
+  const bool is_count =
+      value.value_type == kNvmlUnsignedLongLong || value.value_type == kNvmlUnsignedLong;
+  if (!is_told || !is_count) return {};
+  return static_cast<double>(value.value) * 1024;
+}
+
+// Of several samples of a process the latest. The driver has had none of late where all are idle.
+void add_uses(const NvmlApi& api, NvmlDevice device, std::vector<GpuProcess>& processes) {
+  std::vector<NvmlProcessUse> uses(kMostProcesses);
+  unsigned count = kMostProcesses;
+  if (processes.empty() || api.process_uses == nullptr ||
+      api.process_uses(device, uses.data(), &count, 0) != kNvmlSuccess) {
+    return;
+  }
+  uses.resize(std::min(count, kMostProcesses));
+  std::stable_sort(uses.begin(), uses.end(),
+                   [](const auto& a, const auto& b) { return a.time_us < b.time_us; });
+  for (const NvmlProcessUse& use : uses) {
+    for (GpuProcess& process : processes) {
+      if (process.pid == static_cast<int>(use.pid)) process.busy_percent = to_int(use.sm_percent);
+    }
+  }
+}
+
+std::vector<GpuProcess> sample_processes(const NvmlApi& api, NvmlDevice device) {
+  std::vector<NvmlProcess> told(kMostProcesses);
+  unsigned count = kMostProcesses;
+  if (api.processes == nullptr || api.processes(device, &count, told.data()) != kNvmlSuccess) {
+    return {};
+  }
+  told.resize(std::min(count, kMostProcesses));
+  std::vector<GpuProcess> processes;
+  for (const NvmlProcess& one : told) {
+    GpuProcess process{.pid = static_cast<int>(one.pid)};
+    if (~one.memory_bytes != 0) process.memory_bytes = one.memory_bytes;
+    processes.push_back(process);
+  }
+  add_uses(api, device, processes);
+  return processes;
 }
 
 GpuSample sample_device(const NvmlApi& api, NvmlDevice device) {
@@ -69,6 +128,13 @@ GpuSample sample_device(const NvmlApi& api, NvmlDevice device) {
   sample.temperature_celsius = to_int(ask(api.temperature, device, kNvmlTemperatureGpu));
   sample.sm_clock_mhz = to_int(ask(api.clock_mhz, device, kNvmlClockSm));
   sample.memory_clock_mhz = to_int(ask(api.clock_mhz, device, kNvmlClockMemory));
+  unsigned long long millijoules = 0;
+  if (api.energy_millijoules != nullptr &&
+      api.energy_millijoules(device, &millijoules) == kNvmlSuccess) {
+    sample.energy_joules = static_cast<double>(millijoules) / 1e3;
+  }
+  sample.nvlink_sent_bytes = nvlink_bytes(api, device, kNvmlFieldNvlinkSent);
+  sample.nvlink_received_bytes = nvlink_bytes(api, device, kNvmlFieldNvlinkReceived);
   return sample;
 }
 
@@ -89,8 +155,9 @@ Gpus::~Gpus() {
   if (library_ != nullptr) ::dlclose(library_);
 }
 
-std::vector<GpuSample> Gpus::sample() const {
+std::vector<GpuSample> Gpus::sample(bool looks_closely) const {
   std::vector<GpuSample> samples;
+  std::vector<NvmlDevice> devices;
   unsigned count = 0;
   if (!is_started_ || api_.device_count == nullptr || api_.device_by_index == nullptr ||
       api_.device_count(&count) != kNvmlSuccess) {
@@ -101,7 +168,19 @@ std::vector<GpuSample> Gpus::sample() const {
     if (api_.device_by_index(i, &device) != kNvmlSuccess) continue;
     samples.push_back(sample_device(api_, device));
     samples.back().index = static_cast<int>(i);
+    devices.push_back(device);
   }
+  if (!looks_closely) return samples;
+  // All cards at once, as the driver makes one wait.
+  std::vector<std::future<void>> looks;
+  for (size_t i = 0; i < devices.size(); ++i) {
+    looks.push_back(std::async([this, device = devices[i], &sample = samples[i]] {
+      sample.pcie_sent_bytes_per_second = pcie_bytes(api_, device, kNvmlPcieSent);
+      sample.pcie_received_bytes_per_second = pcie_bytes(api_, device, kNvmlPcieReceived);
+      sample.processes = sample_processes(api_, device);
+    }));
+  }
+  for (std::future<void>& look : looks) look.get();
   return samples;
 }
 

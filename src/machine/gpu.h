@@ -9,6 +9,13 @@
 
 namespace sluice::machine {
 
+// A process on a card.
+struct GpuProcess {
+  int pid = 0;
+  std::optional<uint64_t> memory_bytes = {};
+  std::optional<int> busy_percent = {};  // of the card's multiprocessors, of late
+};
+
 // What the driver told; nothing where a card does not support a figure.
 struct GpuSample {
   int index = 0;
@@ -22,6 +29,11 @@ struct GpuSample {
   std::optional<int> temperature_celsius;
   std::optional<int> sm_clock_mhz;
   std::optional<int> memory_clock_mhz;
+  std::optional<double> energy_joules;  // since the driver was loaded
+  std::optional<double> pcie_sent_bytes_per_second, pcie_received_bytes_per_second;
+  std::optional<double> nvlink_sent_bytes,
+      nvlink_received_bytes;  // over all links, since some moment
+  std::vector<GpuProcess> processes;
 };
 
 // NVIDIA's cards, by the driver's NVML library, which is opened at run time: without a driver there
@@ -34,7 +46,9 @@ class Gpus {
   Gpus(const Gpus&) = delete;
   Gpus& operator=(const Gpus&) = delete;
 
-  std::vector<GpuSample> sample() const;
+  // `looks_closely`: also the traffic over PCIe, for which the driver waits 40 ms, and the
+  // processes.
+  std::vector<GpuSample> sample(bool looks_closely = false) const;
 
  private:
   void start();

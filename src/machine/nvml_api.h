@@ -12,6 +12,14 @@ constexpr NvmlReturn kNvmlSuccess = 0;
 constexpr int kNvmlTemperatureGpu = 0;
 constexpr int kNvmlClockSm = 1;
 constexpr int kNvmlClockMemory = 2;
+constexpr int kNvmlPcieSent = 0;
+constexpr int kNvmlPcieReceived = 1;
+constexpr unsigned kNvmlFieldNvlinkSent = 138;  // KiB of data since some moment
+constexpr unsigned kNvmlFieldNvlinkReceived = 139;
+constexpr unsigned kNvmlAllLinks = ~0u;
+// Of NvmlFieldValue::value_type, alike here.
+constexpr int kNvmlUnsignedLong = 2;
+constexpr int kNvmlUnsignedLongLong = 3;
 
 struct NvmlUtilization {
   unsigned gpu;     // percent of the time in which a kernel ran
@@ -22,6 +30,29 @@ struct NvmlMemory {
   unsigned long long total;  // bytes
   unsigned long long free;
   unsigned long long used;
+};
+
+// As nvmlDeviceGetComputeRunningProcesses_v3 fills it (nvmlProcessInfo_v2_t).
+struct NvmlProcess {
+  unsigned pid;
+  unsigned long long memory_bytes;  // all bits set where it is not known
+  unsigned gpu_instance = 0, compute_instance = 0;
+};
+
+struct NvmlProcessUse {
+  unsigned pid;
+  unsigned long long time_us;
+  unsigned sm_percent = 0, memory_percent = 0, encoder_percent = 0, decoder_percent = 0;
+};
+
+struct NvmlFieldValue {
+  unsigned field;
+  unsigned scope;  // of NVLink: which link, or all
+  long long time_us = 0;
+  long long latency_us = 0;
+  int value_type = 0;
+  NvmlReturn result = kNvmlSuccess;  // of this field
+  unsigned long long value = 0;
 };
 
 // The functions, as found at run time; each is null when the library lacks it.
@@ -37,6 +68,15 @@ struct NvmlApi {
   NvmlReturn (*power_limit_milliwatts)(NvmlDevice, unsigned*) = nullptr;  // ...EnforcedPowerLimit
   NvmlReturn (*temperature)(NvmlDevice, int, unsigned*) = nullptr;        // ...GetTemperature
   NvmlReturn (*clock_mhz)(NvmlDevice, int, unsigned*) = nullptr;          // ...GetClockInfo
+  // ...PcieThroughput: over 20 ms, which it waits; in KB a second.
+  NvmlReturn (*pcie_kilobytes)(NvmlDevice, int, unsigned*) = nullptr;
+  // ...TotalEnergyConsumption: since the driver was loaded.
+  NvmlReturn (*energy_millijoules)(NvmlDevice, unsigned long long*) = nullptr;
+  NvmlReturn (*field_values)(NvmlDevice, int, NvmlFieldValue*) = nullptr;  // ...FieldValues
+  // ...ComputeRunningProcesses_v3: in, how many there is room for; out, how many there are.
+  NvmlReturn (*processes)(NvmlDevice, unsigned*, NvmlProcess*) = nullptr;
+  // ...ProcessUtilization: what was sampled since a time.
+  NvmlReturn (*process_uses)(NvmlDevice, NvmlProcessUse*, unsigned*, unsigned long long) = nullptr;
 };
 
 }  // namespace sluice::machine

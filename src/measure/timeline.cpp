@@ -10,7 +10,8 @@ using nlohmann::json;
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(TimelineThread, name, cpu_share)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(TimelineGpu, index, busy_percent, memory_used_bytes,
-                                                power_watts, sm_clock_mhz, temperature_celsius)
+                                                power_watts, sm_clock_mhz, temperature_celsius,
+                                                pcie_bytes_per_second, nvlink_bytes_per_second)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
     TimelinePoint, seconds, length_seconds, phase, core_shares, process_cpu_share, threads,
     resident_bytes, available_bytes, disk_read_bytes_per_second, page_cache_share, power_watts,

@@ -21,6 +21,7 @@ struct TimelineGpu {
   double power_watts = -1;
   double sm_clock_mhz = -1;
   double temperature_celsius = -1;
+  double pcie_bytes_per_second = -1, nvlink_bytes_per_second = -1;  // both ways together
 };
 
 // The stretch between two samples.

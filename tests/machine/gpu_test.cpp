@@ -47,6 +47,37 @@ NvmlApi fake_api() {
     *mhz = clock == kNvmlClockSm ? 1410 : 1593;
     return device == handle(0) ? kNvmlSuccess : 3;
   };
+  api.pcie_kilobytes = [](NvmlDevice device, int direction, unsigned* kilobytes) {
+    *kilobytes = direction == kNvmlPcieSent ? 2'000 : 3'000'000;
+    return device == handle(0) ? kNvmlSuccess : 3;
+  };
+  api.energy_millijoules = [](NvmlDevice device, unsigned long long* millijoules) {
+    *millijoules = 123'456'000;
+    return device == handle(0) ? kNvmlSuccess : 3;
+  };
+  api.field_values = [](NvmlDevice device, int count, NvmlFieldValue* values) {
+    for (int i = 0; i < count; ++i) {
+      const bool is_known = device == handle(0) && values[i].scope == kNvmlAllLinks;
+      values[i].value_type = kNvmlUnsignedLongLong;
+      values[i].value = values[i].field == kNvmlFieldNvlinkSent ? 5 : 7;
+      values[i].result = is_known ? kNvmlSuccess : 3;
+    }
+    return kNvmlSuccess;
+  };
+  api.processes = [](NvmlDevice device, unsigned* count, NvmlProcess* processes) {
+    if (device != handle(0)) return 3;
+    processes[0] = {.pid = 77, .memory_bytes = 40'000'000'000};
+    processes[1] = {.pid = 812, .memory_bytes = ~0ull};
+    *count = 2;
+    return kNvmlSuccess;
+  };
+  api.process_uses = [](NvmlDevice, NvmlProcessUse* uses, unsigned* count, unsigned long long) {
+    uses[0] = {.pid = 77, .time_us = 20, .sm_percent = 97};
+    uses[1] = {.pid = 77, .time_us = 10, .sm_percent = 3};
+    uses[2] = {.pid = 5, .time_us = 10, .sm_percent = 1};
+    *count = 3;
+    return kNvmlSuccess;
+  };
   return api;
 }
 
@@ -76,6 +107,72 @@ TEST(Gpu, LeavesOutWhatACardDoesNotSupport) {
   EXPECT_FALSE(samples[1].temperature_celsius.has_value());
   EXPECT_FALSE(samples[1].sm_clock_mhz.has_value());
   EXPECT_TRUE(samples[1].memory_used_bytes.has_value());
+}
+
+TEST(Gpu, ReadsEnergyTrafficAndProcesses) {
+  const Gpus gpus(fake_api());
+  const std::vector<GpuSample> samples = gpus.sample(/*looks_closely=*/true);
+  ASSERT_EQ(samples.size(), 2u);
+  EXPECT_DOUBLE_EQ(samples[0].energy_joules.value(), 123'456);
+  EXPECT_DOUBLE_EQ(samples[0].pcie_sent_bytes_per_second.value(), 2e6);
+  EXPECT_DOUBLE_EQ(samples[0].pcie_received_bytes_per_second.value(), 3e9);
+  EXPECT_DOUBLE_EQ(samples[0].nvlink_sent_bytes.value(), 5 * 1024);
+  EXPECT_DOUBLE_EQ(samples[0].nvlink_received_bytes.value(), 7 * 1024);
+  ASSERT_EQ(samples[0].processes.size(), 2u);
+  EXPECT_EQ(samples[0].processes[0].pid, 77);
+  EXPECT_EQ(samples[0].processes[0].memory_bytes, 40'000'000'000u);
+  EXPECT_EQ(samples[0].processes[0].busy_percent, 97) << "the latest of its samples";
+  EXPECT_FALSE(samples[0].processes[1].memory_bytes.has_value());
+  EXPECT_FALSE(samples[0].processes[1].busy_percent.has_value());
+  EXPECT_FALSE(samples[1].energy_joules.has_value());
+  EXPECT_FALSE(samples[1].nvlink_sent_bytes.has_value());
+  EXPECT_TRUE(samples[1].processes.empty());
+  EXPECT_TRUE(gpus.sample()[0].processes.empty()) << "only where it is asked for";
+}
+
+// Answers of a driver that fails from some call on, as one does whose card falls off the bus.
+int g_calls_left = 0;
+
+template <auto kMember, typename... Arguments>
+NvmlReturn failing(Arguments... arguments) {
+  constexpr NvmlReturn kGpuIsLost = 15;
+  if (g_calls_left-- <= 0) return kGpuIsLost;
+  return (fake_api().*kMember)(arguments...);
+}
+
+TEST(Gpu, LivesWithADriverThatFailsHalfWay) {
+  NvmlApi api;
+  api.init = failing<&NvmlApi::init>;
+  api.shutdown = failing<&NvmlApi::shutdown>;
+  api.device_count = failing<&NvmlApi::device_count, unsigned*>;
+  api.device_by_index = failing<&NvmlApi::device_by_index, unsigned, NvmlDevice*>;
+  api.name = failing<&NvmlApi::name, NvmlDevice, char*, unsigned>;
+  api.utilization = failing<&NvmlApi::utilization, NvmlDevice, NvmlUtilization*>;
+  api.memory = failing<&NvmlApi::memory, NvmlDevice, NvmlMemory*>;
+  api.power_milliwatts = failing<&NvmlApi::power_milliwatts, NvmlDevice, unsigned*>;
+  api.temperature = failing<&NvmlApi::temperature, NvmlDevice, int, unsigned*>;
+  api.clock_mhz = failing<&NvmlApi::clock_mhz, NvmlDevice, int, unsigned*>;
+  api.pcie_kilobytes = failing<&NvmlApi::pcie_kilobytes, NvmlDevice, int, unsigned*>;
+  api.energy_millijoules = failing<&NvmlApi::energy_millijoules, NvmlDevice, unsigned long long*>;
+  api.field_values = failing<&NvmlApi::field_values, NvmlDevice, int, NvmlFieldValue*>;
+  api.processes = failing<&NvmlApi::processes, NvmlDevice, unsigned*, NvmlProcess*>;
+  api.process_uses =
+      failing<&NvmlApi::process_uses, NvmlDevice, NvmlProcessUse*, unsigned*, unsigned long long>;
+  size_t most_seen = 0;
+  for (int num_calls = 0; num_calls < 40; ++num_calls) {
+    g_calls_left = num_calls;
+    const Gpus gpus(api);
+    // One after the other: the answers are counted.
+    const size_t num_seen = gpus.sample(false).size();
+    EXPECT_GE(num_seen, most_seen) << num_calls;
+    most_seen = num_seen;
+    for (const GpuSample& sample : gpus.sample(false)) {
+      EXPECT_FALSE(sample.memory_clock_mhz && !sample.memory_used_bytes) << num_calls;
+    }
+  }
+  EXPECT_EQ(most_seen, 2u);
+  g_calls_left = 1;  // it has started, and then nothing
+  EXPECT_TRUE(Gpus(api).sample(true).empty());
 }
 
 TEST(Gpu, HasNoneWithoutADriver) {
