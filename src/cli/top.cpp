@@ -93,10 +93,12 @@ void add_top(Command& program) {
   Command command = program.subcommand(
       "top", "Watch a server and this machine: requests, speed, cache, cores, threads, GPU");
   command.footer(
-      "Keys on the screen: q quits, s sorts the requests in another order, / filters them by "
-      "client "
-      "or model (Escape: all), x cancels the one whose id is typed (needs the scope manage where "
-      "keys are wanted).");
+      "Keys on the screen: q quits, Tab shows one list alone (requests, models, threads, "
+      "processes), "
+      "which the arrows, PgUp, PgDn, Home and End scroll, Escape goes back; s sorts the requests "
+      "in "
+      "another order, / filters them by client or model (Escape: all), x cancels the one whose id "
+      "is typed (needs the scope manage where keys are wanted), ? says all that.");
   command.option("URL", flags->url,
                  "Server to watch (default: SLUICE_HOST, OLLAMA_HOST, 127.0.0.1:11434)");
   command.flag("--once", flags->is_once, "Print it as plain text after one interval and end");

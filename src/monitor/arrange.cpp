@@ -22,14 +22,11 @@ std::string folded(std::string text) {
   return text;
 }
 
-bool is_wanted(const RequestSample& request, const ServerSample& server,
-               const std::string& filter) {
+bool is_wanted(const RequestSample& request, const std::string& filter) {
   const auto holds = [&](const std::string& text) {
     return folded(text).find(filter) != std::string::npos;
   };
-  const auto model = static_cast<size_t>(request.model_index);
-  return holds(request.client) || std::to_string(request.id) == filter ||
-         (model < server.models.size() && holds(server.models[model].name));
+  return holds(request.client) || holds(request.model) || std::to_string(request.id) == filter;
 }
 
 // The smaller, the further up.
@@ -74,9 +71,8 @@ SortKey next_sort_key(SortKey key) {
 void arrange(const Arrangement& arrangement, ServerSample& server) {
   if (!arrangement.filter.empty()) {
     const std::string filter = folded(arrangement.filter);
-    std::erase_if(server.requests, [&](const RequestSample& request) {
-      return !is_wanted(request, server, filter);
-    });
+    std::erase_if(server.requests,
+                  [&](const RequestSample& request) { return !is_wanted(request, filter); });
   }
   std::stable_sort(server.requests.begin(), server.requests.end(),
                    [&](const RequestSample& a, const RequestSample& b) {

@@ -20,10 +20,10 @@ struct Line {
 };
 std::string whole_text(const Line& line);
 
-// The whole screen in lines of at most `width` columns (at least 40), from 170 on with the machine
-// beside the server. `height` is the most lines,
-// 0 for no limit: when it is short, the tables of requests and threads lose their last lines, and
-// say so; then cores and threads go; then each part says only what matters most, speed first.
+// The whole screen in lines of at most `width` columns (at least 10), from 170 on with the machine
+// beside the server. `height` is the most lines, 0 for no limit: when it is short, the tables of
+// requests and threads lose their last lines, and say so; then cores and threads go; then, and
+// below 40 columns, each part says only what matters most, speed first.
 std::vector<Line> layout(const View& view, int width, int height);
 
 // "[####++....]", `width` columns in all: the first share as '#', the second behind it as '+'.

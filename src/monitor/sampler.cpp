@@ -29,7 +29,12 @@ std::optional<int> Sampler::server_process(const ServerSample& server) {
     return {};
   }
   if (server.pid > 0) return server.pid;
-  if (found_pid_ == 0) found_pid_ = machine::find_listening_process(port_).value_or(0);
+  if (found_pid_ == 0 && --search_pause_ < 0) {
+    // All files of all processes: not each second for one that another user has started.
+    constexpr int kPause = 60;
+    found_pid_ = machine::find_listening_process(port_).value_or(0);
+    search_pause_ = kPause;
+  }
   if (found_pid_ == 0) return {};
   return found_pid_;
 }
@@ -58,7 +63,7 @@ Snapshot Sampler::take() {
   // The counters of the server and the clock belong together; the rest follows at once.
   snapshot.time = std::chrono::steady_clock::now();
   snapshot.machine = machine::sample_machine();
-  snapshot.gpus = gpus_.sample();
+  snapshot.gpus = gpus_.sample(/*looks_closely=*/true);
   if (lists_processes_) snapshot.processes = machine::sample_all_processes();
   if (const auto pid = server_process(snapshot.server)) {
     snapshot.process = machine::sample_process(*pid);

@@ -34,7 +34,8 @@ class Sampler {
   bool lists_processes_;
   http::Client client_;
   machine::Gpus gpus_;
-  int found_pid_ = 0;  // by the port, for servers that do not tell theirs
+  int found_pid_ = 0;     // by the port, for servers that do not tell theirs
+  int search_pause_ = 0;  // samples until it is looked for again
 };
 
 }  // namespace sluice::monitor

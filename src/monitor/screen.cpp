@@ -10,6 +10,9 @@
 #include <clocale>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
+#include <limits>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -17,12 +20,14 @@
 #include "base/print.h"
 #include "monitor/graph.h"
 #include "monitor/layout.h"
+#include "monitor/lists.h"
 #include "monitor/sampler.h"
 
 namespace sluice::monitor {
 namespace {
 
 constexpr int kCtrlC = 3;
+constexpr int kEscape = 27;
 constexpr std::chrono::milliseconds kSignalCheck{100};
 constexpr std::array kEndSignals = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
 
@@ -67,6 +72,7 @@ class Terminal {
     ::raw();  // Ctrl-C comes as a key, so that the terminal is always put back in order
     ::noecho();
     ::keypad(stdscr, TRUE);
+    ::set_escdelay(25);  // ms until Escape is a key of its own, not the begin of another's
     ::curs_set(0);
     if (::has_colors()) {
       ::start_color();
@@ -99,9 +105,10 @@ int attributes(Style style) {
   return A_NORMAL;
 }
 
-void put(int row, const Line& line) {
+// Cut at the right edge, where curses would go on in the next line.
+void put(int row, const Line& line, int width) {
   ::attrset(attributes(line.style));
-  ::mvaddstr(row, 0, line.text.c_str());
+  ::mvaddstr(row, 0, cut_to_width(line.text, static_cast<size_t>(std::max(width, 1))).c_str());
   if (line.right.empty()) return;
   ::attrset(attributes(line.right_style));
   ::mvaddstr(row, line.right_column, line.right.c_str());
@@ -112,38 +119,77 @@ struct Screen {
   View view;
   History history;
   Arrangement arrangement;
+  std::optional<ListKind> list = {};  // shown alone
+  size_t first = 0;                   // row of it
+  size_t page = 1;                    // rows of it that were shown
+  bool shows_help = false;
   enum class Typing { kNothing, kFilter, kNumber } typing = Typing::kNothing;
   std::string number;   // of the request to cancel
   std::string message;  // what became of it
 };
 using Typing = Screen::Typing;
 
-std::string keys_text(const Screen& screen) {
+// What the keys do, as much as fits.
+std::string hint(const Screen& screen, const std::string& place, size_t width) {
+  std::string filter = printable(screen.arrangement.filter);
+  if (!filter.empty()) filter = ": " + filter;
+  if (screen.list) {
+    const std::string list = std::string(list_name(*screen.list)) + " " + place;
+    for (const char* keys : {"  Up Down PgUp PgDn scroll  Tab next list  Esc overview  ? help",
+                             "  Up Down scroll  Tab next  Esc back", "  Up Down Tab Esc"}) {
+      if (list.size() + std::strlen(keys) <= width) return list + keys;
+    }
+    return list;
+  }
+  const std::string sorted(sort_key_name(screen.arrangement.sort_key));
+  const std::string whole =
+      "q quit  Tab lists  s sort: " + sorted + "  x cancel  / filter" + filter + "  ? help";
+  if (display_width(whole) <= width) return whole;
+  const std::string brief = "q quit  Tab lists  x cancel  ? help";
+  return brief.size() <= width ? brief : "q quit Tab ? help";
+}
+
+std::string keys_text(const Screen& screen, const std::string& place, size_t width) {
   if (screen.typing == Typing::kFilter) {
     return "filter: " + printable(screen.arrangement.filter) + "_";
   }
-  if (screen.typing == Typing::kNumber) return "cancel request with id: " + screen.number + "_";
+  if (screen.typing == Typing::kNumber) {
+    return (width < 40 ? "cancel id: " : "cancel request with id: ") + screen.number + "_";
+  }
   if (!screen.message.empty()) return printable(screen.message);
-  std::string text = "q quit  s sort: " + std::string(sort_key_name(screen.arrangement.sort_key));
-  text += "  x cancel  / filter";
-  if (!screen.arrangement.filter.empty()) text += ": " + printable(screen.arrangement.filter);
-  return text;
+  return hint(screen, place, width);
 }
 
-// The view, below it what the history gives where lines are left, and the keys in the last line.
-void draw(const Screen& screen) {
+// The view, below it what the history gives where lines are left; or one list alone, or the help.
+std::vector<Line> body_of(Screen& screen, int width, int height, std::string& place) {
+  if (screen.shows_help) return help_lines(width);
+  View view = screen.view;
+  arrange(screen.arrangement, view.now.server);
+  if (screen.list) {
+    ListScreen list = list_screen(view, *screen.list, screen.first, width, height);
+    screen.first = list.first;
+    screen.page = std::max<size_t>(list.num_shown, 1);
+    place = list.place_text();
+    return std::move(list.lines);
+  }
+  std::vector<Line> lines = layout(view, width, height);
+  add_graphs(screen.history, width, height, lines);
+  return lines;
+}
+
+// The body, and the keys in the last line.
+void draw(Screen& screen) {
   int height = 0;
   int width = 0;
   getmaxyx(stdscr, height, width);
   ::erase();
-  View view = screen.view;
-  arrange(screen.arrangement, view.now.server);
-  std::vector<Line> lines = layout(view, width, std::max(height - 1, 1));
-  const int num_left = height - 1 - static_cast<int>(lines.size());
-  for (Line& line : graphs(screen.history, width, num_left)) lines.push_back(std::move(line));
-  for (size_t i = 0; i < lines.size(); ++i) put(static_cast<int>(i), lines[i]);
-  const std::string keys = cut_to_width(keys_text(screen), static_cast<size_t>(std::max(width, 1)));
-  if (height > 1) put(height - 1, {keys, Style::kDim});
+  std::string place;
+  const int body_height = std::max(height - 1, 1);
+  const std::vector<Line> lines = body_of(screen, width, body_height, place);
+  const size_t num_lines = std::min(lines.size(), static_cast<size_t>(body_height));
+  for (size_t i = 0; i < num_lines; ++i) put(static_cast<int>(i), lines[i], width);
+  const auto columns = static_cast<size_t>(std::max(width, 1));
+  if (height > 1) put(height - 1, {keys_text(screen, place, columns), Style::kDim}, width);
   ::attrset(A_NORMAL);
   ::refresh();
 }
@@ -151,20 +197,17 @@ void draw(const Screen& screen) {
 std::string cancel(const Screen& screen, Sampler& sampler) {
   ServerSample shown = screen.view.now.server;
   arrange(screen.arrangement, shown);
-  // Each model counts its own requests.
+  // Of several prompts of one request any stands for it.
   std::erase_if(shown.requests, [&](const RequestSample& request) {
     return std::to_string(request.id) != screen.number;
   });
   if (shown.requests.empty()) return "no request that is shown has the id " + screen.number;
-  if (shown.requests.size() > 1) {
-    return "several models have a request " + screen.number + ": filter by model (/) first";
-  }
   return sampler.cancel(shown.requests.front());
 }
 
 // A key while something is typed: Enter ends it, Escape drops it.
 void type(Screen& screen, int key, Sampler& sampler) {
-  constexpr int kEscape = 27, kBackspace = 127, kControlH = 8;
+  constexpr int kBackspace = 127, kControlH = 8;
   constexpr size_t kLongest = 60;
   const bool is_number = screen.typing == Typing::kNumber;
   std::string& text = is_number ? screen.number : screen.arrangement.filter;
@@ -178,11 +221,43 @@ void type(Screen& screen, int key, Sampler& sampler) {
   if (is_letter && text.size() < kLongest) text += static_cast<char>(key);
 }
 
+void show_list(Screen& screen, std::optional<ListKind> list) {
+  screen.list = list;
+  screen.first = 0;
+}
+
+// To scroll opens the requests.
+void browse(Screen& screen, int key) {
+  const bool scrolls = key == KEY_UP || key == KEY_DOWN || key == KEY_PPAGE || key == KEY_NPAGE ||
+                       key == KEY_HOME || key == KEY_END || key == 'j' || key == 'k';
+  if (key == kEscape) {
+    show_list(screen, {});
+  } else if (key == '\t') {
+    show_list(screen, screen.list ? next_list(*screen.list) : ListKind::kRequests);
+  } else if (scrolls && !screen.list) {
+    show_list(screen, ListKind::kRequests);
+  } else if (key == KEY_UP || key == 'k') {
+    screen.first -= std::min<size_t>(screen.first, 1);
+  } else if (key == KEY_DOWN || key == 'j') {
+    ++screen.first;
+  } else if (key == KEY_PPAGE) {
+    screen.first -= std::min(screen.first, screen.page);
+  } else if (key == KEY_NPAGE || key == ' ') {
+    screen.first += screen.page;
+  } else if (key == KEY_HOME) {
+    screen.first = 0;
+  } else if (key == KEY_END) {
+    screen.first = std::numeric_limits<size_t>::max();
+  }
+}
+
 // False to quit.
 bool obey(Screen& screen, int key, Sampler& sampler) {
   if (key == kCtrlC) return false;
   screen.message.clear();
-  if (screen.typing != Typing::kNothing) {
+  if (screen.shows_help && key != KEY_RESIZE) {
+    screen.shows_help = false;
+  } else if (screen.typing != Typing::kNothing) {
     type(screen, key, sampler);
   } else if (key == 'q' || key == 'Q') {
     return false;
@@ -194,6 +269,10 @@ bool obey(Screen& screen, int key, Sampler& sampler) {
   } else if (key == 'x' || key == 'X') {
     screen.typing = Typing::kNumber;
     screen.number.clear();
+  } else if (key == '?' || key == 'h' || key == 'H') {
+    screen.shows_help = true;
+  } else {
+    browse(screen, key);
   }
   draw(screen);
   return true;

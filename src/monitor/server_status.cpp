@@ -54,6 +54,20 @@ void read_engine(const json& engine, ModelSample& model) {
   }
 }
 
+std::vector<ModelPart> read_parts(const json& list) {
+  constexpr size_t kMostParts = 64;
+  std::vector<ModelPart> parts;
+  for (const json& part : list) {
+    if (parts.size() == kMostParts) break;
+    parts.push_back({.device = text_of(part, "device"),
+                     .num_layers = int_of(part, "layers"),
+                     .weights_bytes = count_of(part, "weights"),
+                     .cache_bytes = count_of(part, "cache"),
+                     .workspace_bytes = count_of(part, "workspace")});
+  }
+  return parts;
+}
+
 ModelSample read_model(const json& object) {
   ModelSample model;
   model.name = text_of(object, "name");
@@ -69,13 +83,17 @@ ModelSample read_model(const json& object) {
   model.weights_bytes = count_of(memory, "weights");
   model.cache_bytes = count_of(memory, "cache");
   model.workspace_bytes = count_of(memory, "workspace");
+  model.on_device_bytes = count_of(memory, "on_device");
+  model.parts = read_parts(member(object, "parts"));
   read_engine(member(object, "engine"), model);
   return model;
 }
 
-RequestSample read_request(const json& object, int model_index) {
-  return {.id = count_of(object, "id"),
-          .model_index = model_index,
+RequestSample read_request(const json& object, const std::string& model) {
+  // Each engine has ids of its own; the server's number is one for all of a request's prompts.
+  const bool has_number = member(object, "number").is_number_unsigned();
+  return {.id = count_of(object, has_number ? "number" : "id"),
+          .model = model,
           .is_running = flag_of(object, "is_running"),
           .queue_position = int_of(object, "queue_position"),
           .estimated_wait = duration_of(object, "estimated_wait_ns"),
@@ -121,10 +139,17 @@ LatencySample read_latency(const json& histograms) {
 }
 
 void read_requests(const json& engine, ServerSample& sample) {
-  const int model_index = static_cast<int>(sample.models.size()) - 1;
   for (const json& request : member(engine, "requests")) {
     if (sample.requests.size() >= kMaxRequests) return;
-    sample.requests.push_back(read_request(request, model_index));
+    sample.requests.push_back(read_request(request, sample.models.back().name));
+  }
+}
+
+void read_pending(const json& list, ServerSample& sample) {
+  for (const json& request : list) {
+    if (sample.requests.size() >= kMaxRequests) return;
+    sample.requests.push_back(read_request(request, text_of(request, "model")));
+    sample.requests.back().is_pending = true;
   }
 }
 
@@ -157,6 +182,7 @@ ServerSample parse_status(std::string_view json_text) {
                    [](const RequestSample& a, const RequestSample& b) {
                      return a.queue_position < b.queue_position;
                    });
+  read_pending(member(body, "pending"), sample);
   return sample;
 }
 

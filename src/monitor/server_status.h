@@ -19,6 +19,13 @@ enum class ServerKind {
   kOllama,  // only GET /api/ps
 };
 
+// Of a model whose layers are split over devices.
+struct ModelPart {
+  std::string device;  // "cuda:0"
+  int num_layers = 0;
+  uint64_t weights_bytes = 0, cache_bytes = 0, workspace_bytes = 0;
+};
+
 // With what its engine tells; totals count since the model was loaded.
 struct ModelSample : engine::EngineCounts {
   std::string name;
@@ -32,7 +39,9 @@ struct ModelSample : engine::EngineCounts {
   uint64_t weights_bytes = 0;
   uint64_t cache_bytes = 0;
   uint64_t workspace_bytes = 0;
-  std::string expires_at;  // RFC 3339; empty: never, or unknown
+  uint64_t on_device_bytes = 0;  // of these together, in a GPU's own memory
+  std::vector<ModelPart> parts;  // where it is on several devices
+  std::string expires_at;        // RFC 3339; empty: never, or unknown
 };
 
 // How the server's requests fared, in seconds since it began; NaN before the first.
@@ -45,9 +54,10 @@ struct LatencySample {
 };
 
 struct RequestSample {
-  uint64_t id = 0;
-  int model_index = 0;  // into ServerSample::models
+  uint64_t id = 0;  // in the server
+  std::string model = {};
   bool is_running = false;
+  bool is_pending = false;                    // no engine has it yet
   int queue_position = 0;                     // 1 is next; 0 when running
   std::chrono::nanoseconds estimated_wait{};  // until it runs
   int num_prompt_tokens = 0;
@@ -77,7 +87,8 @@ struct ServerSample {
   uint64_t used_memory_bytes = 0;
   LatencySample latency;
   std::vector<ModelSample> models;
-  std::vector<RequestSample> requests;  // running ones first, then by place in the queue
+  // Running ones first, then by place in the queue, then those that no engine has yet.
+  std::vector<RequestSample> requests;
 };
 
 // The documents of GET /api/sluice/status and GET /api/ps. Missing members and members of another

@@ -49,16 +49,25 @@ std::vector<TimelineThread> busy_threads(const View& view) {
   return threads;
 }
 
-TimelineGpu gpu_point(const GpuSample& sample) {
+// Of what flows both ways; -1 where neither is told.
+double both_ways(const std::optional<double>& one, const std::optional<double>& other) {
+  return one || other ? one.value_or(0) + other.value_or(0) : -1;
+}
+
+TimelineGpu gpu_point(const GpuSample& sample, const GpuRates& rates) {
   const auto or_unknown = [](const auto& value) {
     return value ? static_cast<double>(*value) : -1.0;
   };
   return {.index = sample.index,
           .busy_percent = or_unknown(sample.busy_percent),
           .memory_used_bytes = or_unknown(sample.memory_used_bytes),
-          .power_watts = or_unknown(sample.power_watts),
+          .power_watts = or_unknown(rates.power_watts),
           .sm_clock_mhz = or_unknown(sample.sm_clock_mhz),
-          .temperature_celsius = or_unknown(sample.temperature_celsius)};
+          .temperature_celsius = or_unknown(sample.temperature_celsius),
+          .pcie_bytes_per_second =
+              both_ways(sample.pcie_sent_bytes_per_second, sample.pcie_received_bytes_per_second),
+          .nvlink_bytes_per_second = both_ways(rates.nvlink_sent_bytes_per_second,
+                                               rates.nvlink_received_bytes_per_second)};
 }
 
 // Of all engines: time in forward passes, and of their threads beside them.
@@ -92,11 +101,10 @@ TimelinePoint make_point(const Snapshot& before, const Snapshot& now, const View
       point.disk_read_bytes_per_second = static_cast<double>(read) / length;
     }
   }
-  if (before.machine.energy_joules && now.machine.energy_joules &&
-      *now.machine.energy_joules >= *before.machine.energy_joules) {
-    point.power_watts = (*now.machine.energy_joules - *before.machine.energy_joules) / length;
+  point.power_watts = view.processor_watts.value_or(-1);
+  for (size_t i = 0; i < now.gpus.size(); ++i) {
+    point.gpus.push_back(gpu_point(now.gpus[i], view.rates_of(i)));
   }
-  for (const GpuSample& gpu : now.gpus) point.gpus.push_back(gpu_point(gpu));
   for (const ModelSample& model : now.server.models) {
     point.num_running += model.num_running;
     point.num_waiting += model.num_waiting + model.num_waiting_for_load;

@@ -99,6 +99,41 @@ std::optional<double> cache_hit_share(const ServerSample& now) {
   return cached / (cached + prefilled);
 }
 
+std::optional<double> rate_of(const std::optional<double>& before, const std::optional<double>& now,
+                              double seconds) {
+  if (!before || !now || *now < *before) return {};
+  return (*now - *before) / seconds;
+}
+
+std::vector<GpuRates> gpu_rates(const Snapshot& before, const Snapshot& now, double seconds) {
+  std::vector<GpuRates> rates;
+  for (const GpuSample& gpu : now.gpus) {
+    GpuRates& rate = rates.emplace_back();
+    rate.power_watts = gpu.power_watts;
+    const auto old = std::find_if(before.gpus.begin(), before.gpus.end(),
+                                  [&](const GpuSample& other) { return other.index == gpu.index; });
+    if (old == before.gpus.end()) continue;
+    const auto mean_watts = rate_of(old->energy_joules, gpu.energy_joules, seconds);
+    if (mean_watts) rate.power_watts = mean_watts;
+    rate.nvlink_sent_bytes_per_second =
+        rate_of(old->nvlink_sent_bytes, gpu.nvlink_sent_bytes, seconds);
+    rate.nvlink_received_bytes_per_second =
+        rate_of(old->nvlink_received_bytes, gpu.nvlink_received_bytes, seconds);
+  }
+  return rates;
+}
+
+// Of a server on this machine; nothing where nobody tells a power, or no token came.
+std::optional<double> joules_per_token(const View& view) {
+  if (!view.is_local || view.output_tokens_per_second <= 0) return {};
+  std::optional<double> watts = view.processor_watts;
+  for (const GpuRates& rates : view.gpu_rates) {
+    if (rates.power_watts) watts = watts.value_or(0) + *rates.power_watts;
+  }
+  if (!watts) return {};
+  return *watts / view.output_tokens_per_second;
+}
+
 }  // namespace
 
 View make_view(const Snapshot& before, const Snapshot& now, const std::string& url, bool is_local) {
@@ -128,6 +163,9 @@ View make_view(const Snapshot& before, const Snapshot& now, const std::string& u
     view.output_tokens_per_second = static_cast<double>(tokens.output) / seconds;
   }
   view.cache_hit_share = cache_hit_share(now.server);
+  view.gpu_rates = gpu_rates(before, now, seconds);
+  view.processor_watts = rate_of(before.machine.energy_joules, now.machine.energy_joules, seconds);
+  view.joules_per_token = joules_per_token(view);
   return view;
 }
 

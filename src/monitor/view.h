@@ -38,6 +38,12 @@ struct ProcessShare {
   double cpu_share = 0;  // 1 is one core
 };
 
+// Of a card, by its counters; nothing where it has none.
+struct GpuRates {
+  std::optional<double> power_watts = {};  // the mean, or else the power of now
+  std::optional<double> nvlink_sent_bytes_per_second = {}, nvlink_received_bytes_per_second = {};
+};
+
 // The present, and what went on between the two samples.
 struct View {
   std::string url;
@@ -52,9 +58,15 @@ struct View {
   double disk_written_bytes_per_second = 0;
   double prompt_tokens_per_second = 0;  // prefilled
   double output_tokens_per_second = 0;
+  std::vector<GpuRates> gpu_rates;         // one for each of now.gpus
+  std::optional<double> processor_watts;   // of the processors
+  std::optional<double> joules_per_token;  // of all that tells its own, a token of replies
   // Prompt tokens that the prefix cache spared, of all prompt tokens since the models were loaded;
   // nothing before the first.
   std::optional<double> cache_hit_share;
+
+  // Of now.gpus[i].
+  GpuRates rates_of(size_t i) const { return i < gpu_rates.size() ? gpu_rates[i] : GpuRates{}; }
 };
 
 // `before` is the earlier one. Counters that went backwards (a restart) count from zero.

@@ -12,6 +12,18 @@ ordered_json or_null(const std::optional<Value>& value) {
   return value ? ordered_json(*value) : ordered_json();
 }
 
+ordered_json parts_json(const std::vector<ModelPart>& parts) {
+  ordered_json list = ordered_json::array();
+  for (const ModelPart& part : parts) {
+    list.push_back({{"device", part.device},
+                    {"num_layers", part.num_layers},
+                    {"weights_bytes", part.weights_bytes},
+                    {"cache_bytes", part.cache_bytes},
+                    {"workspace_bytes", part.workspace_bytes}});
+  }
+  return list;
+}
+
 ordered_json model_json(const ModelSample& model) {
   ordered_json json = {
       {"name", model.name},
@@ -24,6 +36,8 @@ ordered_json model_json(const ModelSample& model) {
       {"weights_bytes", model.weights_bytes},
       {"cache_bytes", model.cache_bytes},
       {"workspace_bytes", model.workspace_bytes},
+      {"on_device_bytes", model.on_device_bytes},
+      {"parts", parts_json(model.parts)},
       {"expires_at", model.expires_at.empty() ? ordered_json() : ordered_json(model.expires_at)}};
   for (const engine::Counter& counter : engine::engine_counters()) {
     json[counter.name] = counter.get(model);
@@ -54,6 +68,7 @@ ordered_json server_json(const View& view) {
           {"used_memory_bytes", server.used_memory_bytes},
           {"prompt_tokens_per_second", view.prompt_tokens_per_second},
           {"output_tokens_per_second", view.output_tokens_per_second},
+          {"joules_per_token", or_null(view.joules_per_token)},
           {"cache_hit_share", or_null(view.cache_hit_share)},
           {"latency", latency_json(server.latency)},
           {"models", std::move(models)}};
@@ -64,8 +79,9 @@ ordered_json requests_json(const ServerSample& server) {
   for (const RequestSample& request : server.requests) {
     requests.push_back({{"id", request.id},
                         {"request_id", request.request_id},
-                        {"model", server.models[static_cast<size_t>(request.model_index)].name},
+                        {"model", request.model},
                         {"is_running", request.is_running},
+                        {"is_pending", request.is_pending},
                         {"queue_position", request.queue_position},
                         {"estimated_wait_ns", request.estimated_wait.count()},
                         {"num_prompt_tokens", request.num_prompt_tokens},
@@ -94,6 +110,7 @@ ordered_json machine_json(const View& view) {
           {"load", view.now.machine.load},
           {"memory_total_bytes", view.now.machine.memory.total_bytes},
           {"memory_available_bytes", view.now.machine.memory.available_bytes},
+          {"power_watts", or_null(view.processor_watts)},
           {"clock_mhz", or_null(view.now.machine.clock_mhz)},
           {"temperature_celsius", or_null(view.now.machine.temperature_celsius)},
           {"disk_read_bytes_per_second", view.disk_read_bytes_per_second},
@@ -113,7 +130,13 @@ ordered_json process_json(const View& view) {
           {"threads", std::move(threads)}};
 }
 
-ordered_json gpu_json(const GpuSample& gpu) {
+ordered_json gpu_json(const GpuSample& gpu, const GpuRates& rates) {
+  ordered_json processes = ordered_json::array();
+  for (const machine::GpuProcess& process : gpu.processes) {
+    processes.push_back({{"pid", process.pid},
+                         {"memory_bytes", or_null(process.memory_bytes)},
+                         {"busy_percent", or_null(process.busy_percent)}});
+  }
   return {{"index", gpu.index},
           {"name", gpu.name},
           {"busy_percent", or_null(gpu.busy_percent)},
@@ -124,14 +147,23 @@ ordered_json gpu_json(const GpuSample& gpu) {
           {"power_limit_watts", or_null(gpu.power_limit_watts)},
           {"temperature_celsius", or_null(gpu.temperature_celsius)},
           {"sm_clock_mhz", or_null(gpu.sm_clock_mhz)},
-          {"memory_clock_mhz", or_null(gpu.memory_clock_mhz)}};
+          {"memory_clock_mhz", or_null(gpu.memory_clock_mhz)},
+          {"mean_power_watts", or_null(rates.power_watts)},
+          {"energy_joules", or_null(gpu.energy_joules)},
+          {"pcie_sent_bytes_per_second", or_null(gpu.pcie_sent_bytes_per_second)},
+          {"pcie_received_bytes_per_second", or_null(gpu.pcie_received_bytes_per_second)},
+          {"nvlink_sent_bytes_per_second", or_null(rates.nvlink_sent_bytes_per_second)},
+          {"nvlink_received_bytes_per_second", or_null(rates.nvlink_received_bytes_per_second)},
+          {"processes", std::move(processes)}};
 }
 
 }  // namespace
 
 std::string view_json(const View& view) {
   ordered_json gpus = ordered_json::array();
-  for (const GpuSample& gpu : view.now.gpus) gpus.push_back(gpu_json(gpu));
+  for (size_t i = 0; i < view.now.gpus.size(); ++i) {
+    gpus.push_back(gpu_json(view.now.gpus[i], view.rates_of(i)));
+  }
   const std::string& error = view.now.server.error;
   const ordered_json json = {{"url", view.url},
                              {"error", error.empty() ? ordered_json() : ordered_json(error)},

@@ -15,7 +15,7 @@ std::vector<uint64_t> ids(const Arrangement& arrangement) {
   server.requests[1].mean_token_time = std::chrono::milliseconds(30);
   server.requests[1].time_to_first_token = std::chrono::milliseconds(400);
   server.requests[2].client = "Ann";
-  server.requests[3].model_index = 1;
+  server.requests[3].model = "big:70b";
   arrange(arrangement, server);
   std::vector<uint64_t> shown;
   for (const RequestSample& request : server.requests) shown.push_back(request.id);

@@ -45,6 +45,7 @@ inline View example_view() {
   const auto request = [](uint64_t id, int place, int prompt, int cached, int prefilled, int output,
                           int age_ms) {
     return RequestSample{.id = id,
+                         .model = "smollm2:135m",
                          .is_running = place == 0,
                          .queue_position = place,
                          .estimated_wait = std::chrono::milliseconds(800 * place),

@@ -24,8 +24,8 @@ TEST(Layout, ShowsEverythingOnAWideScreen) {
     KV cache [##########+++++.....]  32 used + 16 reusable of 64 blocks
   big:70b  loading [#####...............] 25%  3 waiting for it
 
-Requests  2 running, 5 waiting  wait about 2.5 s  tokens/s: in 120.2, out 61.5  prefix cache hits 45%  10 done
-    3 cancelled  guesses right 75%  1 refused
+Requests  2 running, 5 waiting  waiting: 2 for a place, 3 for a model  wait about 2.5 s
+    tokens/s: in 120.2, out 61.5  prefix cache hits 45%  10 done  3 cancelled  guesses right 75%  1 refused
       id  state                   prompt  cached   reply      age
       17  replying                   640      32     120    3.2 s  smollm2:135m
       18  prompt [###.....] 40%      640       0       0    0.4 s  smollm2:135m
@@ -54,9 +54,10 @@ TEST(Layout, WrapsOnANarrowScreen) {
     KV cache [##########+++++.....]  32 used + 16 reusable of 64 blocks
   big:70b  loading [#####...............] 25%  3 waiting for it
 
-Requests  2 running, 5 waiting  wait about 2.5 s
-    tokens/s: in 120.2, out 61.5  prefix cache hits 45%  10 done
-    3 cancelled  guesses right 75%  1 refused
+Requests  2 running, 5 waiting  waiting: 2 for a place, 3 for a model
+    wait about 2.5 s  tokens/s: in 120.2, out 61.5
+    prefix cache hits 45%  10 done  3 cancelled  guesses right 75%
+    1 refused
       id  state                   prompt  cached   reply      age
       17  replying                   640      32     120    3.2 s  smol~
       18  prompt [###.....] 40%      640       0       0    0.4 s  smol~
@@ -102,6 +103,50 @@ GPU 0  55%  42 GB
 )");
   EXPECT_EQ(text_of(layout(example_view(), 40, 2)),
             "sluice 0.1.0 at http://127.0.0.1:11434\ntokens/s: in 120.2, out 61.5\n");
+}
+
+TEST(Layout, ATinyScreenToo) {
+  EXPECT_EQ(text_of(layout(example_view(), 20, 4)),
+            "out 61.5\nin 120.2 tokens/s\n2 run, 5 wait\nsmollm2:135m  50%\n");
+  View view;
+  view.now.server.error = "could not connect";
+  EXPECT_EQ(text_of(layout(view, 20, 4)).substr(0, 37), "No server: could not\n    connect\nCPU ");
+}
+
+TEST(Layout, SaysWhatThoseWaitForWhoWait) {
+  View view = example_view();
+  view.now.server.models[0].num_waiting_for_cache = 2;
+  RequestSample pending{.id = 21, .model = "big", .is_pending = true};
+  view.now.server.requests.push_back(pending);
+  pending.model = "other";
+  view.now.server.requests.push_back(pending);
+  const std::string text = text_of(layout(view, 110, 0));
+  for (const char* part :
+       {"waiting: 2 for room in the cache, 3 for a model", "21  loading 25%", "21  preparing"}) {
+    EXPECT_NE(text.find(part), std::string::npos) << part << "\n" << text;
+  }
+}
+
+TEST(Layout, TellsOfCardsWhatFlowsAndRunsOnThem) {
+  View view = example_view();
+  view.now.gpus[0].pcie_sent_bytes_per_second = 2e6;
+  view.now.gpus[0].pcie_received_bytes_per_second = 3e9;
+  view.now.gpus[0].processes = {{.pid = 77, .memory_bytes = 40'000'000'000, .busy_percent = 97}};
+  view.now.processes = {{.pid = 77, .name = "sluice", .ticks = 1}};
+  view.gpu_rates = {{.power_watts = 512,
+                     .nvlink_sent_bytes_per_second = 1e9,
+                     .nvlink_received_bytes_per_second = 2e9}};
+  view.processor_watts = 180.4;
+  view.joules_per_token = 0.351;
+  view.now.server.models[0].on_device_bytes = 400'000'000;
+  view.now.server.models[0].parts = {{"cuda:0", 20, 1'000'000, 2'000'000, 3'000'000}};
+  const std::string text = text_of(layout(view, 200, 0)) + text_of(layout(view, 110, 0));
+  for (const char* part :
+       {"PCIe in 3 GB/s, out 2 MB/s", "NVLink in 2 GB/s, out 1 GB/s", "512 of 700 W",
+        "on it:  sluice (77) 40 GB 97%", "  180 W", "0.35 J/token", "(400 MB on GPUs)",
+        "    cuda:0  20 layers  1 MB + cache 2 MB + work 3 MB"}) {
+    EXPECT_NE(text.find(part), std::string::npos) << part << "\n" << text;
+  }
 }
 
 TEST(Layout, CoresAndThreadsGoBeforeTheRest) {
@@ -162,12 +207,12 @@ TEST(Layout, NeverPassesTheScreensEdges) {
   view.threads.resize(500, {.id = 1, .name = "worker", .cpu_share = 0.5});
   view.now.server.requests.resize(2000, view.now.server.requests.back());
   view.core_shares.resize(256, 0.5);
-  for (int width : {1, 40, 79, 80, 200}) {
+  for (int width : {1, 20, 40, 79, 80, 200}) {
     for (int height : {1, 10, 24, 60}) {
       const std::vector<Line> lines = layout(view, width, height);
       EXPECT_LE(lines.size(), static_cast<size_t>(height));
       for (const Line& line : lines) {
-        EXPECT_LE(display_width(whole_text(line)), static_cast<size_t>(std::max(width, 40)));
+        EXPECT_LE(display_width(whole_text(line)), static_cast<size_t>(std::max(width, 10)));
       }
     }
   }

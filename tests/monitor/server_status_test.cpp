@@ -85,6 +85,28 @@ TEST(ServerStatus, ReadsHowRepliesCome) {
   EXPECT_FALSE(parse_status("{}").latency.is_known());
 }
 
+TEST(ServerStatus, ReadsDevicesAndRequestsThatNoEngineHas) {
+  const ServerSample sample = parse_status(
+      R"({"models":[{"name":"m","memory":{"weights":9,"on_device":5},
+            "parts":[{"device":"cuda:0","layers":8,"weights":4,"cache":1,"workspace":2},
+                     {"device":"cpu","layers":2,"weights":5}],
+            "engine":{"num_waiting_for_cache":3,"requests":[{"id":1,"number":70}]}}],
+          "pending":[{"number":71,"request_id":"r","model":"big","client":"ann","age_ns":5}]})");
+  ASSERT_EQ(sample.models.size(), 1u);
+  EXPECT_EQ(sample.models[0].on_device_bytes, 5u);
+  EXPECT_EQ(sample.models[0].num_waiting_for_cache, 3);
+  ASSERT_EQ(sample.models[0].parts.size(), 2u);
+  EXPECT_EQ(sample.models[0].parts[0].device, "cuda:0");
+  EXPECT_EQ(sample.models[0].parts[0].num_layers, 8);
+  EXPECT_EQ(sample.models[0].parts[0].workspace_bytes, 2u);
+  ASSERT_EQ(sample.requests.size(), 2u);
+  EXPECT_EQ(sample.requests[0].id, 70u) << "the server's number";
+  EXPECT_EQ(sample.requests[0].model, "m");
+  EXPECT_TRUE(sample.requests[1].is_pending);
+  EXPECT_EQ(sample.requests[1].model, "big");
+  EXPECT_EQ(sample.requests[1].request_id, "r");
+}
+
 // Whatever member is missing or of another type, the rest is still read.
 TEST(ServerStatus, LivesWithMissingAndWrongMembers) {
   using nlohmann::json;

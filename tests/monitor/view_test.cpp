@@ -35,6 +35,34 @@ TEST(View, ComputesTokenRatesFromCounters) {
   EXPECT_DOUBLE_EQ(view.output_tokens_per_second, (30 + 10) / 2.0);
 }
 
+TEST(View, ComputesPowerFromCountersOfEnergy) {
+  Snapshot before = snapshot(10);
+  Snapshot now = snapshot(12);
+  before.server.kind = now.server.kind = ServerKind::kSluice;
+  before.server.models = {model("a", 0, 100)};
+  now.server.models = {model("a", 0, 300)};
+  EXPECT_FALSE(make_view(before, now, "url", true).joules_per_token.has_value());
+  before.machine.energy_joules = 1000;
+  now.machine.energy_joules = 1100;
+  before.gpus.resize(2);
+  now.gpus.resize(2);
+  now.gpus[1].index = before.gpus[1].index = 1;
+  before.gpus[0].energy_joules = 10;
+  now.gpus[0].energy_joules = 1010;
+  now.gpus[0].power_watts = 3;  // of this moment
+  before.gpus[0].nvlink_sent_bytes = 1e9;
+  now.gpus[0].nvlink_sent_bytes = 5e9;
+  now.gpus[1].power_watts = 50;  // has no counter
+  const View view = make_view(before, now, "url", true);
+  EXPECT_DOUBLE_EQ(view.processor_watts.value(), 50);
+  EXPECT_DOUBLE_EQ(view.rates_of(0).power_watts.value(), 500);
+  EXPECT_DOUBLE_EQ(view.rates_of(0).nvlink_sent_bytes_per_second.value(), 2e9);
+  EXPECT_FALSE(view.rates_of(0).nvlink_received_bytes_per_second.has_value());
+  EXPECT_DOUBLE_EQ(view.rates_of(1).power_watts.value(), 50);
+  EXPECT_DOUBLE_EQ(view.joules_per_token.value(), 6);
+  EXPECT_FALSE(make_view(before, now, "url", false).joules_per_token.has_value());
+}
+
 TEST(View, StartsAgainFromZeroAfterAReload) {
   Snapshot before = snapshot(10);
   Snapshot now = snapshot(11);
