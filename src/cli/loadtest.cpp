@@ -5,8 +5,10 @@
 #include <csignal>
 #include <cstdio>
 #include <fstream>
+#include <functional>
 #include <map>
 #include <memory>
+#include <new>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <random>
@@ -15,6 +17,7 @@
 
 #include "base/error.h"
 #include "base/print.h"
+#include "base/units.h"
 #include "cli/commands.h"
 #include "cli/report.h"
 #include "cli/settings.h"
@@ -103,9 +106,7 @@ http::Url url_of(const LoadtestFlags& flags) {
   return http::parse_url(flags.url.empty() ? flags.settings.host : flags.url);
 }
 
-Api api_of(const LoadtestFlags& flags) {
-  return flags.api == "openai" ? Api::kOpenai : Api::kOllama;
-}
+Api api_of(const LoadtestFlags& flags) { return measure::api_of(flags.api); }
 
 // "X-Team: blue".
 std::map<std::string, std::string> headers_of(const LoadtestFlags& flags) {
@@ -215,21 +216,8 @@ TrafficOptions make_traffic_options(const LoadtestFlags& flags) {
   return options;
 }
 
-std::string json_text(const nlohmann::ordered_json& document, int indent) {
-  return document.dump(indent, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
-}
-
-// A run that cannot be kept has been measured all the same.
-void keep_run(const LoadtestFlags& flags, const RunFacts& run) {
-  if (flags.keeps_nothing || g_stop) return;
-  try {
-    const std::string path = expand_home(flags.settings.runs_path);
-    const int64_t id = RunBook(path, database::Database::Mode::kCreate).add(run);
-    std::fprintf(stderr, "Kept as run %lld: sluice loadtest show %lld, sluice report\n",
-                 static_cast<long long>(id), static_cast<long long>(id));
-  } catch (const Error& error) {
-    std::fprintf(stderr, "Warning: this run is not kept: %s\n", printable(error.what()).c_str());
-  }
+std::string json_text(const nlohmann::ordered_json& document) {
+  return document.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 
 // What a document tells beside its figures: the model, the machine (where the server runs on this
@@ -240,7 +228,7 @@ class Witness {
       : url_(url_of(flags)), api_key_(flags.settings.api_key) {
     if (flags.keeps_nothing && flags.json_path.empty() && flags.report_path.empty()) return;
     is_wanted_ = true;
-    measures_memory_ = !flags.json_path.empty() || !flags.report_path.empty();
+    measures_ceilings_ = !flags.json_path.empty() || !flags.report_path.empty();
     if (flags.timeline_seconds <= 0) return;
     std::string path;
     if (is_here_) {
@@ -255,7 +243,7 @@ class Witness {
     http::Client client(url_, {.idle_timeout = kPatience, .api_key = api_key_});
     nlohmann::json beside = {{"model_facts", to_json(ask_model(client, model))}};
     if (recorder_) beside["timeline"] = timeline_json(recorder_->finish());
-    if (is_here_) beside["machine"] = to_json(look_at_this_machine(measures_memory_));
+    if (is_here_) beside["machine"] = to_json(look_at_this_machine(measures_ceilings_));
     return beside;
   }
 
@@ -266,22 +254,71 @@ class Witness {
   std::string api_key_;
   bool is_here_ = monitor::is_this_machine(url_.host);
   bool is_wanted_ = false;
-  bool measures_memory_ = false;
+  bool measures_ceilings_ = false;
   std::optional<monitor::TimelineRecorder> recorder_;
 };
 
-// Prints what there is, then fails when the test was not what it should have been.
-void print_results(const LoadtestFlags& flags, const std::string& header, const std::string& table,
-                   const nlohmann::ordered_json& document,
-                   const std::vector<const ExchangeRecord*>& failed, size_t num_requests) {
+void warn(const std::string& text) {
+  std::fprintf(stderr, "Warning: %s\n", printable(text).c_str());
+}
+
+constexpr const char* kTooMuch =
+    "the figures of its single requests take more memory than there is; fewer requests (--count, "
+    "--duration, --repeat) take less";
+
+// A run that cannot be kept has been measured all the same.
+void keep_run(const LoadtestFlags& flags, const RunFacts& run) {
+  if (flags.keeps_nothing || g_stop) return;
+  try {
+    const std::string path = expand_home(flags.settings.runs_path);
+    const int64_t id = RunBook(path, database::Database::Mode::kCreate).add(run);
+    std::fprintf(stderr, "Kept as run %lld: sluice loadtest show %lld, sluice report\n",
+                 static_cast<long long>(id), static_cast<long long>(id));
+    if (run.document.size() > kLargestDocument) {
+      warn("the figures of its single requests are not kept: they take " +
+           format_bytes(run.document.size()) + ", and at most " + format_bytes(kLargestDocument) +
+           " are kept of a run (--json writes them all)");
+    }
+  } catch (const std::bad_alloc&) {
+    warn(std::string("this run is not kept: ") + kTooMuch);
+  } catch (const Error& error) {
+    warn(std::string("this run is not kept: ") + error.what());
+  }
+}
+
+void print_results(const LoadtestFlags& flags, const std::string& header,
+                   const std::string& table) {
   std::fputs(printable_lines(header).c_str(), flags.is_csv ? stderr : stdout);
   std::fputs((flags.is_csv ? table : printable_lines("\n" + table)).c_str(), stdout);
   std::fflush(stdout);
-  if (!flags.json_path.empty()) write_file(flags.json_path, json_text(document, 1) + "\n");
+}
+
+// Of a run whose results are printed already, so that nothing that fails here loses them. `run` has
+// no document yet.
+void keep_and_write(const LoadtestFlags& flags, RunFacts run,
+                    const std::function<nlohmann::ordered_json()>& make_document) {
+  bool has_document = true;
+  try {
+    run.document = json_text(make_document());
+  } catch (const std::bad_alloc&) {
+    has_document = false;
+    warn(std::string("of this run only the table is kept: ") + kTooMuch);
+  }
+  keep_run(flags, run);
+  const bool is_wanted = !flags.json_path.empty() || !flags.report_path.empty();
+  if (!has_document && is_wanted) {
+    const std::string& path = flags.json_path.empty() ? flags.report_path : flags.json_path;
+    throw Error(ErrorCode::kOutOfMemory, path + " is not written: " + kTooMuch);
+  }
+  if (!flags.json_path.empty()) write_file(flags.json_path, run.document + "\n");
   if (!flags.report_path.empty()) {
     write_file(flags.report_path,
-               report_text({{"this run", json_text(document, -1)}}, flags.report_path));
+               report_text({{"this run", std::move(run.document)}}, flags.report_path));
   }
+}
+
+// Fails when the test was not what it should have been.
+void check_ends(const std::vector<const ExchangeRecord*>& failed, size_t num_requests) {
   if (g_stop) throw Error(ErrorCode::kCancelled, "stopped before the end of the load test");
   if (!failed.empty()) {
     throw Error(ErrorCode::kIo, std::to_string(failed.size()) + " of " +
@@ -297,21 +334,21 @@ void run_waves(const LoadtestFlags& flags) {
   const std::vector<ReportRow> rows = summarize(result.requests);
   std::string text = table_text(rows, result.requests);
   if (flags.steady_percent) text += "\n" + steady_text(result, steady_limit(flags));
-  const nlohmann::ordered_json document =
-      report_document(options, result, witness.testify(options.model));
-  keep_run(flags, {.started = result.started_at,
-                   .test = flags.test,
-                   .model = options.model,
-                   .url = options.url.text(),
-                   .text = header_text(options, result) + "\n" + text,
-                   .lines = lines_json(rows),
-                   .document = json_text(document, -1)});
+  const std::string header = header_text(options, result);
+  print_results(flags, header, flags.is_csv ? table_csv(rows) : text);
+  keep_and_write(flags,
+                 {.started = result.started_at,
+                  .test = flags.test,
+                  .model = options.model,
+                  .url = options.url.text(),
+                  .text = header + "\n" + text,
+                  .lines = lines_json(rows)},
+                 [&] { return report_document(options, result, witness.testify(options.model)); });
   std::vector<const ExchangeRecord*> failed;
   for (const RequestRecord& request : result.requests) {
     if (!request.error.empty()) failed.push_back(&request);
   }
-  print_results(flags, header_text(options, result), flags.is_csv ? table_csv(rows) : text,
-                document, failed, result.requests.size());
+  check_ends(failed, result.requests.size());
 }
 
 // Refusals and requests cut off at the end belong to these tests: they are no failures.
@@ -341,23 +378,26 @@ void run_lasting_traffic(const LoadtestFlags& flags) {
   const TrafficOptions options = make_traffic_options(flags);
   Witness witness(flags, options.model);
   const TrafficResult result = run_as_asked(flags, options, goal);
-  std::string text = traffic_table_text(result, goal);
+  const std::vector<TrafficRow> rows = summarize(result, goal);
+  std::string text = traffic_table_text(rows, result, goal);
   if (flags.steady_percent) text += "\n" + steady_text(result, steady_limit(flags));
   if (flags.searches) text += "\n" + search_text(*goal, result);
   const std::string header = traffic_header_text(options, result);
-  const nlohmann::ordered_json document =
-      traffic_document(options, result, goal, witness.testify(options.model));
-  keep_run(flags, {.started = result.started_at,
-                   .test = std::string(traffic_name(options.kind)),
-                   .model = options.model,
-                   .url = options.url.text(),
-                   .text = header + "\n" + text,
-                   .lines = traffic_lines_json(result, goal),
-                   .document = json_text(document, -1)});
+  print_results(flags, header, flags.is_csv ? traffic_table_csv(rows) : text);
+  keep_and_write(flags,
+                 {.started = result.started_at,
+                  .test = std::string(traffic_name(options.kind)),
+                  .model = options.model,
+                  .url = options.url.text(),
+                  .text = header + "\n" + text,
+                  .lines = traffic_lines_json(rows)},
+                 [&] {
+                   return traffic_document(options, result, rows, goal,
+                                           witness.testify(options.model));
+                 });
   size_t num_requests = 0;
   for (const TrafficPoint& point : result.points) num_requests += point.requests.size();
-  print_results(flags, header, flags.is_csv ? traffic_table_csv(result, goal) : text, document,
-                failures_of(result), num_requests);
+  check_ends(failures_of(result), num_requests);
 }
 
 void check_flags(const LoadtestFlags& flags, bool is_lasting) {
@@ -488,8 +528,12 @@ void add_loadtest(Command& program) {
   command.option("URL", flags->url,
                  "Server to test (default: SLUICE_HOST, OLLAMA_HOST, 127.0.0.1:11434)");
   command.option("--model", flags->model, "Model (default: the first the server lists)");
-  command.option("--api", flags->api, "Protocol: ollama or openai")
-      .one_of({"ollama", "openai"})
+  command
+      .option(
+          "--api", flags->api,
+          "What is asked for: chats of Ollama's or OpenAI's protocol (ollama, openai), OpenAI's "
+          "completions, or embeddings")
+      .one_of(api_names())
       .show_default();
   command
       .option("--test", flags->test,

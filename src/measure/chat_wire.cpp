@@ -1,5 +1,7 @@
 #include "measure/chat_wire.h"
 
+#include <algorithm>
+#include <array>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -46,6 +48,10 @@ void set_reason(std::string& reason, const json& value) {
   if (has_text(value)) reason = text_of(value);
 }
 
+void set_queue_time(ReplyFigures& figures, const json& chunk) {
+  set_duration(figures.queue_duration, member(member(chunk, "sluice"), "queued_duration"));
+}
+
 // "error" is a string in one protocol and an object with a message in the other.
 std::string error_member(const json& object) {
   const json& error = member(object, "error");
@@ -69,8 +75,18 @@ int take_ollama(const json& chunk, ReplyFigures& figures, bool& is_complete, std
     set_duration(figures.prefill_duration, member(chunk, "prompt_eval_duration"));
     set_duration(figures.decode_duration, member(chunk, "eval_duration"));
     set_reason(figures.finish_reason, member(chunk, "done_reason"));
+    set_queue_time(figures, chunk);
   }
   return num_pieces;
+}
+
+void take_usage(const json& chunk, ReplyFigures& figures) {
+  const json& usage = member(chunk, "usage");
+  set_count(figures.num_prompt_tokens, member(usage, "prompt_tokens"));
+  set_count(figures.num_output_tokens, member(usage, "completion_tokens"));
+  set_count(figures.num_cached_tokens,
+            member(member(usage, "prompt_tokens_details"), "cached_tokens"));
+  set_queue_time(figures, chunk);
 }
 
 int take_openai(const json& chunk, ReplyFigures& figures, std::string* text) {
@@ -78,17 +94,16 @@ int take_openai(const json& chunk, ReplyFigures& figures, std::string* text) {
   const json& choices = member(chunk, "choices");
   if (choices.is_array() && !choices.empty()) {
     const json& delta = member(choices[0], "delta");
+    const json& completion = member(choices[0], "text");
+    if (text != nullptr) *text += text_of(completion);
+    num_pieces += has_text(completion);
     if (text != nullptr) *text += text_of(member(delta, "content"));
     for (const char* name : {"content", "reasoning", "reasoning_content"}) {
       num_pieces += has_text(member(delta, name));
     }
     set_reason(figures.finish_reason, member(choices[0], "finish_reason"));
   }
-  const json& usage = member(chunk, "usage");
-  set_count(figures.num_prompt_tokens, member(usage, "prompt_tokens"));
-  set_count(figures.num_output_tokens, member(usage, "completion_tokens"));
-  set_count(figures.num_cached_tokens,
-            member(member(usage, "prompt_tokens_details"), "cached_tokens"));
+  take_usage(chunk, figures);
   return num_pieces;
 }
 
@@ -113,11 +128,25 @@ json ollama_body(const ChatQuery& query) {
           {"options", options}};
 }
 
-json openai_body(const ChatQuery& query) {
-  json body = {{"model", query.model},
-               {"messages", messages_of(query)},
-               {"stream", true},
-               {"stream_options", {{"include_usage", true}}}};
+// What was said before, one after the other.
+std::string whole_prompt(const ChatQuery& query) {
+  std::string text;
+  for (const ChatTurn& turn : query.history) text += turn.question + "\n" + turn.answer + "\n";
+  return text + query.prompt;
+}
+
+json embedding_body(const ChatQuery& query) {
+  return {{"model", query.model}, {"input", whole_prompt(query)}};
+}
+
+json openai_body(Api api, const ChatQuery& query) {
+  json body = {
+      {"model", query.model}, {"stream", true}, {"stream_options", {{"include_usage", true}}}};
+  if (api == Api::kCompletion) {
+    body["prompt"] = whole_prompt(query);
+  } else {
+    body["messages"] = messages_of(query);
+  }
   if (query.seed) body["seed"] = *query.seed;
   if (query.temperature) body["temperature"] = *query.temperature;
   if (query.max_tokens) body["max_tokens"] = *query.max_tokens;
@@ -127,21 +156,53 @@ json openai_body(const ChatQuery& query) {
 
 }  // namespace
 
-std::string_view api_name(Api api) { return api == Api::kOllama ? "ollama" : "openai"; }
+namespace {
+
+struct ApiFacts {
+  Api api;
+  std::string_view name, target;
+};
+constexpr std::array kApis = {
+    ApiFacts{Api::kOllama, "ollama", "/api/chat"},
+    ApiFacts{Api::kOpenai, "openai", "/v1/chat/completions"},
+    ApiFacts{Api::kCompletion, "completions", "/v1/completions"},
+    ApiFacts{Api::kEmbedding, "embeddings", "/v1/embeddings"},
+};
+
+const ApiFacts& facts_of(Api api) { return kApis[static_cast<size_t>(api)]; }
+
+json body_of(Api api, const ChatQuery& query) {
+  if (api == Api::kOllama) return ollama_body(query);
+  return api == Api::kEmbedding ? embedding_body(query) : openai_body(api, query);
+}
+
+}  // namespace
+
+std::string_view api_name(Api api) { return facts_of(api).name; }
+
+std::vector<std::string> api_names() {
+  std::vector<std::string> names;
+  for (const ApiFacts& facts : kApis) names.emplace_back(facts.name);
+  return names;
+}
+
+Api api_of(std::string_view name) {
+  const auto found = std::find_if(kApis.begin(), kApis.end(),
+                                  [&](const ApiFacts& facts) { return facts.name == name; });
+  return found == kApis.end() ? Api::kOllama : found->api;
+}
 
 http::Request make_chat_request(Api api, const ChatQuery& query) {
-  const bool is_ollama = api == Api::kOllama;
-  const json body = is_ollama ? ollama_body(query) : openai_body(query);
   return {.method = "POST",
-          .target = is_ollama ? "/api/chat" : "/v1/chat/completions",
-          .body = body.dump(-1, ' ', false, json::error_handler_t::replace),
+          .target = std::string(facts_of(api).target),
+          .body = body_of(api, query).dump(-1, ' ', false, json::error_handler_t::replace),
           .headers = query.headers};
 }
 
 int ReplyReader::feed(std::string_view bytes) {
   int num_pieces = 0;
   size_t end;
-  while ((end = bytes.find('\n')) != std::string_view::npos) {
+  while (api_ != Api::kEmbedding && (end = bytes.find('\n')) != std::string_view::npos) {
     partial_line_ += bytes.substr(0, end);
     bytes.remove_prefix(end + 1);
     num_pieces += take_line(partial_line_);
@@ -154,11 +215,28 @@ int ReplyReader::feed(std::string_view bytes) {
   return num_pieces;
 }
 
-int ReplyReader::finish() { return take_line(std::exchange(partial_line_, "")); }
+int ReplyReader::finish() {
+  const std::string rest = std::exchange(partial_line_, "");
+  return api_ == Api::kEmbedding ? take_whole(rest) : take_line(rest);
+}
+
+int ReplyReader::take_whole(std::string_view body) {
+  if (body.empty()) return 0;  // what was no success is not given to us
+  const json reply = json::parse(body, nullptr, /*allow_exceptions=*/false);
+  const json& data = member(reply, "data");
+  if (!data.is_array() || data.empty()) {
+    throw Error(ErrorCode::kCorruptData, "the server sent no embeddings: " + error_text_of(body));
+  }
+  take_usage(reply, figures_);
+  figures_.num_output_tokens = 0;
+  figures_.finish_reason = "embedded";
+  is_complete_ = true;
+  return 0;
+}
 
 int ReplyReader::take_line(std::string_view line) {
   if (line.ends_with('\r')) line.remove_suffix(1);
-  if (api_ == Api::kOpenai) {
+  if (api_ != Api::kOllama) {
     if (!line.starts_with("data:")) return 0;  // comments, event names, blank lines
     line.remove_prefix(5);
     while (line.starts_with(' ')) line.remove_prefix(1);

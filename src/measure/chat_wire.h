@@ -10,12 +10,19 @@
 
 #include "http/client.h"
 
-// The little that a load generator must know of the two chat protocols.
+// The little that a load generator must know of what servers speak.
 namespace sluice::measure {
 
-enum class Api { kOllama, kOpenai };
+enum class Api {
+  kOllama,      // POST /api/chat
+  kOpenai,      // POST /v1/chat/completions
+  kCompletion,  // POST /v1/completions
+  kEmbedding,   // POST /v1/embeddings: the reply is no stream and has no tokens
+};
 
-std::string_view api_name(Api api);  // "ollama", "openai"
+std::string_view api_name(Api api);  // "ollama", "openai", "completions", "embeddings"
+std::vector<std::string> api_names();
+Api api_of(std::string_view name);  // one of those
 
 // What was said before.
 struct ChatTurn {
@@ -36,7 +43,7 @@ struct ChatQuery {
   bool keeps_text = false;                          // of the reply
 };
 
-// A streaming request: POST /api/chat, or /v1/chat/completions with usage asked for.
+// A request, streaming where there is a stream; with usage asked for where it must be.
 http::Request make_chat_request(Api api, const ChatQuery& query);
 
 // What a reply said about itself. Counts are the server's own; -1 where it gave none.
@@ -47,11 +54,12 @@ struct ReplyFigures {
   std::chrono::nanoseconds load_duration{-1};  // Ollama only, as are the next two
   std::chrono::nanoseconds prefill_duration{-1};
   std::chrono::nanoseconds decode_duration{-1};
+  std::chrono::nanoseconds queue_duration{-1};  // Sluice alone
   std::string finish_reason;  // "stop", "length", ...; empty when the reply broke off
   std::string error;          // an error sent inside the stream
 };
 
-// Reads a streamed reply: lines of JSON (Ollama) or server-sent events (OpenAI).
+// Reads a reply: lines of JSON (Ollama), server-sent events (OpenAI), or one object (embeddings).
 class ReplyReader {
  public:
   explicit ReplyReader(Api api, bool keeps_text = false) : api_(api), keeps_text_(keeps_text) {}
@@ -70,6 +78,7 @@ class ReplyReader {
 
  private:
   int take_line(std::string_view line);
+  int take_whole(std::string_view body);
 
   Api api_;
   bool keeps_text_;

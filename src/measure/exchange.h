@@ -3,6 +3,7 @@
 #include <chrono>
 #include <exception>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -30,11 +31,14 @@ struct ExchangeRecord {
   bool has_left = false;       // this client went away before the end, as it was to
   std::string text;            // of the reply, where the query keeps it
   std::string error;           // empty: it succeeded
+  std::string failure_kind;    // of an error, in few words: "HTTP 500", "ended early"
 
   bool is_success() const { return error.empty() && !was_cancelled && !has_left; }
   double total_seconds() const;
   // From sending to the first text; none when no text came.
   std::optional<double> first_token_seconds() const;
+  // From the first text to the second; none when only one came.
+  std::optional<double> second_token_seconds() const;
   // The mean time between two tokens: from the first text to the last, over the tokens less one;
   // none below two tokens.
   std::optional<double> itl_seconds() const;
@@ -47,6 +51,17 @@ struct ExchangeRecord {
 void exchange(http::Client& client, Api api, const ChatQuery& query,
               std::chrono::steady_clock::time_point start, ExchangeRecord& record,
               const std::function<bool(int)>& on_pieces);
+
+// How many failed in which way: "2 HTTP 500, 1 ended early"; the most first.
+class FailureCounts {
+ public:
+  void add(const ExchangeRecord& record);  // one that failed
+  std::string text() const;
+  const std::map<std::string, int>& by_kind() const { return by_kind_; }
+
+ private:
+  std::map<std::string, int> by_kind_;
+};
 
 // Ends the record with what was thrown; Error(kCancelled) is not a failure but a cancellation.
 void record_failure(ExchangeRecord& record, const std::exception& error,

@@ -228,8 +228,7 @@ double WaveRunner::warm_up() {
 // Whether a line of which `num_waves` are done, recorded from `first` on, gets another.
 bool WaveRunner::must_repeat(int num_waves, size_t first) const {
   if (options_.steady_limit <= 0) return num_waves < options_.repeat;
-  const std::vector<RequestRecord> done(records_.begin() + static_cast<ptrdiff_t>(first),
-                                        records_.end());
+  const auto done = std::span<const RequestRecord>(records_).subspan(first);
   return num_waves < kMostRepeats && steadiness_of_waves(done).must_go_on(options_.steady_limit);
 }
 

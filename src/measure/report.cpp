@@ -115,14 +115,16 @@ std::string notes_of(const std::vector<ReportRow>& rows,
   }
   int num_failed = 0;
   const RequestRecord* first_failed = nullptr;
+  FailureCounts failures;
   for (const RequestRecord& request : requests) {
     if (request.error.empty() || request.was_cancelled) continue;
     ++num_failed;
+    failures.add(request);
     if (first_failed == nullptr) first_failed = &request;
   }
   if (first_failed != nullptr) {
-    notes += print("%d of %zu requests failed; the first: ", num_failed, requests.size()) +
-             first_failed->error + "\n";
+    notes += print("%d of %zu requests failed: ", num_failed, requests.size()) + failures.text() +
+             "; the first: " + first_failed->error + "\n";
   }
   return notes;
 }
@@ -160,6 +162,7 @@ ordered_json request_json(const RequestRecord& request) {
           {"seed", request.seed},
           {"http_status", request.http_status},
           {"error", request.error.empty() ? ordered_json() : ordered_json(request.error)},
+          {"failure_kind", request.failure_kind},
           {"finish_reason", request.figures.finish_reason},
           {"prompt_tokens", count(request.figures.num_prompt_tokens)},
           {"cached_tokens", count(request.figures.num_cached_tokens)},
@@ -167,6 +170,7 @@ ordered_json request_json(const RequestRecord& request) {
           {"tokens_counted_by", request.has_usage ? "server" : "client"},
           {"server_load_ns", count(request.figures.load_duration.count())},
           {"server_prefill_ns", count(request.figures.prefill_duration.count())},
+          {"server_queue_ns", count(request.figures.queue_duration.count())},
           {"server_decode_ns", count(request.figures.decode_duration.count())},
           {"sent_ns", request.sent.count()},
           {"ended_ns", request.ended.count()},
@@ -175,7 +179,7 @@ ordered_json request_json(const RequestRecord& request) {
 
 }  // namespace
 
-std::vector<ReportRow> summarize(const std::vector<RequestRecord>& requests) {
+std::vector<ReportRow> summarize(std::span<const RequestRecord> requests) {
   using Key = std::tuple<WorkloadKind, int, int>;
   std::vector<Key> order;
   std::map<Key, std::vector<const RequestRecord*>> groups;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -30,7 +31,7 @@ struct ReportRow {
 };
 
 // Rows in the order of the records; cancelled requests are left out.
-std::vector<ReportRow> summarize(const std::vector<RequestRecord>& requests);
+std::vector<ReportRow> summarize(std::span<const RequestRecord> requests);
 
 // What the table is about, in two or three lines.
 std::string header_text(const LoadTestOptions& options, const LoadTestResult& result);

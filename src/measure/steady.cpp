@@ -4,7 +4,6 @@
 #include <array>
 #include <cmath>
 #include <limits>
-#include <map>
 
 #include "base/print.h"
 #include "measure/distribution.h"
@@ -79,12 +78,15 @@ Steadiness steadiness_of_points(const std::vector<TrafficPoint>& points, const A
   return steadiness_of(speeds, ttfts);
 }
 
-Steadiness steadiness_of_waves(const std::vector<RequestRecord>& requests) {
-  std::map<int, std::vector<RequestRecord>> waves;
-  for (const RequestRecord& request : requests) waves[request.wave].push_back(request);
+Steadiness steadiness_of_waves(std::span<const RequestRecord> requests) {
   std::vector<double> speeds, ttfts;
-  for (const auto& [number, wave] : waves) {
-    const std::vector<ReportRow> rows = summarize(wave);
+  while (!requests.empty()) {
+    const auto next = std::find_if(requests.begin(), requests.end(), [&](const auto& request) {
+      return request.wave != requests.front().wave;
+    });
+    const auto num_in_wave = static_cast<size_t>(next - requests.begin());
+    const std::vector<ReportRow> rows = summarize(requests.first(num_in_wave));
+    requests = requests.subspan(num_in_wave);
     if (rows.empty()) continue;  // all were cancelled
     speeds.push_back(rows.front().total_tokens_per_second);
     ttfts.push_back(rows.front().mean_ttft_seconds);
@@ -131,17 +133,18 @@ std::string steady_text(const TrafficResult& result, double limit) {
 
 std::string steady_text(const LoadTestResult& result, double limit) {
   std::string text = steady_title(limit);
-  for (const ReportRow& row : summarize(result.requests)) {
-    std::vector<RequestRecord> requests;
-    for (const RequestRecord& request : result.requests) {
-      if (request.workload == row.workload && request.concurrency == row.concurrency) {
-        requests.push_back(request);
-      }
-    }
+  std::span<const RequestRecord> rest = result.requests;
+  while (!rest.empty()) {  // line after line, as they were sent
+    const RequestRecord& first = rest.front();
+    const auto next = std::find_if(rest.begin(), rest.end(), [&](const RequestRecord& request) {
+      return !(request.workload == first.workload) || request.concurrency != first.concurrency;
+    });
+    const auto num_in_line = static_cast<size_t>(next - rest.begin());
     text += steady_line(
-        print("%s, %d words, %d at a time", std::string(workload_name(row.workload.kind)).c_str(),
-              row.workload.num_words, row.concurrency),
-        steadiness_of_waves(requests), limit);
+        print("%s, %d words, %d at a time", std::string(workload_name(first.workload.kind)).c_str(),
+              first.workload.num_words, first.concurrency),
+        steadiness_of_waves(rest.first(num_in_line)), limit);
+    rest = rest.subspan(num_in_line);
   }
   return text;
 }

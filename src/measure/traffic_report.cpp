@@ -41,6 +41,8 @@ double tokens_in_span(const TrafficPoint& point) {
 }
 
 void count_request(const TrafficRecord& request, TrafficRow& row) {
+  const bool has_failed = !request.error.empty() && !request.was_cancelled && !request.has_left;
+  if (has_failed) row.failures.add(request);
   if (request.was_cancelled) {
     ++row.num_cut_off;
     if (request.pieces.empty()) ++row.num_unanswered;
@@ -61,14 +63,22 @@ std::string cells(const Distribution& values, double unit, int digits) {
   return cell(values.p50 / unit, 9, digits) + cell(values.p95 / unit, 9, digits);
 }
 
-// A line of what a point's values are like.
+// A line of what a point's values are like; none where there are no values.
 std::string spread_line(const char* name, const Distribution& values, double unit, int digits) {
+  if (values.count == 0) return "";
   std::string line = print("  %-30s", name);
   for (const double value : {values.mean, values.min, values.p50, values.p90, values.p95,
                              values.p99, values.max, values.deviation}) {
     line += cell(value / unit, 9, digits);
   }
   return line + "\n";
+}
+
+// Of embeddings, which have no tokens of a reply.
+std::string prompt_rate_text(const TrafficRow& row) {
+  if (row.mean_output_tokens != 0 || std::isnan(row.mean_prompt_tokens)) return "";
+  return print("  %-30s%9.1f\n", "prompt tokens/s in all",
+               row.mean_prompt_tokens * row.completed_per_second);
 }
 
 std::string spread_text(const TrafficRow& row) {
@@ -82,10 +92,12 @@ std::string spread_text(const TrafficRow& row) {
   return print("%-32s%9s%9s%9s%9s%9s%9s%9s%9s\n", arrivals_text(row.arrivals).c_str(), "mean",
                "min", "p50", "p90", "p95", "p99", "max", "+-") +
          spread_line("end to end, s", row.e2e_seconds, 1, 2) +
+         spread_line("in the server's queue, ms", row.queue_seconds, kMilli, 1) +
          spread_line("first token (TTFT), ms", row.ttft_seconds, kMilli, 0) + turns +
+         spread_line("first to second token, ms", row.second_token_seconds, kMilli, 1) +
          spread_line("between tokens (ITL), ms", row.itl_seconds, kMilli, 1) +
          spread_line("a reply's mean ITL (TPOT), ms", row.reply_itl_seconds, kMilli, 1) +
-         spread_line("speed of a reply, tokens/s", row.reply_speed, 1, 1);
+         spread_line("speed of a reply, tokens/s", row.reply_speed, 1, 1) + prompt_rate_text(row);
 }
 
 std::string goal_text(const TrafficRow& row) {
@@ -130,6 +142,10 @@ std::string notes_of(const std::vector<TrafficRow>& rows, const TrafficResult& r
                    num_unanswered);
   }
   if (is_busy) notes += "The load generator itself took more than half a core.\n";
+  for (const TrafficRow& row : rows) {
+    if (row.failures.by_kind().empty()) continue;
+    notes += "Failures with " + arrivals_text(row.arrivals) + ": " + row.failures.text() + ".\n";
+  }
   for (const TrafficPoint& point : result.points) {
     for (const TrafficRecord& request : point.requests) {
       if (request.error.empty() || request.was_cancelled || request.is_refused()) continue;
@@ -166,7 +182,10 @@ ordered_json row_json(const TrafficRow& row) {
   json["mean_output_tokens"] = number_json(row.mean_output_tokens);
   json["tokens_per_second"] = number_json(row.tokens_per_second);
   json["e2e_seconds"] = distribution_json(row.e2e_seconds);
+  json["failures"] = row.failures.by_kind();
+  json["queue_seconds"] = distribution_json(row.queue_seconds);
   json["ttft_seconds"] = distribution_json(row.ttft_seconds);
+  json["second_token_seconds"] = distribution_json(row.second_token_seconds);
   if (!row.turn_ttft_seconds.empty()) {
     ordered_json turns = ordered_json::array();
     for (const Distribution& turn : row.turn_ttft_seconds) turns.push_back(distribution_json(turn));
@@ -198,10 +217,12 @@ ordered_json request_json(const TrafficRecord& request) {
           {"is_cut_off", request.was_cancelled},
           {"is_cancelled", request.has_left},
           {"turn", request.turn},
+          {"failure_kind", request.failure_kind},
           {"finish_reason", request.figures.finish_reason},
           {"prompt_tokens", count(request.figures.num_prompt_tokens)},
           {"cached_tokens", count(request.figures.num_cached_tokens)},
           {"output_tokens", request.num_output_tokens},
+          {"server_queue_ns", count(request.figures.queue_duration.count())},
           {"due_ns", request.due.count()},
           {"sent_ns", request.sent.count()},
           {"ended_ns", request.ended.count()},
@@ -245,13 +266,6 @@ std::vector<Distribution> ttft_by_turn(const TrafficPoint& point) {
   return by_turn;
 }
 
-std::vector<TrafficRow> summarize_all(const TrafficResult& result,
-                                      const std::optional<Goal>& goal) {
-  std::vector<TrafficRow> rows;
-  for (const TrafficPoint& point : result.points) rows.push_back(summarize(point, goal));
-  return rows;
-}
-
 }  // namespace
 
 std::string arrivals_text(const Arrivals& arrivals) {
@@ -262,7 +276,7 @@ std::string arrivals_text(const Arrivals& arrivals) {
 
 TrafficRow summarize(const TrafficPoint& point, const std::optional<Goal>& goal) {
   TrafficRow row{.arrivals = point.arrivals, .seconds = seconds_of(point.end - point.begin)};
-  std::vector<double> ttfts, gaps, reply_itls, reply_speeds, e2es;
+  std::vector<double> ttfts, seconds, gaps, reply_itls, reply_speeds, e2es, queued;
   double num_in_span = 0;
   double prompt_tokens = 0, num_prompts = 0, output_tokens = 0;
   for (const TrafficRecord& request : point.requests) {
@@ -272,6 +286,8 @@ TrafficRow summarize(const TrafficPoint& point, const std::optional<Goal>& goal)
         reply_itls.push_back(*itl);
         if (*itl > 0) reply_speeds.push_back(1 / *itl);
       }
+      const std::chrono::nanoseconds in_queue = request.figures.queue_duration;
+      if (in_queue.count() >= 0) queued.push_back(seconds_of(in_queue));
       e2es.push_back(seconds_of(request.ended - request.due));
       if (request.ended <= point.end) ++num_in_span;
       output_tokens += request.num_output_tokens;
@@ -281,6 +297,7 @@ TrafficRow summarize(const TrafficPoint& point, const std::optional<Goal>& goal)
       }
     }
     if (const auto ttft = request.ttft_seconds()) ttfts.push_back(*ttft);
+    if (const auto second = request.second_token_seconds()) seconds.push_back(*second);
     for (size_t i = 1; i < request.pieces.size(); ++i) {
       gaps.push_back(seconds_of(request.pieces[i] - request.pieces[i - 1]));
     }
@@ -293,12 +310,20 @@ TrafficRow summarize(const TrafficPoint& point, const std::optional<Goal>& goal)
   row.completed_per_second = ratio(num_in_span, row.seconds);
   row.e2e_seconds = distribution_of(std::move(e2es));
   row.ttft_seconds = distribution_of(std::move(ttfts));
+  row.second_token_seconds = distribution_of(std::move(seconds));
+  row.queue_seconds = distribution_of(std::move(queued));
   row.itl_seconds = distribution_of(std::move(gaps));
   row.reply_itl_seconds = distribution_of(std::move(reply_itls));
   row.reply_speed = distribution_of(std::move(reply_speeds));
   row.turn_ttft_seconds = ttft_by_turn(point);
   if (goal) row.goal = judge(*goal, point);
   return row;
+}
+
+std::vector<TrafficRow> summarize(const TrafficResult& result, const std::optional<Goal>& goal) {
+  std::vector<TrafficRow> rows;
+  for (const TrafficPoint& point : result.points) rows.push_back(summarize(point, goal));
+  return rows;
 }
 
 std::string traffic_header_text(const TrafficOptions& options, const TrafficResult& result) {
@@ -333,8 +358,8 @@ std::string traffic_header_text(const TrafficOptions& options, const TrafficResu
   return text;
 }
 
-std::string traffic_table_text(const TrafficResult& result, const std::optional<Goal>& goal) {
-  const std::vector<TrafficRow> rows = summarize_all(result, goal);
+std::string traffic_table_text(const std::vector<TrafficRow>& rows, const TrafficResult& result,
+                               const std::optional<Goal>& goal) {
   if (rows.empty()) return "";
   std::string text =
       "                       requests              tokens      end to end, s          TTFT, ms"
@@ -359,7 +384,9 @@ std::string traffic_table_text(const TrafficResult& result, const std::optional<
   return notes.empty() ? text : text + "\n" + notes;
 }
 
-std::string traffic_table_csv(const TrafficResult& result, const std::optional<Goal>& goal) {
+std::string traffic_table_csv(const std::vector<TrafficRow>& rows) {
+  const bool has_goal =
+      std::any_of(rows.begin(), rows.end(), [](const TrafficRow& row) { return row.goal; });
   std::string text =
       "clients,rate,speedup,seconds,completed,refused,failed,cancelled,cut_off,prompt_tokens,"
       "output_tokens,"
@@ -370,11 +397,11 @@ std::string traffic_table_csv(const TrafficResult& result, const std::optional<G
   for (const char* spread : kSpreads) {
     for (const char* statistic : kStatistics) text += print(",%s_%s_s", spread, statistic);
   }
-  text += goal ? ",goal_met,goodput\r\n" : "\r\n";
+  text += has_goal ? ",goal_met,goodput\r\n" : "\r\n";
   const auto field = [](double value) {
     return std::isnan(value) ? std::string(",") : print(",%.6g", value);
   };
-  for (const TrafficRow& row : summarize_all(result, goal)) {
+  for (const TrafficRow& row : rows) {
     text += row.arrivals.rate > 0      ? print(",%g,", row.arrivals.rate)
             : row.arrivals.speedup > 0 ? print(",,%g", row.arrivals.speedup)
                                        : print("%d,,", row.arrivals.num_clients);
@@ -398,13 +425,14 @@ std::string traffic_table_csv(const TrafficResult& result, const std::optional<G
   return text;
 }
 
-std::string traffic_lines_json(const TrafficResult& result, const std::optional<Goal>& goal) {
+std::string traffic_lines_json(const std::vector<TrafficRow>& rows) {
   ordered_json lines = ordered_json::array();
-  for (const TrafficRow& row : summarize_all(result, goal)) lines.push_back(row_json(row));
+  for (const TrafficRow& row : rows) lines.push_back(row_json(row));
   return lines.dump();
 }
 
 nlohmann::ordered_json traffic_document(const TrafficOptions& options, const TrafficResult& result,
+                                        const std::vector<TrafficRow>& rows,
                                         const std::optional<Goal>& goal,
                                         const nlohmann::json& beside) {
   const bool is_mixed = options.kind == TrafficKind::kMixed;
@@ -412,10 +440,11 @@ nlohmann::ordered_json traffic_document(const TrafficOptions& options, const Tra
   const bool is_sized = options.kind == TrafficKind::kSized;
   const bool is_trace = options.kind == TrafficKind::kTrace;
   ordered_json points = ordered_json::array();
-  for (const TrafficPoint& point : result.points) {
+  for (size_t i = 0; i < result.points.size(); ++i) {
+    const TrafficPoint& point = result.points[i];
     ordered_json requests = ordered_json::array();
     for (const TrafficRecord& request : point.requests) requests.push_back(request_json(request));
-    ordered_json json = row_json(summarize(point, goal));
+    ordered_json json = row_json(rows[i]);
     json["begin_ns"] = point.begin.count();
     json["end_ns"] = point.end.count();
     json["requests"] = std::move(requests);

@@ -21,6 +21,7 @@ struct TrafficRow {
   int num_left = 0;                 // cancelled by their client, as asked for
   int num_cut_off = 0;              // still running when the test ended
   int num_unanswered = 0;           // of these: without a first token, hence missing in the TTFT
+  FailureCounts failures = {};      // of num_errors and num_refused
   double requests_per_second = 0;   // sent, refused ones included
   double completed_per_second = 0;  // of those whose last byte came in the span
   double mean_prompt_tokens = 0;    // of the completed; NaN where there is none or no count
@@ -30,7 +31,9 @@ struct TrafficRow {
   double tokens_per_second = 0;
   Distribution e2e_seconds = {};   // of the completed, since they were due, to the last byte
   Distribution ttft_seconds = {};  // of all that got a first token
-  Distribution itl_seconds = {};   // gaps between the pieces of a reply, of all replies together
+  Distribution second_token_seconds = {};  // behind the first one
+  Distribution queue_seconds = {};         // of the completed, as the server tells it
+  Distribution itl_seconds = {};  // gaps between the pieces of a reply, of all replies together
   // The mean ITL of each completed reply: what guidellm and aiperf call the ITL, vLLM the TPOT.
   Distribution reply_itl_seconds = {};
   Distribution reply_speed = {};  // one over it: tokens a second, as one reader sees them come
@@ -42,6 +45,8 @@ struct TrafficRow {
 };
 
 TrafficRow summarize(const TrafficPoint& point, const std::optional<Goal>& goal = {});
+std::vector<TrafficRow> summarize(const TrafficResult& result,
+                                  const std::optional<Goal>& goal = {});  // a row a point
 
 std::string arrivals_text(const Arrivals& arrivals);  // "16 clients"
 
@@ -49,17 +54,19 @@ std::string arrivals_text(const Arrivals& arrivals);  // "16 clients"
 std::string traffic_header_text(const TrafficOptions& options, const TrafficResult& result);
 
 // The table for people, with notes on what needs saying.
-std::string traffic_table_text(const TrafficResult& result, const std::optional<Goal>& goal = {});
+std::string traffic_table_text(const std::vector<TrafficRow>& rows, const TrafficResult& result,
+                               const std::optional<Goal>& goal = {});
 
 // The table for programs, with a header line (RFC 4180).
-std::string traffic_table_csv(const TrafficResult& result, const std::optional<Goal>& goal = {});
+std::string traffic_table_csv(const std::vector<TrafficRow>& rows);
 
 // The rows alone as a JSON array: what is kept of a run (run_book.h).
-std::string traffic_lines_json(const TrafficResult& result, const std::optional<Goal>& goal = {});
+std::string traffic_lines_json(const std::vector<TrafficRow>& rows);
 
 // Options, rows and every request with its raw times, as one JSON object, with the members of
 // `beside` (an object: "machine", "model_facts", "timeline"; see run.h) at its end.
 nlohmann::ordered_json traffic_document(const TrafficOptions& options, const TrafficResult& result,
+                                        const std::vector<TrafficRow>& rows,
                                         const std::optional<Goal>& goal,
                                         const nlohmann::json& beside);
 

@@ -1,9 +1,13 @@
 """`sluice loadtest` as a user has it: own prompts, goals, and the runs that are kept."""
 
+import http.server
 import json
+import resource
+import subprocess
+import threading
 
 import pytest
-from conftest import MODEL, run_sluice
+from conftest import MODEL, clean_environment, program, run_sluice
 
 QUICK = ["--model", MODEL, "--api", "openai", "--count", "4", "--requests", "2", "--max-tokens", "6",
          "--no-warm-up"]
@@ -191,6 +195,37 @@ def test_what_is_wrong_is_said(loadtest, arguments, text):
     assert done.stderr.startswith("Error: ") and text in done.stderr, done.stderr
 
 
+def test_completions_and_embeddings_are_measured_too(loadtest, tmp_path):
+    run = tmp_path / "run.json"
+    usual = ["--model", MODEL, "--input-tokens", "20", "--output-tokens", "4", "--count", "4",
+             "--requests", "2", "--no-warm-up", "--json", str(run)]
+    for api, tokens in (("completions", 4), ("embeddings", 0)):
+        done = loadtest(*usual, "--api", api)
+        assert f"({api} API)" in done.stdout and "failed" not in done.stdout, done
+        point = json.loads(run.read_text())["points"][0]
+        assert point["num_completed"] == 4 and point["mean_prompt_tokens"] > 10
+        assert point["mean_output_tokens"] <= tokens
+    assert "prompt tokens/s in all" in done.stdout
+    assert point["e2e_seconds"]["count"] == 4 and point["ttft_seconds"]["count"] == 0
+
+
+def test_queue_time_and_second_tokens_are_told(loadtest):
+    for api in ("ollama", "openai"):
+        done = loadtest("--model", MODEL, "--api", api, "--test", "clients", "--count", "6",
+                        "--requests", "3", "--max-tokens", "6", "--no-warm-up")
+        assert "in the server's queue, ms" in done.stdout, api
+        assert "first to second token, ms" in done.stdout
+
+
+def test_failures_are_counted_by_kind(home, server, tmp_path):
+    run = tmp_path / "run.json"
+    done = run_sluice("loadtest", "--model", "missing", "--test", "clients", "--count", "3",
+                      "--requests", "1", "--no-warm-up", "--no-save", "--json", str(run), home=home,
+                      check=False, environment={"SLUICE_HOST": server.url})
+    assert done.returncode == 1 and "3 HTTP 404" in done.stdout, done
+    assert json.loads(run.read_text())["points"][0]["failures"] == {"HTTP 404": 3}
+
+
 def test_headers_are_sent(home, server, loadtest):
     # Sluice says an id of the client's in its reply: the log has it.
     loadtest(*QUICK, "--test", "clients", "--header", "X-Request-Id: from-the-flag")
@@ -202,3 +237,69 @@ def test_a_run_that_cannot_be_kept_is_measured_all_the_same(loadtest, runs):
     done = loadtest(*QUICK, "--test", "clients", SLUICE_RUNS=runs)
     assert "Warning: this run is not kept" in done.stderr
     assert "end to end" in done.stdout
+
+
+def test_what_cannot_be_written_does_not_lose_the_results(loadtest):
+    done = loadtest(*QUICK, "--test", "clients", "--json", "/dev/full", check=False)
+    assert done.returncode == 1 and "/dev/full" in done.stderr
+    assert "end to end" in done.stdout and "Kept as run 1" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def chatterbox():
+    """A server whose replies have 200,000 pieces."""
+    piece = b'data: {"choices":[{"delta":{"content":"x"}}]}\n\n'
+    body = piece * 200_000 + (b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n'
+                              b"data: [DONE]\n\n")
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.send_header("Content-Type", "text/event-stream")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_GET(self):
+            self.send_error(404)
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_run_too_large_for_the_memory_keeps_its_table(chatterbox, home, tmp_path):
+    """A million pieces: 8 MB as they are measured, many times that as a document."""
+    seen = set()
+    for megabytes in range(30, 130, 10):
+        runs = tmp_path / f"{megabytes}.db"
+        report = tmp_path / f"{megabytes}.json"
+        env = dict(clean_environment(home), SLUICE_HOST=chatterbox, SLUICE_RUNS=str(runs))
+        limit = lambda: resource.setrlimit(resource.RLIMIT_DATA, (megabytes << 20,) * 2)
+        done = subprocess.run(
+            [program(), "loadtest", "--model", "m", "--api", "openai", "--test", "clients", "--count",
+             "5", "--requests", "1", "--no-warm-up", "--json", str(report)],
+            env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120,
+            preexec_fn=limit, check=False)
+        what = (megabytes, done)
+        assert done.returncode in (0, 1), what
+        if "only the table is kept" in done.stderr:
+            assert "end to end" in done.stdout and "Kept as run 1" in done.stderr, what
+            assert done.returncode == 1 and "is not written" in done.stderr, what
+            shown = run_sluice("loadtest", "show", "1", home=home,
+                               environment={"SLUICE_RUNS": str(runs)})
+            assert "end to end" in shown.stdout
+            seen.add("table")
+        elif done.returncode == 0:
+            assert len(json.loads(report.read_text())["points"][0]["requests"]) == 5
+            seen.add("whole")
+    assert "table" in seen

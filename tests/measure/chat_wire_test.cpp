@@ -176,5 +176,62 @@ TEST(ChatWire, FindsTheFirstModelOrSaysHowToAddOne) {
   EXPECT_THROW(first_model(client, Api::kOllama), Error);
 }
 
+TEST(ChatWire, CompletionsAreAskedForAndRead) {
+  ChatQuery query{.model = "m", .prompt = "next", .max_tokens = 9};
+  query.history = {{"hi", "hello"}};
+  const http::Request request = make_chat_request(Api::kCompletion, query);
+  EXPECT_EQ(request.target, "/v1/completions");
+  const json body = json::parse(request.body);
+  EXPECT_EQ(body["prompt"], "hi\nhello\nnext");
+  EXPECT_EQ(body["max_tokens"], 9);
+  EXPECT_FALSE(body.contains("messages"));
+  ReplyReader reader(Api::kCompletion, /*keeps_text=*/true);
+  EXPECT_EQ(reader.feed("data: {\"choices\":[{\"text\":\"one\"}]}\n\n"
+                        "data: {\"choices\":[{\"text\":\" two\",\"finish_reason\":\"stop\"}],"
+                        "\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2}}\n\n"
+                        "data: [DONE]\n\n"),
+            2);
+  EXPECT_TRUE(reader.is_complete());
+  EXPECT_EQ(reader.text(), "one two");
+  EXPECT_EQ(reader.figures().num_output_tokens, 2);
+}
+
+TEST(ChatWire, EmbeddingsAreOneObject) {
+  const http::Request request =
+      make_chat_request(Api::kEmbedding, {.model = "m", .prompt = "text"});
+  EXPECT_EQ(request.target, "/v1/embeddings");
+  EXPECT_EQ(json::parse(request.body), json({{"model", "m"}, {"input", "text"}}));
+  ReplyReader reader(Api::kEmbedding);
+  EXPECT_EQ(reader.feed("{\"data\":\n[{\"embedding\":[0.5"), 0);
+  EXPECT_EQ(reader.feed(",1]}],\n\"usage\":{\"prompt_tokens\":7}}\n"), 0);
+  EXPECT_FALSE(reader.is_complete());
+  EXPECT_EQ(reader.finish(), 0);
+  EXPECT_TRUE(reader.is_complete());
+  EXPECT_EQ(reader.figures().num_prompt_tokens, 7);
+  EXPECT_EQ(reader.figures().num_output_tokens, 0);
+  for (const char* wrong : {"{}", "{\"data\":[]}", "no JSON", "{\"data\":3}"}) {
+    ReplyReader other(Api::kEmbedding);
+    other.feed(wrong);
+    EXPECT_THROW(other.finish(), Error) << wrong;
+  }
+}
+
+TEST(ChatWire, ReadsHowLongSluiceHadItInTheQueue) {
+  ReplyReader ollama(Api::kOllama);
+  ollama.feed("{\"done\":true,\"sluice\":{\"queued_duration\":5000}}\n");
+  EXPECT_EQ(ollama.figures().queue_duration.count(), 5000);
+  ReplyReader openai(Api::kOpenai);
+  openai.feed("data: {\"choices\":[],\"sluice\":{\"queued_duration\":7}}\n");
+  EXPECT_EQ(openai.figures().queue_duration.count(), 7);
+  ReplyReader other(Api::kOpenai);
+  EXPECT_EQ(other.figures().queue_duration.count(), -1);
+}
+
+TEST(ChatWire, NamesOfWhatIsAskedFor) {
+  EXPECT_EQ(api_names(),
+            (std::vector<std::string>{"ollama", "openai", "completions", "embeddings"}));
+  for (const std::string& name : api_names()) EXPECT_EQ(api_name(api_of(name)), name);
+}
+
 }  // namespace
 }  // namespace sluice::measure

@@ -102,7 +102,7 @@ TEST(Report, PrintsTheTable) {
       " words  requests  avg tokens  time, s  tokens/s each      in all    TTFT, ms       p95\n"
       "   484         1        16.0      2.28           7.0         7.0         500       500\n"
       "\n"
-      "1 of 6 requests failed; the first: HTTP 503: busy\n");
+      "1 of 6 requests failed: 1 other; the first: HTTP 503: busy\n");
 }
 
 TEST(Report, PrintsDashesWhereNothingSucceeded) {

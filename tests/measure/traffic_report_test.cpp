@@ -37,6 +37,7 @@ TrafficPoint point_of_everything() {
                     reply(5, 10000, {}, 0)};
   point.requests[2].http_status = 503;
   point.requests[2].error = "HTTP 503: busy";
+  point.requests[2].failure_kind = "HTTP 503";
   point.requests[3].error = "broken";
   point.requests[4].was_cancelled = point.requests[5].was_cancelled = true;
   return point;
@@ -91,7 +92,7 @@ TEST(TrafficReport, PrintsTheTable) {
   result.points = {point_of_everything()};
   result.points.push_back({.arrivals = {.rate = 2.5}, .begin = seconds(0), .end = seconds(10)});
   result.points[0].requests[0].figures.num_cached_tokens = 16;
-  EXPECT_EQ(traffic_table_text(result),
+  EXPECT_EQ(traffic_table_text(summarize(result), result),
             "                       requests              tokens      end to end, s          TTFT, "
             "ms           ITL, ms\n"
             "traffic             done       /s  of a reply   /s in all      p50      p95      p50  "
@@ -107,6 +108,8 @@ TEST(TrafficReport, PrintsTheTable) {
             "11.00    11.00     7.42\n"
             "  first token (TTFT), ms              325      100      300      500      500      "
             "500      500      171\n"
+            "  first to second token, ms        3633.3    100.0    100.0  10700.0  10700.0  "
+            "10700.0  10700.0   6119.9\n"
             "  between tokens (ITL), ms         2240.0    100.0    100.0  10700.0  10700.0  "
             "10700.0  10700.0   4729.5\n"
             "  a reply's mean ITL (TPOT), ms    1811.9     57.1     57.1   3566.7   3566.7   "
@@ -116,6 +119,7 @@ TEST(TrafficReport, PrintsTheTable) {
             "\n"
             "16 prompt tokens came from the server's prefix cache.\n"
             "1 requests were cut off before their first token: the TTFT leaves them out.\n"
+            "Failures with 2 clients: 1 HTTP 503, 1 other.\n"
             "The first failure: broken\n");
 }
 
@@ -123,7 +127,7 @@ TEST(TrafficReport, SaysHowTheGoalWasMet) {
   TrafficResult result;
   result.points = {point_of_everything()};
   const Goal goal = parse_goal("ttft_p95<1s,e2e_max<8s");
-  const std::string text = traffic_table_text(result, goal);
+  const std::string text = traffic_table_text(summarize(result, goal), result, goal);
   EXPECT_NE(text.find("Goal ttft_p95<1s,e2e_max<8s:\n"
                       "  2 clients        missed; goodput 0.1 requests/s (16.7% of the requests "
                       "hold it); 2 of 6 requests were refused or failed\n"),
@@ -135,7 +139,7 @@ TEST(TrafficReport, PrintsCsv) {
   TrafficResult result;
   result.points = {point_of_everything()};
   result.points[0].requests.resize(1);
-  const std::string csv = traffic_table_csv(result);
+  const std::string csv = traffic_table_csv(summarize(result));
   EXPECT_EQ(
       csv.find(
           "clients,rate,speedup,seconds,completed,refused,failed,cancelled,cut_off,prompt_tokens,"
@@ -162,7 +166,8 @@ TEST(TrafficReport, WritesEverythingAsJson) {
   options.kind = TrafficKind::kMixed;
   TrafficResult result;
   result.points = {point_of_everything()};
-  const auto report = traffic_document(options, result, std::nullopt, nlohmann::json::object());
+  const auto report =
+      traffic_document(options, result, summarize(result), std::nullopt, nlohmann::json::object());
   EXPECT_EQ(report["test"], "mixed");
   EXPECT_EQ(report["mix"], "sharegpt");
   const auto& point = report["points"].at(0);
@@ -181,7 +186,7 @@ TEST(TrafficReport, SaysWhenTheLoadGeneratorWasBusyOrCountedItself) {
   result.points = {point_of_everything()};
   result.points[0].client_cpu_seconds = 6;
   result.points[0].requests[0].has_usage = false;
-  const std::string text = traffic_table_text(result);
+  const std::string text = traffic_table_text(summarize(result), result);
   EXPECT_NE(text.find("took more than half a core"), std::string::npos);
   EXPECT_NE(text.find("pieces of text were counted"), std::string::npos);
 }
