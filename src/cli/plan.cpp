@@ -141,6 +141,10 @@ measure::Ceilings find_machine(const PlanFlags& flags, int num_threads) {
     Spinner spinner("measuring the memory's speed");
     machine.read_bytes_per_second = backend::cpu::measure_read_bandwidth(num_threads);
   }
+  const bool is_this_one = flags.gpu.empty() && flags.bandwidth.empty();
+  if (is_this_one && machine.operations_per_second == 0) {
+    machine.operations_per_second = backend::cpu::measure_product_rate(num_threads);
+  }
   return machine;
 }
 
@@ -314,8 +318,9 @@ std::vector<int> speed_contexts(const Report& report) {
 void print_speed(const Report& report) {
   std::printf(
       "Speed at most, tokens/s of each user: what reading the weights (%s a step) and the "
-      "users' caches allows\n  %10s",
-      format_bytes(report.plan.token_read_bytes).c_str(), "context");
+      "users' caches%s allows\n  %10s",
+      format_bytes(report.plan.token_read_bytes).c_str(),
+      report.machine.operations_per_second > 0 ? ", or arithmetic," : "", "context");
   for (const int users : report.users) {
     std::printf("  %9s", (std::to_string(users) + (users == 1 ? " user" : " users")).c_str());
   }

@@ -78,7 +78,7 @@ std::string report_text(const std::vector<ReportSource>& sources, const std::str
   std::vector<measure::LoadRun> runs;
   for (const ReportSource& source : sources) {
     runs.push_back(measure::parse_run(source.document, source.label));
-    measure::measure_memory(runs.back().machine);
+    measure::measure_ceilings(runs.back().machine);
   }
   if (path.ends_with(".md")) return measure::markdown_report(runs);
   if (path.ends_with(".csv")) return measure::csv_report(runs);

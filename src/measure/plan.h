@@ -18,7 +18,7 @@ struct Ceilings {
   std::string name;
   uint64_t memory_bytes = 0;  // for the model
   double read_bytes_per_second = 0;
-  double operations_per_second = 0;  // multiply and add are two; 0: not known
+  double operations_per_second = 0;  // of matrix products; multiply and add are two; 0: not known
 };
 
 // Published figures of GPUs, by a name such as "h100": memory less 1 GB for driver and context,

@@ -9,8 +9,9 @@
 namespace sluice::measure {
 namespace {
 
-constexpr double kPlotWidth = 640, kPlotHeight = 300;
-constexpr double kLeft = 64, kRight = 16, kTop = 34, kBottom = 46;
+// Narrow enough that its text can be read on a phone, where it shrinks to three quarters.
+constexpr double kPlotWidth = 480, kPlotHeight = 280;
+constexpr double kLeft = 52, kRight = 14, kTop = 26, kBottom = 44;
 constexpr int kNumColours = 6;
 constexpr int kTicks = 6;
 
@@ -42,6 +43,11 @@ std::vector<PlotSeries> stack(std::vector<PlotSeries> series) {
   return series;
 }
 
+bool is_far(const PlotBound& bound, double highest_point) {
+  constexpr double kFar = 4;
+  return highest_point > 0 && bound.y > kFar * highest_point;
+}
+
 Scale scale_of(const Plot& plot, const std::vector<PlotSeries>& series) {
   Scale scale;
   double x_min = INFINITY, x_max = -INFINITY, y_max = 0;
@@ -54,7 +60,10 @@ Scale scale_of(const Plot& plot, const std::vector<PlotSeries>& series) {
     }
   }
   for (const PlotSpan& span : plot.spans) x_max = std::max(x_max, span.end);
-  if (plot.bound) y_max = std::max(y_max, plot.bound->y);
+  const double highest_point = y_max;
+  for (const PlotBound& bound : plot.bounds) {
+    if (!is_far(bound, highest_point)) y_max = std::max(y_max, bound.y);
+  }
   scale.x_min = std::min(x_min, 0.0);
   scale.x_max = std::max(x_max, scale.x_min + 1e-9);
   scale.y_max = plot.y_max ? *plot.y_max : ticks(y_max > 0 ? y_max : 1, kTicks).back();
@@ -91,21 +100,6 @@ std::string axes(const Plot& plot, const Scale& scale) {
            text_at(kLeft - 6, scale.y(value) + 4, "end", "tick", tick_text(value));
   }
   return svg + frame(plot, scale);
-}
-
-std::string legend(const std::vector<PlotSeries>& series) {
-  if (series.size() < 2) return "";
-  std::string svg;
-  double x = kPlotWidth - kRight;
-  for (size_t i = series.size(); i-- > 0;) {
-    const std::string& name = series[i].name;
-    svg += text_at(x, kTop - 10, "end", "label", name);
-    x -= 7.0 * static_cast<double>(display_width(name)) + 16;
-    svg += print("<rect x=\"%.1f\" y=\"%.1f\" width=\"10\" height=\"10\" class=\"area-%zu\"/>", x,
-                 kTop - 19, i % kNumColours);
-    x -= 10;
-  }
-  return svg;
 }
 
 std::string path_of(const PlotSeries& series, const Scale& scale) {
@@ -178,6 +172,26 @@ HeatMap coarser(const HeatMap& map) {
     coarse_begin = begin;
   }
   return coarse;
+}
+
+std::string bound_lines(const Plot& plot, const Scale& scale) {
+  constexpr double kLine = 16;
+  const double right = kPlotWidth - kRight - 4;
+  std::string svg;
+  double told_at = kTop + kLine - 3;
+  for (const PlotBound& bound : plot.bounds) {
+    if (bound.y > scale.y_max) {
+      svg += text_at(kLeft + 6, told_at, "start", "bound-label",
+                     bound.name + ": " + print("%.4g", bound.y) + ", above this plot");
+      told_at += kLine;
+      continue;
+    }
+    const double y = scale.y(bound.y);
+    const bool has_room_above = y - kTop > kLine;
+    svg += print("<path class=\"bound\" d=\"M%.1f %.1fH%.1f\"/>", kLeft, y, kPlotWidth - kRight) +
+           text_at(right, has_room_above ? y - 5 : y + 13, "end", "bound-label", bound.name);
+  }
+  return svg;
 }
 
 }  // namespace
@@ -270,13 +284,18 @@ std::string plot_svg(const Plot& plot) {
                  kTop, std::max(scale.x(span.end) - scale.x(span.begin), 0.5),
                  kPlotHeight - kTop - kBottom);
   }
-  svg += axes(plot, scale) + plot_lines(plot, series, scale) + legend(series);
-  if (plot.bound) {
-    const double y = scale.y(plot.bound->y);
-    svg += print("<path class=\"bound\" d=\"M%.1f %.1fH%.1f\"/>", kLeft, y, kPlotWidth - kRight) +
-           text_at(kPlotWidth - kRight, y - 5, "end", "bound-label", plot.bound->name);
+  svg += axes(plot, scale) + plot_lines(plot, series, scale);
+  return svg + bound_lines(plot, scale) + "</svg>";
+}
+
+std::string plot_legend(const Plot& plot) {
+  if (plot.series.size() < 2) return "";
+  std::string html = "<ul class=\"legend\">";
+  for (size_t i = 0; i < plot.series.size(); ++i) {
+    html += print("<li><i class=\"area-%zu\"></i>", i % kNumColours) +
+            escape_html(plot.series[i].name) + "</li>";
   }
-  return svg + "</svg>";
+  return html + "</ul>";
 }
 
 }  // namespace sluice::measure

@@ -14,7 +14,8 @@ struct PlotSeries {
   std::vector<std::pair<double, double>> points;  // x and y; a y that is NaN breaks the line
 };
 
-// A line across the plot: what the machine allows.
+// A line across the plot: what the machine allows. One far above all points is told, not drawn, as
+// they would lie on the ground under it.
 struct PlotBound {
   std::string name;
   double y = 0;
@@ -30,7 +31,7 @@ struct Plot {
   std::string title = {};
   std::string x_label = {}, y_label = {};
   std::vector<PlotSeries> series = {};  // six at most have a colour of their own
-  std::optional<PlotBound> bound = {};
+  std::vector<PlotBound> bounds = {};
   std::vector<PlotSpan> spans = {};
   bool has_dots = true;              // at each point
   bool is_stacked = false;           // each series stands on the one before it
@@ -38,8 +39,11 @@ struct Plot {
 };
 
 // An <svg> with role img and a title; "" when there is no point. Classes: axis, grid, tick, label,
-// bound, line-0 .. line-5, dot-0 .. dot-5, area-0 .. area-5, span-KIND.
+// bound, bound-label, line-0 .. line-5, dot-0 .. dot-5, area-0 .. area-5, span-KIND.
 std::string plot_svg(const Plot& plot);
+// Which colour is which series, as a <ul class="legend"> with an <i class="area-0"> each; "" below
+// two series. Not in the SVG, as text there cannot wrap.
+std::string plot_legend(const Plot& plot);
 
 // Shares over time, a row each: the darker, the more.
 struct HeatMap {

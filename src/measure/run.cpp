@@ -1,5 +1,6 @@
 #include "measure/run.h"
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -11,12 +12,13 @@
 namespace sluice::measure {
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(RunMachine, processor, cores, memory_bytes,
-                                                read_bytes_per_second, gpus)
+                                                read_bytes_per_second, operations_per_second, gpus)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(RunTensors, name, type, count, bytes)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(RunModel, server, architecture, parameter_size,
-                                                quantization, backend, bytes_by_type,
-                                                token_read_bytes, cache_token_bytes,
-                                                trained_context, context, weights_bytes,
-                                                workspace_bytes, cache_bytes)
+                                                quantization, backend, bytes_by_type, tensors,
+                                                token_read_bytes, token_operations,
+                                                cache_token_bytes, trained_context, context,
+                                                weights_bytes, workspace_bytes, cache_bytes)
 
 namespace {
 
@@ -57,6 +59,7 @@ RunRequest parse_request(const json& json, int row) {
   request.finish_reason = told_text(json, "finish_reason");
   if (json.value("is_cancelled", false)) request.finish_reason = "cancelled by the client";
   request.error = told_text(json, "error");
+  request.failure_kind = told_text(json, "failure_kind");
   return request;
 }
 
@@ -73,7 +76,7 @@ RunRow parse_wave_row(const json& json) {
   row.tokens_per_second = told_number(json, "tokens_per_second_in_all", kNone);
   row.ttft_seconds = told_number(json, "ttft_mean_seconds", kNone);
   row.ttft_p95_seconds = told_number(json, "ttft_p95_seconds", kNone);
-  row.itl_seconds = row.itl_p95_seconds = kNone;
+  row.itl_seconds = row.itl_p95_seconds = row.completed_per_second = kNone;
   return row;
 }
 
@@ -94,21 +97,21 @@ RunRow parse_traffic_row(const json& json, const std::string& test) {
   row.ttft_p95_seconds = percentile_of(json, "ttft_seconds", "p95");
   row.itl_seconds = percentile_of(json, "itl_seconds", "p50");
   row.itl_p95_seconds = percentile_of(json, "itl_seconds", "p95");
+  row.completed_per_second = told_number(json, "completed_per_second", kNone);
   return row;
 }
 
 void parse_waves(const json& document, LoadRun& run) {
   for (const json& row : told_list(document, "rows", true)) run.rows.push_back(parse_wave_row(row));
   for (const json& request : told_list(document, "requests")) {
-    int row_number = -1;
-    for (size_t i = 0; i < run.rows.size(); ++i) {
-      const RunRow& row = run.rows[i];
-      if (row.test == told_text(request, "test") && row.words == told_integer(request, "words") &&
-          row.users == told_integer(request, "requests_at_a_time")) {
-        row_number = static_cast<int>(i);
-      }
-    }
-    run.requests.push_back(parse_request(request, row_number));
+    const std::string test = told_text(request, "test");
+    const int words = told_integer(request, "words");
+    const int users = told_integer(request, "requests_at_a_time");
+    const auto row = std::find_if(run.rows.begin(), run.rows.end(), [&](const RunRow& one) {
+      return one.test == test && one.words == words && one.users == users;
+    });
+    const auto number = static_cast<int>(row - run.rows.begin());
+    run.requests.push_back(parse_request(request, row == run.rows.end() ? -1 : number));
   }
 }
 

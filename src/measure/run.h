@@ -19,7 +19,15 @@ struct RunMachine {
   int cores = 0;
   double memory_bytes = 0;
   double read_bytes_per_second = 0;  // by all cores, of the memory (or of the card's)
+  double operations_per_second = 0;  // of matrix products, likewise; multiply and add are two
   std::vector<std::string> gpus;
+};
+
+// Tensors of one name in all layers ("blk.*.attn_q.weight") that have the same type.
+struct RunTensors {
+  std::string name, type;
+  int count = 0;
+  double bytes = 0;  // of all of them
 };
 
 // What the server said of the model.
@@ -27,7 +35,9 @@ struct RunModel {
   std::string server;  // "sluice 0.1"
   std::string architecture, parameter_size, quantization, backend;
   std::map<std::string, double> bytes_by_type;  // of tensors: "Q4_K" -> bytes
+  std::vector<RunTensors> tensors;              // in the file's order
   double token_read_bytes = 0;                  // weights that a decode step reads
+  double token_operations = 0;                  // of a token's matrix products
   double cache_token_bytes = 0;                 // of one token in 16 bits, over all layers
   int trained_context = 0;
   int context = 0;  // that requests get
@@ -47,6 +57,7 @@ struct RunRow {
   double tokens_per_second_each = 0, tokens_per_second = 0;
   double ttft_seconds = 0, ttft_p95_seconds = 0;  // mean or median
   double itl_seconds = 0, itl_p95_seconds = 0;
+  double completed_per_second = 0;  // requests
 };
 
 struct RunRequest {
@@ -54,7 +65,7 @@ struct RunRequest {
   double sent_seconds = 0, ended_seconds = 0;
   std::vector<double> piece_seconds;
   double prompt_tokens = -1, cached_tokens = -1, output_tokens = 0;  // -1: not known
-  std::string finish_reason, error;
+  std::string finish_reason, error, failure_kind;
 };
 
 struct LoadRun {

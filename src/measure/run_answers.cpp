@@ -8,6 +8,7 @@
 
 #include "base/print.h"
 #include "base/units.h"
+#include "measure/distribution.h"
 
 namespace sluice::measure {
 namespace {
@@ -80,50 +81,105 @@ std::string bound_by_memory(const LoadRun& run, double measured, double bound) {
   return text + "Something else than reading the weights takes most of the time.";
 }
 
+std::string operations_text(double operations) {
+  return operations >= 1e12  ? print("%.2f T", operations / 1e12)
+         : operations >= 1e9 ? print("%.3g G", operations / 1e9)
+                             : print("%.3g M", operations / 1e6);
+}
+
+std::string bound_by_arithmetic(const LoadRun& run, const RunRow& crowd) {
+  const double bound = prefill_bound(run), measured = prefill_speed(run);
+  if (bound <= 0) return "";
+  std::string text = " A token takes " + operations_text(run.facts.token_operations) +
+                     "FLOP of products, and this machine does " +
+                     operations_text(run.machine.operations_per_second) +
+                     "FLOP/s of them, so prompts, or replies of many users, come at " +
+                     speed_text(bound) + " tokens/s at most.";
+  if (!std::isnan(measured)) {
+    text += " A prompt that had the machine for itself came at " + speed_text(measured) + ", " +
+            percent_text(measured / bound) + " of that" +
+            (measured >= 0.5 * bound ? ": arithmetic bounds the time to the first token." : ".");
+  }
+  if (crowd.users > 1 && crowd.tokens_per_second > 0) {
+    text += print(" Replies to %d users together: ", crowd.users) +
+            speed_text(crowd.tokens_per_second) + ", " +
+            percent_text(crowd.tokens_per_second / bound) + " of it.";
+  }
+  return text;
+}
+
 std::string host_and_queue(const LoadRun& run) {
   std::string text;
   const auto forward = mean_over(run, "decode", [](const auto& p) { return p.forward_share; });
   const auto schedule = mean_over(run, "decode", [](const auto& p) { return p.schedule_share; });
   if (forward && *forward > 0) {
-    text += " While replies were written, the engine spent " + percent_text(*forward) +
-            " of the time in forward passes and " + print("%.1f%%", schedule.value_or(0) * 100) +
-            " beside them.";
+    text = "While replies were written, the engine spent " + percent_text(*forward) +
+           " of the time in forward passes and " + print("%.1f%%", schedule.value_or(0) * 100) +
+           " beside them.";
   }
   constexpr double kMuch = 0.1;  // a moment's wait is everyone's
   const auto waiting =
       mean_over(run, "", [](const auto& p) { return p.num_waiting > 0 ? 1.0 : 0; });
   if (waiting && *waiting > kMuch) {
     text +=
-        " In " + percent_text(*waiting) +
+        (text.empty() ? "In " : " In ") + percent_text(*waiting) +
         " of the time requests waited for a place: the queue bounds the time to the first token.";
   }
   return text;
 }
 
+std::string gain_of_many(const RunRow& first, const RunRow& last) {
+  if (last.users <= first.users || !(first.tokens_per_second > 0)) return "";
+  const double gain = last.tokens_per_second / first.tokens_per_second;
+  const std::string text = print("%d users together get %.2f times what %d get%s: ", last.users,
+                                 gain, first.users, first.users == 1 ? "s" : "");
+  return text + (gain > 0.7 * last.users / first.users
+                     ? "the weights are read once for all of them, and there is room for more."
+                 : gain > 1.3
+                     ? "the weights are read once for all of them, but arithmetic and their "
+                       "caches begin to count."
+                     : "the machine, or the server, takes them one after the other.");
+}
+
+// Of requests that came by the clock: whether the server kept up.
+std::string pace_of_arrivals(const LoadRun& run) {
+  std::string text;
+  for (const RunRow& row : run.rows) {
+    if (row.rate <= 0 || std::isnan(row.completed_per_second)) continue;
+    constexpr double kKeepsUp = 0.9;
+    const bool keeps_up = row.completed_per_second >= kKeepsUp * row.rate;
+    text += (text.empty() ? "" : " ") +
+            print("Of %g requests a second %.2g were done in the time", row.rate,
+                  row.completed_per_second) +
+            (keeps_up ? "." : ": more came than the server does, so that they pile up.");
+  }
+  return text;
+}
+
+// Paragraphs, a line each.
 std::string what_bounds(const LoadRun& run) {
   const int alone = row_of_users(run, true), crowd = row_of_users(run, false);
-  if (alone < 0) return "";
-  const RunRow& first = run.rows[static_cast<size_t>(alone)];
-  const double measured = decode_speed(run, alone), bound = decode_bound(run);
-  std::string text;
+  const double bound = decode_bound(run);
+  static const RunRow kNobody{};
+  const RunRow& first = alone < 0 ? kNobody : run.rows[static_cast<size_t>(alone)];
+  const RunRow& last = crowd < 0 ? kNobody : run.rows[static_cast<size_t>(crowd)];
+  const double measured = alone < 0 ? kNone : decode_speed(run, alone);
+  std::vector<std::string> paragraphs;
   if (first.users == 1 && bound > 0 && !std::isnan(measured)) {
-    text = bound_by_memory(run, measured, bound);
-  } else if (bound > 0) {
-    text = "Reading the weights allows one user " + speed_text(bound) +
-           " tokens/s; no row had one user.";
+    paragraphs.push_back(bound_by_memory(run, measured, bound));
+  } else if (bound > 0 && !run.rows.empty()) {
+    paragraphs.push_back("Reading the weights allows one user " + speed_text(bound) +
+                         " tokens/s; no row had one user.");
   }
-  const RunRow& last = run.rows[static_cast<size_t>(crowd)];
-  if (last.users > first.users && first.tokens_per_second > 0) {
-    const double gain = last.tokens_per_second / first.tokens_per_second;
-    text += print(" %d users together get %.2f times what %d get%s: ", last.users, gain,
-                  first.users, first.users == 1 ? "s" : "");
-    text += gain > 0.7 * last.users / first.users
-                ? "the weights are read once for all of them, and there is room for more."
-            : gain > 1.3 ? "the weights are read once for all of them, but arithmetic and their "
-                           "caches begin to count."
-                         : "the machine, or the server, takes them one after the other.";
+  paragraphs.push_back(gain_of_many(first, last));
+  paragraphs.push_back(bound_by_arithmetic(run, last));
+  paragraphs.push_back(pace_of_arrivals(run));
+  paragraphs.push_back(host_and_queue(run));
+  std::string text;
+  for (const std::string& paragraph : paragraphs) {
+    if (!paragraph.empty()) text += (text.empty() ? "" : "\n") + paragraph;
   }
-  return text.empty() ? "" : text + host_and_queue(run);
+  return text;
 }
 
 // --- the busy thread ---
@@ -165,7 +221,9 @@ std::string busy_threads(const LoadRun& run) {
   std::sort(threads.begin(), threads.end(), std::greater<>());
   std::string text = "While requests ran, of one core's time: ";
   constexpr size_t kMost = 5;
+  constexpr double kLeastShare = 0.005;
   for (size_t i = 0; i < std::min(threads.size(), kMost); ++i) {
+    if (i > 0 && threads[i].first < kLeastShare * length) break;
     const std::string_view task = thread_task(threads[i].second);
     text += (i > 0 ? "; " : "") + threads[i].second + " " +
             percent_text(threads[i].first / length) +
@@ -173,7 +231,9 @@ std::string busy_threads(const LoadRun& run) {
   }
   const auto idle =
       mean_over(run, "idle", [](const auto& point) { return point.process_cpu_share; });
-  if (idle) text += ". With nothing to do the server took " + percent_text(*idle) + " of a core";
+  constexpr double kLongEnough = 3;  // seconds: shorter pauses hold the end of what was before
+  if (idle && seconds_in(run, "idle") >= kLongEnough)
+    text += ". With nothing to do the server took " + percent_text(*idle) + " of a core";
   return text + ".";
 }
 
@@ -244,7 +304,9 @@ std::string_view reason_meaning(std::string_view reason) {
 std::string ends(const LoadRun& run) {
   std::vector<std::pair<int, std::string>> reasons;
   for (const RunRequest& request : run.requests) {
-    const std::string reason = !request.error.empty()          ? "failed"
+    const std::string failed =
+        request.failure_kind.empty() ? "failed" : "failed: " + request.failure_kind;
+    const std::string reason = !request.error.empty()          ? failed
                                : request.finish_reason.empty() ? "cut off"
                                                                : request.finish_reason;
     const auto found = std::find_if(reasons.begin(), reasons.end(),
@@ -328,6 +390,26 @@ std::string energy(const LoadRun& run) {
 double decode_bound(const LoadRun& run) {
   if (run.facts.token_read_bytes <= 0) return 0;
   return run.machine.read_bytes_per_second / run.facts.token_read_bytes;
+}
+
+double prefill_bound(const LoadRun& run) {
+  if (run.facts.token_operations <= 0) return 0;
+  return run.machine.operations_per_second / run.facts.token_operations;
+}
+
+double prefill_speed(const LoadRun& run) {
+  double sum = 0;
+  int count = 0;
+  for (const RunRequest& request : run.requests) {
+    const double computed = request.prompt_tokens - std::max(request.cached_tokens, 0.0);
+    if (request.row < 0 || request.piece_seconds.empty() || computed < kLeastPrompt) continue;
+    const RunRow& row = run.rows[static_cast<size_t>(request.row)];
+    const double seconds = request.piece_seconds.front() - request.sent_seconds;
+    if (row.users != 1 || row.rate > 0 || seconds <= 0) continue;
+    sum += computed / seconds;
+    ++count;
+  }
+  return count > 0 ? sum / count : std::numeric_limits<double>::quiet_NaN();
 }
 
 double decode_speed(const LoadRun& run, int row) {

@@ -52,12 +52,34 @@ const char* users_label(const LoadRun& run) {
   return any(&RunRow::rate) ? "requests that arrive a second" : "users at a time";
 }
 
+ReportFigure figure_of(const Plot& plot, std::string caption) {
+  const std::string svg = plot_svg(plot);
+  return {plot.title, std::move(caption), svg.empty() ? "" : plot_legend(plot) + svg};
+}
+
+// What is not known is no bound.
+void add_bound(Plot& plot, std::string name, double y) {
+  if (y > 0) plot.bounds.push_back({std::move(name), y});
+}
+
+// Of requests of which the server told it, without what its cache had; 0: none.
+double mean_prompt_tokens(const LoadRun& run) {
+  double sum = 0;
+  int count = 0;
+  for (const RunRequest& request : run.requests) {
+    if (request.prompt_tokens <= 0) continue;
+    sum += request.prompt_tokens - std::max(request.cached_tokens, 0.0);
+    ++count;
+  }
+  return count > 0 ? sum / count : 0;
+}
+
 ReportFigure speed_figure(const LoadRun& run) {
   Plot plot{
       .title = "Tokens a second of each user", .x_label = users_label(run), .y_label = "tokens/s"};
   plot.series = over_users(run, [](const RunRow& row) { return row.tokens_per_second_each; });
-  if (decode_bound(run) > 0) plot.bound = PlotBound{"one user, by the memory", decode_bound(run)};
-  return {plot.title, "What each user gets, from sending to the last byte.", plot_svg(plot)};
+  add_bound(plot, "one user, by the memory", decode_bound(run));
+  return figure_of(plot, "What each user gets, from sending to the last byte.");
 }
 
 ReportFigure throughput_figure(const LoadRun& run) {
@@ -65,16 +87,27 @@ ReportFigure throughput_figure(const LoadRun& run) {
             .x_label = users_label(run),
             .y_label = "tokens/s"};
   plot.series = over_users(run, [](const RunRow& row) { return row.tokens_per_second; });
-  if (decode_bound(run) > 0) plot.bound = PlotBound{"one user, by the memory", decode_bound(run)};
-  return {plot.title,
-          "Users together can pass the line: the weights are read once a step for all of them.",
-          plot_svg(plot)};
+  add_bound(plot, "one user, by the memory", decode_bound(run));
+  add_bound(plot, "all, by arithmetic", prefill_bound(run));
+  return figure_of(
+      plot, "Users together can pass the line: the weights are read once a step for all of them.");
 }
 
 ReportFigure ttft_figure(const LoadRun& run) {
   Plot plot{.title = "Time to the first token", .x_label = users_label(run), .y_label = "ms"};
   plot.series = over_users(run, [](const RunRow& row) { return row.ttft_seconds * 1e3; });
-  return {plot.title, "Mean (median of lasting traffic).", plot_svg(plot)};
+  const double prompt = mean_prompt_tokens(run);
+  if (prefill_bound(run) > 0) {
+    add_bound(plot, print("the mean prompt of %.0f tokens, by arithmetic", prompt),
+              prompt / prefill_bound(run) * 1e3);
+  }
+  return figure_of(plot, "Mean (median of lasting traffic).");
+}
+
+ReportFigure reply_time_figure(const LoadRun& run) {
+  Plot plot{.title = "Time of a whole reply", .x_label = users_label(run), .y_label = "seconds"};
+  plot.series = over_users(run, [](const RunRow& row) { return row.mean_seconds; });
+  return figure_of(plot, "From sending to the last byte, the mean.");
 }
 
 // When each piece of one reply came: the longest that succeeded, of the fewest users.
@@ -96,16 +129,16 @@ ReportFigure reply_figure(const LoadRun& run) {
             .y_label = "ms since the piece before"};
   plot.has_dots = false;
   PlotSeries gaps{"gap", {}};
-  double before = best->sent_seconds;
-  for (const double at : best->piece_seconds) {
-    gaps.points.emplace_back(at - best->sent_seconds, (at - before) * 1e3);
-    before = at;
+  const double first = best->piece_seconds.front() - best->sent_seconds;
+  for (size_t i = 1; i < best->piece_seconds.size(); ++i) {
+    const double at = best->piece_seconds[i];
+    gaps.points.emplace_back(at - best->sent_seconds, (at - best->piece_seconds[i - 1]) * 1e3);
   }
+  plot.spans = {{"prefill", 0, first}, {"decode", first, gaps.points.back().first}};
   plot.series = {std::move(gaps)};
-  return {plot.title,
-          print("%zu pieces of text; the first gap is the time to the first token.",
-                best->piece_seconds.size()),
-          plot_svg(plot)};
+  if (decode_bound(run) > 0) add_bound(plot, "a token, by the memory", 1e3 / decode_bound(run));
+  return figure_of(plot, print("%zu pieces of text, the first after %.0f ms (orange).",
+                               best->piece_seconds.size(), first * 1e3));
 }
 
 // --- over time ---
@@ -138,7 +171,7 @@ PlotSeries over_time(const LoadRun& run, const std::string& name, const PointVal
 
 ReportFigure time_figure(const LoadRun& run, std::string title, const char* unit,
                          std::string caption, std::vector<PlotSeries> series,
-                         bool is_stacked = false) {
+                         const PlotBound& bound = {}, bool is_stacked = false) {
   Plot plot{.title = std::move(title), .x_label = "seconds", .y_label = unit};
   plot.has_dots = false;
   plot.is_stacked = is_stacked;
@@ -150,7 +183,8 @@ ReportFigure time_figure(const LoadRun& run, std::string title, const char* unit
   });
   if (is_flat) return {};
   plot.series = std::move(series);
-  return {plot.title, std::move(caption), plot_svg(plot)};
+  add_bound(plot, bound.name, bound.y);
+  return figure_of(plot, std::move(caption));
 }
 
 double share_of_thread(const TimelinePoint& point, const std::string& name) {
@@ -232,39 +266,50 @@ void add_gpu_figures(const LoadRun& run, std::vector<ReportFigure>& figures) {
   };
   using Gpu = TimelineGpu;
   figures.push_back(time_figure(run, "GPU: busy", "%", "Time in which a kernel ran.",
-                                series(&Gpu::busy_percent, 1)));
+                                series(&Gpu::busy_percent, 1), {"always", 100}));
   figures.push_back(time_figure(run, "GPU: memory", "GB", "Used, by all processes.",
                                 series(&Gpu::memory_used_bytes, kBytesPerGigabyte)));
   figures.push_back(time_figure(run, "GPU: power", "W", "", series(&Gpu::power_watts, 1)));
+  figures.push_back(time_figure(run, "GPU: clock", "MHz", "Of the multiprocessors.",
+                                series(&Gpu::sm_clock_mhz, 1)));
+  figures.push_back(
+      time_figure(run, "GPU: temperature", "C", "", series(&Gpu::temperature_celsius, 1)));
+  figures.push_back(time_figure(run, "GPU: PCIe", "GB/s", "Both ways together.",
+                                series(&Gpu::pcie_bytes_per_second, kBytesPerGigabyte)));
+  figures.push_back(time_figure(run, "GPU: NVLink", "GB/s", "Both ways together, over all links.",
+                                series(&Gpu::nvlink_bytes_per_second, kBytesPerGigabyte)));
 }
 
 }  // namespace
 
 std::vector<ReportFigure> run_figures(const LoadRun& run) {
   std::vector<ReportFigure> figures = {speed_figure(run), throughput_figure(run), ttft_figure(run),
-                                       reply_figure(run)};
+                                       reply_time_figure(run), reply_figure(run)};
   figures.push_back(time_figure(
       run, "Tokens over time", "tokens/s", "As the server counted them.",
       {over_time(run, "replies", [](const auto& p) { return p.output_tokens_per_second; }),
-       over_time(run, "prompts", [](const auto& p) { return p.prompt_tokens_per_second; })}));
+       over_time(run, "prompts", [](const auto& p) { return p.prompt_tokens_per_second; })},
+      {"replies to one user, by the memory", decode_bound(run)}));
   figures.push_back(
       time_figure(run, "Requests over time", "requests", "Running, and waiting for a place.",
                   {over_time(run, "running", [](const auto& p) { return p.num_running; }),
                    over_time(run, "waiting", [](const auto& p) { return p.num_waiting; })}));
-  figures.push_back(time_figure(run, "The server's threads", "cores",
-                                "Processor time by thread, one on top of the other.",
-                                thread_series(run), true));
-  figures.push_back(cores_figure(run));
   figures.push_back(time_figure(
-      run, "Memory", "GB", "",
-      {over_time(run, "the server",
-                 [](const auto& p) { return p.resident_bytes / kBytesPerGigabyte; }),
-       over_time(run, "free in the machine",
-                 [](const auto& p) { return p.available_bytes / kBytesPerGigabyte; })}));
+      run, "The server's threads", "cores", "Processor time by thread, one on top of the other.",
+      thread_series(run), {"all cores", static_cast<double>(run.machine.cores)}, true));
+  figures.push_back(cores_figure(run));
+  figures.push_back(
+      time_figure(run, "Memory", "GB", "",
+                  {over_time(run, "the server",
+                             [](const auto& p) { return p.resident_bytes / kBytesPerGigabyte; }),
+                   over_time(run, "free in the machine",
+                             [](const auto& p) { return p.available_bytes / kBytesPerGigabyte; })},
+                  {"the machine's", run.machine.memory_bytes / kBytesPerGigabyte}));
   figures.push_back(time_figure(
       run, "The model's file in the page cache", "%",
       "Of the file; the kernel lets go of it when memory is short.",
-      {over_time(run, "cached", [](const auto& p) { return or_none(p.page_cache_share) * 100; })}));
+      {over_time(run, "cached", [](const auto& p) { return or_none(p.page_cache_share) * 100; })},
+      {"all of it", 100}));
   figures.push_back(time_figure(
       run, "Read from the disk", "MB/s", "By the server.",
       {over_time(run, "read", [](const auto& p) { return p.disk_read_bytes_per_second / 1e6; })}));
@@ -272,7 +317,7 @@ std::vector<ReportFigure> run_figures(const LoadRun& run) {
       time_figure(run, "Power of the processors", "W", "",
                   {over_time(run, "power", [](const auto& p) { return or_none(p.power_watts); })}));
   add_gpu_figures(run, figures);
-  std::erase_if(figures, [](const ReportFigure& figure) { return figure.svg.empty(); });
+  std::erase_if(figures, [](const ReportFigure& figure) { return figure.picture.empty(); });
   return figures;
 }
 

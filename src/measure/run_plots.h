@@ -11,7 +11,7 @@ namespace sluice::measure {
 struct ReportFigure {
   std::string title;
   std::string caption;
-  std::string svg;
+  std::string picture;  // SVG, and its legend
 };
 
 // Of one run; those for which it has no figures are left out.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <sstream>
 
 #include "base/print.h"
 #include "base/units.h"
@@ -30,11 +31,17 @@ h3{font-size:1rem;margin:1.2rem 0 .2rem}p{margin:.3rem 0 .8rem;max-width:44rem}
 th,td{padding:.3rem .8rem .3rem 0;text-align:right;border-bottom:1px solid var(--rule);white-space:nowrap}
 th{color:var(--soft);font-weight:600}th:first-child,td:first-child{text-align:left}
 .facts td{text-align:left;white-space:normal}
-.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(26rem,100%),1fr));gap:1.2rem}
+.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(26rem,100%),1fr));gap:1.6rem}
 figure{margin:0}svg{width:100%;height:auto;display:block}
-svg text{font:12px system-ui,sans-serif;fill:var(--soft)}.axis{stroke:var(--soft);fill:none}
+svg text{font:12px system-ui,sans-serif;fill:var(--soft)}
+.legend{display:flex;flex-wrap:wrap;gap:.1rem .9rem;margin:0 0 .2rem;padding:0;list-style:none;font-size:.8rem;color:var(--soft)}
+.legend i{display:inline-block;width:.65rem;height:.65rem;margin-right:.35rem}
+.legend .area-0{background:var(--c0)}.legend .area-1{background:var(--c1)}.legend .area-2{background:var(--c2)}
+.legend .area-3{background:var(--c3)}.legend .area-4{background:var(--c4)}.legend .area-5{background:var(--c5)}
+details{margin:.6rem 0}summary{cursor:pointer;color:var(--soft)}
+code{font-family:ui-monospace,monospace;font-size:.92em}.axis{stroke:var(--soft);fill:none}
 .grid{stroke:var(--rule);fill:none}.bound{stroke:var(--bound);stroke-dasharray:6 4;fill:none}
-svg .bound-label{fill:var(--bound)}
+svg .bound-label{fill:var(--bound);paint-order:stroke;stroke:var(--paper);stroke-width:3px}
 .line-0{stroke:var(--c0)}.line-1{stroke:var(--c1)}.line-2{stroke:var(--c2)}.line-3{stroke:var(--c3)}
 .line-4{stroke:var(--c4)}.line-5{stroke:var(--c5)}
 [class^=line-]{fill:none;stroke-width:2}
@@ -56,6 +63,20 @@ std::string figure_text(double value, int digits) {
 std::string users_text(const RunRow& row) {
   if (row.speedup > 0) return print("x%g", row.speedup);
   return row.rate > 0 ? print("%g/s", row.rate) : std::to_string(row.users);
+}
+
+// "2026-11-30 10:55 UTC" of RFC 3339; anything else as it is.
+std::string minute_text(const std::string& time) {
+  constexpr size_t kMinutes = sizeof("2026-11-30T10:55") - 1;
+  if (time.size() <= kMinutes || !time.ends_with('Z')) return time;
+  return time.substr(0, 10) + " " + time.substr(11, 5) + " UTC";
+}
+
+// "for 4 users together", "at 3 requests a second".
+std::string load_text(const RunRow& row) {
+  if (row.speedup > 0) return print("at %g times the trace's speed", row.speedup);
+  if (row.rate > 0) return print("at %g requests a second", row.rate);
+  return print("for %d user%s", row.users, row.users == 1 ? "" : "s together");
 }
 
 using Cells = std::vector<std::string>;
@@ -103,7 +124,8 @@ std::vector<std::pair<std::string, std::string>> fact_rows(const LoadRun& run) {
                      : ""},
   };
   for (const std::string& gpu : machine.gpus) rows.emplace_back("GPU", gpu);
-  rows.emplace_back("Tested", run.started_at + (run.was_stopped ? ", stopped before its end" : ""));
+  rows.emplace_back(
+      "Tested", minute_text(run.started_at) + (run.was_stopped ? ", stopped before its end" : ""));
   std::erase_if(rows, [](const auto& row) { return row.second.empty(); });
   return rows;
 }
@@ -130,6 +152,27 @@ std::string html_facts(const LoadRun& run) {
   return html + "</table></div>\n";
 }
 
+std::vector<Cells> tensor_table(const LoadRun& run) {
+  std::vector<Cells> table = {{"tensors", "type", "layers", "size"}};
+  for (const RunTensors& line : run.facts.tensors) {
+    const double bytes = std::clamp(line.bytes, 0.0, 1e18);
+    table.push_back({line.name, line.type, std::to_string(line.count),
+                     format_bytes(static_cast<uint64_t>(bytes))});
+  }
+  return table;
+}
+
+std::string html_tensors(const LoadRun& run) {
+  const std::vector<Cells> table = tensor_table(run);
+  if (table.size() < 2) return "";
+  std::string html =
+      "<details><summary>Tensor by tensor</summary><div class=\"table\" tabindex=\"0\">"
+      "<table>" +
+      html_row(table.front(), "th");
+  for (size_t i = 1; i < table.size(); ++i) html += html_row(table[i], "td");
+  return html + "</table></div></details>\n";
+}
+
 std::string key_figure(const std::string& value, const std::string& meaning) {
   return "<li><b>" + escape_html(value) + "</b>" + escape_html(meaning) + "</li>";
 }
@@ -151,28 +194,47 @@ std::string key_figures(const LoadRun& run) {
             key_figure(figure_text(alone->ttft_seconds * 1e3, 0) + " ms", "to the first token");
   }
   if (fastest != nullptr && fastest != alone) {
-    html += key_figure(figure_text(fastest->tokens_per_second, 1),
-                       "tokens/s for " + users_text(*fastest) + " users together");
+    html +=
+        key_figure(figure_text(fastest->tokens_per_second, 1), "tokens/s " + load_text(*fastest));
   }
   if (alone != nullptr && decode_bound(run) > 0) {
-    html += key_figure(print("%.0f%%", 100 * alone->tokens_per_second_each / decode_bound(run)),
+    const double speed = decode_speed(run, static_cast<int>(alone - run.rows.data()));
+    html += key_figure(figure_text(100 * speed / decode_bound(run), 0) + "%",
                        "of what the memory allows one user");
   }
   return html + "</ul>\n";
 }
 
+// What stands in backticks is code.
+std::string html_line(const std::string& line) {
+  std::string html;
+  bool is_code = false;
+  std::istringstream parts(line);
+  for (std::string part; std::getline(parts, part, '`'); is_code = !is_code) {
+    html += is_code ? "<code>" + escape_html(part) + "</code>" : escape_html(part);
+  }
+  return html;
+}
+
+std::string html_paragraphs(const std::string& text) {
+  std::string html;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) html += "<p>" + html_line(line) + "</p>";
+  return html;
+}
+
 std::string html_run(const LoadRun& run) {
-  std::string html =
-      key_figures(run) + html_facts(run) + "<h2>The figures</h2>\n" + html_table(run);
+  std::string html = key_figures(run) + html_facts(run) + html_tensors(run) +
+                     "<h2>The figures</h2>\n" + html_table(run);
   html += "<h2>What they say</h2>\n";
   for (const Answer& one : answer(run)) {
-    html += "<h3>" + escape_html(one.question) + "</h3><p>" + escape_html(one.text) + "</p>\n";
+    html += "<h3>" + escape_html(one.question) + "</h3>" + html_paragraphs(one.text) + "\n";
   }
   html += "<h2>Plots</h2>\n";
   if (!run.timeline.empty()) html += "<p class=\"soft\">" + std::string(kPhases) + "</p>\n";
   html += "<div class=\"figures\">\n";
   for (const ReportFigure& figure : run_figures(run)) {
-    html += "<figure><h3>" + escape_html(figure.title) + "</h3>" + figure.svg + "<figcaption>" +
+    html += "<figure><h3>" + escape_html(figure.title) + "</h3>" + figure.picture + "<figcaption>" +
             escape_html(figure.caption) + "</figcaption></figure>\n";
   }
   return html + "</div>\n";
@@ -284,8 +346,12 @@ std::string markdown_report(const std::vector<LoadRun>& runs) {
     std::vector<Cells> table = {row_titles()};
     for (const RunRow& row : run.rows) table.push_back(row_cells(row));
     markdown += "\n" + markdown_table(table);
+    const std::vector<Cells> tensors = tensor_table(run);
+    if (tensors.size() > 1) markdown += markdown_table(tensors);
     for (const Answer& one : answer(run)) {
-      markdown += "**" + one.question + "** " + markdown_text(one.text) + "\n\n";
+      markdown += "**" + one.question + "** ";
+      std::istringstream lines(one.text);
+      for (std::string line; std::getline(lines, line);) markdown += markdown_text(line) + "\n\n";
     }
   }
   return markdown;

@@ -41,12 +41,38 @@ const json& object_member(const json& object, const char* key) {
   return found != object.end() ? *found : kEmpty;
 }
 
+double num_elements(const json& shape) {
+  double elements = 1;
+  for (const json& length : shape) elements *= length.is_number() ? length.get<double>() : 0;
+  return elements;
+}
+
 std::optional<double> tensor_bytes(const std::string& type, const json& shape) {
   const quant::TypeInfo* info = quant::find_type(type);
   if (info == nullptr || !shape.is_array()) return std::nullopt;
-  double elements = 1;
-  for (const json& length : shape) elements *= length.is_number() ? length.get<double>() : 0;
-  return elements / info->block_elements * info->block_bytes;
+  return num_elements(shape) / info->block_elements * info->block_bytes;
+}
+
+// "blk.7.attn_q.weight" is "blk.*.attn_q.weight".
+std::string name_in_all_layers(std::string name) {
+  constexpr std::string_view kLayer = "blk.";
+  const size_t end = name.find('.', kLayer.size());
+  if (name.starts_with(kLayer) && end != std::string::npos) {
+    name.replace(kLayer.size(), end - kLayer.size(), "*");
+  }
+  return name;
+}
+
+void add_to_table(const std::string& name, const std::string& type, double bytes, RunModel& model) {
+  constexpr size_t kMostLines = 300;
+  const auto found =
+      std::find_if(model.tensors.begin(), model.tensors.end(),
+                   [&](const RunTensors& one) { return one.name == name && one.type == type; });
+  if (found == model.tensors.end() && model.tensors.size() >= kMostLines) return;
+  RunTensors& line =
+      found != model.tensors.end() ? *found : model.tensors.emplace_back(RunTensors{name, type});
+  ++line.count;
+  line.bytes += bytes;
 }
 
 // A decode step reads each matrix once; of the embedding one row, unless it is the output matrix
@@ -63,8 +89,12 @@ void add_tensors(const json& tensors, RunModel& model) {
     const auto bytes = tensor_bytes(type, shape);
     if (!bytes) continue;
     model.bytes_by_type[type] += *bytes;
+    add_to_table(name_in_all_layers(told_text(tensor, "name")), type, *bytes, model);
     const bool is_looked_up = told_text(tensor, "name") == "token_embd.weight" && !is_tied;
-    if (shape.size() > 1 && !is_looked_up) model.token_read_bytes += *bytes;
+    if (shape.size() < 2 || is_looked_up) continue;
+    model.token_read_bytes += *bytes;
+    constexpr double kMultiplyAndAdd = 2;
+    model.token_operations += kMultiplyAndAdd * num_elements(shape);
   }
 }
 
@@ -152,24 +182,28 @@ std::string ask_model_path(http::Client& client, const std::string& name) {
   return "";
 }
 
-void measure_memory(RunMachine& machine) {
+void measure_ceilings(RunMachine& machine) {
   const bool is_this_one = machine.processor == cpu_model_name() && machine.cores == usable_cores();
   if (!is_this_one || machine.read_bytes_per_second > 0) return;
   machine.read_bytes_per_second = backend::cpu::measure_read_bandwidth(machine.cores);
+  machine.operations_per_second = backend::cpu::measure_product_rate(machine.cores);
 }
 
-RunMachine look_at_this_machine(bool measures_memory) {
+RunMachine look_at_this_machine(bool measures_ceilings) {
   RunMachine machine;
   machine.processor = cpu_model_name();
   machine.cores = usable_cores();
   machine.memory_bytes = static_cast<double>(machine::sample_machine().memory.total_bytes);
-  if (measures_memory) {
+  if (measures_ceilings) {
     machine.read_bytes_per_second = backend::cpu::measure_read_bandwidth(machine.cores);
+    machine.operations_per_second = backend::cpu::measure_product_rate(machine.cores);
   }
   for (const machine::GpuSample& gpu : machine::Gpus().sample()) {
     machine.gpus.push_back(gpu.name);
     const Ceilings* sheet = data_sheet(gpu);
-    if (sheet != nullptr) machine.read_bytes_per_second = sheet->read_bytes_per_second;
+    if (sheet == nullptr) continue;
+    machine.read_bytes_per_second = sheet->read_bytes_per_second;
+    machine.operations_per_second = sheet->operations_per_second;
   }
   return machine;
 }

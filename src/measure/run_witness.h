@@ -15,10 +15,10 @@ RunModel ask_model(http::Client& client, const std::string& model);
 // The file that a server on this machine says its model comes from; "" when it does not say.
 std::string ask_model_path(http::Client& client, const std::string& name);
 
-// This machine. `measures_memory`: how fast it is read, which takes a gigabyte and about a second:
-// not while something else is measured.
-RunMachine look_at_this_machine(bool measures_memory);
+// This machine. `measures_ceilings`: how fast its memory is read and how fast it computes, which
+// takes a gigabyte and about two seconds: not while something else is measured.
+RunMachine look_at_this_machine(bool measures_ceilings);
 // The same for a run of this machine that was kept without it.
-void measure_memory(RunMachine& machine);
+void measure_ceilings(RunMachine& machine);
 
 }  // namespace sluice::measure

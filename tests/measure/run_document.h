@@ -26,9 +26,13 @@ inline std::string run_document() {
    "error": "no <answer>", "finish_reason": "", "output_tokens": 0, "sent_ns": 2000000000,
    "ended_ns": 2100000000, "pieces_ns": []}],
  "machine": {"processor": "Test & Co", "cores": 2, "memory_bytes": 16e9,
-  "read_bytes_per_second": 20e9, "gpus": []},
+  "read_bytes_per_second": 20e9, "operations_per_second": 400e9, "gpus": []},
  "model_facts": {"server": "Sluice 0.1", "quantization": "Q4_0", "parameter_size": "1B",
-  "bytes_by_type": {"Q4_0": 750e6, "Q6_K": 250e6}, "token_read_bytes": 1e9,
+  "bytes_by_type": {"Q4_0": 750e6, "Q6_K": 250e6},
+  "tensors": [{"name": "blk.*.attn_q.weight", "type": "Q4_0", "count": 16, "bytes": 750e6},
+   {"name": "token_embd.weight", "type": "Q6_K", "count": 1, "bytes": 250e6}],
+  "token_read_bytes": 1e9,
+  "token_operations": 2e9,
   "cache_token_bytes": 100e3, "trained_context": 100000, "context": 4096, "weights_bytes": 1e9,
   "workspace_bytes": 1e7, "cache_bytes": 4e8},
  "timeline": [
@@ -38,7 +42,7 @@ inline std::string run_document() {
    "num_running": 4, "num_waiting": 2, "num_blocks_used": 5, "num_blocks_total": 10,
    "output_tokens_per_second": 20, "forward_share": 0.97, "schedule_share": 0.01,
    "power_watts": 100, "gpus": [{"index": 0, "power_watts": 300}]},
-  {"seconds": 3, "length_seconds": 1, "phase": "idle", "process_cpu_share": 0.01}]
+  {"seconds": 6, "length_seconds": 4, "phase": "idle", "process_cpu_share": 0.01}]
 })";
 }
 

@@ -59,6 +59,10 @@ TEST(RunReport, AnswersTheQuestionsOfWhoRanIt) {
   EXPECT_THAT(text_of("bounds", run),
               HasSubstr("20.0 tokens/s at most. Measured: 10.0, 50% of that"));
   EXPECT_THAT(text_of("bounds", run), HasSubstr("4 users together get 2.50 times"));
+  EXPECT_THAT(text_of("bounds", run),
+              HasSubstr("A token takes 2 GFLOP of products, and this machine does 400 GFLOP/s"));
+  EXPECT_THAT(text_of("bounds", run), HasSubstr("come at 200 tokens/s at most. Replies to 4 users "
+                                                "together: 20.0, 10% of it."));
   EXPECT_THAT(text_of("bounds", run), HasSubstr("97% of the time in forward passes"));
   EXPECT_THAT(text_of("busy thread", run), HasSubstr("engine 100% (decides"));
   EXPECT_THAT(text_of("busy thread", run), HasSubstr("nothing to do the server took 1% of a core"));
@@ -69,6 +73,66 @@ TEST(RunReport, AnswersTheQuestionsOfWhoRanIt) {
   EXPECT_THAT(text_of("replies end", run), HasSubstr("1 failed"));
   EXPECT_THAT(text_of("full context", run), HasSubstr("10 GB"));
   EXPECT_THAT(text_of("energy", run), HasSubstr("400 J in all, 20.00 J a token"));
+}
+
+TEST(RunReport, TellsHowFastPromptsWereComputed) {
+  LoadRun run = example();
+  EXPECT_TRUE(std::isnan(prefill_speed(run))) << "12 tokens say nothing";
+  run.requests[0].prompt_tokens = 120;
+  run.requests[0].cached_tokens = 100;
+  EXPECT_TRUE(std::isnan(prefill_speed(run)));
+  EXPECT_DOUBLE_EQ(prefill_bound(run), 200);
+  run.requests[0].cached_tokens = 40;
+  EXPECT_NEAR(prefill_speed(run), 400, 1e-6);
+  run.facts.token_operations = 1e9;
+  EXPECT_THAT(text_of("bounds", run), HasSubstr("came at 400, 100% of that: arithmetic bounds"));
+}
+
+TEST(RunReport, CeilingsStandInThePlots) {
+  const std::string html = html_report({example()});
+  for (const char* bound : {"one user, by the memory", "all, by arithmetic",
+                            "a token, by the memory", "the mean prompt of 12 tokens, by arithmetic",
+                            "replies to one user, by the memory", "all cores"}) {
+    EXPECT_THAT(html, HasSubstr(bound)) << bound;
+  }
+}
+
+TEST(Plot, ABoundFarAboveIsToldNotDrawn) {
+  Plot plot{.series = {{"one", {{0, 1}, {1, 2}}}}};
+  plot.bounds = {{"near", 4}, {"far", 400}};
+  const std::string svg = plot_svg(plot);
+  EXPECT_THAT(svg, HasSubstr(">near<"));
+  EXPECT_THAT(svg, HasSubstr(">far: 400, above this plot<"));
+  EXPECT_EQ(svg.find("class=\"bound\""), svg.rfind("class=\"bound\""));
+}
+
+TEST(RunReport, ListsTheTensors) {
+  EXPECT_THAT(html_report({example()}), HasSubstr("<td>blk.*.attn_q.weight</td><td>Q4_0</td>"
+                                                  "<td>16</td><td>750 MB</td>"));
+  EXPECT_THAT(markdown_report({example()}), HasSubstr("| token_embd.weight | Q6_K | 1 | 250 MB |"));
+}
+
+TEST(RunReport, SaysWhetherArrivalsPileUp) {
+  LoadRun run = example();
+  for (RunRow& row : run.rows) row.users = 0;
+  run.rows[0].rate = 2;
+  run.rows[0].completed_per_second = 1.95;
+  run.rows[1].rate = 8;
+  run.rows[1].completed_per_second = 3;
+  EXPECT_THAT(
+      text_of("bounds", run),
+      HasSubstr("Of 2 requests a second 1.9 were done in the time. Of 8 requests a second 3 "
+                "were done in the time: more came than the server does"));
+  EXPECT_THAT(html_report({run}), HasSubstr("tokens/s at 8 requests a second"));
+}
+
+TEST(RunReport, IsSetInParagraphsAndCode) {
+  const std::string html = html_report({example()});
+  EXPECT_THAT(html, HasSubstr("</p><p>"));
+  EXPECT_THAT(html, HasSubstr("<code>sluice plan</code>"));
+  EXPECT_THAT(html, HasSubstr("2026-11-29 10:00 UTC"));
+  EXPECT_THAT(html, HasSubstr("<ul class=\"legend\"><li><i class=\"area-0\"></i>engine</li>"));
+  EXPECT_THAT(markdown_report({example()}), HasSubstr("beside them."));
 }
 
 TEST(RunReport, SaysNothingOfWhatIsNotKnown) {
