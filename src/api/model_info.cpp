@@ -134,11 +134,8 @@ bool is_for_embeddings(const gguf::File& file) {
 
 std::vector<std::string> capabilities(const gguf::File& file,
                                       const text::TemplateAbilities& abilities) {
-  const std::string architecture(file.get_string("general.architecture").value_or(""));
   std::vector<std::string> list;
   list.push_back(is_for_embeddings(file) ? "embedding" : "completion");
-  if (has_key(file, architecture + ".vision.block_count")) list.push_back("vision");
-  if (has_key(file, architecture + ".audio.block_count")) list.push_back("audio");
   if (abilities.has_tools) list.push_back("tools");
   if (abilities.has_insert || text::names_fill_tokens(file)) list.push_back("insert");
   if (abilities.has_thinking) list.push_back("thinking");

@@ -20,8 +20,8 @@ Json tensor_list(const gguf::File& file);
 // Whether its model makes embeddings and no text.
 bool is_for_embeddings(const gguf::File& file);
 
-// "completion" or "embedding", then "vision", "audio", "tools", "insert", "thinking" as the
-// metadata and the chat template tell.
+// "completion" or "embedding", then "tools", "insert", "thinking" as the metadata and the chat
+// template tell. Nothing that a file has and this program does not read: pictures and sounds.
 std::vector<std::string> capabilities(const gguf::File& file,
                                       const text::TemplateAbilities& abilities);
 

@@ -44,11 +44,11 @@ std::vector<float> read_rope_divisors(const gguf::File& file, int num_dims) {
   return divisors;
 }
 
-RopeSpec read_rope(const MetadataReader& reader, int head_dim) {
+RopeSpec read_rope(const MetadataReader& reader, int head_dim, float freq_base) {
   RopeSpec rope;
   rope.num_dims = reader.int_or("rope.dimension_count", head_dim, 2, head_dim);
   if (rope.num_dims % 2 != 0) fail(reader.architecture() + ".rope.dimension_count is odd");
-  rope.freq_base = reader.float_or("rope.freq_base", 10000.0f, 1.0f, 1e12f);
+  rope.freq_base = reader.float_or("rope.freq_base", freq_base, 1.0f, 1e12f);
   const std::string scaling = reader.string_or("rope.scaling.type", "none");
   if (scaling == "linear") {
     rope.freq_scale = 1.0f / reader.require_float("rope.scaling.factor", 1e-3f, 1e6f);
@@ -61,7 +61,7 @@ RopeSpec read_rope(const MetadataReader& reader, int head_dim) {
   return rope;
 }
 
-int vocabulary_size(const gguf::File& file) {
+int vocabulary_size(const gguf::File& file, bool may_have_more_tokens) {
   const gguf::Tensor* embedding = file.find_tensor("token_embd.weight");
   if (!embedding || embedding->shape.size() != 2) {
     fail("the tensor token_embd.weight is missing or is not a matrix");
@@ -71,7 +71,8 @@ int vocabulary_size(const gguf::File& file) {
     fail("token_embd.weight has " + std::to_string(rows) + " rows");
   }
   const auto* tokens = file.get_strings("tokenizer.ggml.tokens");
-  if (tokens && static_cast<int64_t>(tokens->size()) != rows) {
+  const int64_t count = tokens ? static_cast<int64_t>(tokens->size()) : rows;
+  if (count < rows || (count > rows && !may_have_more_tokens)) {
     fail("the vocabulary has " + std::to_string(tokens->size()) + " tokens, the embedding " +
          std::to_string(rows) + " rows");
   }
@@ -120,7 +121,7 @@ std::string MetadataReader::string_or(std::string_view key, std::string_view fal
   return std::string(file_.get_string(full(key)).value_or(fallback));
 }
 
-ModelSpec read_common(const MetadataReader& reader) {
+ModelSpec read_common(const MetadataReader& reader, const CommonDefaults& defaults) {
   const gguf::File& file = reader.file();
   ModelSpec spec;
   spec.architecture = reader.architecture();
@@ -143,11 +144,13 @@ ModelSpec read_common(const MetadataReader& reader) {
     throw Error(ErrorCode::kUnsupported, "keys and values of different lengths are not supported");
   }
   if (spec.head_dim % 2 != 0) fail("the heads have an odd length");
-  spec.norm_eps = reader.require_float("attention.layer_norm_rms_epsilon", 1e-12f, 1.0f);
+  constexpr const char* kNormEps = "attention.layer_norm_rms_epsilon";
+  spec.norm_eps = defaults.norm_eps ? reader.float_or(kNormEps, *defaults.norm_eps, 1e-12f, 1.0f)
+                                    : reader.require_float(kNormEps, 1e-12f, 1.0f);
   spec.attention_scale = 1.0f / std::sqrt(static_cast<float>(spec.head_dim));
-  spec.rope = read_rope(reader, spec.head_dim);
+  spec.rope = read_rope(reader, spec.head_dim, defaults.rope_freq_base);
   spec.pooling = static_cast<PoolingType>(reader.int_or("pooling_type", 0, 0, 4));
-  spec.vocab_size = vocabulary_size(file);
+  spec.vocab_size = vocabulary_size(file, defaults.may_have_more_tokens);
   spec.num_parameters = count_parameters(file);
   return spec;
 }

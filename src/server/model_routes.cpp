@@ -88,6 +88,15 @@ std::string modelfile_of(const store::ModelRecord& record, const api::Json& para
   return store::format_modelfile(modelfile, record.name.short_name());
 }
 
+// What a model's config says that it can, but for what this program cannot.
+std::vector<std::string> our_capabilities(const store::ModelRecord& record) {
+  std::vector<std::string> list = record.config.capabilities;
+  std::erase_if(list, [](const std::string& name) {
+    return name == "vision" || name == "audio" || name == "image";
+  });
+  return list;
+}
+
 // Of what is not there this route alone says the whole name.
 SharedRecord get_to_show(const Catalog& catalog, const std::string& name) {
   try {
@@ -116,7 +125,7 @@ Reply list_tags(const ServerContext& context, const HttpRequest&, Work&) {
     entry.size_bytes = record.size_bytes;
     entry.digest_hex = record.digest.hex();
     entry.details = details_of(record);
-    entry.capabilities = record.config.capabilities;
+    entry.capabilities = our_capabilities(record);
   }
   return json_reply(api::ollama::encode_tags(entries, unreadable));
 }
@@ -171,7 +180,7 @@ Reply show_model(const ServerContext& context, const HttpRequest& request, Work&
     }
     reply.tensors = api::tensor_list(file);
     reply.capabilities = api::capabilities(file, style.abilities);
-    for (const std::string& name : record.config.capabilities) {
+    for (const std::string& name : our_capabilities(record)) {
       if (std::ranges::find(reply.capabilities, name) == reply.capabilities.end()) {
         reply.capabilities.push_back(name);
       }

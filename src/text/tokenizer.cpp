@@ -15,6 +15,14 @@ constexpr size_t kMaxTextBytes = size_t{1} << 30;  // offsets in pieces are 32 b
 // C's isspace, which the definitions of tokens that strip white space mean.
 bool is_ascii_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 
+// Older files of Llama 3 do not say how their text is cut into words.
+bool is_llama3(const gguf::File& file) {
+  constexpr size_t kHeaderToken = 128'006, kEndOfTurn = 128'009;
+  const auto* tokens = file.get_strings("tokenizer.ggml.tokens");
+  return tokens != nullptr && tokens->size() > kEndOfTurn &&
+         (*tokens)[kHeaderToken] == "<|start_header_id|>" && (*tokens)[kEndOfTurn] == "<|eot_id|>";
+}
+
 }  // namespace
 
 Tokenizer::Tokenizer(std::unique_ptr<const Vocabulary> vocabulary)
@@ -33,7 +41,8 @@ std::unique_ptr<Tokenizer> Tokenizer::from_gguf(const gguf::File& file) {
     throw Error(ErrorCode::kUnsupported, "the model's tokenizer '" + std::string(*model) +
                                              "' is not supported (gpt2, llama and gemma4 are)");
   }
-  const std::string_view name = file.get_string("tokenizer.ggml.pre").value_or("default");
+  std::string_view name = file.get_string("tokenizer.ggml.pre").value_or("default");
+  if ((name.empty() || name == "default") && is_llama3(file)) name = "llama-bpe";
   if (name == "gemma4" || name == "sarvam-moe") {
     return make_piece_tokenizer(file, MergeRule::kMerges);
   }

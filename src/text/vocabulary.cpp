@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cctype>
 #include <cstring>
+#include <limits>
+#include <span>
 #include <utility>
 
 #include "base/error.h"
@@ -53,6 +55,14 @@ constexpr FillName kFillNames[] = {
 
 std::string id_key(std::string_view name) {
   return "tokenizer.ggml." + std::string(name) + "_token_id";
+}
+
+// Ollama's files of Gemma 3 list tokens of images, which have no row in the embedding.
+size_t num_usable_tokens(const gguf::File& file) {
+  const gguf::Tensor* embedding = file.find_tensor("token_embd.weight");
+  const bool may_have_more = file.get_string("general.architecture") == "gemma3";
+  const bool is_known = may_have_more && embedding != nullptr && embedding->shape.size() == 2;
+  return is_known ? static_cast<size_t>(embedding->rows()) : std::numeric_limits<size_t>::max();
 }
 
 constexpr bool is_spelled_as_itself(size_t byte) {
@@ -200,11 +210,15 @@ Vocabulary::Vocabulary(const gguf::File& file, const VocabularyDefaults& default
 }
 
 void Vocabulary::load_lists(const gguf::File& file, const VocabularyDefaults& defaults) {
-  const auto* tokens = file.get_strings("tokenizer.ggml.tokens");
-  if (!tokens || tokens->empty()) throw corrupt("the model file has no tokenizer.ggml.tokens");
-  if (tokens->size() > size_t{1} << 26) throw corrupt("tokenizer.ggml.tokens is too long");
+  const auto* all_tokens = file.get_strings("tokenizer.ggml.tokens");
+  if (!all_tokens || all_tokens->empty()) {
+    throw corrupt("the model file has no tokenizer.ggml.tokens");
+  }
+  if (all_tokens->size() > size_t{1} << 26) throw corrupt("tokenizer.ggml.tokens is too long");
+  const auto tokens =
+      std::span(*all_tokens).first(std::min(all_tokens->size(), num_usable_tokens(file)));
   size_t text_bytes = 0;
-  for (const std::string_view token : *tokens) {
+  for (const std::string_view token : tokens) {
     if (token.size() > kMaxTextBytes) {
       throw corrupt("tokenizer.ggml.tokens has a token of " + std::to_string(token.size()) +
                     " bytes; the longest that is taken has " + std::to_string(kMaxTextBytes));
@@ -213,24 +227,25 @@ void Vocabulary::load_lists(const gguf::File& file, const VocabularyDefaults& de
     max_text_size = std::max(max_text_size, token.size());
   }
   arena.resize(text_bytes * 2);  // a piece is never longer than its text
-  texts.reserve(tokens->size());
+  texts.reserve(tokens.size());
   char* out = arena.data();
-  for (const std::string_view token : *tokens) {
+  for (const std::string_view token : tokens) {
     std::copy(token.begin(), token.end(), out);
     texts.emplace_back(out, token.size());
     out += token.size();
   }
   by_text = StringTable(texts);
-  load_types_and_scores(file, defaults.needs_scores);
+  load_types_and_scores(file, all_tokens->size(), defaults.needs_scores);
   load_pieces(defaults.spelling, text_bytes);
 }
 
-void Vocabulary::load_types_and_scores(const gguf::File& file, bool needs_scores) {
+void Vocabulary::load_types_and_scores(const gguf::File& file, size_t num_listed,
+                                       bool needs_scores) {
   types.assign(size(), TokenType::kNormal);
   const auto type_numbers = file.get_ints("tokenizer.ggml.token_type");
   auto score_list = file.get_floats("tokenizer.ggml.scores");
   if (type_numbers) {
-    check_count("token_type", type_numbers->size(), size());
+    check_count("token_type", type_numbers->size(), num_listed);
     for (size_t i = 0; i < size(); ++i) {
       const int64_t type = (*type_numbers)[i];
       // 0 is "undefined" to the format; what is out of range means no more than that.
@@ -240,8 +255,9 @@ void Vocabulary::load_types_and_scores(const gguf::File& file, bool needs_scores
     throw corrupt("the model file has no tokenizer.ggml.token_type");
   }
   if (score_list) {
-    check_count("scores", score_list->size(), size());
+    check_count("scores", score_list->size(), num_listed);
     scores = std::move(*score_list);
+    scores.resize(size());
   } else if (needs_scores) {
     throw corrupt("the model file has no tokenizer.ggml.scores");
   }

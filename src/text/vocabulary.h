@@ -83,7 +83,7 @@ struct Vocabulary {
 
  private:
   void load_lists(const gguf::File& file, const VocabularyDefaults& defaults);
-  void load_types_and_scores(const gguf::File& file, bool needs_scores);
+  void load_types_and_scores(const gguf::File& file, size_t num_listed, bool needs_scores);
   void load_pieces(Spelling spelling, size_t text_bytes);
   void load_special_ids(const gguf::File& file, const VocabularyDefaults& defaults);
   void find_end_tokens();

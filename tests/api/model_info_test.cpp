@@ -68,6 +68,11 @@ TEST(Capabilities, FollowFromMetadataAndTemplate) {
   const auto fills = filling.bytes();
   EXPECT_EQ(capabilities(gguf::File::parse(fills), {}), (List{"completion", "insert"}));
   EXPECT_FALSE(is_for_embeddings(file));
+  gguf::Writer seeing;  // clients would send pictures, which are refused
+  seeing.set_string("general.architecture", "gemma3");
+  seeing.set_uint32("gemma3.vision.block_count", 27);
+  const auto sees = seeing.bytes();
+  EXPECT_EQ(capabilities(gguf::File::parse(sees), {}), List{"completion"});
   gguf::Writer writer;
   writer.set_string("general.architecture", "bert");
   writer.set_uint32("bert.pooling_type", 1);

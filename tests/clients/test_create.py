@@ -163,3 +163,42 @@ def test_what_a_server_elsewhere_refuses_is_said(server, tiny, tmp_path):
     run_sluice("create", "near", "-f", str(folder / "Modelfile"), home=tmp_path,
                environment={"SLUICE_HOST": "127.0.0.1:9"})
     assert (tmp_path / "models").exists()
+
+
+def split(path, folder):
+    """The model in parts, as gguf's own writer cuts them."""
+    import gguf
+
+    reader = gguf.GGUFReader(path)
+    writer = gguf.GGUFWriter(str(folder / "parts.gguf"), "llama", split_max_tensors=5)
+    for name, field in reader.fields.items():
+        if name.startswith("GGUF.") or name == "general.architecture":
+            continue
+        sub_type = field.types[1] if field.types[0] == gguf.GGUFValueType.ARRAY else None
+        writer.add_key_value(name, field.contents(), field.types[0], sub_type)
+    for tensor in reader.tensors:
+        writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return sorted(folder.glob("*.gguf"))
+
+
+def test_the_parts_of_a_model_become_one(tiny, tmp_path):
+    (tmp_path / "parts").mkdir()
+    parts = split(tiny, tmp_path / "parts")
+    assert len(parts) > 2 and parts[0].name.startswith("parts-00001-of-0000")
+    reply = {}
+    for name, text in {"whole": f"FROM {tiny}", "folder": "FROM ./parts",
+                       "lines": "\n".join(f"FROM {part}" for part in reversed(parts))}.items():
+        (tmp_path / "Modelfile").write_text(text + "\nPARAMETER seed 1\n")
+        done = run_sluice("create", name, "-f", str(tmp_path / "Modelfile"), home=tmp_path)
+        assert "success" in done.stdout + done.stderr
+        reply[name] = run_sluice("run", name, "Hello", "--num-predict", "8", home=tmp_path).stdout
+    assert reply["folder"] == reply["lines"] == reply["whole"]
+    (tmp_path / "Modelfile").write_text(f"FROM {parts[0]}\n")
+    for command in (["create", "one", "-f", str(tmp_path / "Modelfile")], ["run", str(parts[1]), "x"],
+                    ["import", str(parts[0]), "one"]):
+        done = run_sluice(*command, home=tmp_path, check=False)
+        assert done.returncode == 1 and f"one of the {len(parts)} parts" in done.stderr, done.stderr

@@ -61,6 +61,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   try_parse([&] { use(api::ollama::make_embed(), body); });
   try_parse([&] { use(api::ollama::make_embeddings(), body); });
   try_parse([&] { api::ollama::parse_show(body, work); });
+  try_parse([&] { api::ollama::parse_copy(body, work); });
+  try_parse([&] { api::ollama::parse_transfer(body, work); });
+  try_parse([&] { api::ollama::parse_create(body, work); });
   try_parse([&] { api::format_parameters(api::parse_json(body)); });
   try_parse([&] { api::parse_messages_layer(body, work); });
   return 0;

@@ -45,7 +45,7 @@ void use(std::unique_ptr<api::EmbeddingDialect> dialect, std::string_view body) 
   const api::EmbeddingRequest request = dialect->parse(body, work);
   if (request.inputs.empty() || request.inputs.size() > api::kMaxEmbeddingInputs) __builtin_trap();
   api::EmbeddingReply reply;
-  reply.embeddings = {{0.6f, 0.8f}};
+  reply.embeddings.assign(request.inputs.size(), {0.6f, 0.8f});
   api::shorten_embedding(reply.embeddings.front(), request.dimensions);
   api::parse_json(dialect->whole(reply));
 }
@@ -68,5 +68,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   try_parse([&] { use(api::anthropic::make_messages({}), body); });
   try_parse([&] { use_count(api::anthropic::make_count_tokens({}), body); });
   try_parse([&] { use(api::openai::make_embeddings(), body); });
+  try_parse([&] { use(api::make_rerank(), body); });
   return 0;
 }

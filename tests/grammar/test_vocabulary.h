@@ -6,8 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include "../text/tokenizer_vocabularies.h"
 #include "text/tokenizer.h"
-#include "text/tokenizer_vocabularies.h"
 #include "text/unicode.h"
 
 namespace sluice::grammar::testing {

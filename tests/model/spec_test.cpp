@@ -183,6 +183,59 @@ TEST(ModelSpec, RefusesAVocabularyThatDoesNotFitTheEmbedding) {
   EXPECT_THAT(spec_error(make_file("", two_tokens)), HasSubstr("2 tokens"));
 }
 
+// What Ollama's own files of Gemma 3 have: no norm epsilon, other names, tensors and tokens of
+// images.
+gguf::Writer ollamas_gemma3(uint32_t context_length, bool has_own_names) {
+  gguf::Writer writer;
+  writer.set_string("general.architecture", "gemma3");
+  writer.set_uint32("gemma3.block_count", 1);
+  writer.set_uint32("gemma3.context_length", context_length);
+  writer.set_uint32("gemma3.embedding_length", kWidth);
+  writer.set_uint32("gemma3.feed_forward_length", kFeedForward);
+  writer.set_uint32("gemma3.attention.head_count", kHeads);
+  writer.set_uint32("gemma3.attention.head_count_kv", kKvHeads);
+  writer.set_uint32("gemma3.mm.tokens_per_image", 256);
+  if (has_own_names) writer.set_float32("gemma3.rope.global.freq_base", 5e5f);
+  if (has_own_names) writer.set_float32("gemma3.rope.local.freq_base", 5e3f);
+  writer.set_strings("tokenizer.ggml.tokens", std::vector<std::string>(kVocab + 3, "x"));
+  for (const auto& [name, shape] : tensor_shapes()) add_tensor(writer, name, shape);
+  for (const char* name : {"blk.0.attn_q_norm.weight", "blk.0.attn_k_norm.weight"}) {
+    add_tensor(writer, name, {kWidth / kHeads});
+  }
+  for (const char* name : {"blk.0.post_attention_norm.weight", "blk.0.post_ffw_norm.weight"}) {
+    add_tensor(writer, name, {kWidth});
+  }
+  add_tensor(writer, "v.patch_embedding.weight", {kWidth, 4});
+  add_tensor(writer, "mm.mm_input_projection.weight", {kWidth, 4});
+  return writer;
+}
+
+TEST(ModelSpec, ReadsOllamasFilesOfGemma3) {
+  const auto spec_of = [](uint32_t context_length, bool has_own_names) {
+    const auto bytes = ollamas_gemma3(context_length, has_own_names).bytes();
+    const gguf::File file = gguf::File::parse(bytes);
+    ModelSpec spec = read_spec(file);
+    build_program(spec, file);
+    return spec;
+  };
+  ModelSpec spec = spec_of(131'072, false);
+  EXPECT_FLOAT_EQ(spec.norm_eps, 1e-6f);
+  EXPECT_FLOAT_EQ(spec.rope.freq_base, 1e6f);
+  EXPECT_FLOAT_EQ(spec.rope.freq_scale, 1.0f / 8);
+  ASSERT_TRUE(spec.local_rope);
+  EXPECT_FLOAT_EQ(spec.local_rope->freq_base, 1e4f);
+  EXPECT_FLOAT_EQ(spec.local_rope->freq_scale, 1.0f);
+  EXPECT_EQ(spec.vocab_size, kVocab);
+  spec = spec_of(32'768, true);
+  EXPECT_FLOAT_EQ(spec.rope.freq_base, 5e5f);
+  EXPECT_FLOAT_EQ(spec.rope.freq_scale, 1.0f);
+  EXPECT_FLOAT_EQ(spec.local_rope->freq_base, 5e3f);
+
+  gguf::Writer embeddings = ollamas_gemma3(2048, false);
+  add_tensor(embeddings, "dense.0.weight", {kWidth, 4});
+  EXPECT_THAT(spec_error(embeddings.bytes()), HasSubstr("EmbeddingGemma is not supported"));
+}
+
 TEST(Program, NamesATensorThatIsMissingOrHasTheWrongShape) {
   for (const auto& [broken, unused] : tensor_shapes()) {
     for (const bool is_missing : {true, false}) {

@@ -227,6 +227,44 @@ TEST(PieceTokenizer, PutsNoSpaceBeforeATextThatGoesOn) {
   EXPECT_THAT(texts_of(*t, "h</s>hello", options), ElementsAre("h", "</s>", "\u2581hello"));
 }
 
+TEST(PieceTokenizer, Gemma3sTokensWithoutARowAreNone) {
+  TinyVocabulary v = piece_vocabulary();
+  const auto count = static_cast<int64_t>(v.tokens.size());
+  v.add("<image_soft_token>", testing::kControl);
+  for (const std::string architecture : {"gemma3", "llama"}) {
+    gguf::Writer writer;
+    writer.set_string("general.architecture", architecture);
+    const std::vector<std::byte> bytes = v.writer().bytes();
+    const gguf::File file = gguf::File::parse(bytes);
+    for (const auto& [key, value] : file.metadata()) {
+      if (key != "general.architecture") writer.copy(std::string(key), value);
+    }
+    const std::vector<float> rows(static_cast<size_t>(count) * 2);
+    writer.add_tensor("token_embd.weight", quant::Type::kF32, {2, count},
+                      std::as_bytes(std::span(rows)));
+    const auto t = load(writer);
+    EXPECT_EQ(t->vocab_size(), v.tokens.size() - (architecture == "gemma3" ? 1 : 0));
+    EXPECT_EQ(t->find_token("<image_soft_token>").has_value(), architecture == "llama");
+    EXPECT_THAT(texts_of(*t, "hello"), ElementsAre("\u2581hello"));
+  }
+}
+
+TEST(ByteTokenizer, Llama3IsKnownByItsTokensWhereAFileDoesNotSaySo) {
+  // "'S" is a word of its own in Llama 3's rule, and not in GPT-2's.
+  for (const std::string pre : {"", "default", "gpt-2"}) {
+    TinyVocabulary v = byte_vocabulary(pre);
+    v.add("'S");
+    v.merges.push_back("' S");
+    while (v.tokens.size() < 128'006) v.add("<" + std::to_string(v.tokens.size()) + ">");
+    v.add("<|start_header_id|>", testing::kControl);
+    v.add("<|end_header_id|>", testing::kControl);
+    v.add("<|reserved|>", testing::kControl);
+    EXPECT_EQ(v.add("<|eot_id|>", testing::kControl), 128'009);
+    const auto split = texts_of(*load(v.writer()), "'S");
+    EXPECT_EQ(split.size(), pre == "gpt-2" ? 2u : 1u) << pre;
+  }
+}
+
 TEST(PieceTokenizer, BosIsTheDefault) {
   const auto t = load(piece_vocabulary().writer());
   EXPECT_EQ(t->bos(), 1);

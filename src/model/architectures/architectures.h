@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -34,8 +35,15 @@ class MetadataReader {
   std::string architecture_;
 };
 
+// What some files of an architecture leave out, or have too much of.
+struct CommonDefaults {
+  std::optional<float> norm_eps;  // none: must be in the file
+  float rope_freq_base = 10000.0f;
+  bool may_have_more_tokens = false;  // than the embedding has rows: nobody can use them
+};
+
 // What nearly all decoder-only models share: sizes, heads, norm epsilon, rope base and scaling.
-ModelSpec read_common(const MetadataReader& reader);
+ModelSpec read_common(const MetadataReader& reader, const CommonDefaults& defaults = {});
 
 ModelSpec read_llama(const MetadataReader& reader);
 ModelSpec read_qwen2(const MetadataReader& reader);
