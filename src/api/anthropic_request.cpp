@@ -261,8 +261,15 @@ ModelOptions parse_sampling(Json& body) {
   return options;
 }
 
-// Lists and settings of what is not there yet; empty ones change nothing.
+// Lists and settings of what is not there yet; empty ones change nothing. And what other dialects
+// sample by: Anthropic's server takes no field that it does not know.
 void refuse_unsupported(const Json& body) {
+  for (const char* name : {"frequency_penalty", "min_p", "presence_penalty", "repeat_penalty",
+                           "repetition_penalty", "seed", "stop"}) {
+    if (find_field(body, name) != nullptr) {
+      refuse("field \"" + std::string(name) + "\" is not supported; leave it out");
+    }
+  }
   for (const char* name : {"mcp_servers"}) {
     const Json* list = array_field(body, name);
     if (list != nullptr && !list->empty()) {
@@ -299,7 +306,7 @@ GenerationRequest parse_request(Json& body, bool is_count_only) {
   request.format = parse_formats(body);
   take_tools(body, request);
   refuse_unsupported(body);
-  refuse_unhonoured(body);
+  refuse_unhonoured(body, {"stop_sequences", "tool_choice", "tools"});
   check_supported(request);
   return request;
 }

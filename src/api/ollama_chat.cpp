@@ -56,6 +56,7 @@ class Chat : public OllamaDialect {
 
  protected:
   void take_fields(Json& body, GenerationRequest& request) const override {
+    refuse_unhonoured(body, {"format", "tools"});
     request.is_chat = true;
     if (request.model.empty()) fail("model is required");
     if (Json* messages = array_field(body, "messages")) {

@@ -96,7 +96,6 @@ GenerationRequest OllamaDialect::parse(std::string_view body, Work& work) {
 }
 
 GenerationRequest OllamaDialect::take_shared_fields(Json& body) {
-  refuse_unhonoured(body);
   GenerationRequest request;
   request.model = string_field(body, "model").value_or("");
   model_ = request.model;

@@ -21,6 +21,7 @@ class Generate : public OllamaDialect {
  protected:
   // An empty model name is left to the look-up (404).
   void take_fields(Json& body, GenerationRequest& request) const override {
+    refuse_unhonoured(body, {"format"});
     request.is_chat = false;
     request.prompt = take_string(body, "prompt");
     request.suffix = string_field(body, "suffix").value_or("");

@@ -231,7 +231,7 @@ class ChatCompletion : public OpenAiDialect {
     request.num_top_logprobs = parse_top_logprobs(body);
     take_num_choices(body, request);
     progress_.resize(static_cast<size_t>(request.num_choices));
-    refuse_unhonoured(body, {"logit_bias", "n"});
+    refuse_unhonoured(body, {"logit_bias", "n", "response_format", "tool_choice", "tools"});
   }
 
   std::string choice_json(const Choice& choice) override {

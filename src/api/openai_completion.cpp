@@ -64,7 +64,7 @@ class Completion : public OpenAiDialect {
     if (request.echo && request.num_top_logprobs >= 0) {
       refuse("echo with logprobs is not supported: log-probabilities are told of replies alone");
     }
-    refuse_unhonoured(body, {"echo", "logit_bias", "n"});
+    refuse_unhonoured(body, {"echo", "logit_bias", "n", "response_format"});
   }
 
   std::string choice_json(const Choice& choice) override {

@@ -103,6 +103,10 @@ ModelOptions parse_sampling(Json& body) {
   if (const auto top_k = int_field(body, "top_k", -1, kMax)) {
     options.top_k = static_cast<int>(std::max<int64_t>(0, *top_k));
   }
+  set_if(options.typical_p, float_field(body, "typical_p"));
+  if (const auto last_n = int_field(body, "repeat_last_n", -1, kMax)) {
+    options.repeat_last_n = static_cast<int>(*last_n);
+  }
   set_if(options.repeat_penalty, float_field(body, "repetition_penalty"));
   set_if(options.repeat_penalty, float_field(body, "repeat_penalty"));
   set_if(options.presence_penalty, float_field(body, "presence_penalty"));

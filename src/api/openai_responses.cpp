@@ -49,7 +49,7 @@ class Response : public Dialect {
     request.model = string_field(body, "model").value_or("");
     if (request.model.empty()) fail("model is required");
     refuse_unanswerable(body);
-    refuse_unhonoured(body);
+    refuse_unhonoured(body, {"tool_choice", "tools"});
     request.options = parse_sampling(body);
     request.options.num_predict = limit_field(body, "max_output_tokens");
     if (request.options.num_predict && *request.options.num_predict < 1) {

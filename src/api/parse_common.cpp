@@ -35,14 +35,15 @@ void check_num_items(const Json& list, std::string_view name, size_t max_items) 
 // Sorted by name.
 struct Unhonoured {
   std::string_view name;
-  double neutral = 0;  // the number that changes nothing
+  std::string_view neutral = {};  // JSON of the value that changes nothing; "": 0, false
 };
 constexpr std::array kUnhonoured = {
-    Unhonoured{"add_generation_prompt"},
+    Unhonoured{"adapter_id"},
+    Unhonoured{"add_generation_prompt", "true"},
     Unhonoured{"allowed_token_ids"},
     Unhonoured{"audio"},
     Unhonoured{"bad_words"},
-    Unhonoured{"best_of", 1},
+    Unhonoured{"best_of", "1"},
     Unhonoured{"chat_template"},
     Unhonoured{"chat_template_kwargs"},
     Unhonoured{"continue_final_message"},
@@ -50,38 +51,41 @@ constexpr std::array kUnhonoured = {
     Unhonoured{"dry_multiplier"},
     Unhonoured{"dynatemp_range"},
     Unhonoured{"echo"},
+    Unhonoured{"format"},
     Unhonoured{"include_stop_str_in_output"},
-    Unhonoured{"length_penalty", 1},
+    Unhonoured{"length_penalty", "1"},
     Unhonoured{"logit_bias"},
+    Unhonoured{"logits_processors"},
     Unhonoured{"lora"},
     Unhonoured{"min_tokens"},
     Unhonoured{"mirostat"},
-    Unhonoured{"n", 1},
+    Unhonoured{"modalities", R"(["text"])"},
+    Unhonoured{"n", "1"},
+    Unhonoured{"n_predict", "-1"},
     Unhonoured{"n_probs"},
     Unhonoured{"prompt_logprobs"},
+    Unhonoured{"response_format", R"({"type":"text"})"},
     Unhonoured{"samplers"},
+    Unhonoured{"skip_special_tokens", "true"},
+    Unhonoured{"spaces_between_special_tokens", "true"},
+    Unhonoured{"stop_sequences"},
     Unhonoured{"stop_token_ids"},
+    Unhonoured{"tool_choice", R"("auto")"},
+    Unhonoured{"tools"},
     Unhonoured{"top_a"},
     Unhonoured{"top_n_sigma"},
+    Unhonoured{"truncate_prompt_tokens"},
     Unhonoured{"use_beam_search"},
     Unhonoured{"web_search_options"},
     Unhonoured{"xtc_probability"},
 };
+static_assert(std::ranges::is_sorted(kUnhonoured, {}, &Unhonoured::name));
 
 bool changes_nothing(const Json& value, const Unhonoured& field) {
-  switch (value.type()) {
-    case Json::value_t::null:
-      return true;
-    case Json::value_t::boolean:
-      return value.get<bool>() == (field.name == "add_generation_prompt");
-    case Json::value_t::string:
-      return value.get_ref<const std::string&>().empty();
-    case Json::value_t::array:
-    case Json::value_t::object:
-      return value.empty();
-    default:
-      return value.get<double>() == field.neutral;
-  }
+  const bool is_number_or_truth = value.is_number() || value.is_boolean();
+  if (!is_number_or_truth && (value.empty() || value == "")) return true;
+  if (!field.neutral.empty()) return value == Json::parse(field.neutral);
+  return value == 0 || value == false;
 }
 
 }  // namespace

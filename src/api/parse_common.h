@@ -42,8 +42,8 @@ Extensions parse_extensions(const Json& body);
 void check_supported(const GenerationRequest& request);
 
 // Throws Error(kUnsupported) for a field of another server's (llama.cpp, vLLM, SGLang) or of
-// OpenAI's that would change the reply and that we do not honour, unless its value changes nothing.
-// `honoured`: those that the request's own dialect does honour.
+// another dialect that would change the reply and that we do not honour, unless its value changes
+// nothing. `honoured`: those that the request's own dialect does honour.
 void refuse_unhonoured(const Json& body, std::initializer_list<std::string_view> honoured = {});
 
 }  // namespace sluice::api

@@ -223,6 +223,13 @@ TEST(OllamaGenerate, WhatWouldConstrainTheReplyIsTakenOrRefusedByName) {
             "option \"logit_bias\" is not supported; leave it out");
   EXPECT_EQ(generate_error(R"({"model":"m","prompt":"x","format":"json","regex":"a"})"),
             "field \"regex\": the reply has a format already; send one");
+  for (const auto& [field, value] :
+       {std::pair{"response_format", R"({"type":"json_object"})"},
+        std::pair{"tools", R"([{"type":"function"}])"}, std::pair{"stop_sequences", R"(["x"])"}}) {
+    EXPECT_EQ(generate_error(R"({"model":"m","prompt":"x",")" + std::string(field) + R"(":)" +
+                             value + "}"),
+              "field \"" + std::string(field) + "\" is not supported; leave it out");
+  }
   // Old options of Ollama's are no error there either.
   EXPECT_EQ(generate_error(R"({"model":"m","prompt":"x","grammar":"","options":{"mirostat":1}})"),
             "no error");

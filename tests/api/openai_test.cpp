@@ -215,6 +215,14 @@ TEST(OpenAiChat, RefusesBadInputClearly) {
       {with_messages(R"("n":1.5)"), "field \"n\" must be an integer"},
       {with_messages(R"("best_of":2)"), "field \"best_of\" is not supported; leave it out"},
       {with_messages(R"("echo":true)"), "field \"echo\" is not supported; leave it out"},
+      {with_messages(R"("modalities":["text","audio"])"),
+       "field \"modalities\" is not supported; leave it out"},
+      {with_messages(R"("n_predict":9)"), "field \"n_predict\" is not supported; leave it out"},
+      {with_messages(R"("skip_special_tokens":false)"),
+       "field \"skip_special_tokens\" is not supported; leave it out"},
+      {with_messages(R"("stop_sequences":["x"])"),
+       "field \"stop_sequences\" is not supported; leave it out"},
+      {with_messages(R"("format":"json")"), "field \"format\" is not supported; leave it out"},
       {with_messages(R"("logit_bias":[1])"), "field \"logit_bias\" must be an object"},
       {with_messages(R"("logit_bias":{"a":1})"),
        "field \"logit_bias\" must have token ids as its names"},
@@ -304,6 +312,7 @@ TEST(OpenAiChat, FieldsThatChangeNothingPass) {
   EXPECT_EQ(chat_error(with_messages(
                 R"("n":1,"best_of":1,"logit_bias":{},"grammar":null,"functions":[],"echo":false,)"
                 R"("min_tokens":0,"length_penalty":1.0,"chat_template":"","lora":[],"user":"me",)"
+                R"("modalities":["text"],"n_predict":-1,"skip_special_tokens":true,"format":"",)"
                 R"("unknown":{"a":[1]},"metadata":{"k":"v"},"store":false)")),
             "no error");
 }
@@ -312,13 +321,16 @@ TEST(OpenAiChat, WhatOtherClientsSayOfSamplingCounts) {
   const ModelOptions options =
       parse_chat_completion(
           with_messages(R"("options":{"temperature":0.25,"num_ctx":64,"top_p":0.5},"top_p":0.75,)"
-                        R"("top_k":-1,"min_p":0.125,"repetition_penalty":1.5,"keep_alive":"5m")"))
+                        R"("top_k":-1,"min_p":0.125,"repetition_penalty":1.5,"keep_alive":"5m",)"
+                        R"("typical_p":0.5,"repeat_last_n":32)"))
           .options;
   EXPECT_EQ(options.temperature, 0.25f);
   EXPECT_EQ(options.num_ctx, 64);
   EXPECT_EQ(options.top_p, 0.75f);
   EXPECT_EQ(options.top_k, 0);
   EXPECT_EQ(options.min_p, 0.125f);
+  EXPECT_EQ(options.typical_p, 0.5f);
+  EXPECT_EQ(options.repeat_last_n, 32);
   EXPECT_EQ(options.repeat_penalty, 1.5f);
 }
 
