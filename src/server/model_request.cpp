@@ -20,6 +20,10 @@ int context_limit(const ServerContext& context, const api::ModelOptions& options
   return std::min(wanted > 0 ? wanted : context.default_context, longest);
 }
 
+int usual_context(const ServerContext& context, const ModelStatus& model) {
+  return context_limit(context, model.record->options, model.context_length);
+}
+
 void refuse(Exchange& exchange, const engine::Engine& engine, const Error& error) {
   const auto wait = std::chrono::duration<double>(engine.stats().estimated_wait).count();
   const int seconds = static_cast<int>(std::ceil(std::clamp(wait, 1.0, 600.0)));

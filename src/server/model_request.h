@@ -42,6 +42,8 @@ void take_headers(const ServerContext& context, Exchange& exchange, api::Extensi
 // Tokens of prompt and reply that a request with these options may have: as it or the model's
 // params layer says, else the server's default, and at most `longest`.
 int context_limit(const ServerContext& context, const api::ModelOptions& options, int longest);
+// That of a request which does not say, for a model that is loaded.
+int usual_context(const ServerContext& context, const ModelStatus& model);
 
 // What the engine refused with kBusy, thrown again with what the client should know: how many wait,
 // and when it may try again (Retry-After: 1 to 600 seconds).

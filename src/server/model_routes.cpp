@@ -141,9 +141,7 @@ Reply list_running(const ServerContext& context, const HttpRequest&, Work&) {
     entry.digest_hex = status.record->digest.hex();
     entry.details = details_of(*status.record);
     entry.expires_at = status.stays_for_ever ? api::ollama::never_expires() : status.expires_at;
-    // What a request gets that does not say.
-    entry.context_length = static_cast<uint64_t>(
-        context_limit(context, status.record->options, status.context_length));
+    entry.context_length = static_cast<uint64_t>(usual_context(context, status));
     entry.extra = queue_json(status.engine);
     if (!status.parts.empty()) entry.extra["parts"] = parts_json(status.parts);
   }

@@ -27,7 +27,8 @@ namespace sluice::server {
 //    "is_loading":false,"load_progress":1.0,"num_waiting_for_load":0,
 //    -- from here on only when not loading:
 //    "num_leases":1,                        // requests that hold the model, queued or running
-//    "context_length":8192,"backend":"cpu avx2, 2 threads",
+//    "context_length":4096,                // what a request gets that does not say
+//    "backend":"cpu avx2, 2 threads",
 //    "memory":{"weights":1,"cache":1,"workspace":1,
 //              "on_device":1},             // of these together, in a GPU's own memory
 //    "parts":[{"device":"cpu","layers":8,   // only when layers are split over devices, in the

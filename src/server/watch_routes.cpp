@@ -8,6 +8,7 @@
 
 #include "api/json_writer.h"
 #include "base/error.h"
+#include "server/model_request.h"
 #include "server/prometheus_text.h"
 #include "server/request_report.h"
 #include "server/status.h"
@@ -74,7 +75,9 @@ size_t limit_of(const HttpRequest& request) {
 }  // namespace
 
 Reply say_status(const ServerContext& context, const HttpRequest&, Work&) {
-  return json_reply(encode_status(server_facts(context), context.models.status()));
+  std::vector<ModelStatus> models = context.models.status();
+  for (ModelStatus& model : models) model.context_length = usual_context(context, model);
+  return json_reply(encode_status(server_facts(context), models));
 }
 
 Reply say_metrics(const ServerContext& context, const HttpRequest&, Work&) {

@@ -210,6 +210,7 @@ def test_health(server):
 def test_ps_tells_the_context_of_requests(server):
     server.post("/api/generate", {"model": MODEL})
     [model] = server.get("/api/ps")["models"]
+    assert server.status()["models"][0]["context_length"] == model["context_length"]
     reply = server.post("/api/generate", {
         "model": MODEL, "prompt": "a b " * 8000, "stream": False, "options": {"num_predict": 1}})[1]
     assert reply["sluice"]["dropped_tokens"] > 0

@@ -12,7 +12,8 @@ from conftest import MODEL
 LONG = {"model": MODEL, "messages": [{"role": "user", "content": "Tell a long story."}],
         "options": {"num_predict": 400, "temperature": 1}}
 # Many times what the tests wait for: only a cancelled one is over in time.
-ENDLESS = {**LONG, "options": {"num_predict": 8000, "num_ctx": 8192, "temperature": 1}}
+ENDLESS = {**LONG, "ignore_eos": True,
+           "options": {"num_predict": 8000, "num_ctx": 8192, "temperature": 1}}
 
 
 def exchange(server, data, timeout=10, shut=False):
