@@ -23,13 +23,13 @@ MAX_TEXT, MAX_RANDOM_TEXT = 20000, 300
 # What Python renders and we refuse on purpose: random output, integers beyond 64 bits, and what is
 # there for HTML, for families of templates, or for layouts that no prompt needs.
 REFUSED = [re.compile(pattern) for pattern in (
-    r"\|\s*(forceescape|striptags|xmlattr|urlize|urlencode|filesizeformat|pprint|wordwrap|wordcount|"
+    r"\|\s*(e|escape|forceescape|striptags|xmlattr|urlize|urlencode|filesizeformat|pprint|wordwrap|wordcount|"
     r"truncate|center|attr|random|batch|slice|groupby)\b",
     r"\bfilter center\b|is (escaped|filter|test)\b|map\('nope'\)|sort\(attribute='age,name'",
     r"[\dn)] \*\* |\{\{ \+|\+\+|\(\*[^*]|macro.*\b(varargs|kwargs)\b|'o', 5, 9|l\[1,2\]",
-    r"\.(swapcase|casefold|expandtabs|istitle|isidentifier|isprintable|encode|translate|format_map|"
+    r"\.(center|cycle|swapcase|casefold|expandtabs|istitle|isidentifier|isprintable|encode|translate|format_map|"
     r"fromkeys|bit_length|is_integer)\b|'abc'\.__class__|s\.__len__|d\['__",
-    r"\b(lipsum|cycler|joiner)\(",
+    r"\b(lipsum|cycler|joiner)\(|\{\{ loop \}\};|\{\{ namespace\(a=1\) \}\}|\[1\]\) %\}\{\{ ns \}\}",
     r"{%-?\s*(block|autoescape|print|include|import|from|extends)\b",
     r"1_000_000|0x1F|\\101|ä = 1|rsplit\(none, \d|%f\|",
     r"int\((base|0, \d)|'1e400'\|float|\|round\(-|1e309",

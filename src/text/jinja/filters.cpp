@@ -80,8 +80,6 @@ Val safe(const Call& call) {
   return Val(new StringObject(call.heap, text.prompt_text(), true));
 }
 
-Val escape(const Call& call) { return escaped(call.heap, to_string(call.heap, call.self)); }
-
 Val trim(const Call& call) {
   return strip(call.heap, to_string(call.heap, call.self), call[0], true, true);
 }
@@ -432,8 +430,6 @@ constexpr Builtin kFilters[] = {
     {"title", "", case_filter<title_words>},
     {"string", "", string_filter},
     {"safe", "", safe},
-    {"escape", "", escape},
-    {"e", "", escape},
     {"trim", "chars?", trim},
     {"replace", "old new count?", replace_filter},
     {"indent", "width? first? blank?", indent},

@@ -59,7 +59,6 @@ class MacroObject : public Object {
     if (scope != nullptr) scope_ = Val(scope);
   }
   void clear() override { scope_ = Val(); }
-  std::string name() const { return stmt.target ? stmt.target->text : ""; }
   // Where it was made; null for the template's own level.
   ScopeObject* scope() const { return ScopeObject::of(scope_); }
   const Stmt& stmt;

@@ -55,13 +55,7 @@ Val justify(const Call& call) {
   const std::string fill = call.has(1) ? call.string(1, "a fill character").text() : " ";
   if (count_code_points(fill) != 1) fail("the fill must be exactly one character long");
   const PromptText& text = call.self.prompt_text();
-  const int64_t width = call.index(0, "a width");
-  if (align != '^') return make_string(call.heap, padded(call.heap, text, align, width, fill));
-  // str.center puts the odd one on the left when the width is odd.
-  const int64_t missing = std::max<int64_t>(width - length_of(call.self), 0);
-  const int64_t after = missing / 2 + (missing & ~width & 1);
-  const PromptText left = padded(call.heap, text, '>', width - after, fill);
-  return make_string(call.heap, padded(call.heap, left, '<', width, fill));
+  return make_string(call.heap, padded(call.heap, text, align, call.index(0, "a width"), fill));
 }
 
 Val zfill(const Call& call) {
@@ -302,13 +296,6 @@ Val copy(const Call& call) { return call.self; }  // nothing can change it
 
 // Loops.
 
-Val loop_cycle(const Call& call) {
-  const Vals& items = call.args.positional;
-  if (items.empty()) fail("no items for cycling given");
-  const auto index = static_cast<size_t>(std::max<int64_t>(call.self.as<LoopObject>().index0, 0));
-  return items[index % items.size()];
-}
-
 Val loop_changed(const Call& call) {
   auto& loop = call.self.as<LoopObject>();
   const Val before = std::exchange(loop.last_changed, make_tuple(call.heap, call.args.positional));
@@ -329,7 +316,6 @@ constexpr Builtin kMethods[] = {
     {"removesuffix", "suffix", remove_suffix, Type::kString},
     {"ljust", "width fillchar?", justify<'<'>, Type::kString},
     {"rjust", "width fillchar?", justify<'>'>, Type::kString},
-    {"center", "width fillchar?", justify<'^'>, Type::kString},
     {"zfill", "width", zfill, Type::kString},
     {"format", "*", format_braces, Type::kString},
     {"find", "sub start? end?", find<false>, Type::kString},
@@ -361,7 +347,6 @@ constexpr Builtin kMethods[] = {
     {"values", "", dict_parts<Part::kValues>, Type::kDict},
     {"items", "", dict_parts<Part::kItems>, Type::kDict},
     {"copy", "", copy, Type::kDict},
-    {"cycle", "*", loop_cycle, Type::kLoop},
     {"changed", "*", loop_changed, Type::kLoop},
 };
 

@@ -298,7 +298,6 @@ class NamespaceObject : public Object {
   void clear() override { attributes_.clear(); }
   void set(PromptText name, Val value);
   const Val* find(std::string_view name) const;
-  const std::vector<std::pair<Val, Val>>& attributes() const { return attributes_; }
 
  private:
   std::vector<std::pair<Val, Val>> attributes_;

@@ -65,8 +65,6 @@ class Writer {
   void write(const Val& value, size_t level = 0) {
     heap_.charge(1);
     heap_.check_bytes(2 * out_.size());
-    // Namespaces may contain themselves.
-    if (level > static_cast<size_t>(heap_.max_depth())) fail("values are nested too deeply");
     switch (value.type()) {
       case Type::kString:
         return write_string(value.prompt_text());
@@ -78,12 +76,6 @@ class Writer {
       }
       case Type::kDict:
         return write_dict(value.as<DictObject>().items(), level);
-      case Type::kNamespace:
-        if (json_ != nullptr) break;
-        out_ += "<Namespace ";
-        write_dict(value.as<NamespaceObject>().attributes(), level);
-        out_ += ">";
-        return;
       default:
         break;
     }
@@ -113,16 +105,7 @@ class Writer {
     if (value.is(Type::kBool)) return value.int_value() != 0 ? "True" : "False";
     if (value.is(Type::kInt)) return std::to_string(value.int_value());
     if (value.is(Type::kFloat)) return float_repr(value.float_value());
-    if (value.is(Type::kMacro)) {
-      const std::string name = value.as<MacroObject>().name();
-      return "<Macro " + (name.empty() ? "anonymous" : string_repr(name)) + ">";
-    }
-    if (value.is(Type::kLoop)) {
-      auto& loop = value.as<LoopObject>();
-      return "<LoopContext " + std::to_string(loop.index0 + 1) + "/" +
-             std::to_string(loop.length()) + ">";
-    }
-    return "<" + std::string(type_name(value)) + " object>";
+    fail("a ", type_name(value), " object cannot be written as text");
   }
 
   void write_string(const PromptText& value) {
