@@ -3,34 +3,26 @@
 #include <algorithm>
 #include <boost/beast/core/string.hpp>
 #include <boost/beast/http/status.hpp>
+#include <boost/url/pct_string_view.hpp>
 #include <charconv>
 #include <ctime>
 #include <nlohmann/json.hpp>
-
-#include "base/hex_digit.h"
 
 namespace sluice::server {
 namespace {
 
 namespace http = boost::beast::http;
 
+// Nothing for what is not well encoded, or holds control characters.
 std::optional<std::string> percent_decode(std::string_view text) {
-  std::string out;
-  out.reserve(text.size());
-  for (size_t i = 0; i < text.size(); ++i) {
-    char c = text[i];
-    if (c == '%') {
-      if (i + 2 >= text.size()) return std::nullopt;
-      const int high = hex_digit(text[i + 1]);
-      const int low = hex_digit(text[i + 2]);
-      if (high < 0 || low < 0) return std::nullopt;
-      c = static_cast<char>(high * 16 + low);
-      i += 2;
-    }
+  const auto encoded = boost::urls::make_pct_string_view({text.data(), text.size()});
+  if (!encoded) return std::nullopt;
+  std::string out = encoded->decode();
+  const auto is_control = [](char c) {
     const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte == 0x7f) return std::nullopt;
-    out.push_back(c);
-  }
+    return byte < 0x20 || byte == 0x7f;
+  };
+  if (std::any_of(out.begin(), out.end(), is_control)) return std::nullopt;
   return out;
 }
 
