@@ -35,7 +35,7 @@ void split(char32_t first, char32_t last, const std::function<void(Utf8Sequence)
   std::string low, high;
   text::append_utf8(low, first);
   text::append_utf8(high, last);
-  std::array<ByteRange, 4> bytes;
+  std::array<ByteValues, 4> bytes;
   for (size_t i = 0; i < low.size(); ++i) {
     bytes[i] = {static_cast<uint8_t>(low[i]), static_cast<uint8_t>(high[i])};
   }

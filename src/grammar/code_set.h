@@ -38,14 +38,14 @@ class CodeSet {
   std::vector<CodeRange> ranges_;
 };
 
-struct ByteRange {
+struct ByteValues {
   uint8_t first = 0;
   uint8_t last = 0;  // included
 };
 
 // The UTF-8 forms of a range's characters as sequences of byte ranges: every choice of a byte from
 // each is a character, and every character is in one sequence.
-using Utf8Sequence = std::span<const ByteRange>;
+using Utf8Sequence = std::span<const ByteValues>;
 void for_each_utf8_sequence(CodeRange range, const std::function<void(Utf8Sequence)>& take);
 
 }  // namespace sluice::grammar

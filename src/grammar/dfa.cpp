@@ -127,7 +127,7 @@ int Nfa::add_state() {
   return static_cast<int>(states_.size() - 1);
 }
 
-void Nfa::add_step(int from, ByteRange bytes, int to) {
+void Nfa::add_step(int from, ByteValues bytes, int to) {
   work_->charge(16);
   states_[static_cast<size_t>(from)].steps.push_back({bytes, to});
 }
@@ -180,9 +180,9 @@ int Dfa::add_state(bool is_accepting, size_t most) {
 }
 
 // Bytes that no range tells apart share a class.
-void Dfa::refine_classes(const std::vector<ByteRange>& ranges) {
+void Dfa::refine_classes(const std::vector<ByteValues>& ranges) {
   std::bitset<257> borders;
-  for (const ByteRange range : ranges) {
+  for (const ByteValues range : ranges) {
     borders.set(range.first);
     borders.set(size_t{range.last} + 1);
   }
@@ -196,7 +196,7 @@ void Dfa::refine_classes(const std::vector<ByteRange>& ranges) {
 
 Dfa Dfa::from_nfa(const Nfa& nfa, int accept) {
   Dfa dfa;
-  std::vector<ByteRange> ranges;
+  std::vector<ByteValues> ranges;
   for (const Nfa::State& state : nfa.states()) {
     for (const Nfa::Step& step : state.steps) ranges.push_back(step.bytes);
   }
@@ -243,7 +243,7 @@ Dfa Dfa::from_nfa(const Nfa& nfa, int accept) {
 }
 
 Dfa Dfa::of_strings(std::vector<std::string> strings, Work& work) {
-  std::vector<ByteRange> ranges;
+  std::vector<ByteValues> ranges;
   std::bitset<256> used;
   for (const std::string& string : strings) {
     for (const char c : string) used.set(static_cast<uint8_t>(c));

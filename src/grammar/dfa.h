@@ -37,14 +37,14 @@ class Nfa {
   explicit Nfa(Work& work) : work_(&work) {}
 
   int add_state();
-  void add_step(int from, ByteRange bytes, int to);
+  void add_step(int from, ByteValues bytes, int to);
   void add_free_step(int from, int to, Pass pass = Pass::kAlways);
   // Steps for any of the characters.
   void add_characters(int from, const CodeSet& set, CharSpelling spelling, int to);
   void add_string(int from, std::string_view bytes, int to);
 
   struct Step {
-    ByteRange bytes;
+    ByteValues bytes;
     int to;
   };
   struct FreeStep {
@@ -98,7 +98,7 @@ class Dfa {
  private:
   template <typename Keep>
   static Dfa product(const Dfa& a, const Dfa& b, Work& work, Keep keep);
-  void refine_classes(const std::vector<ByteRange>& ranges);
+  void refine_classes(const std::vector<ByteValues>& ranges);
   int add_state(bool is_accepting, size_t most);
   void trim();
 
