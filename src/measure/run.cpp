@@ -76,7 +76,8 @@ RunRow parse_wave_row(const json& json) {
   row.tokens_per_second = told_number(json, "tokens_per_second_in_all", kNone);
   row.ttft_seconds = told_number(json, "ttft_mean_seconds", kNone);
   row.ttft_p95_seconds = told_number(json, "ttft_p95_seconds", kNone);
-  row.itl_seconds = row.itl_p95_seconds = row.completed_per_second = kNone;
+  row.itl_seconds = row.itl_p95_seconds = kNone;
+  row.sent_per_second = row.completed_per_second = kNone;
   return row;
 }
 
@@ -97,6 +98,7 @@ RunRow parse_traffic_row(const json& json, const std::string& test) {
   row.ttft_p95_seconds = percentile_of(json, "ttft_seconds", "p95");
   row.itl_seconds = percentile_of(json, "itl_seconds", "p50");
   row.itl_p95_seconds = percentile_of(json, "itl_seconds", "p95");
+  row.sent_per_second = told_number(json, "requests_per_second", kNone);
   row.completed_per_second = told_number(json, "completed_per_second", kNone);
   return row;
 }

@@ -57,7 +57,7 @@ struct RunRow {
   double tokens_per_second_each = 0, tokens_per_second = 0;
   double ttft_seconds = 0, ttft_p95_seconds = 0;  // mean or median
   double itl_seconds = 0, itl_p95_seconds = 0;
-  double completed_per_second = 0;  // requests
+  double sent_per_second = 0, completed_per_second = 0;  // requests
 };
 
 struct RunRequest {

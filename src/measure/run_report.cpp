@@ -104,6 +104,20 @@ Cells row_cells(const RunRow& row) {
       row.num_failed + row.num_refused > 0 ? std::to_string(row.num_failed + row.num_refused) : ""};
 }
 
+// With titles; without columns that say nothing of any row.
+std::vector<Cells> row_table(const LoadRun& run) {
+  std::vector<Cells> whole = {row_titles()};
+  for (const RunRow& row : run.rows) whole.push_back(row_cells(row));
+  std::vector<Cells> table(whole.size());
+  for (size_t column = 0; column < whole.front().size(); ++column) {
+    const bool is_needed = std::any_of(whole.begin() + 1, whole.end(), [&](const Cells& cells) {
+      return !cells[column].empty() && cells[column] != "-";
+    });
+    for (size_t i = 0; is_needed && i < whole.size(); ++i) table[i].push_back(whole[i][column]);
+  }
+  return table;
+}
+
 // Names and values of what was tested, where it is known.
 std::vector<std::pair<std::string, std::string>> fact_rows(const LoadRun& run) {
   const RunModel& model = run.facts;
@@ -141,8 +155,9 @@ std::string html_row(const Cells& cells, const char* tag) {
 }
 
 std::string html_table(const LoadRun& run) {
-  std::string html = "<div class=\"table\" tabindex=\"0\"><table>" + html_row(row_titles(), "th");
-  for (const RunRow& row : run.rows) html += html_row(row_cells(row), "td");
+  const std::vector<Cells> table = row_table(run);
+  std::string html = "<div class=\"table\" tabindex=\"0\"><table>" + html_row(table.front(), "th");
+  for (size_t i = 1; i < table.size(); ++i) html += html_row(table[i], "td");
   return html + "</table></div>\n";
 }
 
@@ -343,9 +358,7 @@ std::string markdown_report(const std::vector<LoadRun>& runs) {
     for (const auto& [name, value] : fact_rows(run)) {
       markdown += "- " + name + ": " + markdown_text(value) + "\n";
     }
-    std::vector<Cells> table = {row_titles()};
-    for (const RunRow& row : run.rows) table.push_back(row_cells(row));
-    markdown += "\n" + markdown_table(table);
+    markdown += "\n" + markdown_table(row_table(run));
     const std::vector<Cells> tensors = tensor_table(run);
     if (tensors.size() > 1) markdown += markdown_table(tensors);
     for (const Answer& one : answer(run)) {

@@ -116,14 +116,25 @@ TEST(RunReport, SaysWhetherArrivalsPileUp) {
   LoadRun run = example();
   for (RunRow& row : run.rows) row.users = 0;
   run.rows[0].rate = 2;
-  run.rows[0].completed_per_second = 1.95;
+  run.rows[0].sent_per_second = 1.95;
+  run.rows[0].completed_per_second = 1.8;
   run.rows[1].rate = 8;
+  run.rows[1].sent_per_second = 7;
   run.rows[1].completed_per_second = 3;
   EXPECT_THAT(
       text_of("bounds", run),
-      HasSubstr("Of 2 requests a second 1.9 were done in the time. Of 8 requests a second 3 "
-                "were done in the time: more came than the server does"));
+      HasSubstr("Of 1.9 requests a second that came 1.8 were done in the time. Of 7 requests a "
+                "second that came 3 were done in the time: more came than the server does"));
   EXPECT_THAT(html_report({run}), HasSubstr("tokens/s at 8 requests a second"));
+}
+
+TEST(RunReport, HasNoColumnsThatSayNothing) {
+  EXPECT_THAT(markdown_report({example()}), Not(HasSubstr("ITL, ms")));
+  LoadRun run = example();
+  run.rows[1].itl_seconds = 0.005;
+  EXPECT_THAT(markdown_report({run}), HasSubstr("ITL, ms"));
+  run.rows.clear();
+  EXPECT_THAT(html_report({run}), HasSubstr("<table>"));
 }
 
 TEST(RunReport, IsSetInParagraphsAndCode) {
