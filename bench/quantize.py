@@ -28,12 +28,18 @@ def run(*command):
 
 
 def timed(*command):
+    """Until what it has written is on the disk: Sluice's file is when it ends, llama.cpp's not yet.
+    Nobody pays for what the one before has left."""
+    os.sync()
     start = time.monotonic()
     run(*command)
+    os.sync()
     return time.monotonic() - start
 
 
 def perplexity(sluice, model, arguments):
+    if arguments.windows == 0:
+        return float("nan")
     out = run(sluice, "perplexity", model, "-f", arguments.text, "--ctx", "512",
               "--windows", str(arguments.windows))
     return float(re.search(r"^perplexity\s+([\d.]+)", out, re.M).group(1))
@@ -58,7 +64,7 @@ def main():
     parser.add_argument("models", nargs="+")
     parser.add_argument("--types", default=TYPES)
     parser.add_argument("--text", default=os.path.join(ROOT, "docs/architecture.md"))
-    parser.add_argument("--windows", type=int, default=12)
+    parser.add_argument("--windows", type=int, default=12, help="0: times alone")
     parser.add_argument("--sluice", default=os.path.join(ROOT, "build/release/sluice"))
     parser.add_argument("--alone", action="store_true", help="without llama.cpp")
     arguments = parser.parse_args()
