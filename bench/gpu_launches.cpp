@@ -6,6 +6,7 @@
 #include <cstring>
 #include <iostream>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "backend/cuda/linear.h"
@@ -51,6 +52,14 @@ Model llama(const char* name, Type type, int64_t width, int64_t kv, int64_t ffn,
   return model;
 }
 
+// Of a chunk, which the kernel takes at a time. The models here have none of types without scales.
+int stage_quarters(std::string_view kernel) {
+  if (kernel.starts_with("linear_wide32")) return Wide32::kQuarters;
+  if (kernel.starts_with("linear_wide64")) return Wide64::kQuarters;
+  if (kernel.starts_with("linear_wide128")) return Wide128::kQuarters;
+  return Many32::kQuarters;
+}
+
 void print(const Model& model, const Product& product, const DeviceFacts& device, int rows,
            bool is_prefill) {
   std::vector<LinearTarget> targets;
@@ -85,8 +94,11 @@ void print(const Model& model, const Product& product, const DeviceFacts& device
       int64_t num_rows = 0;
       for (int i = 0; i < args.num_parts; ++i) num_rows += args.parts[i].rows;
       std::cout << ",\"blocks\":" << args.num_blocks << ",\"tile_bytes\":" << args.tile_bytes
-                << ",\"token_blocks\":" << args.num_token_blocks << ",\"slots\":" << args.num_slots
-                << ",\"is_split\":" << args.is_split << ",\"matrix_rows\":" << num_rows;
+                << ",\"token_blocks\":" << args.num_token_blocks
+                << ",\"units\":" << args.end_unit - args.first_unit
+                << ",\"slots\":" << args.num_slots << ",\"is_split\":" << args.is_split
+                << ",\"matrix_rows\":" << num_rows
+                << ",\"stage_quarters\":" << stage_quarters(launch.kernel);
     }
     std::cout << "}\n";
   }

@@ -9,18 +9,23 @@ pip install nvidia-cuda-nvdisasm), and the published figures of the machines bel
 
 What comes out, for each product of a model: blocks a multiprocessor; bytes in flight against what
 Little's law wants; issue slots and other units' time a byte against what the bandwidth leaves; the
-predicted share of the bandwidth while the kernel runs, or of the matrix rate in prefill.
+predicted share of the bandwidth while the kernel runs, or of the matrix rate in prefill. Where many rows
+make the products take longer than the memory, what the kernel reaches is also given as a share of the
+larger of the two ("of the roof").
 
 The model. A multiprocessor takes what it has in flight each latency, or what its busiest unit lets by,
 whichever is less; all together what the memory gives. Blocks with fewer tiles end sooner and leave the
 memory to the others. A kernel also waits for its first bytes and adds up at its end (FILL, TAIL); with
-programmatic launches (sm_90) the first bytes come while the kernel before ends. Counted are the
+programmatic launches (sm_90) the first bytes come while the kernel before ends. Where blocks share the
+columns of a tile the last one to come is waited for: three ways to the second-level cache and back (what
+it left, the count, what others left), then what it reads of the others by its own port. Counted are the
 instructions of the shortest way through the main loop that meets its products and copies. Units are taken to reach 90%.
 """
 
 import argparse
 import collections
 import concurrent.futures
+import itertools
 import json
 import os
 import pathlib
@@ -32,6 +37,8 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FILL, TAIL = 0.9e-6, 0.6e-6  # seconds
+TO_L2 = 0.2e-6               # there and back (chipsandcheese.com, "Nvidia's H100", 2023: 0.15 to 0.2 us)
+PORT = 64                    # bytes a clock that a multiprocessor takes from the second-level cache
 CARVE_OUTS = [0, 8, 16, 32, 64, 100, 132, 164, 196, 228]  # kB of l1 that shared memory may take
 REACHED = 0.9                # of a unit's rate
 WIDE_SHARE = 0.85            # of the matrix rate, by warpgroups' products (power, gaps between them)
@@ -47,12 +54,18 @@ class Machine(collections.namedtuple(
 
 # NVIDIA's white papers of A100, H100 and H200 (rates, sizes); read: 1.9 TB/s and 4.3 TB/s measured by
 # copies, H100 in proportion; mma.sync on Hopper: Luo et al. 2024, "Dissecting the NVIDIA Hopper
-# architecture through microbenchmarking" (62%); l2: what published microbenchmarks read, about 60% of
-# 5,120 bytes a clock.
+# architecture through microbenchmarking" (62%).
+#
+# l2: github.com/te42kyfo/gpu-benches, gpu-l2-cache/h200.txt and a100_80.txt, data of 10 to 25 MB: H200 9.7
+# TB/s, A100 80 GB 5.4 TB/s. The H200's clock was 1.98 GHz at most: brought to `clock`; both times REACHED,
+# as that benchmark does nothing else. H100 SXM: the same chip. (Until 30 November 2026 5.7 TB/s stood here,
+# which is what an H100 PCIe of 114 multiprocessors reads at its limit of 350 W.)
+L2_H200 = 9.7e12 * 1.755 / 1.98 * 0.9
+L2_A100 = 5.4e12 * 0.9
 MACHINES = [
-    Machine("A100 80 GB", 80, 108, 1.41e9, 2039e9, 1.9e12, 4.5e12, 192 << 10, 166912, 167936, 40e3, 312e12, 1.0, 2, 1.3e-6),
-    Machine("H100 SXM", 90, 132, 1.755e9, 3350e9, 3.0e12, 5.7e12, 256 << 10, 232448, 233472, 50e3, 989e12, 0.62, 4, 0.7e-6),
-    Machine("H200", 90, 132, 1.755e9, 4800e9, 4.3e12, 5.7e12, 256 << 10, 232448, 233472, 64e3, 989e12, 0.62, 4, 0.7e-6),
+    Machine("A100 80 GB", 80, 108, 1.41e9, 2039e9, 1.9e12, L2_A100, 192 << 10, 166912, 167936, 40e3, 312e12, 1.0, 2, 1.3e-6),
+    Machine("H100 SXM", 90, 132, 1.755e9, 3350e9, 3.0e12, L2_H200, 256 << 10, 232448, 233472, 50e3, 989e12, 0.62, 4, 0.7e-6),
+    Machine("H200", 90, 132, 1.755e9, 4800e9, 4.3e12, L2_H200, 256 << 10, 232448, 233472, 64e3, 989e12, 0.62, 4, 0.7e-6),
 ]
 
 # Instructions by unit.
@@ -210,9 +223,9 @@ class Graph:
 PRODUCTS = ("HMMA", "HGMMA")
 
 
-def main_loops(kernel):
+def main_loops(kernel, scales_share=0.25):
     """Work of the innermost loop with products and copies, once through; and of what the loop around
-    it does besides. Making scales, every fourth time, counts a quarter."""
+    it does besides. Scales are made in such a share of times."""
     _, _, instructions, labels = kernel
     graph = Graph(instructions, labels)
     inside = lambda l, names: any(graph.has(b, *names) for b in range(l[0], l[1] + 1))
@@ -228,7 +241,7 @@ def main_loops(kernel):
         for block in range(main[0], main[1] + 1):
             if block not in hot and graph.has(block, "STS"):
                 work += graph.text(block)
-                times += [0.25] * len(graph.text(block))
+                times += [scales_share] * len(graph.text(block))
     around = [l for l in loops if l != main and l[0] <= main[0] and main[1] <= l[1]]
     rest = []
     if around and not is_many:
@@ -261,7 +274,7 @@ def shares(units, grid):
     return [units * (i + 1) // grid - units * i // grid for i in range(grid)]
 
 
-Result = collections.namedtuple("Result", "launch bytes seconds share limits in_flight blocks flops")
+Result = collections.namedtuple("Result", "launch bytes seconds share of_roof limits in_flight blocks flops")
 
 
 def low(machine, launch, kernel, rows):
@@ -298,36 +311,57 @@ def low(machine, launch, kernel, rows):
     limits["l2"] = cached / (total / machine.read)
     seconds = max(stream_time(loads, cap, machine.read), cached) + TAIL + (
         FILL if machine.arch < 90 else 0)
-    return Result(launch, total, seconds, total / machine.read / seconds, limits, in_flight,
+    if launch["splits"] > 1:  # eight parts are read at once
+        seconds += TO_L2 * (2 + -(-launch["splits"] // 8))
+    return Result(launch, total, seconds, total / machine.read / seconds, 0, limits, in_flight,
                   blocks_per_sm(machine, kernel[0], launch), 2 * rows * launch["tiles"] * 16 * launch["columns"])
 
 
+def most_parts(blocks, chunks, grid):
+    """How many blocks of the grid have a part of a block of tiles, at most (linear_many.cuh: owner_of)."""
+    units = blocks * chunks
+    owner = lambda unit: ((unit + 1) * grid - 1) // units
+    return max(owner((i + 1) * chunks - 1) - owner(i * chunks) + 1 for i in range(blocks))
+
+
 def many(machine, launch, kernel, rows):
-    inner, _ = main_loops(kernel)
+    stage = launch["stage_quarters"]
+    inner, _ = main_loops(kernel, stage / 4)
     warps = launch["threads"] // 32
-    clocks = {unit: c * warps for unit, c in inner.clocks(machine).items()}  # of a stage of 64 columns
+    clocks = {unit: c * warps / stage for unit, c in inner.clocks(machine).items()}  # of 64 columns
     quarters = -(-launch["columns"] // 64)
+    chunks = -(-launch["columns"] // 256)
     if launch["is_split"]:
-        stages = shares(launch["blocks"] * -(-launch["columns"] // 256), launch["grid"])
-        most = max(stages) * 4
+        most = max(shares(launch["blocks"] * chunks, launch["grid"])) * 4
     else:
-        most = -(-launch["blocks"] * launch["token_blocks"] // launch["grid"]) * quarters
-    total = launch["matrix_rows"] / 16 * launch["tile_bytes"]
+        most = -(-launch["units"] // launch["grid"]) * quarters
+    of_all = 1  # of a product that takes two launches
+    if not launch["is_split"]:
+        of_all = launch["units"] / (launch["blocks"] * launch["token_blocks"])
+    total = launch["matrix_rows"] / 16 * launch["tile_bytes"] * of_all
+    tiles = launch["matrix_rows"] / 16 / launch["blocks"]
+    is_wide = "wide" in launch["kernel"]
+    in_flight = (launch["slots"] - (2 if is_wide else 1)) * tiles * launch["tile_bytes"] / quarters * stage
     busy = most * max(clocks.values()) / machine.clock
     memory = total / machine.read
     tokens = int(re.search(r"_(?:wide)?(\d+)_", launch["kernel"])[1])
-    units = launch["blocks"] * launch["token_blocks"] * quarters
+    units = launch["blocks"] * launch["token_blocks"] * quarters * of_all
     copied = units * tokens * 128 + total * launch["token_blocks"]
-    if launch["is_split"]:  # of most blocks two segments are parts
-        copied += 2 * 2 * launch["grid"] * launch["matrix_rows"] / launch["blocks"] * tokens * 4
+    adding = 0
+    if launch["is_split"]:
+        part = launch["matrix_rows"] / launch["blocks"] * tokens * 4
+        parts = most_parts(launch["blocks"], chunks, launch["grid"])
+        copied += 2 * launch["grid"] * part  # one is left and read where two blocks meet
+        if parts > 1:
+            adding = 3 * TO_L2 + (parts - 1) * (part / (PORT * REACHED * machine.clock) + TO_L2)
     cached = copied / machine.l2
-    seconds = max(busy, memory, cached) + TAIL + (FILL if machine.arch < 90 else 0)
+    stream = memory * max(1, machine.in_flight / in_flight) if launch["token_blocks"] == 1 else memory
+    seconds = max(busy, stream, cached) + adding + TAIL + (FILL if machine.arch < 90 else 0)
     limits = {unit: most * c / machine.clock / memory for unit, c in clocks.items()}
     limits["l2"] = cached / memory
-    flops = 2 * rows * launch["matrix_rows"] * launch["columns"]
-    tiles = launch["matrix_rows"] / 16 / launch["blocks"]
-    in_flight = (launch["slots"] - 1) * tiles * launch["tile_bytes"] / quarters
-    return Result(launch, total, seconds, memory / seconds, limits, in_flight,
+    flops = 2 * rows * launch["matrix_rows"] * launch["columns"] * of_all
+    roof = max(memory, flops / (machine.flops * (WIDE_SHARE if machine.arch >= 90 else machine.mma_share)))
+    return Result(launch, total, seconds, memory / seconds, roof / seconds, limits, in_flight,
                   blocks_per_sm(machine, kernel[0], launch), flops)
 
 
@@ -382,7 +416,7 @@ def main():
         count = int(rows_text)
         print(f"Decode, {count} rows: share of the reachable bandwidth while the kernel runs\n")
         head = ("machine", "model", "product", "kernel", "blocks", "in flight / wanted, kB",
-                "busiest unit", "share")
+                "busiest unit", "share", "of the roof")
         rows, sums = [head], []
         for machine in MACHINES:
             time, model_bytes = collections.Counter(), collections.Counter()
@@ -396,7 +430,8 @@ def main():
                              launch["kernel"].removeprefix("linear_"),
                              f"{launch['grid']} x {result.blocks}",
                              f"{result.in_flight / 1e3:.0f} / {machine.in_flight / 1e3:.0f}",
-                             f"{unit} {100 * result.limits[unit]:.0f}%", f"{100 * result.share:.0f}%"))
+                             f"{unit} {100 * result.limits[unit]:.0f}%", f"{100 * result.share:.0f}%",
+                             f"{100 * max(result.share, result.of_roof):.0f}%"))
                 time[launch["model"]] += launch["times"] * (result.seconds + machine.gap)
                 model_bytes[launch["model"]] += launch["times"] * result.bytes
             for model in time:
@@ -412,19 +447,18 @@ def main():
             continue
         count = int(rows_text)
         print(f"Prefill, {count} rows: share of the matrix rate\n")
-        rows = [("machine", "model", "product", "kernel", "blocks", "busiest unit", "share")]
+        rows = [("machine", "model", "product", "kernel", "blocks", "busiest unit", "share", "of the product")]
         for machine in MACHINES:
-            for launch in launches_of(program, machine, count, True):
-                if launch["model"].split()[0] not in options.models.split(","):
-                    continue
-                if launch["product"] == "head":
-                    continue
-                kernel = kernels[machine.arch][launch["kernel"]]
-                result = many(machine, launch, kernel, count)
-                unit = max(result.limits, key=result.limits.get)
-                rows.append((machine.name, launch["model"], launch["product"],
-                             launch["kernel"].removeprefix("linear_"), f"{launch['grid']} x {result.blocks}",
-                             unit, f"{100 * result.flops / machine.flops / result.seconds:.0f}%"))
+            launches = [l for l in launches_of(program, machine, count, True)
+                        if l["model"].split()[0] in options.models.split(",") and l["product"] != "head"]
+            for (model, product), some in itertools.groupby(launches, lambda l: (l["model"], l["product"])):
+                results = [many(machine, l, kernels[machine.arch][l["kernel"]], count) for l in some]
+                rate = lambda some: sum(r.flops for r in some) / machine.flops / sum(r.seconds for r in some)
+                for result in results:
+                    rows.append((machine.name, model, product, result.launch["kernel"].removeprefix("linear_"),
+                                 f"{result.launch['grid']} x {result.blocks}",
+                                 max(result.limits, key=result.limits.get),
+                                 f"{100 * rate([result]):.0f}%", f"{100 * rate(results):.0f}%"))
         table(rows, options.markdown)
 
 

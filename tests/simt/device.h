@@ -66,6 +66,17 @@ void mma_f16(float* c, const uint32_t* a, const uint32_t* b);
 void mma_bf16(float* c, const uint32_t* a, const uint32_t* b);
 void mma_s8(int32_t* c, const uint32_t* a, const uint32_t* b);
 
+// Products of a warpgroup that this thread has begun, in order; taken from what was committed.
+struct PutOff {
+  float* d;
+  const uint32_t* a;
+  uint64_t b;
+  int count;
+};
+void put_product_off(const PutOff& product);
+void commit_products();
+bool take_product(PutOff& product);
+
 void fence();
 void spin_pause();
 enum class Atomic { kAdd, kAddFloat, kMax, kOr, kExchange, kCompareAndSwap, kLoad, kStore };
@@ -114,6 +125,7 @@ inline constexpr int kWarp = 32;
 SLUICE_DEVICE int lane() { return static_cast<int>(threadIdx.x) % kWarp; }
 SLUICE_DEVICE int warp() { return static_cast<int>(threadIdx.x) / kWarp; }
 SLUICE_DEVICE std::byte* dynamic_shared() { return simt::dynamic_shared(); }
+SLUICE_DEVICE std::byte* aligned_shared() { return simt::dynamic_shared(); }
 SLUICE_DEVICE uint32_t shared_address(const void* pointer) {  // aligned as the pointer is
   return static_cast<uint32_t>(reinterpret_cast<uintptr_t>(pointer));
 }
@@ -278,29 +290,42 @@ SLUICE_DEVICE void mma_s8(int32_t (&c)[4], const uint32_t (&a)[4], const uint32_
 // ---- matrices, of a warpgroup
 // ---------------------------------------------------------------------
 //
-// At once, a warp at a time: what an asynchronous product would find changed is not seen.
+// Done as late as can be, at the wait for them: who changes a register or shared memory that a
+// product still uses, or reads its result too early, gets wrong results. A warp at a time.
 
 #define SLUICE_HAS_WARPGROUPS 1
 SLUICE_DEVICE void fence_for_warpgroup_reads() {}
 SLUICE_DEVICE void warpgroup_begin() {}
-SLUICE_DEVICE void warpgroup_commit() {}
-SLUICE_DEVICE void warpgroup_wait() {}
-SLUICE_DEVICE uint64_t warpgroup_operand(const void* rows, int step) {
-  return reinterpret_cast<uintptr_t>(rows) + static_cast<uintptr_t>(step);  // aligned to 1024 bytes
+SLUICE_DEVICE void warpgroup_commit() { simt::commit_products(); }
+template <int kCount>
+SLUICE_DEVICE void warpgroup_sums(float (&)[kCount]) {}
+SLUICE_DEVICE uint64_t warpgroup_operand(const void* rows) {
+  return reinterpret_cast<uintptr_t>(rows);  // aligned to 1024 bytes
+}
+SLUICE_DEVICE uint64_t warpgroup_step(uint64_t operand, int step) {
+  return operand + static_cast<uint64_t>(step);
 }
 template <int kCount>
 SLUICE_DEVICE void warpgroup_mma(float (&d)[kCount], const uint32_t (&a)[4], uint64_t b) {
-  const int step = static_cast<int>(b % 1024), lane = ptx::lane();
-  const auto* rows = reinterpret_cast<const std::byte*>(b - static_cast<uint64_t>(step));
-  for (int i = 0; i < kCount / 4; ++i) {
-    const int row = 8 * i + lane / 4;
-    const auto pair = [&](int piece) {
-      return reinterpret_cast<const uint32_t*>(rows + 128 * row + 16 * (piece ^ row % 8))[lane % 4];
-    };
-    float c[4] = {d[4 * i], d[4 * i + 1], d[4 * i + 2], d[4 * i + 3]};
-    const uint32_t own[2] = {pair(2 * step), pair(2 * step + 1)};
-    simt::mma_f16(c, a, own);
-    for (int k = 0; k < 4; ++k) d[4 * i + k] = c[k];
+  simt::put_product_off({d, a, b, kCount});
+}
+SLUICE_DEVICE void warpgroup_wait() {
+  simt::PutOff product;
+  while (simt::take_product(product)) {
+    const int step = static_cast<int>(product.b % 1024), lane = ptx::lane();
+    const auto* rows = reinterpret_cast<const std::byte*>(product.b - static_cast<uint64_t>(step));
+    for (int i = 0; i < product.count / 4; ++i) {
+      const int row = 8 * i + lane / 4;
+      const auto pair = [&](int piece) {
+        return reinterpret_cast<const uint32_t*>(rows + 128 * row +
+                                                 16 * (piece ^ row % 8))[lane % 4];
+      };
+      float* const d = product.d + 4 * i;
+      float c[4] = {d[0], d[1], d[2], d[3]};
+      const uint32_t own[2] = {pair(2 * step), pair(2 * step + 1)};
+      simt::mma_f16(c, product.a, own);
+      for (int k = 0; k < 4; ++k) d[k] = c[k];
+    }
   }
 }
 
@@ -374,6 +399,8 @@ SLUICE_DEVICE uint16_t fma_half(uint16_t a, uint16_t b, uint16_t c) {
   const auto wide = [](uint16_t h) { return static_cast<double>(half_to_float(h)); };
   return std::bit_cast<uint16_t>(static_cast<_Float16>(wide(a) * wide(b) + wide(c)));
 }
+SLUICE_DEVICE uint32_t low_twice(uint32_t h2) { return (h2 & 0xffffu) * 0x00010001u; }
+SLUICE_DEVICE uint32_t high_twice(uint32_t h2) { return (h2 >> 16) * 0x00010001u; }
 SLUICE_DEVICE uint32_t fma_halves(uint32_t a, uint32_t b, uint32_t c) {
   const auto high = [](uint32_t h2) { return static_cast<uint16_t>(h2 >> 16); };
   const auto low = [](uint32_t h2) { return static_cast<uint16_t>(h2); };

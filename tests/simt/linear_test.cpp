@@ -241,6 +241,28 @@ TEST_P(CudaLinearOf, SeveralMatricesReadTheSameManyRows) {
   check_here({{Type::kQ4_0, Type::kQ4_0}, {300, 260}, 512, 20, 7, false, false, 601});
 }
 
+// Who comes last adds up what up to eight blocks have of a tile's columns.
+TEST_P(CudaLinearOf, ColumnsOfManyRowsAreSplitOverManyBlocks) {
+  check_here({{Type::kQ4_K}, {40}, 4096, 20, 9, true, true, 700});
+  check_here({{Type::kQ4_0}, {272}, 2304, 40, 7, false, true, 701});
+  check_here({{Type::kQ6_K}, {19}, 2048, 70, 6, false, false, 702});
+}
+
+// The last round of a prompt's product is done in smaller pieces where few blocks have it: to the
+// last bit what one round gives.
+TEST_P(CudaLinearOf, ALastRoundInPiecesGivesTheSame) {
+  check_here({{Type::kQ4_K}, {272}, 256, 300, 4, true, true, 710, true});
+  std::mt19937 random(9);
+  const std::vector<Matrix> matrices = {random_matrix(Type::kQ4_0, 272, 320, random)};
+  const std::vector<uint16_t> x = random_halves(300 * 320, random);
+  Case c{{Type::kQ4_0}, {272}, 320, 300, 4};
+  c.is_prefill = true;
+  c.compute_capability = GetParam();
+  const std::vector<float> in_pieces = products(c, matrices, x, 1.0f, {{0.0f}})[0];
+  c.multiprocessors = 64;
+  EXPECT_EQ(products(c, matrices, x, 1.0f, {{0.0f}})[0], in_pieces);
+}
+
 // A prompt's row has the same result alone and among others, to the last bit.
 TEST_P(CudaLinearOf, APromptsRowDoesNotDependOnTheOthers) {
   std::mt19937 random(8);

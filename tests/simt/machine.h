@@ -3,6 +3,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <set>
@@ -13,6 +14,7 @@
 
 #include <vector_types.h>
 
+#include "simt/device.h"
 #include "simt/fibre.h"
 #include "simt/simt.h"
 
@@ -132,6 +134,8 @@ struct Thread {
   Operand operand;
   std::vector<std::vector<Copy>> copies;  // groups, the last one open
   std::vector<Access> log;                // since its warp last met
+  std::deque<PutOff> products;            // of a warpgroup, not waited for
+  size_t num_committed = 0;               // of them
 
   int warp() const { return number / kLanes; }
   int lane() const { return number % kLanes; }

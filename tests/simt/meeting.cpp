@@ -332,4 +332,15 @@ void mma_s8(int32_t* c, const uint32_t* a, const uint32_t* b) {
   meet(Meeting::kMmaS8, ~uint32_t{0}, product(c, a, b, __builtin_return_address(0)));
 }
 
+void put_product_off(const PutOff& product) { machine().thread->products.push_back(product); }
+void commit_products() { machine().thread->num_committed = machine().thread->products.size(); }
+bool take_product(PutOff& product) {
+  Thread& thread = *machine().thread;
+  if (thread.num_committed == 0) return false;
+  product = thread.products.front();
+  thread.products.pop_front();
+  --thread.num_committed;
+  return true;
+}
+
 }  // namespace sluice::simt

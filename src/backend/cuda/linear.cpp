@@ -70,7 +70,7 @@ int ceil_div(int a, int b) { return (a + b - 1) / b; }
 
 // Shared memory that a block may ask for, beside what kernels declare themselves.
 int dynamic_shared(const DeviceFacts& device) {
-  return static_cast<int>(device.shared_bytes_per_block) - 1024;
+  return static_cast<int>(device.shared_bytes_per_block) - kKeptShared;
 }
 
 // How the low kernel's blocks share `num_tiles` tiles of `num_stages` stages each.
@@ -90,8 +90,8 @@ size_t partials_bytes(const DeviceFacts& device) {
                 Many128::kTiles * Many128::kTokens, Wide128::kTiles * Wide128::kTokens});
   return static_cast<size_t>(device.num_multiprocessors) * kSums * sizeof(float);
 }
-size_t counters_bytes(int64_t most_tiles) {
-  return kMostParts * static_cast<size_t>(most_tiles) * sizeof(uint32_t);
+size_t counters_bytes(int64_t most_tiles) {  // two for each block of tiles
+  return 2 * kMostParts * static_cast<size_t>(most_tiles) * sizeof(uint32_t);
 }
 uint32_t* counters_in(void* scratch, const DeviceFacts& device) {
   return reinterpret_cast<uint32_t*>(static_cast<std::byte*>(scratch) + partials_bytes(device));
@@ -200,55 +200,99 @@ void add_low(LaunchList& list, const DeviceFacts& device, const HalfRows& in, Al
   list.back().may_start_early = true;
 }
 
-// The kernel for so many rows of activations. A prompt's rows have the same products in all of one
-// kind: sums are taken in the same order.
-const ManyKernel& many_kernel_for(const DeviceFacts& device, const KernelNames& names,
-                                  int num_rows) {
-  // wgmma is not in what comes after sm_90.
-  const auto& kernels = device.compute_capability == 90 ? names.wide : names.many;
-  return kernels[num_rows <= 32 ? 0 : num_rows <= 64 ? 1 : 2];
+// How many blocks a product that is split over them gets. As many as there are, but each tile's
+// sums then come from several, which are added one after another: a number that gives all tiles
+// equally many is better if it is nearly as large, and more than eight for a tile cost more than
+// they bring.
+int split_blocks(const DeviceFacts& device, int num_blocks, int num_chunks) {
+  constexpr int kMostShares = 8;
+  const int most = std::min(device.num_multiprocessors, num_blocks * num_chunks);
+  if (num_blocks > most) return most;
+  const int even = num_blocks * std::min(most / num_blocks, kMostShares);
+  return even >= most - most / 16 || most > num_blocks * kMostShares ? even : most;
 }
 
 // Of any number of rows. Columns are split where that gives blocks equal shares, but not a
 // prompt's: how they are split depends on the matrices alone, and whether, on the number of rows.
-void add_many(LaunchList& list, const DeviceFacts& device, const HalfRows& in, Alike targets,
-              int num_rows, bool is_prefill, void* scratch) {
-  const MatrixLayout& layout = targets.front()->layout;
-  const ManyKernel& kernel = many_kernel_for(device, kernels_of(layout.type), num_rows);
-  ManyArgs args = {};
-  for (const LinearTarget* target : targets) {
-    ManyPart& part = args.parts[args.num_parts++];
-    part.tiles = static_cast<const uint8_t*>(target->packed);
-    part.bias = target->bias;
-    part.out = target->out;
-    part.out_stride = static_cast<int32_t>(target->out_stride);
-    part.rows = static_cast<int32_t>(target->layout.rows);
-    part.num_tiles = static_cast<int32_t>(target->layout.num_tiles());
-    part.first_block = args.num_blocks;
-    part.accumulates = target->accumulates ? 1 : 0;
-    args.num_blocks += ceil_div(part.num_tiles, kernel.tiles);
+class ManyProduct {
+ public:
+  ManyProduct(const DeviceFacts& device, const HalfRows& in, Alike targets, int num_rows,
+              void* scratch)
+      : device_(device), targets_(targets) {
+    const MatrixLayout& layout = targets.front()->layout;
+    // wgmma is not in what comes after sm_90.
+    const KernelNames& names = kernels_of(layout.type);
+    kernels_ = device.compute_capability == 90 ? names.wide : names.many;
+    args_.tile_bytes = layout.tile_bytes;
+    args_.x = in.data;
+    args_.x_stride = static_cast<int32_t>(in.stride);
+    args_.num_rows = num_rows;
+    args_.x_scale = in.scale;
+    args_.columns = static_cast<int32_t>(layout.columns);
+    args_.partials = static_cast<float*>(scratch);
+    args_.counters = counters_in(scratch, device);
   }
-  args.tile_bytes = layout.tile_bytes;
-  args.x = in.data;
-  args.x_stride = static_cast<int32_t>(in.stride);
-  args.num_rows = num_rows;
-  args.x_scale = in.scale;
-  args.columns = static_cast<int32_t>(layout.columns);
-  args.num_token_blocks = ceil_div(num_rows, kernel.tokens);
-  args.is_split = !is_prefill && args.num_token_blocks == 1 ? 1 : 0;
-  args.partials = static_cast<float*>(scratch);
-  args.counters = counters_in(scratch, device);
-  args.num_slots = std::min(
-      kMostManySlots, (dynamic_shared(device) - kernel.shared_bytes[0]) / kernel.shared_bytes[1]);
-  const int units = args.is_split != 0 ? args.num_blocks * static_cast<int>(layout.num_chunks())
-                                       : args.num_blocks * args.num_token_blocks;
-  add_launch(
-      list, kernel.name, {static_cast<uint32_t>(std::min(units, device.num_multiprocessors))},
-      {kManyWarps * 32},
-      static_cast<uint32_t>(kernel.shared_bytes[0] + args.num_slots * kernel.shared_bytes[1]),
-      args);
-  list.back().may_start_early = true;
-}
+
+  // A prompt's rows have the same products in all kernels of a device: sums are taken in the same
+  // order.
+  void add(LaunchList& list, bool is_prefill) {
+    const int rows = args_.num_rows;
+    const ManyKernel& kernel = kernels_[rows <= 32 ? 0 : rows <= 64 ? 1 : 2];
+    set_blocks(kernel);
+    if (!is_prefill && args_.num_token_blocks == 1) {
+      args_.is_split = 1;
+      return add_launch_of(list, kernel,
+                           split_blocks(device_, args_.num_blocks,
+                                        static_cast<int>(targets_.front()->layout.num_chunks())));
+    }
+    const int units = args_.num_blocks * args_.num_token_blocks;
+    const int rest = units % device_.num_multiprocessors;
+    args_.end_unit = units;
+    // A last round that few blocks have is done in smaller pieces, which take a third of the time.
+    const int pieces = kernel.tokens / kernels_[0].tokens;
+    const bool has_short_round = pieces > 1 && kernel.tiles == kernels_[0].tiles && rest < units &&
+                                 rest > 0 && rest * pieces <= 2 * device_.num_multiprocessors;
+    if (has_short_round) args_.end_unit -= rest;
+    add_launch_of(list, kernel, std::min(args_.end_unit, device_.num_multiprocessors));
+    if (!has_short_round) return;
+    args_.num_token_blocks *= pieces;
+    args_.first_unit = args_.end_unit * pieces;
+    args_.end_unit = units * pieces;
+    add_launch_of(list, kernels_[0], std::min(rest * pieces, device_.num_multiprocessors));
+  }
+
+ private:
+  void set_blocks(const ManyKernel& kernel) {
+    for (const LinearTarget* target : targets_) {
+      ManyPart& part = args_.parts[args_.num_parts++];
+      part.tiles = static_cast<const uint8_t*>(target->packed);
+      part.bias = target->bias;
+      part.out = target->out;
+      part.out_stride = static_cast<int32_t>(target->out_stride);
+      part.rows = static_cast<int32_t>(target->layout.rows);
+      part.num_tiles = static_cast<int32_t>(target->layout.num_tiles());
+      part.first_block = args_.num_blocks;
+      part.accumulates = target->accumulates ? 1 : 0;
+      args_.num_blocks += ceil_div(part.num_tiles, kernel.tiles);
+    }
+    args_.num_token_blocks = ceil_div(args_.num_rows, kernel.tokens);
+  }
+
+  void add_launch_of(LaunchList& list, const ManyKernel& kernel, int grid) {
+    args_.num_slots =
+        many_slots(dynamic_shared(device_), kernel.shared_bytes[0], kernel.shared_bytes[1]);
+    add_launch(
+        list, kernel.name, {static_cast<uint32_t>(grid)}, {kManyWarps * 32},
+        static_cast<uint32_t>(kernel.shared_bytes[0] + args_.num_slots * kernel.shared_bytes[1]),
+        args_);
+    list.back().may_start_early = true;
+  }
+
+  const DeviceFacts& device_;
+  Alike targets_;
+  const ManyKernel* kernels_;  // by rows of activations
+  ManyArgs args_ = {};
+};
 
 }  // namespace
 
@@ -288,7 +332,7 @@ void add_linear(LaunchList& list, const DeviceFacts& device, const HalfRows& in,
     if (rows <= kLowRows[1] && !is_prefill) {
       add_low(list, device, in, alike, rows, scratch);
     } else {
-      add_many(list, device, in, alike, rows, is_prefill, scratch);
+      ManyProduct(device, in, alike, rows, scratch).add(list, is_prefill);
     }
   }
 }

@@ -211,8 +211,12 @@ SLUICE_DEVICE void load_quarter(const uint8_t* quarter, int lane, BlockCodes (&b
   }
 }
 
-// Until but the newest num_slots - 2 groups of copies are there.
+// Until but the newest num_slots - 2 groups of copies are there. kUsual: what that most often is.
+template <int kUsual = 0>
 SLUICE_DEVICE void wait_for_stage(int num_slots) {
+  if constexpr (kUsual > 2) {
+    if (num_slots == kUsual) return ptx::cp_async_wait<kUsual - 2>();
+  }
   switch (num_slots) {
     case 3:
       return ptx::cp_async_wait<1>();

@@ -419,7 +419,7 @@ SLUICE_DEVICE void finish_pass(const LowArgs& args, const Pass& pass, const floa
     const int tile = i / kTileSums, index = i % kTileSums;
     if (is_last[tile] == 0) continue;
     float sum = 0.0f;
-#pragma unroll 1
+#pragma unroll 8
     for (int split = 0; split < args.num_splits; ++split) {
       sum +=
           args.partials[(static_cast<int64_t>(split) * args.num_tiles + first + tile) * kTileSums +

@@ -16,6 +16,7 @@ constexpr int low_warps(int token_tiles) { return token_tiles == 1 ? 12 : 8; }
 inline constexpr int kLowTiles = 4;    // that a warp computes side by side
 inline constexpr int kLowSplits = 16;  // of the columns over blocks, at most
 inline constexpr int kMostParts = 4;
+inline constexpr int kKeptShared = 1024;  // bytes that no launch asks for: what kernels declare
 inline constexpr int kMostSlots = 8;
 
 // A matrix of those that read the same rows.

@@ -8,26 +8,27 @@
 // activations, which each block reads from the second-level cache, are few beside the matrix; a
 // warp has 32 rows of it:
 //
-//                    activations (64 columns of a stage)
+//                    activations (columns of a stage)
 //                   | row 0 .. 31 or 63      |
-//   matrix  warp 0  | 2 tiles: 32 rows       |     stage: 64 columns of all of it, in a ring of
-//           warp 1  | 2 tiles                |     `num_slots`, copied asynchronously: the codes of
-//           ..      |                        |     16 tiles, their scales with every fourth stage,
-//           warp 7  | 2 tiles                |     and the activations, a row's 128 bytes in pieces
-//                                                  of 16 that change places by row (piece ^ row %
-//                                                  8), so that ldmatrix meets all banks
+//   matrix  warp 0  | 2 tiles: 32 rows       |     stage: 64 or 128 columns of all of it, in a ring
+//           warp 1  | 2 tiles                |     of `num_slots`, copied asynchronously: the codes
+//           ..      |                        |     of 16 tiles, their scales with a chunk's first
+//           warp 7  | 2 tiles                |     stage, and the activations, a row's 128 bytes in
+//                                                  pieces of 16 that change places by row (piece ^
+//                                                  row % 8), so that ldmatrix meets all banks
 //
 // When a chunk of 256 columns begins each warp makes halves of its tiles' scales (make_scales), as
 // all lanes want them: w = p * scale + low with p the whole number that the code stands for.
 // Weights are rounded to halves, once (scales of K-quants, too).
 //
 // On sm_90 a warpgroup multiplies, with B read by the tensor cores themselves, and the products of
-// a stage run while the weights of the next are made (Shape::kIsWarpgroup).
+// a tile's quarter run while the weights of the next one are made, in registers of their own
+// (Shape::kIsWarpgroup).
 //
 // A decode step must read the matrix at the memory's speed, so all blocks get equal shares of
 // (block of tiles, chunk); where the columns of a tile are split over blocks, who comes last adds
-// their sums, in order. Prompts' products are not split: a row's result must be the same in
-// whatever company.
+// their sums to its own, in the order of the columns, and the others leave theirs. Prompts'
+// products are not split: a row's result must be the same in whatever company.
 //
 // Reference: tests/simt/linear_test.cpp.
 
@@ -55,8 +56,8 @@ class Segments {
       next_ = static_cast<int>(units * block / grid);
       end_ = static_cast<int>(units * (block + 1) / grid);
     } else {
-      next_ = block;
-      end_ = args.num_blocks * args.num_token_blocks;
+      next_ = args.first_unit + block;
+      end_ = args.end_unit;
     }
   }
   SLUICE_DEVICE bool is_over() const { return next_ >= end_; }
@@ -108,9 +109,24 @@ class Stages {
     next_segment();
   }
 
+  // Copies the next stage to `slot`, if there is one; a group of copies in any case.
   SLUICE_DEVICE void copy_next(uint8_t* slot) {
     if (is_there_) {
-      copy(slot);
+      copy_weights(slot);
+      copy_in(slot);
+      advance();
+    }
+    ptx::cp_async_commit();
+  }
+  // The halves of that, for two that go side by side: the first one's copies are the second's, too.
+  SLUICE_DEVICE void copy_next_weights(uint8_t* slot) {
+    if (!is_there_) return;
+    copy_weights(slot);
+    advance();
+  }
+  SLUICE_DEVICE void copy_next_in(uint8_t* slot) {
+    if (is_there_) {
+      copy_in(slot);
       advance();
     }
     ptx::cp_async_commit();
@@ -118,8 +134,9 @@ class Stages {
 
  private:
   static constexpr int kThreads = kManyWarps * 32;
-  static constexpr int kCodePieces = F::kQuarterBytes / 16;  // of a tile
-  static constexpr int kInRows = kThreads / 8;               // that a round copies
+  static constexpr int kQuarterPieces = F::kQuarterBytes / 16;
+  static constexpr int kCodePieces = Stage::kTileBytes / 16;  // of a tile
+  static constexpr int kInRows = kThreads / 8;                // that a round copies
 
   SLUICE_DEVICE void next_segment() {
     is_there_ = !segments_.is_over();
@@ -143,18 +160,21 @@ class Stages {
   }
 
   SLUICE_DEVICE void advance() {
-    own_in_ += kQuarterColumns;
-    columns_left_ -= kQuarterColumns;
-    own_codes_ += F::kQuarterBytes;
-    if (++quarter_ < quarters_) return;
+    own_in_ += Stage::kQuarters * kQuarterColumns;
+    columns_left_ -= Stage::kQuarters * kQuarterColumns;
+    own_codes_ += Stage::kTileBytes;
+    quarter_ += Stage::kQuarters;
+    if (quarter_ < quarters_) return;
     quarter_ = 0;
     own_codes_ += F::kScaleBytes;
     if (++segment_.chunk == segment_.end_chunk) return next_segment();
     quarters_ = quarters_of_chunk(args_, segment_.chunk);
   }
 
-  SLUICE_DEVICE void copy(uint8_t* slot) const {
+  SLUICE_DEVICE void copy_weights(uint8_t* slot) const {
     const int thread = static_cast<int>(threadIdx.x);
+    const int pieces = Stage::kQuarters == 1 ? kCodePieces  // of a tile, that there are
+                                             : (quarters_ - quarter_) * kQuarterPieces;
 #pragma unroll
     for (int first = 0; first < Shape::kTiles * kCodePieces; first += kThreads) {
       const int i = first + thread;
@@ -169,17 +189,26 @@ class Stages {
                 (i % kCodePieces - thread % kCodePieces) * 16;
         is_there = i / kCodePieces < num_tiles_;
       }
+      is_there = is_there && i % kCodePieces < pieces;
       ptx::cp_async_stream16(slot + Stage::kCodes + 16 * i, from, policy_, is_there);
     }
     if constexpr (F::kScaleBytes > 0) {
       if (quarter_ == 0) copy_scales(slot + Stage::kScales);
     }
-    const bool has_columns = columns_left_ > 0;
+  }
+
+  SLUICE_DEVICE void copy_in(uint8_t* slot) const {
+    const int thread = static_cast<int>(threadIdx.x);
     uint8_t* to = slot + 128 * (thread / 8) + 16 * (thread % 8 ^ thread / 8 % 8);
 #pragma unroll
-    for (int row = 0; row < Shape::kTokens; row += kInRows) {
-      ptx::cp_async16(to + 128 * row, own_in_ + row * static_cast<int64_t>(args_.x_stride),
-                      has_columns && row < tokens_left_);
+    for (int q = 0; q < Stage::kQuarters; ++q) {
+      const bool has_columns = columns_left_ > q * kQuarterColumns;
+#pragma unroll
+      for (int row = 0; row < Shape::kTokens; row += kInRows) {
+        ptx::cp_async16(to + q * Stage::kInBytes + 128 * row,
+                        own_in_ + q * kQuarterColumns + row * static_cast<int64_t>(args_.x_stride),
+                        has_columns && row < tokens_left_);
+      }
     }
   }
 
@@ -224,12 +253,13 @@ constexpr int whole_offset() {
   return Format<kType>::kLooksUp ? 128 : Format<kType>::kOffset;
 }
 
-// The scales of a tile in this lane's groups (linear_fragments.cuh, load_lows), as halves for all.
+// The scales of a tile in this lane's groups (linear_fragments.cuh, load_lows), as halves for all
+// (ManyScales).
 template <quant::Type kType>
 SLUICE_DEVICE void make_scales(const uint8_t* record, int g, int t, uint8_t* to) {
   using F = Format<kType>;
   using Made = ManyScales<kType>;
-  constexpr int kOwn = Made::kGroups / 4;  // groups 2 t, 2 t + 1, or four from 4 t on
+  constexpr int kOwn = Made::kGroups;  // those of quarter t
   float scale[2][kOwn], low[2][kOwn] = {};
   constexpr float kUp = F::kScales == Scales::kExponent ? 1.0f : 1.0f / kLift;
 #pragma unroll
@@ -296,24 +326,51 @@ SLUICE_DEVICE void make_scales(const uint8_t* record, int g, int t, uint8_t* to)
       for (int i = 0; i < 4; ++i) scale[r][i] = d * number((word >> (8 * i) & 255u) - 128u);
     }
   }
+  uint32_t words[Made::kQuarterWords];
 #pragma unroll
   for (int i = 0; i < kOwn; ++i) {
-    uint8_t* place = to + ((kOwn * t + i) * 8 + g) * Made::kPairBytes;
-    const uint32_t top = ptx::pack_halves(scale[0][i] * kUp, scale[0][i] * kUp);
-    const uint32_t bottom = ptx::pack_halves(scale[1][i] * kUp, scale[1][i] * kUp);
     if constexpr (F::kHasMin) {
-      ptx::store(reinterpret_cast<uint4*>(place),
-                 uint4{top, ptx::pack_halves(low[0][i], low[0][i]), bottom,
-                       ptx::pack_halves(low[1][i], low[1][i])});
+      words[2 * i] = ptx::pack_halves(scale[0][i] * kUp, low[0][i]);
+      words[2 * i + 1] = ptx::pack_halves(scale[1][i] * kUp, low[1][i]);
     } else {
-      *reinterpret_cast<uint2*>(place) = {top, bottom};
+      words[i] = ptx::pack_halves(scale[0][i] * kUp, scale[1][i] * kUp);
+    }
+  }
+  if constexpr (Made::kQuarterWords == 2) {
+    ptx::store(reinterpret_cast<uint2*>(to + Made::place(g, t, 0)), uint2{words[0], words[1]});
+  } else {
+#pragma unroll
+    for (int i = 0; i < Made::kQuarterWords; i += 4) {
+      ptx::store(reinterpret_cast<uint4*>(to + Made::place(g, t, i)),
+                 uint4{words[i], words[i + 1], words[i + 2], words[i + 3]});
     }
   }
 }
 
-// Codes of a step's A operand to weights. `scales`: of the group, where make_scales left them.
+// Words that make_scales has left, from word `first` of a quarter on.
+template <quant::Type kType, int kCount>
+SLUICE_DEVICE void load_scales(const uint8_t* scales, int g, int quarter, int first,
+                               uint32_t (&words)[kCount]) {
+  using Made = ManyScales<kType>;
+  if constexpr (kCount == 1) words[0] = shared4(scales + Made::place(g, quarter, first));
+  if constexpr (kCount == 2) {
+    const uint2 two = shared8(scales + Made::place(g, quarter, first));
+    words[0] = two.x;
+    words[1] = two.y;
+  }
+#pragma unroll
+  for (int i = 0; i + 4 <= kCount; i += 4) {
+    const uint4 four = shared16(scales + Made::place(g, quarter, first + i));
+    words[i] = four.x;
+    words[i + 1] = four.y;
+    words[i + 2] = four.z;
+    words[i + 3] = four.w;
+  }
+}
+
+// Codes of a step's A operand to weights. `scales`: the words of the group.
 template <quant::Type kType>
-SLUICE_DEVICE void make_weights(uint32_t (&a)[4], int step, const uint8_t* scales) {
+SLUICE_DEVICE void make_weights(uint32_t (&a)[4], int step, const uint32_t* scales) {
   using F = Format<kType>;
   if constexpr (kType == quant::Type::kBF16) {
 #pragma unroll
@@ -322,31 +379,22 @@ SLUICE_DEVICE void make_weights(uint32_t (&a)[4], int step, const uint8_t* scale
     }
   }
   if constexpr (F::kScales == Scales::kNone) return;
-  uint32_t scale[2], low[2] = {};
-  if constexpr (F::kHasMin) {
-    const uint4 four = shared16(scales);
-    scale[0] = four.x;
-    low[0] = four.y;
-    scale[1] = four.z;
-    low[1] = four.w;
-  } else {
-    const uint2 two = shared8(scales);
-    scale[0] = two.x;
-    scale[1] = two.y;
-  }
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
     const int r = i % 2, pair = 2 * step + i / 2;
     const int shift = F::kLooksUp ? 0 : pair_shift(F::kCodes, pair);
     // From code * 2^(shift - 24) to (code - offset) * kLift.
     const uint32_t lift = 0x00010001u * static_cast<uint32_t>((15 + 15 - shift) << 10);
-    if constexpr (F::kScales == Scales::kExponent) {
-      a[i] = ptx::multiply_halves(a[i], scale[r]);
-    } else if constexpr (F::kHasMin) {
-      a[i] = ptx::fma_halves(ptx::multiply_halves(a[i], lift), scale[r], low[r]);
+    if constexpr (F::kHasMin) {
+      a[i] = ptx::fma_halves(ptx::multiply_halves(a[i], lift), ptx::low_twice(scales[r]),
+                             ptx::high_twice(scales[r]));
     } else {
-      constexpr uint32_t kLess = both_halves(-static_cast<float>(whole_offset<kType>()) * kLift);
-      a[i] = ptx::multiply_halves(ptx::fma_halves(a[i], lift, kLess), scale[r]);
+      const uint32_t scale = r == 0 ? ptx::low_twice(scales[0]) : ptx::high_twice(scales[0]);
+      if constexpr (F::kScales != Scales::kExponent) {
+        constexpr uint32_t kLess = both_halves(-static_cast<float>(whole_offset<kType>()) * kLift);
+        a[i] = ptx::fma_halves(a[i], lift, kLess);
+      }
+      a[i] = ptx::multiply_halves(a[i], scale);
     }
   }
 }
@@ -389,12 +437,15 @@ SLUICE_DEVICE void add_stage(const uint8_t* codes, const uint8_t* in, const uint
   for (int i = 0; i < 2; ++i) {
 #pragma unroll
     for (int tile = 0; tile < Shape::kWarpTiles; ++tile) {
+      constexpr int kWords = Made::kQuarterWords / 2;
+      uint32_t words[kWords > 0 ? kWords : 1] = {};
+      if constexpr (kWords > 0) {
+        load_scales<kType>(scales + tile * Made::kTileBytes, lane / 4, quarter, kWords * i, words);
+      }
 #pragma unroll
       for (int step = 0; step < 2; ++step) {
-        const int group = F::kGroup == 16 ? 4 * quarter + 2 * i + step : 2 * quarter + i;
-        make_weights<kType>(
-            blocks[tile][i].a[step], step,
-            scales + tile * Made::kTileBytes + (group * 8 + lane / 4) * Made::kPairBytes);
+        make_weights<kType>(blocks[tile][i].a[step], step,
+                            words + (F::kGroup == 16 ? step * Made::kGroupWords : 0));
       }
     }
 #pragma unroll
@@ -449,57 +500,85 @@ SLUICE_DEVICE int owner_of(int64_t unit, int64_t units, int grid) {
   return static_cast<int>(((unit + 1) * grid - 1) / units);
 }
 
-// Where several blocks have a part of a segment's columns: leaves this one's sums for the last to
-// come. That one gets the sums of all, in order, and true.
+// Where several blocks have a part of a segment's columns: who is not the last to come leaves its
+// sums. The last one adds all up, in order, and gets true; it waits for others only while they
+// write.
 template <class Shape>
 SLUICE_DEVICE bool add_up(const ManyArgs& args, const Segment& segment, Sums<Shape>& sums) {
   __shared__ bool is_last;
   const int chunks = (args.columns + kChunkColumns - 1) / kChunkColumns;
   const int grid = static_cast<int>(gridDim.x), thread = static_cast<int>(threadIdx.x);
+  const int own = static_cast<int>(blockIdx.x);
   const int64_t units = static_cast<int64_t>(args.num_blocks) * chunks;
   const int64_t begin = static_cast<int64_t>(segment.block) * chunks;
   const int first = owner_of(begin, units, grid), last = owner_of(begin + chunks - 1, units, grid);
   if (first == last) return true;
   constexpr int kCount = Shape::kWarpTiles * Shape::kTokenTiles;
   constexpr int kThreads = kManyWarps * 32;
+  const uint32_t others = static_cast<uint32_t>(last - first);
+  uint32_t* const counters = args.counters + 2 * segment.block;
   // A block's first segment has the first place, its last one the second.
   const auto place = [&](int block) {
     return reinterpret_cast<uint4*>(args.partials) +
            static_cast<int64_t>(2 * block + (block == first ? 1 : 0)) * kCount * kThreads + thread;
   };
-  uint4* own = place(static_cast<int>(blockIdx.x));
-#pragma unroll
-  for (int i = 0; i < kCount; ++i) {
-    const float* four = &sums[i / Shape::kTokenTiles][i % Shape::kTokenTiles * 4];
-    ptx::store(own + i * kThreads, uint4{ptx::float_bits(four[0]), ptx::float_bits(four[1]),
-                                         ptx::float_bits(four[2]), ptx::float_bits(four[3])});
-  }
-  ptx::sync_block();
   if (thread == 0) {
-    ptx::fence();  // for all of the block: the barrier has shown what they wrote
-    uint32_t* counter = args.counters + segment.block;
-    is_last = ptx::atomic_add(counter, 1u) == static_cast<uint32_t>(last - first);
-    if (is_last) ptx::atomic_exchange(counter, 0u);
-    ptx::fence();
+    is_last = ptx::atomic_add(counters, 1u) == others;
+    if (is_last) {
+      while (ptx::load_acquire(counters + 1) != others) ptx::spin_pause();
+      ptx::atomic_exchange(counters, 0u);
+      ptx::atomic_exchange(counters + 1, 0u);
+      ptx::fence();  // for all of the block, behind the barrier
+    }
   }
   ptx::sync_block();
-  if (!is_last) return false;
+  constexpr bool kHasRoom = kCount <= 16;  // registers for its sums beside those of all
+  if (!is_last || !kHasRoom) {
+    uint4* to = place(own);
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      const float* four = &sums[i / Shape::kTokenTiles][i % Shape::kTokenTiles * 4];
+      ptx::store(to + i * kThreads, uint4{ptx::float_bits(four[0]), ptx::float_bits(four[1]),
+                                          ptx::float_bits(four[2]), ptx::float_bits(four[3])});
+    }
+  }
+  if (!is_last) {
+    ptx::sync_block();
+    if (thread == 0) {
+      ptx::fence();  // for all of the block: the barrier has shown what they wrote
+      ptx::atomic_add(counters + 1, 1u);
+    }
+    return false;
+  }
+  float kept[kHasRoom ? kCount : 1][4];
 #pragma unroll
   for (int i = 0; i < kCount; ++i) {
     float* four = &sums[i / Shape::kTokenTiles][i % Shape::kTokenTiles * 4];
-    four[0] = four[1] = four[2] = four[3] = 0.0f;
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      if constexpr (kHasRoom) kept[i][j] = four[j];
+      four[j] = 0.0f;
+    }
   }
 #pragma unroll 1
   for (int block = first; block <= last; ++block) {
     const uint4* from = place(block);
 #pragma unroll
     for (int i = 0; i < kCount; ++i) {
-      const uint4 v = ptx::load(from + i * kThreads);
+      float v[4];
+      if (kHasRoom && block == own) {
+#pragma unroll
+        for (int j = 0; j < 4; ++j) v[j] = kept[kHasRoom ? i : 0][j];
+      } else {
+        const uint4 words = ptx::load(from + i * kThreads);
+        v[0] = ptx::bits_float(words.x);
+        v[1] = ptx::bits_float(words.y);
+        v[2] = ptx::bits_float(words.z);
+        v[3] = ptx::bits_float(words.w);
+      }
       float* four = &sums[i / Shape::kTokenTiles][i % Shape::kTokenTiles * 4];
-      four[0] += ptx::bits_float(v.x);
-      four[1] += ptx::bits_float(v.y);
-      four[2] += ptx::bits_float(v.z);
-      four[3] += ptx::bits_float(v.w);
+#pragma unroll
+      for (int j = 0; j < 4; ++j) four[j] += v[j];
     }
   }
   return true;
@@ -516,14 +595,46 @@ SLUICE_DEVICE void make_quarter(const uint8_t* codes, const uint8_t* scales, int
   } else {
     load_quarter<kType>(codes, lane, blocks);
   }
+  using Made = ManyScales<kType>;
+  uint32_t words[Made::kQuarterWords > 0 ? Made::kQuarterWords : 1] = {};
+  if constexpr (Made::kQuarterWords > 0) {
+    load_scales<kType>(scales, lane / 4, quarter, 0, words);
+  }
 #pragma unroll
   for (int step = 0; step < 4; ++step) {
-    const int group = F::kGroup == 16 ? 4 * quarter + step : 2 * quarter + step / 2;
     uint32_t(&own)[4] = blocks[step / 2].a[step % 2];
     make_weights<kType>(own, step % 2,
-                        scales + (group * 8 + lane / 4) * ManyScales<kType>::kPairBytes);
+                        words + (F::kGroup == 16 ? step : step / 2) * Made::kGroupWords);
 #pragma unroll
     for (int i = 0; i < 4; ++i) a[step][i] = own[i];
+  }
+}
+
+// The same by a warpgroup, in pieces: a tile's quarter is multiplied while the weights of the next
+// one are made. `a`: what pieces have, in turns; its last product is under way at the end.
+template <quant::Type kType, class Shape>
+SLUICE_DEVICE void begin_stage(const uint8_t* stage, int warp_tile, const uint8_t* scales,
+                               int quarter, int lane, uint32_t (&a)[2][4][4], Sums<Shape>& sums) {
+  using Stage = ManyStage<kType, Shape>;
+  constexpr bool kTakesTurns = Stage::kQuarters * Shape::kWarpTiles % 2 == 0;
+#pragma unroll
+  for (int q = 0; q < Stage::kQuarters; ++q) {
+    const uint64_t in = ptx::warpgroup_operand(stage + q * Stage::kInBytes);
+#pragma unroll
+    for (int tile = 0; tile < Shape::kWarpTiles; ++tile) {
+      uint32_t(&own)[4][4] = a[(q * Shape::kWarpTiles + tile) % 2];
+      if constexpr (!kTakesTurns) ptx::warpgroup_wait();
+      make_quarter<kType>(stage + Stage::kCodes + (warp_tile + tile) * Stage::kTileBytes +
+                              q * Format<kType>::kQuarterBytes,
+                          scales + tile * ManyScales<kType>::kTileBytes, quarter + q, lane, own);
+      ptx::warpgroup_wait();
+      ptx::warpgroup_begin();
+#pragma unroll
+      for (int step = 0; step < 4; ++step) {
+        ptx::warpgroup_mma(sums[tile], own[step], ptx::warpgroup_step(in, step));
+      }
+      ptx::warpgroup_commit();
+    }
   }
 }
 
@@ -535,41 +646,47 @@ SLUICE_DEVICE void run(const ManyArgs& args) {
   const int warp = ptx::warp(), lane = ptx::lane();
   const int warp_tile = warp / Shape::kTokenWarps * Shape::kWarpTiles;
   const int warp_token = warp % Shape::kTokenWarps * Shape::kTokenTiles * 8;
-  uint8_t* shared = reinterpret_cast<uint8_t*>(ptx::dynamic_shared());
-  if constexpr (Shape::kIsWarpgroup) {
-    shared += (0u - ptx::shared_address(shared)) % 1024u;
-  }
+  uint8_t* const shared = reinterpret_cast<uint8_t*>(Shape::kIsWarpgroup ? ptx::aligned_shared()
+                                                                         : ptx::dynamic_shared());
   const int ring_bytes = args.num_slots * Stage::kBytes;
   uint8_t* const scales = shared + ring_bytes + warp * Shape::kWarpTiles * Made::kTileBytes;
   // Of slots that have been read some may still be in use by products: one more.
   constexpr int kBusySlots = Shape::kIsWarpgroup ? 2 : 1;
+  constexpr int kUsualSlots = usual_many_slots<kType, Shape>() - kBusySlots + 1;
+
+  // Tiles whose scales are made side by side: Q3_K's have no registers beside so many sums.
+  [[maybe_unused]] constexpr int kScalesTogether =
+      Shape::kTokenTiles == 16 && F::kCodes == Codes::kBits3 ? 1 : Shape::kWarpTiles;
 
   ptx::let_next_start();
-  ptx::wait_for_previous();
   Stages<kType, Shape> stages(args);
   int slot = 0, free_slot = ring_bytes - kBusySlots * Stage::kBytes;
-  for (int at = 0; at < free_slot; at += Stage::kBytes) stages.copy_next(shared + at);
+  Stages<kType, Shape> stages_in = stages;
+  for (int at = 0; at < free_slot; at += Stage::kBytes) stages.copy_next_weights(shared + at);
+  ptx::wait_for_previous();  // which writes activations; nobody writes weights
+  for (int at = 0; at < free_slot; at += Stage::kBytes) stages_in.copy_next_in(shared + at);
 
   Segments segments(args);
+  uint32_t a[2][4][4];  // of products that are under way
   while (!segments.is_over()) {
     const Segment segment = segments.next();
     Sums<Shape> sums = {};
     // All quarters but the last chunk's are there.
-    const int count = (segment.end_chunk - 1 - segment.chunk) * kChunkQuarters +
-                      quarters_of_chunk(args, segment.end_chunk - 1);
+    const int count =
+        (segment.end_chunk - 1 - segment.chunk) * Stage::kPerChunk +
+        (quarters_of_chunk(args, segment.end_chunk - 1) + Stage::kQuarters - 1) / Stage::kQuarters;
 #pragma unroll 1
     for (int i = 0; i < count; ++i) {
-      const int quarter = i % kChunkQuarters;
-      wait_for_stage(args.num_slots - kBusySlots + 1);
+      const int quarter = i % Stage::kPerChunk * Stage::kQuarters;
+      wait_for_stage<kUsualSlots>(args.num_slots - kBusySlots + 1);
       if constexpr (Shape::kIsWarpgroup) ptx::fence_for_warpgroup_reads();
       ptx::sync_block();  // the stage is here for all, and all have done with one before
       stages.copy_next(shared + free_slot);
       const uint8_t* stage = shared + slot;
-      const uint8_t* codes = stage + Stage::kCodes + warp_tile * F::kQuarterBytes;
       if constexpr (F::kScales != Scales::kNone) {
         if (quarter == 0) {
           ptx::sync_warp();
-#pragma unroll
+#pragma unroll kScalesTogether
           for (int tile = 0; tile < Shape::kWarpTiles; ++tile) {
             make_scales<kType>(stage + Stage::kScales + (warp_tile + tile) * F::kScaleBytes,
                                lane / 4, lane % 4, scales + tile * Made::kTileBytes);
@@ -578,30 +695,19 @@ SLUICE_DEVICE void run(const ManyArgs& args) {
         }
       }
       if constexpr (Shape::kIsWarpgroup) {
-        uint32_t a[Shape::kWarpTiles][4][4];
-#pragma unroll
-        for (int tile = 0; tile < Shape::kWarpTiles; ++tile) {  // while products are under way
-          make_quarter<kType>(codes + tile * F::kQuarterBytes, scales + tile * Made::kTileBytes,
-                              quarter, lane, a[tile]);
-        }
-        ptx::warpgroup_wait();
-        ptx::warpgroup_begin();
-#pragma unroll
-        for (int step = 0; step < 4; ++step) {
-          const uint64_t in = ptx::warpgroup_operand(stage, step);
-#pragma unroll
-          for (int tile = 0; tile < Shape::kWarpTiles; ++tile) {
-            ptx::warpgroup_mma(sums[tile], a[tile][step], in);
-          }
-        }
-        ptx::warpgroup_commit();
+        begin_stage<kType, Shape>(stage, warp_tile, scales, quarter, lane, a, sums);
       } else {
-        add_stage<kType, Shape>(codes, stage + warp_token * 128, scales, quarter, lane, sums);
+        add_stage<kType, Shape>(stage + Stage::kCodes + warp_tile * F::kQuarterBytes,
+                                stage + warp_token * 128, scales, quarter, lane, sums);
       }
       free_slot = free_slot + Stage::kBytes == ring_bytes ? 0 : free_slot + Stage::kBytes;
       slot = slot + Stage::kBytes == ring_bytes ? 0 : slot + Stage::kBytes;
     }
-    if constexpr (Shape::kIsWarpgroup) ptx::warpgroup_wait();
+    if constexpr (Shape::kIsWarpgroup) {
+      ptx::warpgroup_wait();
+#pragma unroll
+      for (int tile = 0; tile < Shape::kWarpTiles; ++tile) ptx::warpgroup_sums(sums[tile]);
+    }
     if (args.is_split == 0 || add_up<Shape>(args, segment, sums)) {
       store_sums<Shape>(args, segment, sums);
     }

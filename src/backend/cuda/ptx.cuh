@@ -9,7 +9,8 @@
 //   - barriers, shuffles, votes and atomics only by the names below;
 //   - halves travel as bits: uint16_t one, uint32_t two (the first in the low bits);
 //   - 8 or 16 bytes at once (uint2, float4, ..) go by load() and store(), or g++ takes them apart;
-//   - __shared__ arrays have fixed sizes; what a launch sizes is dynamic_shared().
+//   - __shared__ arrays have fixed sizes; what a launch sizes is dynamic_shared(), or
+//     aligned_shared().
 //
 // Fragments of `mma` (PTX ISA, "Matrix fragments for mma.m16n8k16"); g = lane / 4, t = lane % 4:
 //
@@ -53,6 +54,12 @@ SLUICE_DEVICE int warp() { return static_cast<int>(threadIdx.x) / kWarp; }
 SLUICE_DEVICE std::byte* dynamic_shared() {
   extern __shared__ __align__(128) std::byte shared_memory[];
   return shared_memory;
+}
+
+// The same, aligned to 1024 bytes: for operands of a warpgroup.
+SLUICE_DEVICE std::byte* aligned_shared() {
+  extern __shared__ __align__(1024) std::byte aligned_memory[];
+  return aligned_memory;
 }
 
 SLUICE_DEVICE uint32_t shared_address(const void* pointer) {
@@ -316,11 +323,19 @@ SLUICE_DEVICE void warpgroup_wait() {
   asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
 #endif
 }
-// The B operand at `rows`, columns 16 * step (0 to 3) on.
-SLUICE_DEVICE uint64_t warpgroup_operand(const void* rows, int step) {
+// Sums of products are read behind this, once all products are done.
+template <int kCount>
+SLUICE_DEVICE void warpgroup_sums(float (&d)[kCount]) {
+#pragma unroll
+  for (float& sum : d) asm volatile("" : "+f"(sum)::"memory");
+}
+// The B operand at `rows`, and its columns 16 * step (0 to 3) on.
+SLUICE_DEVICE uint64_t warpgroup_operand(const void* rows) {
   constexpr uint64_t kSwizzle128 = uint64_t{1} << 62, kEightRows = uint64_t{1024 >> 4} << 32;
-  return kSwizzle128 | kEightRows | uint64_t{1} << 16 |
-         ((shared_address(rows) + 32u * static_cast<uint32_t>(step)) >> 4 & 0x3fffu);
+  return kSwizzle128 | kEightRows | uint64_t{1} << 16 | (shared_address(rows) >> 4 & 0x3fffu);
+}
+SLUICE_DEVICE uint64_t warpgroup_step(uint64_t operand, int step) {
+  return operand + 2u * static_cast<uint32_t>(step);
 }
 // d += a b: d[4 i .. 4 i + 3] are C of m16n8k16 for rows 8 i .. 8 i + 7 of B.
 SLUICE_DEVICE void warpgroup_mma(float (&d)[16], const uint32_t (&a)[4], uint64_t b) {
@@ -442,6 +457,17 @@ SLUICE_DEVICE uint32_t pack_halves(float low, float high) {
 SLUICE_DEVICE uint32_t pack_bf16(float low, float high) {
   uint32_t d;
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(d) : "f"(high), "f"(low));
+  return d;
+}
+// A half twice: an instruction that takes two at once reads it so, at no cost.
+SLUICE_DEVICE uint32_t low_twice(uint32_t h2) {
+  uint32_t d;
+  asm("{.reg .b16 a, b; mov.b32 {a, b}, %1; mov.b32 %0, {a, a};}" : "=r"(d) : "r"(h2));
+  return d;
+}
+SLUICE_DEVICE uint32_t high_twice(uint32_t h2) {
+  uint32_t d;
+  asm("{.reg .b16 a, b; mov.b32 {a, b}, %1; mov.b32 %0, {b, b};}" : "=r"(d) : "r"(h2));
   return d;
 }
 // Two at once, each rounded once.
