@@ -37,6 +37,10 @@ gguf::Writer copy_metadata(const gguf::File& source, const Mix& mix) {
 }
 
 void read_values(const gguf::Tensor& tensor, int64_t first, std::span<float> values) {
+  if (tensor.type == quant::Type::kF32) {
+    tensor.data.read(quant::size_bytes(tensor.type, first), std::as_writable_bytes(values));
+    return;
+  }
   const auto count = static_cast<int64_t>(values.size());
   std::vector<std::byte> bytes(quant::size_bytes(tensor.type, count));
   tensor.data.read(quant::size_bytes(tensor.type, first), bytes);

@@ -82,14 +82,27 @@ std::vector<Piece> cut(const std::vector<PlannedTensor>& tensors,
   return pieces;
 }
 
-std::vector<std::byte> encode(const Piece& piece) {
+// What a thread needs for a piece, kept for the next: the pages of fresh memory took more time than
+// to write 16 bits.
+struct Scratch {
+  std::vector<float> values;
+  std::vector<std::byte> bytes;
+};
+
+template <typename T>
+std::span<T> first_of(std::vector<T>& buffer, size_t count) {
+  if (buffer.size() < count) buffer.resize(count);
+  return std::span(buffer).first(count);
+}
+
+std::span<const std::byte> encode(const Piece& piece, Scratch& scratch) {
   const PlannedTensor& tensor = *piece.tensor;
-  std::vector<std::byte> bytes(quant::size_bytes(tensor.type, piece.count));
+  const auto bytes = first_of(scratch.bytes, quant::size_bytes(tensor.type, piece.count));
   if (tensor.bytes) {
     tensor.bytes->read(quant::size_bytes(tensor.type, piece.first), bytes);
     return bytes;
   }
-  std::vector<float> values(static_cast<size_t>(piece.count));
+  const auto values = first_of(scratch.values, static_cast<size_t>(piece.count));
   tensor.read(piece.first, values);
   check_values(tensor, values, piece.first);
   quant::quantize(tensor.type, values.data(), bytes.data(), piece.count);
@@ -117,8 +130,9 @@ void write_tensors(gguf::Writer head, const std::vector<PlannedTensor>& tensors,
   const std::vector<Piece> pieces = cut(tensors, head.places());
   const int num_threads = options.num_threads > 0 ? options.num_threads : usable_cores();
   parallel_for("convert", num_threads, static_cast<int64_t>(pieces.size()), [&](int64_t i) {
+    thread_local Scratch scratch;
     const Piece& piece = pieces[static_cast<size_t>(i)];
-    const std::vector<std::byte> bytes = encode(piece);
+    const std::span<const std::byte> bytes = encode(piece, scratch);
     out.write_within(piece.offset, bytes);
     report(bytes.size());
   });

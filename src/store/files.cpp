@@ -113,6 +113,9 @@ void TemporaryFile::reserve(uint64_t size_bytes) {
 
 void TemporaryFile::write_within(uint64_t offset, std::span<const std::byte> bytes) const {
   write_at(file_.get(), offset, bytes, parent_directory(path_));
+  // The disk works while the next piece is computed; sync() waits for the rest.
+  ::sync_file_range(file_.get(), static_cast<off_t>(offset), static_cast<off_t>(bytes.size()),
+                    SYNC_FILE_RANGE_WRITE);
 }
 
 bool TemporaryFile::clone_from(const InputFile& source) {
