@@ -3,9 +3,9 @@
     python3 bench/pull.py [--size-mb 1000] [--rounds 5] [--folder /tmp]
 
 curl fetches it with 8 ranges at once into 8 files, and that is all it does. Sluice also checks the
-digest and brings everything to the disk before it gives it its name; what it needs for the first is
-in its time, what the disk needs is told apart: by curl's time with `sync` behind it. Needs Debian's
-docker-registry and curl. Prints medians.
+digest and brings everything to the disk before it gives it its name: what that costs otherwise is told
+by curl's time with a sync behind it, and with `openssl dgst -sha256` too. Needs Debian's docker-registry
+and curl. Prints medians.
 """
 
 import argparse
@@ -110,7 +110,7 @@ def main():
     if not shutil.which("docker-registry"):
         raise SystemExit("docker-registry is not installed")
     size = options.size_mb * 1_000_000
-    times = {"curl": [], "curl, then sync": [], "sluice pull": []}
+    times = {"curl": [], "curl, then sync": [], "curl, sync, digest": [], "sluice pull": []}
     memory = []
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = pathlib.Path(name)
@@ -131,6 +131,8 @@ def main():
                         os.fsync(file.fileno())
                 times["curl"].append(seconds)
                 times["curl, then sync"].append(seconds + time.perf_counter() - start)
+                subprocess.run(["openssl", "dgst", "-sha256", *parts.iterdir()], check=True, stdout=subprocess.DEVNULL)
+                times["curl, sync, digest"].append(seconds + time.perf_counter() - start)
                 shutil.rmtree(parts)
                 seconds, megabytes = timed([SLUICE, "pull", "--insecure", model],
                                            environment(folder / "to"))
@@ -144,7 +146,7 @@ def main():
     for what, seconds in times.items():
         middle = statistics.median(seconds)
         spread = f"{min(seconds):.2f} .. {max(seconds):.2f} s"
-        print(f"  {what:<16} {options.size_mb / middle:7.0f} MB/s   {middle:.2f} s ({spread})")
+        print(f"  {what:<20} {options.size_mb / middle:7.0f} MB/s   {middle:.2f} s ({spread})")
     print(f"  memory of sluice {max(memory):5.0f} MB at most")
 
 
