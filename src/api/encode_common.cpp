@@ -8,7 +8,7 @@
 namespace sluice::api {
 namespace {
 
-JsonObject one_logprob(const TokenLogprob& item) {
+JsonObject one_logprob(const ReplyLogprob& item) {
   JsonList bytes;
   for (const char character : item.token) bytes.add(unsigned{static_cast<uint8_t>(character)});
   JsonObject json;
@@ -34,13 +34,13 @@ double finite_logprob(double logprob) {
   return logprob >= kLowest ? logprob : kLowest;
 }
 
-std::string logprobs_json(const std::vector<TokenLogprob>& logprobs, bool always_top) {
+std::string logprobs_json(const std::vector<ReplyLogprob>& logprobs, bool always_top) {
   JsonList list;
-  for (const TokenLogprob& item : logprobs) {
+  for (const ReplyLogprob& item : logprobs) {
     JsonObject json = one_logprob(item);
     if (always_top || !item.top.empty()) {
       JsonList top;
-      for (const TokenLogprob& other : item.top) top.add_json(one_logprob(other).take());
+      for (const ReplyLogprob& other : item.top) top.add_json(one_logprob(other).take());
       json.add_json("top_logprobs", top.take());
     }
     list.add_json(json.take());

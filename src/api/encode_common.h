@@ -18,7 +18,7 @@ double finite_logprob(double logprob);
 // [{token, logprob, bytes, top_logprobs}]: `bytes` are the token's own, so that those of all tokens
 // make up the reply; in `token` what is no UTF-8 is replaced. The list of others is left out when
 // empty unless `always_top`.
-std::string logprobs_json(const std::vector<TokenLogprob>& logprobs, bool always_top);
+std::string logprobs_json(const std::vector<ReplyLogprob>& logprobs, bool always_top);
 
 // What a request waits for, as a comment in a stream of server-sent events, which clients skip:
 // ": queue position 3, about 1.2 s\n\n" or ": loading 42%\n\n".

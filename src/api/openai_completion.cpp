@@ -94,15 +94,15 @@ class Completion : public OpenAiDialect {
   }
 
   // `offset`: where in the reply's text the next token begins, in characters.
-  std::string token_lists(const std::vector<TokenLogprob>& logprobs, int& offset) const {
+  std::string token_lists(const std::vector<ReplyLogprob>& logprobs, int& offset) const {
     JsonList tokens, token_logprobs, top_logprobs, text_offset;
-    for (const TokenLogprob& item : logprobs) {
+    for (const ReplyLogprob& item : logprobs) {
       tokens.add(token_name(item.token));
       token_logprobs.add(finite_logprob(item.logprob));
       text_offset.add(offset);
       offset += count_characters(item.token);
       JsonObject top;
-      for (const TokenLogprob& other : item.top) {
+      for (const ReplyLogprob& other : item.top) {
         top.add(token_name(other.token), finite_logprob(other.logprob));
       }
       top_logprobs.add_json(top.take());

@@ -456,7 +456,7 @@ class Response : public Dialect {
   Open open_ = Open::kNothing;
   std::string item_id_;                 // of the item that is open
   std::string text_;                    // its text so far
-  std::vector<TokenLogprob> logprobs_;  // of that
+  std::vector<ReplyLogprob> logprobs_;  // of that
   int num_items_ = 0;                   // that are done
   std::string output_;                  // those, as JSON
   std::string error_;                   // "" or JSON

@@ -6,15 +6,15 @@
 
 namespace sluice::api {
 
-std::vector<TokenLogprob> to_logprobs(const std::vector<engine::OutputToken>& tokens,
+std::vector<ReplyLogprob> to_logprobs(const std::vector<engine::OutputToken>& tokens,
                                       const text::Tokenizer& tokenizer) {
   const auto text_of = [&](text::TokenId id) {
     return std::string(tokenizer.token_bytes(id, true));
   };
-  std::vector<TokenLogprob> logprobs;
+  std::vector<ReplyLogprob> logprobs;
   logprobs.reserve(tokens.size());
   for (const engine::OutputToken& token : tokens) {
-    TokenLogprob& item = logprobs.emplace_back();
+    ReplyLogprob& item = logprobs.emplace_back();
     item.token = text_of(token.token);
     item.logprob = double{token.logprob};
     for (const engine::Logprob& other : token.top) {

@@ -14,13 +14,13 @@ namespace sluice::api {
 
 // What goes back, before a dialect is put on it.
 
-struct TokenLogprob {
+struct ReplyLogprob {
   std::string token;  // its bytes; invalid UTF-8 becomes U+FFFD on the wire
   double logprob = 0;
-  std::vector<TokenLogprob> top;  // best first, without `top` of their own
+  std::vector<ReplyLogprob> top;  // best first, without `top` of their own
 };
 
-std::vector<TokenLogprob> to_logprobs(const std::vector<engine::OutputToken>& tokens,
+std::vector<ReplyLogprob> to_logprobs(const std::vector<engine::OutputToken>& tokens,
                                       const text::Tokenizer& tokenizer);
 
 // A piece of a reply, or, when not streaming, all of it. In a stream a piece has thinking, content
@@ -29,7 +29,7 @@ struct ReplyPiece {
   std::string content;
   std::string thinking;
   std::vector<ToolCall> tool_calls;  // whole ones, each with an id and its number in the reply
-  std::vector<TokenLogprob> logprobs;
+  std::vector<ReplyLogprob> logprobs;
   int index = 0;  // of the reply, of which a request may have several
 };
 

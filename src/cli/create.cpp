@@ -41,8 +41,7 @@ store::Modelfile read_modelfile(const CreateFlags& flags) {
 
 // FROM is a path when something lies there, seen from the Modelfile; else a model's name. Several
 // are the files of one model.
-void add_source(const std::string& from, const CreateFlags& flags,
-                convert::CreateRequest& request) {
+void add_source(const std::string& from, const CreateFlags& flags, convert::ModelRecipe& request) {
   fs::path path = expand_home(from);
   if (path.is_relative()) {
     path = fs::absolute(flags.file.empty() ? "Modelfile" : expand_home(flags.file)).parent_path() /
@@ -59,8 +58,8 @@ void add_source(const std::string& from, const CreateFlags& flags,
   }
 }
 
-convert::CreateRequest request_of(const store::Modelfile& file, const CreateFlags& flags) {
-  convert::CreateRequest request;
+convert::ModelRecipe request_of(const store::Modelfile& file, const CreateFlags& flags) {
+  convert::ModelRecipe request;
   request.name = store::ModelName::parse(flags.name);
   for (const std::string& from : file.from) add_source(from, flags, request);
   if (file.from.size() > 1 && request.files.size() < file.from.size()) {
@@ -103,7 +102,7 @@ std::optional<ServerLink> find_server(const CreateFlags& flags) {
 }
 
 void create_model(const CreateFlags& flags) {
-  const convert::CreateRequest request = request_of(read_modelfile(flags), flags);
+  const convert::ModelRecipe request = request_of(read_modelfile(flags), flags);
   if (std::optional<ServerLink> link = find_server(flags)) return create_on_server(*link, request);
   store::Store store(flags.models.empty() ? read_settings().models_dir : expand_home(flags.models));
   ProgressView view;

@@ -345,7 +345,7 @@ void run_waves(const LoadtestFlags& flags) {
                   .lines = lines_json(rows)},
                  [&] { return report_document(options, result, witness.testify(options.model)); });
   std::vector<const ExchangeRecord*> failed;
-  for (const RequestRecord& request : result.requests) {
+  for (const LoadRecord& request : result.requests) {
     if (!request.error.empty()) failed.push_back(&request);
   }
   check_ends(failed, result.requests.size());

@@ -36,7 +36,7 @@ std::string send_file(ServerLink& link, ProgressView& view, const std::string& n
 }
 
 // The request as /api/create has it, but for the files.
-api::Json body_of(const convert::CreateRequest& request) {
+api::Json body_of(const convert::ModelRecipe& request) {
   api::Json body = {{"model", request.name.short_name()}, {"stream", true}};
   if (request.from) body["from"] = request.from->short_name();
   const auto add = [&](const char* name, const std::string& text) {
@@ -56,7 +56,7 @@ api::Json body_of(const convert::CreateRequest& request) {
 
 }  // namespace
 
-void create_on_server(ServerLink& link, const convert::CreateRequest& request) {
+void create_on_server(ServerLink& link, const convert::ModelRecipe& request) {
   ProgressView view;
   api::Json body = body_of(request);
   for (const auto& [name, path] : request.files) {

@@ -56,7 +56,7 @@ void print_view(const View& view, bool is_json) {
 // for one sample, that is a failure all the same, so that a script need not read it.
 void print_samples(const http::Url& url, const std::string& api_key, milliseconds interval,
                    const Arrangement& arrangement, bool is_once, bool is_json) {
-  Sampler sampler(url, api_key, /*lists_processes=*/true);
+  SnapshotSampler sampler(url, api_key, /*lists_processes=*/true);
   Snapshot before = sampler.take();
   do {
     std::this_thread::sleep_for(interval);

@@ -34,7 +34,7 @@ bool is_gguf(const std::string& path) {
 // The model in the making: its layers so far.
 class Creator {
  public:
-  Creator(store::Store& store, const CreateRequest& request, const OnCreateProgress& tell,
+  Creator(store::Store& store, const ModelRecipe& request, const OnCreateProgress& tell,
           std::stop_token stop)
       : store_(store),
         request_(request),
@@ -256,7 +256,7 @@ class Creator {
   }
 
   store::Store& store_;
-  const CreateRequest& request_;
+  const ModelRecipe& request_;
   const OnCreateProgress& tell_;
   const std::stop_token stop_;
   const std::string blobs_;
@@ -267,7 +267,7 @@ class Creator {
 
 }  // namespace
 
-void create(store::Store& store, const CreateRequest& request, const OnCreateProgress& tell,
+void create(store::Store& store, const ModelRecipe& request, const OnCreateProgress& tell,
             std::stop_token stop) {
   Creator(store, request, tell, std::move(stop)).run();
 }

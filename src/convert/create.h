@@ -12,7 +12,7 @@
 namespace sluice::convert {
 
 // What a model is to be made of.
-struct CreateRequest {
+struct ModelRecipe {
   store::ModelName name;
   std::optional<store::ModelName> from;  // a model of the store; or else `files`
   ModelFiles files;                      // a GGUF file, its parts, or a Hugging Face folder's
@@ -40,7 +40,7 @@ using OnCreateProgress = std::function<void(const CreateProgress&)>;
 // doctor removes them). Throws Error: kInvalidArgument, kUnsupported, kCorruptData with what is
 // wrong in the request or its files; kNotFound for a model or blob that is missing; kCancelled when
 // stopped; kNoSpace, kIo.
-void create(store::Store& store, const CreateRequest& request, const OnCreateProgress& tell,
+void create(store::Store& store, const ModelRecipe& request, const OnCreateProgress& tell,
             std::stop_token stop);
 
 }  // namespace sluice::convert

@@ -199,7 +199,7 @@ http::Request make_chat_request(Api api, const ChatQuery& query) {
           .headers = query.headers};
 }
 
-int ReplyReader::feed(std::string_view bytes) {
+int WireReader::feed(std::string_view bytes) {
   int num_pieces = 0;
   size_t end;
   while (api_ != Api::kEmbedding && (end = bytes.find('\n')) != std::string_view::npos) {
@@ -215,12 +215,12 @@ int ReplyReader::feed(std::string_view bytes) {
   return num_pieces;
 }
 
-int ReplyReader::finish() {
+int WireReader::finish() {
   const std::string rest = std::exchange(partial_line_, "");
   return api_ == Api::kEmbedding ? take_whole(rest) : take_line(rest);
 }
 
-int ReplyReader::take_whole(std::string_view body) {
+int WireReader::take_whole(std::string_view body) {
   if (body.empty()) return 0;  // what was no success is not given to us
   const json reply = json::parse(body, nullptr, /*allow_exceptions=*/false);
   const json& data = member(reply, "data");
@@ -234,7 +234,7 @@ int ReplyReader::take_whole(std::string_view body) {
   return 0;
 }
 
-int ReplyReader::take_line(std::string_view line) {
+int WireReader::take_line(std::string_view line) {
   if (line.ends_with('\r')) line.remove_suffix(1);
   if (api_ != Api::kOllama) {
     if (!line.starts_with("data:")) return 0;  // comments, event names, blank lines

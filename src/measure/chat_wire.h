@@ -60,9 +60,9 @@ struct ReplyFigures {
 };
 
 // Reads a reply: lines of JSON (Ollama), server-sent events (OpenAI), or one object (embeddings).
-class ReplyReader {
+class WireReader {
  public:
-  explicit ReplyReader(Api api, bool keeps_text = false) : api_(api), keeps_text_(keeps_text) {}
+  explicit WireReader(Api api, bool keeps_text = false) : api_(api), keeps_text_(keeps_text) {}
 
   // Takes the next bytes of the body; returns how many pieces of text (content or reasoning, not
   // empty) they completed. Throws Error(kCorruptData) for what is not JSON and for endless lines.

@@ -34,7 +34,7 @@ std::optional<double> ExchangeRecord::itl_seconds() const {
 void exchange(http::Client& client, Api api, const ChatQuery& query, Clock::time_point start,
               ExchangeRecord& record, const std::function<bool(int)>& on_pieces) {
   const http::Request request = make_chat_request(api, query);
-  ReplyReader reader(api, query.keeps_text);
+  WireReader reader(api, query.keeps_text);
   record.sent = Clock::now() - start;
   const auto take = [&](nanoseconds time, int num_pieces) {
     record.pieces.insert(record.pieces.end(), static_cast<size_t>(num_pieces), time);

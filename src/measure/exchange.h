@@ -47,7 +47,7 @@ struct ExchangeRecord {
 // Sends the request and reads the reply into the record, times counted from `start`. `on_pieces`
 // is told of every arrival and how many pieces of text came with it; when it returns false the
 // connection is closed and the record says that we have left. A refusal or a reply that ends
-// wrongly is in `record.error`; throws what http::Client and ReplyReader throw.
+// wrongly is in `record.error`; throws what http::Client and WireReader throw.
 void exchange(http::Client& client, Api api, const ChatQuery& query,
               std::chrono::steady_clock::time_point start, ExchangeRecord& record,
               const std::function<bool(int)>& on_pieces);

@@ -79,15 +79,15 @@ class WaveRunner {
   // False when the test must end: stopped, or the server is gone.
   bool run_point(const Point& point);
 
-  std::vector<RequestRecord> take_records() { return std::move(records_); }
+  std::vector<LoadRecord> take_records() { return std::move(records_); }
 
  private:
-  RequestRecord next_record(const Point& point);
+  LoadRecord next_record(const Point& point);
   bool must_repeat(int num_waves, size_t first) const;
-  void run_wave(std::span<RequestRecord> records, LoadTestProgress& progress);
-  void run_client(http::Client& client, RequestRecord& record, Wave& wave);
-  void send(http::Client& client, RequestRecord& record, Wave& wave);
-  void finish(const RequestRecord& record, Wave& wave);
+  void run_wave(std::span<LoadRecord> records, LoadTestProgress& progress);
+  void run_client(http::Client& client, LoadRecord& record, Wave& wave);
+  void send(http::Client& client, LoadRecord& record, Wave& wave);
+  void finish(const LoadRecord& record, Wave& wave);
   void watch(Wave& wave, size_t num_clients, LoadTestProgress& progress);
   void report(const LoadTestProgress& progress);
   nanoseconds now() const { return Clock::now() - start_; }
@@ -97,15 +97,15 @@ class WaveRunner {
   const std::function<void(const LoadTestProgress&)>& on_progress_;
   Clock::time_point start_;
   std::vector<std::unique_ptr<http::Client>> clients_;  // kept, so that connections are reused
-  std::vector<RequestRecord> records_;
+  std::vector<LoadRecord> records_;
   Clock::time_point last_report_{};
   int num_waves_ = 0;
   int num_requests_ = 0;
   bool is_warming_up_ = false;
 };
 
-RequestRecord WaveRunner::next_record(const Point& point) {
-  RequestRecord record;
+LoadRecord WaveRunner::next_record(const Point& point) {
+  LoadRecord record;
   record.index = num_requests_++;
   record.workload = point.workload;
   record.concurrency = point.concurrency;
@@ -114,7 +114,7 @@ RequestRecord WaveRunner::next_record(const Point& point) {
   return record;
 }
 
-void WaveRunner::send(http::Client& client, RequestRecord& record, Wave& wave) {
+void WaveRunner::send(http::Client& client, LoadRecord& record, Wave& wave) {
   const ChatQuery query{
       .model = options_.model,
       .prompt = make_prompt(record.workload, options_.same_prompt ? 0 : record.seed),
@@ -128,7 +128,7 @@ void WaveRunner::send(http::Client& client, RequestRecord& record, Wave& wave) {
   });
 }
 
-void WaveRunner::run_client(http::Client& client, RequestRecord& record, Wave& wave) {
+void WaveRunner::run_client(http::Client& client, LoadRecord& record, Wave& wave) {
   bool has_started = false;
   try {
     client.connect();
@@ -145,7 +145,7 @@ void WaveRunner::run_client(http::Client& client, RequestRecord& record, Wave& w
   finish(record, wave);
 }
 
-void WaveRunner::finish(const RequestRecord& record, Wave& wave) {
+void WaveRunner::finish(const LoadRecord& record, Wave& wave) {
   if (record.was_cancelled) {
     ++wave.num_cancelled;
   } else if (!record.error.empty()) {
@@ -185,7 +185,7 @@ void WaveRunner::watch(Wave& wave, size_t num_clients, LoadTestProgress& progres
   }
 }
 
-void WaveRunner::run_wave(std::span<RequestRecord> records, LoadTestProgress& progress) {
+void WaveRunner::run_wave(std::span<LoadRecord> records, LoadTestProgress& progress) {
   while (clients_.size() < records.size()) {
     clients_.push_back(std::make_unique<http::Client>(
         options_.url,
@@ -214,7 +214,7 @@ void WaveRunner::run_wave(std::span<RequestRecord> records, LoadTestProgress& pr
 
 double WaveRunner::warm_up() {
   is_warming_up_ = true;
-  RequestRecord record;
+  LoadRecord record;
   record.workload = output_workload(1);
   LoadTestProgress progress{.concurrency = 1, .num_total = 1, .is_warm_up = true};
   run_wave({&record, 1}, progress);
@@ -228,7 +228,7 @@ double WaveRunner::warm_up() {
 // Whether a line of which `num_waves` are done, recorded from `first` on, gets another.
 bool WaveRunner::must_repeat(int num_waves, size_t first) const {
   if (options_.steady_limit <= 0) return num_waves < options_.repeat;
-  const auto done = std::span<const RequestRecord>(records_).subspan(first);
+  const auto done = std::span<const LoadRecord>(records_).subspan(first);
   return num_waves < kMostRepeats && steadiness_of_waves(done).must_go_on(options_.steady_limit);
 }
 
@@ -239,13 +239,13 @@ bool WaveRunner::run_point(const Point& point) {
   const size_t first = records_.size();
   for (int i = 0; must_repeat(i, first) && is_alive && !stop_; ++i) {
     progress.num_total = std::max(progress.num_total, (i + 1) * point.concurrency);
-    std::vector<RequestRecord> records;
+    std::vector<LoadRecord> records;
     for (int client = 0; client < point.concurrency; ++client) {
       records.push_back(next_record(point));
     }
     run_wave(records, progress);
     ++num_waves_;
-    is_alive = std::any_of(records.begin(), records.end(), [](const RequestRecord& record) {
+    is_alive = std::any_of(records.begin(), records.end(), [](const LoadRecord& record) {
       return record.http_status != 0 || !record.pieces.empty();
     });
     std::move(records.begin(), records.end(), std::back_inserter(records_));

@@ -41,7 +41,7 @@ struct LoadTestOptions {
 };
 
 // One request, raw.
-struct RequestRecord : ExchangeRecord {
+struct LoadRecord : ExchangeRecord {
   int index = 0;  // number of the request in the test
   Workload workload;
   int concurrency = 1;
@@ -52,7 +52,7 @@ struct RequestRecord : ExchangeRecord {
 struct LoadTestResult {
   std::chrono::system_clock::time_point started_at;
   double warm_up_seconds = 0;
-  std::vector<RequestRecord> requests;
+  std::vector<LoadRecord> requests;
   bool was_stopped = false;  // before its end; `requests` holds what was done
 };
 

@@ -24,10 +24,10 @@ double mean(const std::vector<double>& values) {
 
 // Output tokens of all waves, over the time that the waves took (from the first sending to the last
 // byte; the pauses between waves do not count).
-double total_rate(const std::vector<const RequestRecord*>& requests) {
+double total_rate(const std::vector<const LoadRecord*>& requests) {
   std::map<int, std::pair<std::chrono::nanoseconds, std::chrono::nanoseconds>> waves;
   double num_tokens = 0;
-  for (const RequestRecord* request : requests) {
+  for (const LoadRecord* request : requests) {
     num_tokens += request->num_output_tokens;
     const auto [wave, is_new] =
         waves.emplace(request->wave, std::pair(request->sent, request->ended));
@@ -41,13 +41,13 @@ double total_rate(const std::vector<const RequestRecord*>& requests) {
   return seconds > 0 ? num_tokens / seconds : kNone;
 }
 
-ReportRow make_row(const std::vector<const RequestRecord*>& requests) {
+ReportRow make_row(const std::vector<const LoadRecord*>& requests) {
   ReportRow row;
   row.workload = requests.front()->workload;
   row.concurrency = requests.front()->concurrency;
-  std::vector<const RequestRecord*> successes;
+  std::vector<const LoadRecord*> successes;
   std::vector<double> prompt_tokens, output_tokens, seconds, rates, ttfts;
-  for (const RequestRecord* request : requests) {
+  for (const LoadRecord* request : requests) {
     if (!request->is_success()) {
       ++row.num_errors;
       continue;
@@ -98,8 +98,7 @@ std::string table_of(const std::vector<ReportRow>& rows, WorkloadKind kind) {
          lines;
 }
 
-std::string notes_of(const std::vector<ReportRow>& rows,
-                     const std::vector<RequestRecord>& requests) {
+std::string notes_of(const std::vector<ReportRow>& rows, const std::vector<LoadRecord>& requests) {
   std::string notes;
   int num_cached = 0;
   bool has_usage = true;
@@ -114,9 +113,9 @@ std::string notes_of(const std::vector<ReportRow>& rows,
     notes += print("%d prompt tokens came from the server's prefix cache.\n", num_cached);
   }
   int num_failed = 0;
-  const RequestRecord* first_failed = nullptr;
+  const LoadRecord* first_failed = nullptr;
   FailureCounts failures;
-  for (const RequestRecord& request : requests) {
+  for (const LoadRecord& request : requests) {
     if (request.error.empty() || request.was_cancelled) continue;
     ++num_failed;
     failures.add(request);
@@ -150,7 +149,7 @@ ordered_json row_json(const ReportRow& row) {
           {"num_cached_tokens", row.num_cached_tokens}};
 }
 
-ordered_json request_json(const RequestRecord& request) {
+ordered_json request_json(const LoadRecord& request) {
   ordered_json pieces = ordered_json::array();
   for (const auto time : request.pieces) pieces.push_back(time.count());
   const auto count = [](int64_t value) { return value < 0 ? ordered_json() : ordered_json(value); };
@@ -179,14 +178,14 @@ ordered_json request_json(const RequestRecord& request) {
 
 }  // namespace
 
-std::vector<ReportRow> summarize(std::span<const RequestRecord> requests) {
+std::vector<ReportRow> summarize(std::span<const LoadRecord> requests) {
   using Key = std::tuple<WorkloadKind, int, int>;
   std::vector<Key> order;
-  std::map<Key, std::vector<const RequestRecord*>> groups;
-  for (const RequestRecord& request : requests) {
+  std::map<Key, std::vector<const LoadRecord*>> groups;
+  for (const LoadRecord& request : requests) {
     if (request.was_cancelled) continue;
     const Key key{request.workload.kind, request.workload.num_words, request.concurrency};
-    std::vector<const RequestRecord*>& group = groups[key];
+    std::vector<const LoadRecord*>& group = groups[key];
     if (group.empty()) order.push_back(key);
     group.push_back(&request);
   }
@@ -208,7 +207,7 @@ std::string header_text(const LoadTestOptions& options, const LoadTestResult& re
 }
 
 std::string table_text(const std::vector<ReportRow>& rows,
-                       const std::vector<RequestRecord>& requests) {
+                       const std::vector<LoadRecord>& requests) {
   const std::string output = table_of(rows, WorkloadKind::kOutput);
   const std::string input = table_of(rows, WorkloadKind::kInput);
   const std::string notes = notes_of(rows, requests);
@@ -252,7 +251,7 @@ nlohmann::ordered_json report_document(const LoadTestOptions& options, const Loa
   ordered_json rows = ordered_json::array();
   for (const ReportRow& row : summarize(result.requests)) rows.push_back(row_json(row));
   ordered_json requests = ordered_json::array();
-  for (const RequestRecord& request : result.requests) requests.push_back(request_json(request));
+  for (const LoadRecord& request : result.requests) requests.push_back(request_json(request));
   ordered_json report = {{"program", "sluice loadtest"},
                          {"started_at", format_rfc3339(result.started_at)},
                          {"url", options.url.text()},

@@ -31,15 +31,14 @@ struct ReportRow {
 };
 
 // Rows in the order of the records; cancelled requests are left out.
-std::vector<ReportRow> summarize(std::span<const RequestRecord> requests);
+std::vector<ReportRow> summarize(std::span<const LoadRecord> requests);
 
 // What the table is about, in two or three lines.
 std::string header_text(const LoadTestOptions& options, const LoadTestResult& result);
 
 // The table for people; empty for no rows. Notes below it say what needs saying (counts that are
 // not the server's, cache hits, failures with the first one's text).
-std::string table_text(const std::vector<ReportRow>& rows,
-                       const std::vector<RequestRecord>& requests);
+std::string table_text(const std::vector<ReportRow>& rows, const std::vector<LoadRecord>& requests);
 
 // The table for programs, with a header line (RFC 4180).
 std::string table_csv(const std::vector<ReportRow>& rows);

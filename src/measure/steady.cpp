@@ -78,7 +78,7 @@ Steadiness steadiness_of_points(const std::vector<TrafficPoint>& points, const A
   return steadiness_of(speeds, ttfts);
 }
 
-Steadiness steadiness_of_waves(std::span<const RequestRecord> requests) {
+Steadiness steadiness_of_waves(std::span<const LoadRecord> requests) {
   std::vector<double> speeds, ttfts;
   while (!requests.empty()) {
     const auto next = std::find_if(requests.begin(), requests.end(), [&](const auto& request) {
@@ -133,10 +133,10 @@ std::string steady_text(const TrafficResult& result, double limit) {
 
 std::string steady_text(const LoadTestResult& result, double limit) {
   std::string text = steady_title(limit);
-  std::span<const RequestRecord> rest = result.requests;
+  std::span<const LoadRecord> rest = result.requests;
   while (!rest.empty()) {  // line after line, as they were sent
-    const RequestRecord& first = rest.front();
-    const auto next = std::find_if(rest.begin(), rest.end(), [&](const RequestRecord& request) {
+    const LoadRecord& first = rest.front();
+    const auto next = std::find_if(rest.begin(), rest.end(), [&](const LoadRecord& request) {
       return !(request.workload == first.workload) || request.concurrency != first.concurrency;
     });
     const auto num_in_line = static_cast<size_t>(next - rest.begin());

@@ -36,7 +36,7 @@ Steadiness steadiness_of(const std::vector<double>& tokens_per_second,
                          const std::vector<double>& ttft_seconds);
 // Of the points with these arrivals; of the waves of one line.
 Steadiness steadiness_of_points(const std::vector<TrafficPoint>& points, const Arrivals& arrivals);
-Steadiness steadiness_of_waves(std::span<const RequestRecord> requests);  // wave after wave
+Steadiness steadiness_of_waves(std::span<const LoadRecord> requests);  // wave after wave
 
 // As run_traffic(), each load again and again, a point each time.
 TrafficResult run_traffic_until_steady(

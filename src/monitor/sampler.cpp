@@ -15,7 +15,8 @@ bool is_this_machine(const std::string& host) {
   return host == "localhost" || host == "::1" || host.starts_with("127.");
 }
 
-Sampler::Sampler(const http::Url& url, const std::string& api_key, bool lists_processes)
+SnapshotSampler::SnapshotSampler(const http::Url& url, const std::string& api_key,
+                                 bool lists_processes)
     : url_text_(url.text()),
       port_(url.port),
       is_local_(is_this_machine(url.host)),
@@ -23,7 +24,7 @@ Sampler::Sampler(const http::Url& url, const std::string& api_key, bool lists_pr
       client_(url, {kConnectTimeout, kIdleTimeout, api_key}) {}
 
 // The process to show: the one that the server names, else the one that listens on the port.
-std::optional<int> Sampler::server_process(const ServerSample& server) {
+std::optional<int> SnapshotSampler::server_process(const ServerSample& server) {
   if (!is_local_ || server.kind == ServerKind::kNone) {
     found_pid_ = 0;
     return {};
@@ -39,7 +40,7 @@ std::optional<int> Sampler::server_process(const ServerSample& server) {
   return found_pid_;
 }
 
-std::string Sampler::cancel(const RequestSample& request) {
+std::string SnapshotSampler::cancel(const RequestSample& request) {
   const std::string name = "request " + std::to_string(request.id);
   const bool is_plain = !request.request_id.empty() &&
                         request.request_id.find_first_of("/?#% \r\n") == std::string::npos;
@@ -57,7 +58,7 @@ std::string Sampler::cancel(const RequestSample& request) {
   }
 }
 
-Snapshot Sampler::take() {
+Snapshot SnapshotSampler::take() {
   Snapshot snapshot;
   snapshot.server = sample_server(client_);
   // The counters of the server and the clock belong together; the rest follows at once.

@@ -11,11 +11,11 @@ bool is_this_machine(const std::string& host);
 
 // Takes snapshots of one server, of this machine and its cards. Never throws for what is missing.
 // A silent server holds a snapshot up for at most a second.
-class Sampler {
+class SnapshotSampler {
  public:
   // `lists_processes`: also those that have nothing to do with the server.
-  explicit Sampler(const http::Url& url, const std::string& api_key = {},
-                   bool lists_processes = false);
+  explicit SnapshotSampler(const http::Url& url, const std::string& api_key = {},
+                           bool lists_processes = false);
 
   Snapshot take();
   // Asks the server to end a request; what became of it, in words.

@@ -194,7 +194,7 @@ void draw(Screen& screen) {
   ::refresh();
 }
 
-std::string cancel(const Screen& screen, Sampler& sampler) {
+std::string cancel(const Screen& screen, SnapshotSampler& sampler) {
   ServerSample shown = screen.view.now.server;
   arrange(screen.arrangement, shown);
   // Of several prompts of one request any stands for it.
@@ -206,7 +206,7 @@ std::string cancel(const Screen& screen, Sampler& sampler) {
 }
 
 // A key while something is typed: Enter ends it, Escape drops it.
-void type(Screen& screen, int key, Sampler& sampler) {
+void type(Screen& screen, int key, SnapshotSampler& sampler) {
   constexpr int kBackspace = 127, kControlH = 8;
   constexpr size_t kLongest = 60;
   const bool is_number = screen.typing == Typing::kNumber;
@@ -252,7 +252,7 @@ void browse(Screen& screen, int key) {
 }
 
 // False to quit.
-bool obey(Screen& screen, int key, Sampler& sampler) {
+bool obey(Screen& screen, int key, SnapshotSampler& sampler) {
   if (key == kCtrlC) return false;
   screen.message.clear();
   if (screen.shows_help && key != KEY_RESIZE) {
@@ -279,7 +279,8 @@ bool obey(Screen& screen, int key, Sampler& sampler) {
 }
 
 // Handles keys until `deadline`; false to quit. A new size is drawn at once.
-bool wait(Screen& screen, Sampler& sampler, std::chrono::steady_clock::time_point deadline) {
+bool wait(Screen& screen, SnapshotSampler& sampler,
+          std::chrono::steady_clock::time_point deadline) {
   while (true) {
     const auto left =
         std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
@@ -295,7 +296,7 @@ bool wait(Screen& screen, Sampler& sampler, std::chrono::steady_clock::time_poin
 
 void run_screen(const http::Url& url, const std::string& api_key,
                 std::chrono::milliseconds interval, Arrangement arrangement) {
-  Sampler sampler(url, api_key, /*lists_processes=*/true);
+  SnapshotSampler sampler(url, api_key, /*lists_processes=*/true);
   const HeldSignals signals;
   Terminal terminal;
   Snapshot before = sampler.take();

@@ -1,6 +1,7 @@
 #include "monitor/timeline_recorder.h"
 
 #include <algorithm>
+#include <exception>
 #include <utility>
 
 #include "base/threads.h"
@@ -126,7 +127,12 @@ TimelineRecorder::TimelineRecorder(const http::Url& url, const std::string& api_
       interval_(interval),
       model_path_(std::move(model_path)),
       start_(Clock::now()) {
-  thread_ = start_thread("timeline", [this] { watch(); });
+  thread_ = start_thread("timeline", [this] {
+    try {
+      watch();
+    } catch (const std::exception&) {  // no memory: it ends here, what is measured goes on
+    }
+  });
 }
 
 TimelineRecorder::~TimelineRecorder() { finish(); }

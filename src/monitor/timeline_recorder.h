@@ -33,7 +33,7 @@ class TimelineRecorder {
  private:
   void watch();
 
-  Sampler sampler_;
+  SnapshotSampler sampler_;
   std::chrono::milliseconds interval_;
   const std::string model_path_;
   const std::chrono::steady_clock::time_point start_;

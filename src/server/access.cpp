@@ -165,7 +165,7 @@ bool is_loopback_address(std::string_view address) {
   return v6 && v6->is_loopback();
 }
 
-std::variant<Client, Reply> check_access(const AccessRules& rules, const HttpRequest& request) {
+std::variant<Caller, Reply> check_access(const AccessRules& rules, const HttpRequest& request) {
   int num_hosts = 0, num_origins = 0;
   // The target's own host counts beside the header's: both are believed by somebody.
   Standing standing = request.authority ? standing_of_host(*request.authority) : Standing::kTrusted;
@@ -185,7 +185,7 @@ std::variant<Client, Reply> check_access(const AccessRules& rules, const HttpReq
     return refusal(request, 403, "the Host header names another machine");
   }
   const std::string* origin = request.header("origin");
-  if (!origin) return Client{};
+  if (!origin) return Caller{};
   switch (is_own_origin(*origin, request) ? Standing::kTrusted
                                           : standing_of_origin(*origin, rules.origins)) {
     case Standing::kMalformed:
@@ -196,7 +196,7 @@ std::variant<Client, Reply> check_access(const AccessRules& rules, const HttpReq
       break;
   }
   if (request.method == "OPTIONS") return Reply{204, "", "", cors_headers(*origin, true)};
-  return Client{};
+  return Caller{};
 }
 
 Headers cors_headers(std::string_view origin, bool is_preflight) {

@@ -34,7 +34,7 @@ struct AccessRules {
 };
 // What the transport asks before it reads a body: who asks, or 400 for a Host or Origin that is
 // malformed or there twice, 403 for a foreign one, 204 for a browser's preflight.
-std::variant<Client, Reply> check_access(const AccessRules& rules, const HttpRequest& request);
+std::variant<Caller, Reply> check_access(const AccessRules& rules, const HttpRequest& request);
 
 // The headers that let the browser give our reply to the page at `origin`; with `is_preflight`
 // also which methods and headers it may use.

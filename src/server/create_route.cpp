@@ -11,9 +11,9 @@
 namespace sluice::server {
 namespace {
 
-convert::CreateRequest request_of(const api::ollama::CreateRequest& wanted,
-                                  const store::Store& store) {
-  convert::CreateRequest request;
+convert::ModelRecipe request_of(const api::ollama::CreateRequest& wanted,
+                                const store::Store& store) {
+  convert::ModelRecipe request;
   request.name = store::ModelName::parse(wanted.model);
   if (!wanted.from.empty()) request.from = store::ModelName::parse(wanted.from);
   for (const auto& [name, digest_text] : wanted.files) {
@@ -54,7 +54,7 @@ std::string create_key(const api::ollama::CreateRequest& wanted) {
   return "create " + wanted.model.substr(0, 200) + " " + store::sha256(all).short_id();
 }
 
-JobBoard::Task create_task(const ServerContext& context, convert::CreateRequest request) {
+JobBoard::Task create_task(const ServerContext& context, convert::ModelRecipe request) {
   return [&context, request = std::move(request)](const registry::OnProgress& tell,
                                                   std::stop_token stop) {
     store::Store& store = context.catalog.store();

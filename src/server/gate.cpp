@@ -50,9 +50,9 @@ Reply turn_away(const HttpRequest& request, const keys::Refusal& refusal) {
 
 }  // namespace
 
-std::variant<Client, Reply> pass_gate(const AccessRules& rules, keys::Gatekeeper& gatekeeper,
+std::variant<Caller, Reply> pass_gate(const AccessRules& rules, keys::Gatekeeper& gatekeeper,
                                       const HttpRequest& request) {
-  std::variant<Client, Reply> verdict = check_access(rules, request);
+  std::variant<Caller, Reply> verdict = check_access(rules, request);
   if (std::holds_alternative<Reply>(verdict)) return verdict;
   const RouteTerms terms =
       terms_of(request).value_or(RouteTerms{keys::Access::for_any_key(), false});
@@ -60,7 +60,7 @@ std::variant<Client, Reply> pass_gate(const AccessRules& rules, keys::Gatekeeper
   if (const auto* refusal = std::get_if<keys::Refusal>(&answer))
     return turn_away(request, *refusal);
   auto& admission = std::get<keys::Admission>(answer);
-  return Client{std::move(admission.name), std::move(admission.visit)};
+  return Caller{std::move(admission.name), std::move(admission.visit)};
 }
 
 }  // namespace sluice::server

@@ -12,7 +12,7 @@ namespace sluice::server {
 // then whether the API key that came with it opens its route. Refuses with 401 (no key, or one that
 // is not known), 403 (of another scope) or 429 (the key's limits, with Retry-After), as the dialect
 // under the path does.
-std::variant<Client, Reply> pass_gate(const AccessRules& rules, keys::Gatekeeper& gatekeeper,
+std::variant<Caller, Reply> pass_gate(const AccessRules& rules, keys::Gatekeeper& gatekeeper,
                                       const HttpRequest& request);
 
 }  // namespace sluice::server

@@ -351,7 +351,7 @@ class Generation {
 
   void write(const EventStream::Tagged& next, bool wants_logprobs) {
     RunningChoice& choice = choices_[next.tag];
-    std::vector<api::TokenLogprob> logprobs;
+    std::vector<api::ReplyLogprob> logprobs;
     if (wants_logprobs) {
       logprobs = api::to_logprobs(next.event.tokens, *lease_.model().tokenizer);
     }

@@ -19,7 +19,7 @@ namespace sluice::server {
 using Headers = std::vector<std::pair<std::string, std::string>>;
 
 // Who asks, as the gate has found.
-struct Client {
+struct Caller {
   std::string name;                    // of the API key; "": whoever reaches us
   std::shared_ptr<keys::Visit> visit;  // for as long as the request is under way; may be null
 };
@@ -36,7 +36,7 @@ struct HttpRequest {
   std::chrono::steady_clock::time_point arrival;  // when all of it was there
   std::string id;                                 // X-Request-Id: the client's own, or one of ours
   std::string address;                            // the client's
-  Client client;
+  Caller client;
 
   const std::string* header(std::string_view lower_case_name) const;  // null when absent
 };

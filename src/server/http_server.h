@@ -21,7 +21,7 @@ class HttpServer {
   using Handler = std::function<Awaitable<void>(Exchange&)>;
   // Looks at the header before the body is read and says who asks; a reply refuses the request and
   // closes.
-  using Gate = std::function<std::variant<Client, Reply>(const HttpRequest&)>;
+  using Gate = std::function<std::variant<Caller, Reply>(const HttpRequest&)>;
   // Makes the reply to a request that the transport itself refuses, once its path is known. Empty:
   // {"error":"message"}.
   using Refusal = std::function<Reply(const HttpRequest&, int status, std::string_view message)>;

@@ -17,9 +17,9 @@ size_t size_of(const api::ReplyPiece& piece) {
     size += sizeof call + call.id.size() + call.name.size();
     size += kTimesText * api::dump_json(call.arguments).size();
   }
-  for (const api::TokenLogprob& logprob : piece.logprobs) {
+  for (const api::ReplyLogprob& logprob : piece.logprobs) {
     size += sizeof logprob + logprob.token.size();
-    for (const api::TokenLogprob& other : logprob.top) size += sizeof other + other.token.size();
+    for (const api::ReplyLogprob& other : logprob.top) size += sizeof other + other.token.size();
   }
   return size;
 }

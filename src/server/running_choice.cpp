@@ -6,7 +6,7 @@
 namespace sluice::server {
 
 std::vector<api::ReplyPiece> RunningChoice::read(const engine::Event& event,
-                                                 std::vector<api::TokenLogprob> logprobs) {
+                                                 std::vector<api::ReplyLogprob> logprobs) {
   if (is_cut) return {};
   num_output_tokens += static_cast<int>(event.tokens.size());
   if (wants_context) {

@@ -31,7 +31,7 @@ struct RunningChoice {
   // What an event is to the client; nothing once it is cut. With the final event also what was held
   // back.
   std::vector<api::ReplyPiece> read(const engine::Event& event,
-                                    std::vector<api::TokenLogprob> logprobs);
+                                    std::vector<api::ReplyLogprob> logprobs);
   // Its end with a final event; what the request as a whole knows is left to fill in.
   api::ReplyEnd end(const engine::Event& event);
   // The final event of one of which the engine has not said the last word.

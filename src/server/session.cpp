@@ -352,9 +352,9 @@ class Session : public std::enable_shared_from_this<Session> {
   }
 
   std::optional<Reply> pass_gate(HttpRequest& request) {
-    std::variant<Client, Reply> verdict = host_->gate(request);
+    std::variant<Caller, Reply> verdict = host_->gate(request);
     if (auto* refusal = std::get_if<Reply>(&verdict)) return std::move(*refusal);
-    request.client = std::get<Client>(std::move(verdict));
+    request.client = std::get<Caller>(std::move(verdict));
     return std::nullopt;
   }
 

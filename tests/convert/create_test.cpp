@@ -27,26 +27,26 @@ class Create : public testing::Test {
  protected:
   Create() { write_model(path_, 0.5f); }
 
-  store::ModelRecord run(const CreateRequest& request) {
+  store::ModelRecord run(const ModelRecipe& request) {
     statuses_.clear();
     create(
         store_, request, [this](const CreateProgress& line) { statuses_.push_back(line.status); },
         stop_.get_token());
     return store_.get(request.name.full_name());
   }
-  CreateRequest from_file(const std::string& name) {
-    CreateRequest request;
+  ModelRecipe from_file(const std::string& name) {
+    ModelRecipe request;
     request.name = store::ModelName::parse(name);
     request.files = {{"model.gguf", path_}};
     return request;
   }
-  CreateRequest from_model(const std::string& name, const std::string& base) {
-    CreateRequest request;
+  ModelRecipe from_model(const std::string& name, const std::string& base) {
+    ModelRecipe request;
     request.name = store::ModelName::parse(name);
     request.from = store::ModelName::parse(base);
     return request;
   }
-  std::string refusal(const CreateRequest& request) {
+  std::string refusal(const ModelRecipe& request) {
     try {
       run(request);
       return "nothing was thrown";
@@ -63,7 +63,7 @@ class Create : public testing::Test {
 };
 
 TEST_F(Create, PutsAGgufFileAndItsTextsIntoTheStore) {
-  CreateRequest request = from_file("mine:1");
+  ModelRecipe request = from_file("mine:1");
   request.system = "Be brief.";
   request.chat_template = "{{ .Prompt }}";
   request.params_json = R"({"temperature":0.5})";
@@ -97,7 +97,7 @@ TEST_F(Create, JoinsThePartsOfASplitModel) {
     writer.save(path);
     return path;
   };
-  CreateRequest request = from_file("joined:1");
+  ModelRecipe request = from_file("joined:1");
   // In whatever order their names put them.
   request.files = {{"c.gguf", part(0, 3, 3)}, {"a.gguf", part(1, 3, 3)}, {"b.gguf", part(2, 3, 3)}};
   const store::ModelRecord record = run(request);
@@ -134,12 +134,12 @@ TEST_F(Create, JoinsThePartsOfASplitModel) {
 }
 
 TEST_F(Create, BuildsOnAModelAndKeepsWhatIsNotGiven) {
-  CreateRequest base = from_file("base:1");
+  ModelRecipe base = from_file("base:1");
   base.system = "Be brief.";
   base.params_json = R"({"top_k":5,"temperature":1})";
   base.licenses = {"free"};
   run(base);
-  CreateRequest request = from_model("child:1", "base:1");
+  ModelRecipe request = from_model("child:1", "base:1");
   request.params_json = R"({"temperature":0.25})";
   request.licenses = {"more"};
   const store::ModelRecord child = run(request);
@@ -154,14 +154,14 @@ TEST_F(Create, BuildsOnAModelAndKeepsWhatIsNotGiven) {
 }
 
 TEST_F(Create, QuantizesAndSaysSo) {
-  CreateRequest request = from_file("small:1");
+  ModelRecipe request = from_file("small:1");
   request.quantize = "Q8_0";
   const store::ModelRecord record = run(request);
   EXPECT_EQ(record.config.quantization, "Q8_0");
   const gguf::File file = gguf::File::open(record.model_path);
   EXPECT_EQ(file.find_tensor("blk.0.ffn_up.weight")->type, quant::Type::kQ8_0);
   EXPECT_THAT(statuses_, Contains("quantizing F32 model to Q8_0"));
-  CreateRequest again = from_model("smaller:1", "small:1");
+  ModelRecipe again = from_model("smaller:1", "small:1");
   again.quantize = "q4_0";
   EXPECT_THAT(refusal(again), HasSubstr("quantized already"));
   again.quantize = "q1_x";
@@ -169,7 +169,7 @@ TEST_F(Create, QuantizesAndSaysSo) {
 }
 
 TEST_F(Create, RefusesWhatItCannotMakeAModelOf) {
-  CreateRequest request = from_file("bad:1");
+  ModelRecipe request = from_file("bad:1");
   request.files.clear();
   EXPECT_THAT(refusal(request), HasSubstr("neither 'from' or 'files'"));
   folder_.write("text.txt", "no model");

@@ -66,7 +66,7 @@ void for_random_cuts(Api api, const std::string& reply, Check check) {
   const uint32_t seed = 42;
   std::mt19937 random(seed);
   for (int round = 0; round < 50; ++round) {
-    ReplyReader reader(api);
+    WireReader reader(api);
     int num_pieces = 0;
     for (size_t at = 0; at < reply.size();) {
       const size_t size = std::min<size_t>(1 + random() % 60, reply.size() - at);
@@ -79,7 +79,7 @@ void for_random_cuts(Api api, const std::string& reply, Check check) {
 }
 
 TEST(ChatWire, ReadsAnOllamaStreamCutAnywhere) {
-  for_random_cuts(Api::kOllama, kOllamaReply, [](const ReplyReader& reader, int num_pieces) {
+  for_random_cuts(Api::kOllama, kOllamaReply, [](const WireReader& reader, int num_pieces) {
     EXPECT_EQ(num_pieces, 2);
     EXPECT_TRUE(reader.is_complete());
     EXPECT_EQ(reader.figures().num_prompt_tokens, 3);
@@ -93,7 +93,7 @@ TEST(ChatWire, ReadsAnOllamaStreamCutAnywhere) {
 }
 
 TEST(ChatWire, ReadsAnOpenaiStreamCutAnywhere) {
-  for_random_cuts(Api::kOpenai, kOpenaiReply, [](const ReplyReader& reader, int num_pieces) {
+  for_random_cuts(Api::kOpenai, kOpenaiReply, [](const WireReader& reader, int num_pieces) {
     EXPECT_EQ(num_pieces, 2);
     EXPECT_TRUE(reader.is_complete());
     EXPECT_EQ(reader.figures().num_prompt_tokens, 3);
@@ -107,20 +107,20 @@ TEST(ChatWire, TakesALastLineWithoutANewline) {
   for (const Api api : {Api::kOllama, Api::kOpenai}) {
     std::string reply = api == Api::kOllama ? kOllamaReply : kOpenaiReply;
     while (reply.ends_with('\n')) reply.pop_back();
-    ReplyReader reader(api);
+    WireReader reader(api);
     EXPECT_EQ(reader.feed(reply), 2);
     EXPECT_FALSE(reader.is_complete());
     EXPECT_EQ(reader.finish(), 0);
     EXPECT_TRUE(reader.is_complete()) << api_name(api);
     EXPECT_EQ(reader.figures().num_output_tokens, 4);
   }
-  ReplyReader cut(Api::kOllama);
+  WireReader cut(Api::kOllama);
   EXPECT_EQ(cut.feed(R"({"message":{"content":"x"},"done":tr)"), 0);
   EXPECT_THROW(cut.finish(), Error);
 }
 
 TEST(ChatWire, ToleratesMembersOfTheWrongType) {
-  ReplyReader reader(Api::kOllama);
+  WireReader reader(Api::kOllama);
   EXPECT_EQ(reader.feed("{\"message\":[1],\"done\":\"yes\"}\n{\"message\":{\"content\":null}}\n"),
             0);
   EXPECT_EQ(reader.feed("{\"done\":true,\"eval_count\":-5,\"prompt_eval_count\":1e30,"
@@ -132,19 +132,19 @@ TEST(ChatWire, ToleratesMembersOfTheWrongType) {
 }
 
 TEST(ChatWire, KeepsAnErrorSentInsideTheStream) {
-  ReplyReader ollama(Api::kOllama);
+  WireReader ollama(Api::kOllama);
   ollama.feed("{\"error\":\"out of memory\"}\n");
   EXPECT_EQ(ollama.figures().error, "out of memory");
   EXPECT_FALSE(ollama.is_complete());
-  ReplyReader openai(Api::kOpenai);
+  WireReader openai(Api::kOpenai);
   openai.feed("data: {\"error\":{\"message\":\"too long\",\"type\":\"x\"}}\n");
   EXPECT_EQ(openai.figures().error, "too long");
 }
 
 TEST(ChatWire, RefusesWhatIsNotJsonAndEndlessLines) {
-  EXPECT_THROW(ReplyReader(Api::kOllama).feed("<html>\n"), Error);
-  EXPECT_THROW(ReplyReader(Api::kOpenai).feed("data: {\n"), Error);
-  EXPECT_THROW(ReplyReader(Api::kOllama).feed(std::string(17 << 20, 'x')), Error);
+  EXPECT_THROW(WireReader(Api::kOllama).feed("<html>\n"), Error);
+  EXPECT_THROW(WireReader(Api::kOpenai).feed("data: {\n"), Error);
+  EXPECT_THROW(WireReader(Api::kOllama).feed(std::string(17 << 20, 'x')), Error);
 }
 
 TEST(ChatWire, MakesOneLineOfAnErrorBody) {
@@ -185,7 +185,7 @@ TEST(ChatWire, CompletionsAreAskedForAndRead) {
   EXPECT_EQ(body["prompt"], "hi\nhello\nnext");
   EXPECT_EQ(body["max_tokens"], 9);
   EXPECT_FALSE(body.contains("messages"));
-  ReplyReader reader(Api::kCompletion, /*keeps_text=*/true);
+  WireReader reader(Api::kCompletion, /*keeps_text=*/true);
   EXPECT_EQ(reader.feed("data: {\"choices\":[{\"text\":\"one\"}]}\n\n"
                         "data: {\"choices\":[{\"text\":\" two\",\"finish_reason\":\"stop\"}],"
                         "\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2}}\n\n"
@@ -201,7 +201,7 @@ TEST(ChatWire, EmbeddingsAreOneObject) {
       make_chat_request(Api::kEmbedding, {.model = "m", .prompt = "text"});
   EXPECT_EQ(request.target, "/v1/embeddings");
   EXPECT_EQ(json::parse(request.body), json({{"model", "m"}, {"input", "text"}}));
-  ReplyReader reader(Api::kEmbedding);
+  WireReader reader(Api::kEmbedding);
   EXPECT_EQ(reader.feed("{\"data\":\n[{\"embedding\":[0.5"), 0);
   EXPECT_EQ(reader.feed(",1]}],\n\"usage\":{\"prompt_tokens\":7}}\n"), 0);
   EXPECT_FALSE(reader.is_complete());
@@ -210,20 +210,20 @@ TEST(ChatWire, EmbeddingsAreOneObject) {
   EXPECT_EQ(reader.figures().num_prompt_tokens, 7);
   EXPECT_EQ(reader.figures().num_output_tokens, 0);
   for (const char* wrong : {"{}", "{\"data\":[]}", "no JSON", "{\"data\":3}"}) {
-    ReplyReader other(Api::kEmbedding);
+    WireReader other(Api::kEmbedding);
     other.feed(wrong);
     EXPECT_THROW(other.finish(), Error) << wrong;
   }
 }
 
 TEST(ChatWire, ReadsHowLongSluiceHadItInTheQueue) {
-  ReplyReader ollama(Api::kOllama);
+  WireReader ollama(Api::kOllama);
   ollama.feed("{\"done\":true,\"sluice\":{\"queued_duration\":5000}}\n");
   EXPECT_EQ(ollama.figures().queue_duration.count(), 5000);
-  ReplyReader openai(Api::kOpenai);
+  WireReader openai(Api::kOpenai);
   openai.feed("data: {\"choices\":[],\"sluice\":{\"queued_duration\":7}}\n");
   EXPECT_EQ(openai.figures().queue_duration.count(), 7);
-  ReplyReader other(Api::kOpenai);
+  WireReader other(Api::kOpenai);
   EXPECT_EQ(other.figures().queue_duration.count(), -1);
 }
 

@@ -44,7 +44,7 @@ TEST_P(LoadTestOfBothApis, MeasuresAServerOfKnownTiming) {
   const LoadTestResult result = run_load_test(options, std::atomic<bool>{false}, kNoLoadProgress);
   ASSERT_EQ(result.requests.size(), 10u);
   EXPECT_FALSE(result.was_stopped);
-  for (const RequestRecord& request : result.requests) {
+  for (const LoadRecord& request : result.requests) {
     EXPECT_EQ(request.error, "");
     EXPECT_EQ(request.http_status, 200);
     EXPECT_EQ(request.pieces.size(), 11u);

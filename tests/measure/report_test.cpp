@@ -10,9 +10,9 @@ namespace {
 
 using std::chrono::milliseconds;
 
-RequestRecord record(int words, int concurrency, int wave, int sent_ms, int first_ms, int ended_ms,
-                     int num_tokens) {
-  RequestRecord request;
+LoadRecord record(int words, int concurrency, int wave, int sent_ms, int first_ms, int ended_ms,
+                  int num_tokens) {
+  LoadRecord request;
   request.workload = output_workload(words);
   request.concurrency = concurrency;
   request.wave = wave;
@@ -26,8 +26,8 @@ RequestRecord record(int words, int concurrency, int wave, int sent_ms, int firs
   return request;
 }
 
-std::vector<RequestRecord> two_waves() {
-  std::vector<RequestRecord> requests = {
+std::vector<LoadRecord> two_waves() {
+  std::vector<LoadRecord> requests = {
       record(25, 1, 0, 0, 100, 1000, 50),     record(50, 2, 1, 5000, 5200, 7000, 100),
       record(50, 2, 1, 5000, 5400, 6000, 80), record(50, 2, 2, 8000, 8100, 9000, 60),
       record(50, 2, 2, 8000, 8300, 9000, 40),
@@ -54,7 +54,7 @@ TEST(Report, ComputesTheArticlesFigures) {
 }
 
 TEST(Report, LeavesFailuresOutOfTheMeansAndCancelledOnesOutAltogether) {
-  std::vector<RequestRecord> requests = two_waves();
+  std::vector<LoadRecord> requests = two_waves();
   requests[1].error = "HTTP 503: busy";
   requests[2].was_cancelled = true;
   const std::vector<ReportRow> rows = summarize(requests);
@@ -65,7 +65,7 @@ TEST(Report, LeavesFailuresOutOfTheMeansAndCancelledOnesOutAltogether) {
 }
 
 TEST(Report, AReplyWithoutTokensHasNoTimeToTheFirst) {
-  std::vector<RequestRecord> requests = two_waves();
+  std::vector<LoadRecord> requests = two_waves();
   requests[1].pieces.clear();
   requests[1].num_output_tokens = 0;
   EXPECT_FALSE(requests[1].first_token_seconds().has_value());
@@ -86,7 +86,7 @@ TEST(Report, PercentileIsTheNearestRank) {
 }
 
 TEST(Report, PrintsTheTable) {
-  std::vector<RequestRecord> requests = two_waves();
+  std::vector<LoadRecord> requests = two_waves();
   requests[4].error = "HTTP 503: busy";
   requests.push_back(record(484, 1, 3, 0, 500, 2280, 16));
   requests.back().workload = input_workload();
@@ -106,7 +106,7 @@ TEST(Report, PrintsTheTable) {
 }
 
 TEST(Report, PrintsDashesWhereNothingSucceeded) {
-  std::vector<RequestRecord> requests = {record(25, 1, 0, 0, 1, 2, 3)};
+  std::vector<LoadRecord> requests = {record(25, 1, 0, 0, 1, 2, 3)};
   requests[0].error = "broken";
   EXPECT_NE(table_text(summarize(requests), requests)
                 .find("    25         1           -         -             -           -"
@@ -115,7 +115,7 @@ TEST(Report, PrintsDashesWhereNothingSucceeded) {
 }
 
 TEST(Report, SaysWhenTokensWereNotCountedByTheServerOrCameFromItsCache) {
-  std::vector<RequestRecord> requests = two_waves();
+  std::vector<LoadRecord> requests = two_waves();
   requests[0].has_usage = false;
   requests[1].figures.num_cached_tokens = 30;
   const std::string text = table_text(summarize(requests), requests);
@@ -124,7 +124,7 @@ TEST(Report, SaysWhenTokensWereNotCountedByTheServerOrCameFromItsCache) {
 }
 
 TEST(Report, PrintsCsv) {
-  std::vector<RequestRecord> requests = two_waves();
+  std::vector<LoadRecord> requests = two_waves();
   requests[0].error = "broken";
   EXPECT_EQ(table_csv(summarize(requests)),
             "test,words,requests,avg_tokens,time_s,tokens_per_s_each,tokens_per_s_in_all,"

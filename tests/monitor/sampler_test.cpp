@@ -8,7 +8,7 @@
 namespace sluice::monitor {
 namespace {
 
-TEST(Sampler, ShowsTheProcessBehindThePortOfAServerThatDoesNotTell) {
+TEST(SnapshotSampler, ShowsTheProcessBehindThePortOfAServerThatDoesNotTell) {
   test::ScriptedServer server([](test::ScriptedConnection& connection) {
     test::ScriptedRequest request;
     while (connection.read_request(request)) {
@@ -19,7 +19,7 @@ TEST(Sampler, ShowsTheProcessBehindThePortOfAServerThatDoesNotTell) {
       }
     }
   });
-  Sampler sampler(http::parse_url(server.url()));
+  SnapshotSampler sampler(http::parse_url(server.url()));
   EXPECT_TRUE(sampler.is_local());
   const Snapshot snapshot = sampler.take();
   EXPECT_EQ(snapshot.server.kind, ServerKind::kOllama);
@@ -28,17 +28,17 @@ TEST(Sampler, ShowsTheProcessBehindThePortOfAServerThatDoesNotTell) {
   EXPECT_FALSE(snapshot.machine.cpu.cores.empty());
 }
 
-TEST(Sampler, ShowsTheMachineWithoutAServer) {
-  Sampler sampler(http::parse_url("127.0.0.1:1"));
+TEST(SnapshotSampler, ShowsTheMachineWithoutAServer) {
+  SnapshotSampler sampler(http::parse_url("127.0.0.1:1"));
   const Snapshot snapshot = sampler.take();
   EXPECT_EQ(snapshot.server.kind, ServerKind::kNone);
   EXPECT_FALSE(snapshot.process.has_value());
   EXPECT_FALSE(snapshot.machine.cpu.cores.empty());
 }
 
-TEST(Sampler, KnowsAServerElsewhere) {
-  EXPECT_FALSE(Sampler(http::parse_url("192.0.2.7:11434")).is_local());
-  EXPECT_TRUE(Sampler(http::parse_url("[::1]:11434")).is_local());
+TEST(SnapshotSampler, KnowsAServerElsewhere) {
+  EXPECT_FALSE(SnapshotSampler(http::parse_url("192.0.2.7:11434")).is_local());
+  EXPECT_TRUE(SnapshotSampler(http::parse_url("[::1]:11434")).is_local());
 }
 
 }  // namespace

@@ -25,7 +25,7 @@ class Fixture {
  public:
   explicit Fixture(HttpServer::Handler handler, TransportOptions options = {})
       : server_(
-            options, [](const HttpRequest&) { return Client{}; }, std::move(handler)) {
+            options, [](const HttpRequest&) { return Caller{}; }, std::move(handler)) {
     server_.start();
   }
   HttpServer& operator*() { return server_; }

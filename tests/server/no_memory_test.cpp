@@ -53,7 +53,7 @@ TEST(NoMemory, EndsNoLoaderAndLeavesNobodyWaiting) {
 // A part of the next request that could not be kept: there is no next request.
 TEST(NoMemory, LosesNoPartOfAPipelinedRequestUnnoticed) {
   HttpServer server(
-      {}, [](const HttpRequest&) { return Client{}; },
+      {}, [](const HttpRequest&) { return Caller{}; },
       [](Exchange& exchange) -> Awaitable<void> {
         test::memory_faults = {
             .num_good = 0, .num_failures = MemoryFaults::kAll, .least_bytes = 4096};

@@ -88,7 +88,7 @@ class CudaBackend final : public Backend {
             prefill_tile_tokens(attention_shape(program, options.cache_type))};
   }
   void make_input(int num_blocks);
-  StepShape shape_of(const Batch& batch) const;
+  LaunchShape shape_of(const Batch& batch) const;
   void start(const Batch& batch);
   void receive(const Batch& batch);
   StepResult finish(const Batch& batch);
@@ -117,7 +117,7 @@ class CudaBackend final : public Backend {
   std::unique_ptr<Forward> forward_;
   // A step that samples has another graph than one that does not.
   struct GraphKey {
-    StepShape shape;
+    LaunchShape shape;
     bool samples = false;
     bool operator==(const GraphKey&) const = default;
   };
@@ -210,8 +210,8 @@ void CudaBackend::allocate_cache(int num_blocks) {
   num_blocks_ = num_blocks;
 }
 
-StepShape CudaBackend::shape_of(const Batch& batch) const {
-  StepShape shape;
+LaunchShape CudaBackend::shape_of(const Batch& batch) const {
+  LaunchShape shape;
   shape.num_tokens = static_cast<int>(batch.tokens.size());
   shape.num_outputs = static_cast<int>(batch.num_output_rows());
   shape.num_logits = static_cast<int>(batch.logit_rows.size());
@@ -262,7 +262,7 @@ void CudaBackend::start(const Batch& batch) {
   input_.write(batch);
   receive(batch);
   sampler_.write(batch.samplings);
-  StepShape shape = shape_of(batch);
+  LaunchShape shape = shape_of(batch);
   // Rows with masks are sampled when those are there: in wait().
   const bool samples = sampler_.has_work() && !sampler_.has_masks();
   const auto make_list = [&] {

@@ -209,7 +209,7 @@ ForwardLayout::ForwardLayout(const Program& program, const LoadOptions& options,
 
 // A step while its launches are written down.
 struct Forward::Step {
-  const StepShape& shape;
+  const LaunchShape& shape;
   const StepView& input;
   std::byte* cache;
   int num_blocks;
@@ -217,7 +217,7 @@ struct Forward::Step {
   std::vector<float> half_scales;  // of buffers: what halves stand for
 };
 
-int Forward::num_rows(const StepShape& step, BufferId id) const {
+int Forward::num_rows(const LaunchShape& step, BufferId id) const {
   switch (program_.buffers[static_cast<size_t>(id)].rows) {
     case RowKind::kTokens:
       return step.num_tokens;
@@ -229,7 +229,7 @@ int Forward::num_rows(const StepShape& step, BufferId id) const {
   return 0;
 }
 
-LaunchList Forward::launches(const StepShape& shape, const StepView& input, std::byte* cache,
+LaunchList Forward::launches(const LaunchShape& shape, const StepView& input, std::byte* cache,
                              int num_blocks) const {
   Step step{shape, input, cache, num_blocks, {}, {}};
   step.half_scales.assign(program_.buffers.size(), 1.0f);

@@ -56,13 +56,13 @@ CacheLayout cache_layout(const Program& program, CacheType type);
 AttentionShape attention_shape(const Program& program, CacheType type);
 
 // What a step's launches depend on.
-struct StepShape {
+struct LaunchShape {
   int num_tokens = 0, num_outputs = 0, num_logits = 0;
   int num_tiles = 0, num_singles = 0;  // attention's, as StepInput has them
   int longest = 0;                     // most keys that a token reads, or more
   bool is_prefill = false;
 
-  bool operator==(const StepShape&) const = default;
+  bool operator==(const LaunchShape&) const = default;
 };
 
 class Forward {
@@ -79,7 +79,7 @@ class Forward {
         workspace_(workspace) {}
 
   // The operations of a step on what `input` brings; cache is [layers, blocks, ...].
-  LaunchList launches(const StepShape& step, const StepView& input, std::byte* cache,
+  LaunchList launches(const LaunchShape& step, const StepView& input, std::byte* cache,
                       int num_blocks) const;
 
   float* floats(BufferId id) const {
@@ -106,7 +106,7 @@ class Forward {
     return reinterpret_cast<uint16_t*>(workspace_ + rows(id).halves);
   }
   int width(BufferId id) const { return program_.buffers[static_cast<size_t>(id)].width; }
-  int num_rows(const StepShape& step, BufferId id) const;
+  int num_rows(const LaunchShape& step, BufferId id) const;
 
   const Program& program_;
   CacheLayout cache_layout_;
