@@ -55,6 +55,11 @@ void sync_directory(const std::string& path) {
   if (::fsync(directory.get()) != 0 && errno != EINVAL) throw io_error("cannot sync", path, errno);
 }
 
+void begin_sync(int descriptor, uint64_t offset, uint64_t size_bytes) {
+  ::sync_file_range(descriptor, static_cast<off_t>(offset), static_cast<off_t>(size_bytes),
+                    SYNC_FILE_RANGE_WRITE);
+}
+
 void write_at(int descriptor, uint64_t offset, std::span<const std::byte> bytes,
               const std::string& folder) {
   while (!bytes.empty()) {
@@ -91,11 +96,9 @@ TemporaryFile::~TemporaryFile() {
 void TemporaryFile::write(std::span<const std::byte> bytes) {
   write_at(file_.get(), size_bytes_, bytes, parent_directory(path_));
   size_bytes_ += bytes.size();
-  // Begun here, the writing to disk is mostly over when sync() asks for it.
   constexpr uint64_t kStartBytes = uint64_t{8} << 20;
   if (size_bytes_ - started_bytes_ < kStartBytes) return;
-  ::sync_file_range(file_.get(), static_cast<off_t>(started_bytes_),
-                    static_cast<off_t>(size_bytes_ - started_bytes_), SYNC_FILE_RANGE_WRITE);
+  begin_sync(file_.get(), started_bytes_, size_bytes_ - started_bytes_);
   started_bytes_ = size_bytes_;
 }
 
@@ -113,9 +116,7 @@ void TemporaryFile::reserve(uint64_t size_bytes) {
 
 void TemporaryFile::write_within(uint64_t offset, std::span<const std::byte> bytes) const {
   write_at(file_.get(), offset, bytes, parent_directory(path_));
-  // The disk works while the next piece is computed; sync() waits for the rest.
-  ::sync_file_range(file_.get(), static_cast<off_t>(offset), static_cast<off_t>(bytes.size()),
-                    SYNC_FILE_RANGE_WRITE);
+  begin_sync(file_.get(), offset, bytes.size());
 }
 
 bool TemporaryFile::clone_from(const InputFile& source) {

@@ -21,6 +21,9 @@ void make_directories(const std::string& path);
 // Makes a rename or removal in this folder durable.
 void sync_directory(const std::string& path);
 
+// The disk begins to write what these bytes of a file are now: a later sync finds most of it done.
+void begin_sync(int descriptor, uint64_t offset, uint64_t size_bytes);
+
 // Writes all of `bytes` at `offset`; `folder` is for the message. Throws Error: kNoSpace when the
 // disk, the quota or the file size limit is reached; kIo.
 void write_at(int descriptor, uint64_t offset, std::span<const std::byte> bytes,

@@ -205,8 +205,7 @@ uint64_t PartialBlob::hash_available(uint64_t max_bytes) {
     if (count < 0) throw io_error("cannot read", path_, errno);
     if (count == 0) throw Error(ErrorCode::kCorruptData, "'" + path_ + "' was cut short");
     hash_.update(std::span<const std::byte>(buffer).first(static_cast<size_t>(count)));
-    // Begun here, the writing to disk is mostly over when sync() asks for it.
-    ::sync_file_range(data_.get(), static_cast<off_t>(hashed_bytes_), count, SYNC_FILE_RANGE_WRITE);
+    begin_sync(data_.get(), hashed_bytes_, static_cast<uint64_t>(count));
     hashed_bytes_ += static_cast<uint64_t>(count);
   }
   return hashed_bytes_ - start;
