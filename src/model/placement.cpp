@@ -40,16 +40,21 @@ std::vector<std::string> names_in(const std::string& list) {
   return names;
 }
 
-struct OpenDevice {
+// To open a GPU takes a context there: memory, and a part of a second. Of an idle one's memory so
+// much may be missing, at most.
+constexpr uint64_t kContextBytes = uint64_t{1} << 30;
+
+struct Device {
   std::string name;
-  std::unique_ptr<backend::Backend> backend;
-  uint64_t total_bytes = 0;  // of a GPU's own memory
-  uint64_t free_bytes = 0;   // of the memory where it lies, when it was opened
+  uint64_t total_bytes = 0;                        // of a GPU's own memory
+  std::unique_ptr<backend::Backend> backend = {};  // none: not opened
+  uint64_t free_bytes = 0;  // of the memory where it lies, when it was opened
 
   bool is_gpu() const { return !backend->traits().uses_host_memory; }
 };
 
-// The devices that a placement allows, opened, GPUs first, and which layers come where.
+// The devices that a placement allows, GPUs first, and which layers come where. Of "auto" only so
+// many GPUs are opened as may be needed.
 class Placer {
  public:
   Placer(const backend::Program& program, int trained_context, const Placement& placement,
@@ -62,23 +67,30 @@ class Placer {
   }
 
   std::unique_ptr<backend::Backend> load();
-  std::vector<PlannedStage> plan() const;
+  std::vector<PlannedStage> plan();
 
  private:
   void open_devices();
-  void open_all_gpus();
-  void open(const std::string& name);
+  void find_gpus();
+  bool open_more_gpus();
+  uint64_t open_for_auto(Device gpu);
+  void open(Device device);
+  void close_unused_gpus();
+  void count_gpus();
   void note(const std::string& text) const {
     if (on_note_) on_note_(text);
   }
   // Whether "auto" goes on without a device that said this.
   bool is_passed_over(const Error& error) const;
 
-  std::vector<int> choose() const;
-  std::optional<std::vector<int>> choose_gpus(std::span<const Room> rooms) const;
+  std::vector<Room> rooms() const;
+  std::vector<Room> gpu_rooms() const;
+  std::vector<int> choose();
+  std::optional<std::vector<int>> choose_gpus();
+  std::optional<std::vector<int>> choose_one_gpu(std::span<const Room> rooms) const;
   std::optional<std::vector<int>> choose_mixed(std::span<const Room> rooms) const;
-  std::vector<int> exactly(std::span<const Room> rooms, int gpu_layers) const;
-  uint64_t budget_of(const OpenDevice& device) const;
+  std::vector<int> exactly(int gpu_layers);
+  uint64_t budget_of(const Device& device) const;
   bool is_held_by_others(std::span<const Room> rooms) const;
   Error shortage(std::span<const Room> rooms, int64_t num_blocks) const;
   std::unique_ptr<backend::Backend> load_on(const std::vector<int>& layers);
@@ -88,9 +100,10 @@ class Placer {
   const backend::LoadOptions& options_;
   const LoadNote& on_note_;
   CacheGoals goals_;
-  std::vector<OpenDevice> devices_;
-  ptrdiff_t num_gpus_ = 0;     // the first of these
-  bool has_full_gpu_ = false;  // one had no room for a context
+  std::vector<Device> devices_;   // opened
+  std::vector<Device> unopened_;  // GPUs that "auto" may take besides
+  ptrdiff_t num_gpus_ = 0;        // the first of devices_
+  bool has_full_gpu_ = false;     // one had no room for a context
 };
 
 uint64_t gpu_bytes(const std::string& driver, int index) {
@@ -101,60 +114,104 @@ uint64_t gpu_bytes(const std::string& driver, int index) {
   return 0;
 }
 
-void Placer::open(const std::string& name) {
+void Placer::open(Device device) {
   const int num_threads = placement_.num_threads > 0 ? placement_.num_threads : usable_cores();
-  std::unique_ptr<backend::Backend> backend;
-  uint64_t total_bytes = 0;
-  if (const auto index = cuda_index(name)) {
-    total_bytes = gpu_bytes(placement_.cuda_driver, *index);
-    backend = backend::make_cuda_backend({*index, placement_.cuda_driver});
-  } else if (name == "reference") {
-    backend = backend::make_reference_backend(num_threads);
+  if (const auto index = cuda_index(device.name)) {
+    if (device.total_bytes == 0) device.total_bytes = gpu_bytes(placement_.cuda_driver, *index);
+    device.backend = backend::make_cuda_backend({*index, placement_.cuda_driver});
+  } else if (device.name == "reference") {
+    device.backend = backend::make_reference_backend(num_threads);
   } else {
-    backend = backend::make_cpu_backend({num_threads, placement_.isa});
+    device.backend = backend::make_cpu_backend({num_threads, placement_.isa});
   }
-  const uint64_t free_bytes = backend->free_bytes();
-  devices_.push_back({name, std::move(backend), total_bytes, free_bytes});
+  device.free_bytes = device.backend->free_bytes();
+  devices_.push_back(std::move(device));
 }
 
 void Placer::open_devices() {
   check_placement(placement_.device, placement_.gpu_layers);
   const bool is_auto = placement_.device == "auto";
   if (placement_.gpu_layers == 0 && placement_.device != "reference") {
-    open("cpu");
+    open({"cpu"});
   } else if (is_auto) {
-    open_all_gpus();
+    find_gpus();
+    open_more_gpus();
   } else {
-    for (const std::string& name : names_in(placement_.device)) open(name);
+    for (const std::string& name : names_in(placement_.device)) open({name});
   }
-  num_gpus_ = std::count_if(devices_.begin(), devices_.end(),
-                            [](const OpenDevice& device) { return device.is_gpu(); });
+  count_gpus();
   const bool has_host = num_gpus_ < std::ssize(devices_);
-  if (!has_host && (is_auto || placement_.gpu_layers)) open("cpu");
+  if (!has_host && (is_auto || placement_.gpu_layers)) open({"cpu"});
 }
 
-void Placer::open_all_gpus() {
+void Placer::count_gpus() {
+  num_gpus_ = std::count_if(devices_.begin(), devices_.end(),
+                            [](const Device& device) { return device.is_gpu(); });
+}
+
+// Those with the most memory first, behind them those that models of ours are on.
+void Placer::find_gpus() {
   std::string reason;
-  const auto gpus = backend::list_cuda_devices(placement_.cuda_driver, reason);
+  auto gpus = backend::list_cuda_devices(placement_.cuda_driver, reason);
   if (gpus.empty()) note(reason + "; the model runs on the CPU");
+  std::stable_sort(
+      gpus.begin(), gpus.end(), [](const backend::CudaDevice& a, const backend::CudaDevice& b) {
+        return a.is_in_use != b.is_in_use ? b.is_in_use : a.memory_bytes > b.memory_bytes;
+      });
   for (const backend::CudaDevice& gpu : gpus) {
-    const std::string name = "cuda:" + std::to_string(gpu.index);
-    const size_t num_opened = devices_.size();
-    try {
-      open(name);
-      devices_.back().backend->plan(program_, options_, 0);  // throws for what it cannot run
-    } catch (const Error& error) {
-      devices_.resize(num_opened);
-      // Not even a context fits: room is asked for only when the other devices have too little.
-      const bool is_full = error.code() == ErrorCode::kOutOfMemory;
-      if (!is_full && !is_passed_over(error)) throw;
-      has_full_gpu_ |= is_full;
-      note(name + " is passed over: " + error.what());
+    unopened_.push_back({"cuda:" + std::to_string(gpu.index), gpu.memory_bytes});
+  }
+}
+
+// Opens GPUs until none is left that could have more free memory than one of them; false: there was
+// none that can be used.
+bool Placer::open_more_gpus() {
+  if (unopened_.empty()) return false;
+  const size_t num_opened = devices_.size();
+  uint64_t most_free = 0;
+  std::vector<Device> left;
+  for (Device& gpu : std::exchange(unopened_, {})) {
+    if (most_free > 0 && most_free + kContextBytes >= gpu.total_bytes) {
+      left.push_back(std::move(gpu));
+    } else {
+      most_free = std::max(most_free, open_for_auto(std::move(gpu)));
     }
   }
-  std::stable_sort(devices_.begin(), devices_.end(), [](const OpenDevice& a, const OpenDevice& b) {
-    return a.free_bytes > b.free_bytes;
+  unopened_ = std::move(left);
+  const bool has_more = devices_.size() > num_opened;
+  std::stable_sort(devices_.begin(), devices_.end(), [](const Device& a, const Device& b) {
+    return a.is_gpu() != b.is_gpu() ? a.is_gpu() : a.free_bytes > b.free_bytes;
   });
+  count_gpus();
+  return has_more;
+}
+
+// Its free memory; 0 where it is passed over.
+uint64_t Placer::open_for_auto(Device gpu) {
+  const size_t num_opened = devices_.size();
+  const std::string name = gpu.name;
+  try {
+    open(std::move(gpu));
+    devices_.back().backend->plan(program_, options_, 0);  // throws for what it cannot run
+    return devices_.back().free_bytes;
+  } catch (const Error& error) {
+    devices_.resize(num_opened);
+    // Not even a context fits: room is asked for only when the other devices have too little.
+    const bool is_full = error.code() == ErrorCode::kOutOfMemory;
+    if (!is_full && !is_passed_over(error)) throw;
+    has_full_gpu_ |= is_full;
+    note(name + " is passed over: " + error.what());
+    return 0;
+  }
+}
+
+// Those that were opened to look at them, of "auto": once others have the layers.
+void Placer::close_unused_gpus() {
+  if (placement_.device != "auto") return;
+  for (Device& device : devices_) {
+    if (device.backend && device.is_gpu()) unopened_.push_back({device.name, device.total_bytes});
+  }
+  std::erase_if(devices_, [](const Device& device) { return device.backend && device.is_gpu(); });
 }
 
 bool Placer::is_passed_over(const Error& error) const {
@@ -163,20 +220,28 @@ bool Placer::is_passed_over(const Error& error) const {
   return error.code() == ErrorCode::kUnsupported || error.code() == ErrorCode::kInternal;
 }
 
-uint64_t Placer::budget_of(const OpenDevice& device) const {
+uint64_t Placer::budget_of(const Device& device) const {
   if (device.is_gpu()) return placement_.max_device_bytes.value_or(device.backend->free_bytes());
   return placement_.max_host_bytes.value_or(available_memory_bytes());
 }
 
-// Layers for each device.
-std::vector<int> Placer::choose() const {
-  std::vector<Room> rooms;
-  for (const OpenDevice& device : devices_) {
-    rooms.push_back({device.backend.get(), budget_of(device)});
-  }
-  const std::span all(rooms), gpus = all.first(static_cast<size_t>(num_gpus_));
-  if (placement_.gpu_layers && num_gpus_ > 0) return exactly(all, *placement_.gpu_layers);
-  if (auto layers = choose_gpus(gpus)) return *layers;
+std::vector<Room> Placer::rooms() const {
+  std::vector<Room> all;
+  for (const Device& device : devices_) all.push_back({device.backend.get(), budget_of(device)});
+  return all;
+}
+
+std::vector<Room> Placer::gpu_rooms() const {
+  std::vector<Room> gpus = rooms();
+  gpus.resize(static_cast<size_t>(num_gpus_));
+  return gpus;
+}
+
+// Layers for each of devices_.
+std::vector<int> Placer::choose() {
+  if (placement_.gpu_layers && num_gpus_ > 0) return exactly(*placement_.gpu_layers);
+  if (auto layers = choose_gpus()) return *layers;
+  const std::vector<Room> all = rooms(), gpus = gpu_rooms();
   if (!placement_.passes_full_over && is_held_by_others(gpus)) throw shortage(gpus, goals_.least);
   if (auto layers = choose_mixed(all)) return *layers;
   auto layers = split_layers_down(program_, options_, all, {goals_.several, goals_.least, {}});
@@ -195,30 +260,51 @@ std::optional<std::vector<int>> Placer::choose_mixed(std::span<const Room> rooms
   });
 }
 
-// One GPU if it holds all and the cache of one sequence, else all of them together.
-std::optional<std::vector<int>> Placer::choose_gpus(std::span<const Room> rooms) const {
-  for (size_t i = 0; i < rooms.size(); ++i) {
-    const std::span<const Room> one = rooms.subspan(i, 1);
-    if (split_layers(program_, options_, one, {goals_.one, goals_.least, {}})) {
-      std::vector<int> layers(devices_.size(), 0);
-      layers[i] = program_.num_layers;
-      return layers;
-    }
-    if (devices_.size() > 1) {
-      note("the model does not fit on " + devices_[i].name +
-           " alone: " + shortage(one, goals_.one).what());
-    }
+// One GPU if it holds all and the cache of one sequence, else several of them together: as few as
+// have room for the cache that is wished for, or all that there are.
+std::optional<std::vector<int>> Placer::choose_gpus() {
+  std::optional<std::vector<int>> layers;
+  std::vector<Room> gpus;
+  do {
+    gpus = gpu_rooms();
+    if ((layers = choose_one_gpu(gpus))) return layers;
+    if (gpus.size() < 2) continue;
+    layers = split_layers(program_, options_, gpus, {goals_.several, goals_.least, {}});
+  } while (!layers && open_more_gpus());
+  for (size_t i = 0; i < gpus.size() && devices_.size() > 1; ++i) {
+    note("the model does not fit on " + devices_[i].name +
+         " alone: " + shortage(std::span(gpus).subspan(i, 1), goals_.one).what());
   }
-  if (rooms.size() < 2) return {};
-  auto layers = split_down(goals_.several, goals_.one, [&](int64_t blocks) {
-    return split_layers(program_, options_, rooms, {blocks, goals_.least, {}});
-  });
+  if (!layers && gpus.size() > 1) {
+    layers = split_down(goals_.several, goals_.one, [&](int64_t blocks) {
+      return split_layers(program_, options_, gpus, {blocks, goals_.least, {}});
+    });
+  }
   if (layers) layers->resize(devices_.size(), 0);
   return layers;
 }
 
-std::vector<int> Placer::exactly(std::span<const Room> rooms, int gpu_layers) const {
+std::optional<std::vector<int>> Placer::choose_one_gpu(std::span<const Room> gpus) const {
+  for (size_t i = 0; i < gpus.size(); ++i) {
+    if (split_layers(program_, options_, gpus.subspan(i, 1), {goals_.one, goals_.least, {}})) {
+      std::vector<int> layers(devices_.size(), 0);
+      layers[i] = program_.num_layers;
+      return layers;
+    }
+  }
+  return {};
+}
+
+std::vector<int> Placer::exactly(int gpu_layers) {
   const int wanted = std::min(gpu_layers, program_.num_layers);
+  std::vector<Room> rooms;
+  do {
+    rooms = this->rooms();
+    if (auto layers =
+            split_layers(program_, options_, rooms, {goals_.several, goals_.least, wanted})) {
+      return *layers;
+    }
+  } while (open_more_gpus());
   if (auto layers =
           split_layers_down(program_, options_, rooms, {goals_.several, goals_.least, wanted})) {
     return *layers;
@@ -234,7 +320,7 @@ std::vector<int> Placer::exactly(std::span<const Room> rooms, int gpu_layers) co
                     " fit on GPUs; raise --gpu-layers (num_gpu), or leave it out");
   }
   // Other models are unloaded only where that can help.
-  const bool may_help = is_held_by_others(rooms.first(static_cast<size_t>(num_gpus_)));
+  const bool may_help = is_held_by_others(gpu_rooms());
   throw Error(may_help ? ErrorCode::kOutOfMemory : ErrorCode::kInvalidArgument,
               "not enough memory for " + std::to_string(wanted) + " of the model's " +
                   std::to_string(program_.num_layers) + " layers on " +
@@ -270,6 +356,7 @@ std::unique_ptr<backend::Backend> Placer::load_on(const std::vector<int>& layers
   std::unique_ptr<backend::Backend> backend = stages.size() == 1
                                                   ? std::move(stages.front().device)
                                                   : backend::make_pipeline(std::move(stages));
+  close_unused_gpus();
   backend->load(program_, options_);
   return backend;
 }
@@ -288,13 +375,14 @@ std::unique_ptr<backend::Backend> Placer::load() {
       note(gpus + " is passed over: " + error.what());
     }
     const bool used_host = !devices_.back().backend;
-    std::erase_if(devices_, [](const OpenDevice& device) { return !device.backend; });
-    if (used_host) open("cpu");
-    num_gpus_ = std::ssize(devices_) - 1;
+    std::erase_if(devices_, [](const Device& device) { return !device.backend; });
+    if (used_host) open({"cpu"});
+    count_gpus();
+    if (num_gpus_ == 0) open_more_gpus();
   }
 }
 
-std::vector<PlannedStage> Placer::plan() const {
+std::vector<PlannedStage> Placer::plan() {
   const std::vector<int> layers = choose();
   std::vector<PlannedStage> stages;
   int end = program_.num_layers;

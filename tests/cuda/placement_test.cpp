@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -35,8 +36,12 @@ class Placed : public testing::Test {
     placement.cache = cache_;
     backend::LoadOptions options;
     options.max_batch_tokens = 32;
+    num_in_use_ = 0;
+    options.on_progress = [this](double) { num_in_use_ = std::max(num_in_use_, gpus_in_use()); };
+    const long contexts_before = backend::cuda::fake_counter("contexts");
     const auto model = load_model(kModel, placement, options,
                                   [this](const std::string& note) { notes_.push_back(note); });
+    num_opened_ = backend::cuda::fake_counter("contexts") - contexts_before;
     std::string text;
     for (const auto& [device, num_layers] : model->backend().stages()) {
       const std::string description = device->description();
@@ -52,6 +57,12 @@ class Placed : public testing::Test {
       EXPECT_LE(use.on_device, max_device_bytes_.value_or(SIZE_MAX / 102) * 102 / 100);
     }
     return text;
+  }
+  long gpus_in_use() const {
+    std::string reason;
+    const auto gpus = backend::list_cuda_devices(driver_, reason);
+    return std::count_if(gpus.begin(), gpus.end(),
+                         [](const backend::CudaDevice& gpu) { return gpu.is_in_use; });
   }
   // Bytes that a whole model takes on a GPU, with a cache of so many tokens.
   uint64_t whole_bytes(int tokens) const {
@@ -82,6 +93,8 @@ class Placed : public testing::Test {
   std::optional<uint64_t> max_device_bytes_;
   CacheWish cache_ = {256, 1, 0};
   int num_cache_tokens_ = 0;
+  // GPUs on which a context was made, and on which there was one while weights were loaded.
+  long num_opened_ = 0, num_in_use_ = 0;
   std::vector<std::string> notes_;
 };
 
@@ -138,6 +151,38 @@ TEST_F(Placed, OnTheGpuWithTheMostFreeMemory) {
   placement.device = "auto";
   const auto second = load_model(kModel, placement, options);
   EXPECT_THAT(second->backend().description(), testing::StartsWith("cuda:1 "));
+}
+
+TEST_F(Placed, OpensOnlyTheGpusThatItMayNeed) {
+  EXPECT_EQ(load("auto", "devices=4,memory=4096"), "cuda:0");
+  EXPECT_EQ(num_opened_, 1);
+  EXPECT_EQ(load("cuda:2", "devices=4,memory=4096"), "cuda:2");
+  EXPECT_EQ(num_opened_, 1);
+  // One that others use is looked at, and left.
+  EXPECT_EQ(load("auto", "devices=4,memory=4096,used-0=3000"), "cuda:1");
+  EXPECT_EQ(num_opened_, 2);
+  EXPECT_EQ(num_in_use_, 1);
+  EXPECT_EQ(load("auto", "devices=3,memory=4096,used-0=2000,used-1=3000,used-2=1500"), "cuda:2");
+  EXPECT_EQ(num_opened_, 3);
+  EXPECT_EQ(num_in_use_, 1);
+  gpu_layers_ = 1;
+  EXPECT_EQ(load("auto", "devices=4,memory=4096"), "cpu 1 cuda:0 1");
+  EXPECT_EQ(num_opened_, 1);
+  gpu_layers_.reset();
+  max_device_bytes_ = whole_bytes(256) - 1;
+  EXPECT_EQ(load("auto", "devices=4,memory=4096"), "cuda:1 1 cuda:0 1");
+  EXPECT_EQ(num_opened_, 2);
+  EXPECT_THAT(notes_, ElementsAre(HasSubstr("cuda:0 alone"), HasSubstr("cuda:1 alone")));
+  EXPECT_EQ(load("auto", "devices=4,memory=4096,used-1=3000"), "cuda:2 1 cuda:0 1");
+  EXPECT_EQ(num_opened_, 3);
+  EXPECT_EQ(num_in_use_, 2);
+  gpu_layers_ = 2;
+  EXPECT_EQ(load("auto", "devices=4,memory=4096"), "cuda:1 1 cuda:0 1");
+  EXPECT_EQ(num_opened_, 2);
+  gpu_layers_.reset();
+  max_device_bytes_ = 1;
+  EXPECT_EQ(load("auto", "devices=4,memory=4096"), "cpu");
+  EXPECT_EQ(num_opened_, 4);
 }
 
 TEST_F(Placed, OverGpuAndCpuWhenNotAllOfItFits) {

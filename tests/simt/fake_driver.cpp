@@ -8,6 +8,7 @@
 //   memory=512       MiB of each (1024)
 //   used=100         MiB of them that other processes hold (0)
 //   used-kib=100     KiB beside these
+//   used-0=100       MiB beside these of the first device alone (of any by its number)
 //   version=12040    of the driver (13000)
 //   capability=75    of each device (90)
 //   no-start         cuInit says that there is no device
@@ -52,6 +53,7 @@ constexpr size_t kMiB = size_t{1} << 20;
 struct Settings {
   int devices = 1, version = 13000, capability = 90;
   size_t memory = 1024 * kMiB, used = 0;
+  std::map<size_t, size_t> used_of;  // a device alone
   bool starts = true, has_binaries = true;
   long fail_alloc = 0, fail_pinned = 0, fail_launch = 0, fail_kernel = 0;  // counted down; 0: never
   std::string checks = "memory";
@@ -82,6 +84,14 @@ State& state() {
   return *the;
 }
 
+// What is taken of a device's memory, by others too.
+size_t used_bytes(const State& s, int device) {
+  const auto index = static_cast<size_t>(device);
+  const auto found = s.settings.used_of.find(index);
+  return s.devices[index].allocated + s.settings.used +
+         (found == s.settings.used_of.end() ? 0 : found->second);
+}
+
 void count(const char* what) {
   const std::lock_guard lock(state().mutex);
   ++state().counters[what];
@@ -104,6 +114,10 @@ void configure(const std::string& text, bool anew = true) {
     if (name == "memory") settings.memory = static_cast<size_t>(number) * kMiB;
     if (name == "used") settings.used = static_cast<size_t>(number) * kMiB;
     if (name == "used-kib") settings.used += static_cast<size_t>(number) * 1024;
+    if (name.starts_with("used-") && name != "used-kib") {
+      settings.used_of[static_cast<size_t>(std::atol(name.c_str() + 5))] =
+          static_cast<size_t>(number) * kMiB;
+    }
     if (name == "version") settings.version = static_cast<int>(number);
     if (name == "capability") settings.capability = static_cast<int>(number);
     if (name == "no-start") settings.starts = false;
@@ -407,7 +421,10 @@ CUresult cuDevicePrimaryCtxRetain(CUcontext* context, CUdevice device) {
   *context = contexts(device);
   const std::lock_guard lock(state().mutex);
   FakeDevice& fake = state().devices[static_cast<size_t>(device)];
-  if (fake.context_users++ == 0) fake.error = CUDA_SUCCESS;
+  if (fake.context_users++ == 0) {
+    fake.error = CUDA_SUCCESS;
+    ++state().counters["contexts"];
+  }
   return fake.error;
 }
 CUresult cuDevicePrimaryCtxRelease_v2(CUdevice device) {
@@ -434,7 +451,7 @@ CUresult cuMemGetInfo_v2(size_t* free, size_t* total) {
   SLUICE_READY();
   State& s = state();
   const std::lock_guard lock(s.mutex);
-  const size_t used = s.devices[static_cast<size_t>(current->device)].allocated + s.settings.used;
+  const size_t used = used_bytes(s, current->device);
   *total = s.settings.memory;
   *free = s.settings.memory - std::min(s.settings.memory, used);
   return CUDA_SUCCESS;
@@ -448,11 +465,10 @@ CUresult cuMemAlloc_v2(CUdeviceptr* address, size_t size) {
   const size_t rounded = (size + 511) / 512 * 512;
   {
     const std::lock_guard lock(s.mutex);
-    FakeDevice& device = s.devices[static_cast<size_t>(current->device)];
-    if (device.allocated + s.settings.used + rounded > s.settings.memory) {
+    if (used_bytes(s, current->device) + rounded > s.settings.memory) {
       return CUDA_ERROR_OUT_OF_MEMORY;
     }
-    device.allocated += rounded;
+    s.devices[static_cast<size_t>(current->device)].allocated += rounded;
   }
   auto* const data = static_cast<std::byte*>(std::aligned_alloc(512, rounded));
   if (!data) return CUDA_ERROR_OUT_OF_MEMORY;

@@ -375,7 +375,7 @@ std::vector<CudaDevice> list_cuda_devices(const std::string& driver_library, std
     const cuda::Driver& driver =
         cuda::driver(driver_library.empty() ? cuda::kDriverLibrary : driver_library);
     for (const cuda::DeviceInfo& info : cuda::list_devices(driver)) {
-      devices.push_back({info.index, info.name, info.memory_bytes, info.bus_id});
+      devices.push_back({info.index, info.name, info.memory_bytes, info.bus_id, info.is_in_use});
     }
     if (devices.empty()) reason = "the driver lists no GPU";
   } catch (const Error& error) {

@@ -27,7 +27,8 @@ struct CudaDevice {
   int index = 0;
   std::string name;
   uint64_t memory_bytes = 0;
-  std::string bus_id;  // "0000:3B:00.0", as NVML has it
+  std::string bus_id;      // "0000:3B:00.0", as NVML has it
+  bool is_in_use = false;  // by this process: what a context takes there is taken already
 };
 // Those that there are; none when no GPU can be used, and then why in `reason`.
 std::vector<CudaDevice> list_cuda_devices(const std::string& driver_library, std::string& reason);

@@ -60,15 +60,29 @@ DeviceInfo describe(const Driver& driver, int index) {
   return info;
 }
 
-// Whether the GPU is lost, one place for all who use it.
-std::shared_ptr<std::atomic<bool>> share_loss(const Driver& driver, int index) {
-  static std::mutex mutex;
-  static std::map<std::pair<const Driver*, int>, std::weak_ptr<std::atomic<bool>>> all;
-  const std::lock_guard lock(mutex);
-  std::weak_ptr<std::atomic<bool>>& place = all[{&driver, index}];
-  std::shared_ptr<std::atomic<bool>> shared = place.lock();
-  if (!shared) place = shared = std::make_shared<std::atomic<bool>>(false);
-  return shared;
+// Whether GPUs are lost: one place for all who use one, for as long as somebody does.
+class Losses {
+ public:
+  std::shared_ptr<std::atomic<bool>> share(const Driver& driver, int index) {
+    const std::lock_guard lock(mutex_);
+    std::weak_ptr<std::atomic<bool>>& place = all_[{&driver, index}];
+    std::shared_ptr<std::atomic<bool>> shared = place.lock();
+    if (!shared) place = shared = std::make_shared<std::atomic<bool>>(false);
+    return shared;
+  }
+  bool has_users(const Driver& driver, int index) {
+    const std::lock_guard lock(mutex_);
+    return !all_[{&driver, index}].expired();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<std::pair<const Driver*, int>, std::weak_ptr<std::atomic<bool>>> all_;
+};
+
+Losses& losses() {
+  static Losses all;
+  return all;
 }
 
 int count_devices(const Driver& driver) {
@@ -82,7 +96,10 @@ int count_devices(const Driver& driver) {
 std::vector<DeviceInfo> list_devices(const Driver& driver) {
   std::vector<DeviceInfo> devices;
   const int count = count_devices(driver);
-  for (int index = 0; index < count; ++index) devices.push_back(describe(driver, index));
+  for (int index = 0; index < count; ++index) {
+    devices.push_back(describe(driver, index));
+    devices.back().is_in_use = losses().has_users(driver, index);
+  }
   return devices;
 }
 
@@ -99,7 +116,7 @@ Device::Device(const Driver& driver, int index) : driver_(driver) {
                     std::to_string(info_.facts.compute_capability / 10) + "." +
                     std::to_string(info_.facts.compute_capability % 10) + "): 8.0 is needed");
   }
-  is_lost_ = share_loss(driver, index);
+  is_lost_ = losses().share(driver, index);
   if (is_lost()) {
     throw Error(ErrorCode::kBusy, "the GPU " + info_.name +
                                       " has failed and is still in use: try again when the models "

@@ -19,9 +19,10 @@ struct DeviceInfo {
   std::string name;
   std::string bus_id;  // "0000:3B:00.0"
   size_t memory_bytes = 0;
+  bool is_in_use = false;  // there is a Device of it
   DeviceFacts facts;
 };
-// Throws what driver() throws.
+// Opens none of them. Throws what driver() throws.
 std::vector<DeviceInfo> list_devices(const Driver& driver);
 
 // A GPU in use: its context, a stream, the kernels. Whoever calls anything of it must have made it
