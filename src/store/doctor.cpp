@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <ctime>
+#include <chrono>
 #include <filesystem>
 #include <map>
 #include <optional>
@@ -20,7 +20,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::time_t kYoungSeconds = 3600;
+constexpr std::chrono::hours kYoung{1};
 
 // How the manifests that can be read use one blob.
 struct Use {
@@ -42,9 +42,8 @@ uint64_t size_on_disk(const std::string& path) {
 }
 
 bool is_young(const std::string& path) {
-  struct stat status {};
-  return ::lstat(path.c_str(), &status) == 0 &&
-         status.st_mtime > std::time(nullptr) - kYoungSeconds;
+  const auto age = age_of(path);
+  return age && *age < kYoung;
 }
 
 // Ours, and Ollama's: sha256-<hex>-partial, sha256-<hex>-partial-<N>.

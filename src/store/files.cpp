@@ -13,6 +13,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <filesystem>
 #include <limits>
 #include <system_error>
@@ -40,6 +41,16 @@ std::string parent_directory(const std::string& path) {
 bool is_regular_file(const std::string& path) {
   struct stat status {};
   return ::stat(path.c_str(), &status) == 0 && S_ISREG(status.st_mode);
+}
+
+std::optional<std::chrono::nanoseconds> age_of(const std::string& path) {
+  struct stat status {};
+  if (::lstat(path.c_str(), &status) != 0) return std::nullopt;
+  // Not time(): it ticks late, and may lie before what a file was stamped with.
+  struct timespec now {};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  return std::chrono::seconds(now.tv_sec - status.st_mtim.tv_sec) +
+         std::chrono::nanoseconds(now.tv_nsec - status.st_mtim.tv_nsec);
 }
 
 void make_directories(const std::string& path) {

@@ -1,7 +1,9 @@
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -14,6 +16,9 @@ namespace sluice::store {
 inline constexpr size_t kCopyBufferBytes = size_t{4} << 20;
 
 bool is_regular_file(const std::string& path);
+
+// Since the file, or the link itself, was last written to; nothing when there is none.
+std::optional<std::chrono::nanoseconds> age_of(const std::string& path);
 
 // Makes the folder and those above it; throws Error.
 void make_directories(const std::string& path);

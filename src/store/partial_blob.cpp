@@ -7,7 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <ctime>
+#include <chrono>
 #include <filesystem>
 #include <limits>
 #include <vector>
@@ -233,15 +233,14 @@ void PartialBlob::discard() {
 
 int PartialBlob::remove_stale(const std::string& folder, int64_t age_seconds) {
   int num_removed = 0;
-  const std::time_t limit = std::time(nullptr) - static_cast<std::time_t>(age_seconds);
   std::error_code error;
   for (fs::directory_iterator entry(folder, error), end; !error && entry != end;
        entry.increment(error)) {
     std::string path = entry->path().string();
     if (!entry->path().filename().string().starts_with(kPrefix)) continue;
     if (path.ends_with(kNotesSuffix)) path.resize(path.size() - kNotesSuffix.size());
-    struct stat status {};
-    if (::lstat(entry->path().c_str(), &status) != 0 || status.st_mtime > limit) continue;
+    const auto age = age_of(entry->path().string());
+    if (!age || *age < std::chrono::seconds(age_seconds)) continue;
     // Not one that is being written; without the file itself nobody is.
     const FileDescriptor data(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
     if (data.get() >= 0 && ::flock(data.get(), LOCK_EX | LOCK_NB) != 0) continue;

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <ctime>
 #include <filesystem>
 #include <set>
 #include <system_error>
@@ -320,13 +319,12 @@ RemoveResult Store::remove_unused_blobs(const Manifest& removed) {
 int Store::remove_stale_files(std::chrono::seconds age) {
   constexpr int64_t kWeekSeconds = 7 * 24 * 3600;
   int num_removed = PartialBlob::remove_stale(blobs_folder(root_), kWeekSeconds);
-  const std::time_t limit = std::time(nullptr) - static_cast<std::time_t>(age.count());
   std::error_code error;
   for (fs::directory_iterator entry(blobs_folder(root_), error), end; !error && entry != end;
        entry.increment(error)) {
     if (!entry->path().filename().string().starts_with(TemporaryFile::kPrefix)) continue;
-    struct stat status {};
-    if (::lstat(entry->path().c_str(), &status) != 0 || status.st_mtime > limit) continue;
+    const auto own_age = age_of(entry->path().string());
+    if (!own_age || *own_age < age) continue;
     if (::unlink(entry->path().c_str()) == 0) ++num_removed;
   }
   return num_removed;

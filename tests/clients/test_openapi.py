@@ -51,10 +51,50 @@ WRONG = (None, True, -1, 5.5, 10**30, 1e300, "text", "\x00\ufffd", [], [None], [
          {"type": "object", "function": {"name": 7}, "source": [], "format": {}})
 
 
-def properties_of(document, schema):
+def resolved(document, schema):
     while "$ref" in schema:
         schema = document["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]]
-    return schema.get("properties", {})
+    return schema
+
+
+def properties_of(document, schema):
+    return resolved(document, schema).get("properties", {})
+
+
+def takes_null(document, schema):
+    schema = resolved(document, schema)
+    choices = schema.get("anyOf", []) + schema.get("oneOf", [])
+    if choices:
+        return any(takes_null(document, choice) for choice in choices)
+    return "null" in schema.get("type", "null") and None in schema.get("enum", [None])
+
+
+def optional_without_null(document, schema, path, seen=()):
+    """Paths of the fields in this schema that may be left out, but not be null."""
+    if schema.get("$ref") in seen:
+        return []
+    seen = (*seen, schema.get("$ref", path))
+    schema = resolved(document, schema)
+    found = []
+    for name, field in schema.get("properties", {}).items():
+        if name not in schema.get("required", []) and not takes_null(document, field):
+            found.append(f"{path}.{name}")
+        found += optional_without_null(document, field, f"{path}.{name}", seen)
+    parts = [schema["items"]] if isinstance(schema.get("items"), dict) else []
+    for part in parts + schema.get("anyOf", []) + schema.get("oneOf", []) + schema.get("allOf", []):
+        found += optional_without_null(document, part, path, seen)
+    return found
+
+
+def test_null_is_as_good_as_nothing(server):
+    """The server takes null for a field that is not there: so does what it says of itself."""
+    document = server.get("/openapi.json")
+    found = []
+    for path, operations in document["paths"].items():
+        body = operations.get("post", {}).get("requestBody", {})
+        for kind in resolved(document, body).get("content", {}).values():
+            found += optional_without_null(document, kind.get("schema", {}), path)
+    assert not found
 
 
 def test_wrong_values_in_every_field(server):

@@ -3,10 +3,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <filesystem>
 #include <random>
 
 #include "base/error.h"
+#include "store/files.h"
 #include "store_fixture.h"
 
 namespace sluice::store {
@@ -170,6 +172,19 @@ TEST_F(PartialBlobTest, StaleOnesGoButNotThoseThatAreHeld) {
   write_text(PartialBlob::path_of(folder(), key_) + std::string(PartialBlob::kNotesSuffix), "x");
   PartialBlob::remove_stale(folder(), 0);  // notes without a file
   EXPECT_TRUE(files().empty());
+}
+
+// At a turn of the second time() still tells the old one: 5 ms of each second.
+TEST_F(PartialBlobTest, AFileIsNeverYoungerThanNow) {
+  const std::string path = folder() + "/stamped";
+  const auto start = std::chrono::steady_clock::now();
+  do {
+    write_text(path, "x");
+    const auto age = age_of(path);
+    ASSERT_TRUE(age);
+    EXPECT_GE(age->count(), 0);
+  } while (std::chrono::steady_clock::now() - start < std::chrono::milliseconds(1100));
+  EXPECT_FALSE(age_of(folder() + "/nothing"));
 }
 
 }  // namespace
