@@ -1,5 +1,5 @@
 #include "backend/cpu/kernel_table.h"
-#include "backend/cpu/lanes_avx2.h"
+#include "backend/cpu/linear_avx2.h"
 
 namespace sluice::backend::cpu {
 
