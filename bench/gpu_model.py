@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Predicts how fast the products of the CUDA backend run, without a GPU.
 
-    bench/gpu_model.py [--rows 1,8,16,64] [--prefill 512,2048] [--kernels] [--markdown]
+    bench/gpu_model.py [--rows 1,8,16,64] [--prefill 512,2048] [--gpus 2,4] [--kernels] [--markdown]
 
 What goes in: what the backend would launch (bench/gpu_launches.cpp, compiled here), what nvcc says of
 each kernel (registers, spills), the instructions of its main loop (nvdisasm; if it is missing:
@@ -41,6 +41,7 @@ TO_L2 = 0.2e-6               # there and back (chipsandcheese.com, "Nvidia's H10
 PORT = 64                    # bytes a clock that a multiprocessor takes from the second-level cache
 CARVE_OUTS = [0, 8, 16, 32, 64, 100, 132, 164, 196, 228]  # kB of l1 that shared memory may take
 REACHED = 0.9                # of a unit's rate
+HOST_COPY, LINK = 10e9, 25e9  # bytes/s: a core copies, PCIe 4.0; rows between GPUs go twice through both
 WIDE_SHARE = 0.85            # of the matrix rate, by warpgroups' products (power, gaps between them)
 
 
@@ -371,6 +372,35 @@ def launches_of(program, machine, rows, is_prefill):
     return [json.loads(line) for line in out.splitlines()]
 
 
+def prefill_step(program, machine, kernels, model, count):
+    """Seconds of all products of a prompt's step, but for the head, with the gaps between them, and their
+    operations."""
+    seconds = flops = 0.0
+    for launch in launches_of(program, machine, count, True):
+        if launch["model"] == model and launch["product"] != "head":
+            result = many(machine, launch, kernels[machine.arch][launch["kernel"]], count)
+            seconds += launch["times"] * (result.seconds + machine.gap)
+            flops += launch["times"] * result.flops
+    return seconds, flops
+
+
+def pipelines(program, kernels, counts, gpus, models, is_markdown):
+    """Prompts of models whose layers lie on several GPUs: a step in pieces, which the GPUs compute at the
+    same time (backend/pipeline), beside the step as a whole, one GPU after another."""
+    cuts = (1, 2, 3, 4, 8)
+    rows = [("machine", "model", "tokens", "GPUs", *(f"ms in {p} piece{'s' * (p > 1)}" for p in cuts))]
+    widths = {l["model"]: l["columns"] for l in launches_of(program, MACHINES[0], 512, True) if l["product"] == "o"}
+    for machine, model, count, stages in itertools.product(MACHINES, widths, counts, gpus):
+        if model.split()[0] not in models:
+            continue
+        turn = lambda tokens: (prefill_step(program, machine, kernels, model, tokens)[0] / stages +
+                               tokens * widths[model] * 4 * (2 / HOST_COPY + 2 / LINK))
+        times = [(stages + p - 1) * turn(-(-count // p)) for p in cuts]
+        rows.append((machine.name, model, str(count), str(stages),
+                     *(f"{1e3 * t:.1f} ({times[0] / t:.2f}x)" for t in times)))
+    table(rows, is_markdown)
+
+
 def table(rows, is_markdown):
     if is_markdown:
         for i, row in enumerate(rows):
@@ -389,6 +419,7 @@ def main():
     parser.add_argument("--rows", default="1,8,16,64", help="sequences of decode steps")
     parser.add_argument("--prefill", default="512,2048", help="tokens of prompts")
     parser.add_argument("--models", default="70B,8B,1B")
+    parser.add_argument("--gpus", help="prompts over so many GPUs, in pieces")
     parser.add_argument("--kernels", action="store_true", help="what the compiler says of each kernel")
     parser.add_argument("--markdown", action="store_true")
     options = parser.parse_args()
@@ -448,6 +479,7 @@ def main():
         count = int(rows_text)
         print(f"Prefill, {count} rows: share of the matrix rate\n")
         rows = [("machine", "model", "product", "kernel", "blocks", "busiest unit", "share", "of the product")]
+        sums = [("machine", "model", "ms, products and gaps", "share of the matrix rate")]
         for machine in MACHINES:
             launches = [l for l in launches_of(program, machine, count, True)
                         if l["model"].split()[0] in options.models.split(",") and l["product"] != "head"]
@@ -459,7 +491,17 @@ def main():
                                  f"{result.launch['grid']} x {result.blocks}",
                                  max(result.limits, key=result.limits.get),
                                  f"{100 * rate([result]):.0f}%", f"{100 * rate(results):.0f}%"))
+            for model in dict.fromkeys(l["model"] for l in launches):
+                seconds, flops = prefill_step(program, machine, kernels, model, count)
+                sums.append((machine.name, model, f"{1e3 * seconds:.1f}",
+                             f"{100 * flops / machine.flops / seconds:.0f}%"))
         table(rows, options.markdown)
+        table(sums, options.markdown)
+
+    if options.gpus:
+        print("Prompts over several GPUs, in pieces\n")
+        pipelines(program, kernels, [int(n) for n in options.prefill.split(",") if n],
+                  [int(n) for n in options.gpus.split(",")], options.models.split(","), options.markdown)
 
 
 if __name__ == "__main__":

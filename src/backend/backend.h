@@ -35,6 +35,9 @@ struct Traits {
   int row_group = 1;
   // Weights, cache and workspace lie in the host's memory, beside everything else there.
   bool uses_host_memory = true;
+  // From so many tokens on a step takes about half the time of one of twice as many, and devices in
+  // a pipeline may compute two at the same time; 0: not at all, or they share processors.
+  int piece_tokens = 0;
 };
 
 // One sequence's part of a step: a decode step (one token) or a chunk of its prompt.

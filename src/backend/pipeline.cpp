@@ -80,6 +80,63 @@ Program without_unused(Program program) {
   return program;
 }
 
+// Tokens of a step that go through the stages together.
+struct Piece {
+  int first_token = 0, num_tokens = 0;
+  std::vector<BatchSequence> sequences;  // their first_token counted from the piece's
+};
+
+void add_to(Piece& piece, const BatchSequence& sequence, int first, int count) {
+  BatchSequence part = sequence;
+  part.first_token = piece.num_tokens;
+  part.num_tokens = count;
+  part.num_cached += first;
+  piece.sequences.push_back(part);
+  piece.num_tokens += count;
+}
+
+// Pieces with about `least` tokens of prompts each, or a little more; 0: the step as it is. To cut
+// what does not belong to prompts would not pay: each piece reads all weights again.
+std::vector<Piece> cut_step(const Batch& batch, int least) {
+  const auto num_tokens = static_cast<int>(batch.tokens.size());
+  int num_prompt_tokens = 0;
+  for (const BatchSequence& sequence : batch.sequences) {
+    if (sequence.is_prompt) num_prompt_tokens += sequence.num_tokens;
+  }
+  const int count = least > 0 ? std::max(num_prompt_tokens / least, 1) : 1;
+  std::vector<Piece> pieces(1);
+  int64_t turn = 1;  // the last piece ends where this one should; what is not cut may reach further
+  for (const BatchSequence& sequence : batch.sequences) {
+    for (int done = 0; done < sequence.num_tokens;) {
+      const int at = sequence.first_token + done;
+      const auto end = static_cast<int>(num_tokens * turn / count);
+      if (at >= end) {
+        ++turn;
+        if (pieces.back().num_tokens > 0) pieces.push_back({at, 0, {}});
+        continue;
+      }
+      const int left = sequence.num_tokens - done;
+      const int taken = sequence.is_prompt ? std::min(left, end - at) : left;
+      add_to(pieces.back(), sequence, done, taken);
+      done += taken;
+    }
+  }
+  return pieces;
+}
+
+// Of rows, ascending, those of a piece, counted from its first token; and where they begin.
+struct PieceRows {
+  size_t first = 0;
+  std::vector<int32_t> rows;
+};
+PieceRows rows_of(const Piece& piece, const std::vector<int32_t>& rows) {
+  const auto begin = std::lower_bound(rows.begin(), rows.end(), piece.first_token);
+  const auto end = std::lower_bound(begin, rows.end(), piece.first_token + piece.num_tokens);
+  PieceRows mine{static_cast<size_t>(begin - rows.begin()), {begin, end}};
+  for (int32_t& row : mine.rows) row -= piece.first_token;
+  return mine;
+}
+
 class Pipeline final : public Backend {
  public:
   explicit Pipeline(std::vector<PipelineStage> stages) : stages_(std::move(stages)) {}
@@ -109,16 +166,32 @@ class Pipeline final : public Backend {
   // Calls visit(device, its program, its options) in order.
   template <typename Visit>
   void for_each_part(const Program& program, const LoadOptions& options, Visit visit) const;
-  const Batch& batch_for(size_t stage, std::span<const float> received);
+  void start(size_t turn);
+  void finish();
+  void settle() noexcept;
+  void submit_piece(size_t stage, const Piece& piece);
+  void take(size_t stage, const StepResult& result);
+
+  // What a stage has for its step, and what it gave.
+  struct StageStep {
+    Batch batch;
+    std::vector<float> kept;        // of one piece, while it computes the next
+    std::span<const float> result;  // [tokens of the piece, width]
+  };
 
   std::vector<PipelineStage> stages_;
   Program limits_;  // of the model only what check_batch() asks for
   LoadOptions options_;
   int num_blocks_ = 0;
 
-  // This step.
+  // This step. In its turn t stage s computes piece t - s.
   const Batch* batch_ = nullptr;
-  Batch inner_, last_;  // what stages before the last get, and the last
+  std::vector<Piece> pieces_;
+  std::vector<StageStep> steps_;  // of the stages
+  std::vector<size_t> started_;   // stages that compute, the last one first
+  StepResult result_;             // of pieces that are done, where it points to:
+  std::vector<SampledToken> tokens_;
+  std::vector<float> logits_, embeddings_;
 };
 
 MemoryUse& operator+=(MemoryUse& sum, const MemoryUse& more) {
@@ -136,6 +209,9 @@ Traits Pipeline::traits() const {
     all.exact_rows = std::min(all.exact_rows, one.exact_rows);
     all.exact_sequences = std::min(all.exact_sequences, one.exact_sequences);
     all.row_group = std::max(all.row_group, one.row_group);
+    all.piece_tokens = all.piece_tokens > 0 && one.piece_tokens > 0
+                           ? std::max(all.piece_tokens, one.piece_tokens)
+                           : 0;
     all.uses_host_memory |= one.uses_host_memory;
   }
   return all;
@@ -222,29 +298,103 @@ MemoryUse Pipeline::memory() const {
 
 void Pipeline::submit(const Batch& batch) {
   check_batch(batch, limits_, options_, num_blocks_);
-  inner_.clear();
-  inner_.tokens = batch.tokens;
-  inner_.sequences = batch.sequences;
-  inner_.embedding_rows.resize(batch.tokens.size());
-  std::iota(inner_.embedding_rows.begin(), inner_.embedding_rows.end(), 0);
   batch_ = &batch;
-  stages_.front().device->submit(batch_for(0, {}));
-}
-
-const Batch& Pipeline::batch_for(size_t stage, std::span<const float> received) {
-  Batch& batch = stage + 1 < stages_.size() ? inner_ : last_;
-  if (&batch == &last_) last_ = *batch_;
-  batch.received = received;
-  return batch;
+  pieces_ = cut_step(batch, traits().piece_tokens);
+  steps_.resize(stages_.size());
+  result_ = {};
+  tokens_.clear();
+  logits_.clear();
+  embeddings_.clear();
+  start(0);
 }
 
 StepResult Pipeline::wait() {
-  StepResult result = stages_.front().device->wait();
-  for (size_t i = 1; i < stages_.size(); ++i) {
-    stages_[i].device->submit(batch_for(i, result.embeddings));
-    result = stages_[i].device->wait();
+  const size_t num_turns = stages_.size() + pieces_.size() - 1;
+  for (size_t turn = 0;; ++turn) {
+    finish();
+    if (turn + 1 == num_turns) return result_;
+    start(turn + 1);
   }
-  return result;
+}
+
+// The last stage first: it reads what the one before it overwrites in this turn.
+void Pipeline::start(size_t turn) {
+  const size_t end = std::min(turn + 1, stages_.size());
+  try {
+    for (size_t stage = end; stage-- > 0 && turn - stage < pieces_.size();) {
+      submit_piece(stage, pieces_[turn - stage]);
+      started_.push_back(stage);
+    }
+  } catch (...) {
+    settle();
+    throw;
+  }
+}
+
+void Pipeline::finish() {
+  try {
+    while (!started_.empty()) {
+      const size_t stage = started_.front();
+      started_.erase(started_.begin());
+      take(stage, stages_[stage].device->wait());
+    }
+  } catch (...) {
+    settle();
+    throw;
+  }
+}
+
+// After a failure: nothing of the step computes any more.
+void Pipeline::settle() noexcept {
+  for (const size_t stage : std::exchange(started_, {})) {
+    try {
+      stages_[stage].device->wait();
+    } catch (const std::exception&) {  // what failed first is told
+    }
+  }
+}
+
+void Pipeline::submit_piece(size_t stage, const Piece& piece) {
+  const bool is_last = stage + 1 == stages_.size();
+  Batch& batch = steps_[stage].batch;
+  batch.clear();
+  const auto first = batch_->tokens.begin() + piece.first_token;
+  batch.tokens.assign(first, first + piece.num_tokens);
+  batch.sequences = piece.sequences;
+  if (is_last) {
+    const auto [first_logits, logit_rows] = rows_of(piece, batch_->logit_rows);
+    batch.logit_rows = logit_rows;
+    batch.embedding_rows = rows_of(piece, batch_->embedding_rows).rows;
+    if (!batch_->samplings.empty()) {
+      const auto sampling = batch_->samplings.begin() + static_cast<ptrdiff_t>(first_logits);
+      batch.samplings.assign(sampling, sampling + std::ssize(logit_rows));
+    }
+  } else {
+    batch.embedding_rows.resize(batch.tokens.size());
+    std::iota(batch.embedding_rows.begin(), batch.embedding_rows.end(), 0);
+  }
+  if (stage > 0) batch.received = steps_[stage - 1].result;
+  stages_[stage].device->submit(batch);
+}
+
+// A stage's result is its device's until the next piece is submitted there.
+void Pipeline::take(size_t stage, const StepResult& result) {
+  const bool is_whole = pieces_.size() == 1;
+  if (stage + 1 < stages_.size()) {
+    StageStep& step = steps_[stage];
+    if (!is_whole) step.kept.assign(result.embeddings.begin(), result.embeddings.end());
+    step.result = is_whole ? result.embeddings : std::span<const float>(step.kept);
+    return;
+  }
+  if (is_whole) {
+    result_ = result;
+    return;
+  }
+  tokens_.insert(tokens_.end(), std::move_iterator(result.tokens.begin()),
+                 std::move_iterator(result.tokens.end()));
+  logits_.insert(logits_.end(), result.logits.begin(), result.logits.end());
+  embeddings_.insert(embeddings_.end(), result.embeddings.begin(), result.embeddings.end());
+  result_ = {tokens_, logits_, embeddings_};
 }
 
 }  // namespace

@@ -8,6 +8,10 @@
 // A model whose layers are split over devices: each computes its own for a step, and the rows that
 // come out go through the host's memory to the next one. The last one has the head and draws the
 // tokens. To those who run steps it is a device like any other.
+//
+// A step of many tokens is cut into pieces (Traits::piece_tokens), prompts anywhere, other
+// sequences between them: while a device computes one piece, the one behind it computes the piece
+// before.
 namespace sluice::backend {
 
 // The layers [first, end) as a program: with Receive in front unless they are the first, and rows

@@ -6,7 +6,9 @@
 
 #include <memory>
 #include <numeric>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "backend/exact_steps.h"
 #include "backend/tiny_model.h"
@@ -56,12 +58,80 @@ std::vector<TinyShape> shapes() {
   return {plain, gemma, qwen};
 }
 
+// What happens on the stages of a pipeline: "submit 0", "wait 1".
+struct Watch {
+  std::vector<std::string> events;
+  size_t failing = 0;  // the how manieth event of all fails; 0: none
+  int num_running = 0;
+
+  void tell(const char* what, int stage) {
+    events.push_back(what + std::to_string(stage));
+    if (events.size() == failing) throw Error(ErrorCode::kInternal, events.back() + " fails");
+  }
+};
+
+// A device in whose pipelines steps are cut.
+class Watched final : public Backend {
+ public:
+  Watched(std::unique_ptr<Backend> device, int stage, int piece_tokens, Watch& watch)
+      : device_(std::move(device)), stage_(stage), piece_tokens_(piece_tokens), watch_(watch) {}
+
+  Traits traits() const override {
+    Traits traits = device_->traits();
+    traits.piece_tokens = piece_tokens_;
+    return traits;
+  }
+  std::string description() const override { return device_->description(); }
+  MemoryUse plan(const Program& program, const LoadOptions& options,
+                 int num_blocks) const override {
+    return device_->plan(program, options, num_blocks);
+  }
+  void load(Program program, const LoadOptions& options) override {
+    device_->load(std::move(program), options);
+  }
+  size_t cache_block_bytes() const override { return device_->cache_block_bytes(); }
+  void allocate_cache(int num_blocks) override { device_->allocate_cache(num_blocks); }
+  MemoryUse memory() const override { return device_->memory(); }
+  void submit(const Batch& batch) override {
+    watch_.tell("submit ", stage_);
+    device_->submit(batch);
+    ++watch_.num_running;
+  }
+  StepResult wait() override {
+    const StepResult result = device_->wait();
+    --watch_.num_running;
+    watch_.tell("wait ", stage_);
+    return result;
+  }
+
+ private:
+  std::unique_ptr<Backend> device_;
+  int stage_, piece_tokens_;
+  Watch& watch_;
+};
+
+std::unique_ptr<Backend> watched(const std::vector<int>& layers, int piece_tokens, Watch& watch,
+                                 bool on_cpu = false) {
+  std::vector<PipelineStage> stages;
+  for (const int count : layers) {
+    auto device = on_cpu ? make_cpu_backend({kThreads, ""}) : make_reference_backend(1);
+    stages.push_back({std::make_unique<Watched>(std::move(device), static_cast<int>(stages.size()),
+                                                piece_tokens, watch),
+                      count});
+  }
+  return make_pipeline(std::move(stages));
+}
+
 // Prompts, decode steps, drafts and ragged steps, with logits, hidden states and drawn tokens.
-void expect_same_steps(Backend& whole, Backend& split, int vocab) {
+// Sequences of more tokens than `longest_reply` are prompts.
+void expect_same_steps(Backend& whole, Backend& split, int vocab, int longest_reply = 999) {
   Steps steps(3, vocab, 11);
   for (const std::vector<int>& sizes : std::vector<std::vector<int>>{
            {40, 0, 7}, {1, 30, 1}, {1, 1, 1}, {5, 1, 0}, {0, 0, 60}, {1, 0, 0}}) {
     Batch batch = steps.next(sizes, true);
+    for (BatchSequence& sequence : batch.sequences) {
+      sequence.is_prompt = sequence.num_tokens > longest_reply;
+    }
     // Hidden states of the first ones, logits of the others.
     batch.embedding_rows = std::exchange(batch.logit_rows, {});
     batch.embedding_rows.resize(batch.tokens.size() / 8);
@@ -114,6 +184,86 @@ TEST(Pipeline, OfTheReferenceToo) {
   stages.push_back({make_reference_backend(1), 2});
   expect_same_steps(*whole, *loaded(make_pipeline(std::move(stages)), model, pipeline_options()),
                     shape.vocab);
+}
+
+// In plain code a row's result hangs on nothing else in its step.
+TEST(Pipeline, InPiecesGivesWhatOneDeviceGives) {
+  TinyShape shape;
+  shape.num_layers = 3;
+  shape.window = 20;
+  const TinyModel model(shape, 7);
+  const auto whole = loaded(make_reference_backend(1), model, pipeline_options());
+  for (const int piece_tokens : {1, 7, 16, 30}) {
+    for (const std::vector<int>& layers : std::vector<std::vector<int>>{{3}, {1, 2}, {1, 1, 1}}) {
+      SCOPED_TRACE(testing::PrintToString(layers) + " " + std::to_string(piece_tokens));
+      Watch watch;
+      expect_same_steps(*whole,
+                        *loaded(watched(layers, piece_tokens, watch), model, pipeline_options()),
+                        shape.vocab, 5);
+    }
+  }
+}
+
+// And a prompt's on the CPU, in steps of its own.
+TEST(Pipeline, APromptInPiecesHasTheLogitsOfTheWhole) {
+  TinyShape shape;
+  shape.num_layers = 3;
+  const TinyModel model(shape, 7);
+  const auto whole = loaded(make_cpu_backend({kThreads, ""}), model, pipeline_options());
+  Watch watch;
+  const auto split = loaded(watched({1, 2}, 16, watch, true), model, pipeline_options());
+  const Sequences sequences(shape.vocab);
+  EXPECT_EQ(prompt_logits(*split, sequences, {100, 60}),
+            prompt_logits(*whole, sequences, {100, 60}));
+  EXPECT_GT(watch.events.size(), 20u);
+}
+
+TEST(Pipeline, StagesComputePiecesAtTheSameTime) {
+  TinyShape shape;
+  shape.num_layers = 2;
+  const TinyModel model(shape, 7);
+  Watch watch;
+  const auto split = loaded(watched({1, 1}, 20, watch), model, pipeline_options());
+  const auto events_of = [&](int num_tokens, bool is_prompt) {
+    Steps steps(1, shape.vocab, 3);
+    Batch batch = steps.next({num_tokens}, false);
+    batch.sequences[0].is_prompt = is_prompt;
+    watch.events.clear();
+    split->submit(batch);
+    EXPECT_EQ(watch.events, std::vector<std::string>{"submit 0"});
+    EXPECT_EQ(split->wait().logits.size(), static_cast<size_t>(shape.vocab));
+    return watch.events;
+  };
+  const std::vector<std::string> in_turn = {"submit 0", "wait 0", "submit 1", "wait 1"};
+  EXPECT_EQ(events_of(39, true), in_turn);
+  EXPECT_EQ(events_of(64, false), in_turn);
+  EXPECT_EQ(events_of(64, true),
+            (std::vector<std::string>{"submit 0", "wait 0",                        //
+                                      "submit 1", "submit 0", "wait 1", "wait 0",  //
+                                      "submit 1", "submit 0", "wait 1", "wait 0",  //
+                                      "submit 1", "wait 1"}));
+}
+
+TEST(Pipeline, NothingRunsBehindAPieceThatFailed) {
+  TinyShape shape;
+  shape.num_layers = 3;
+  const TinyModel model(shape, 7);
+  Watch watch;
+  const auto split = loaded(watched({1, 1, 1}, 10, watch), model, pipeline_options());
+  Steps steps(1, shape.vocab, 3);
+  Batch batch = steps.next({40}, true);
+  batch.sequences[0].is_prompt = true;
+  const std::vector<float> expected = logits_of(*split, batch);
+  const size_t num_events = watch.events.size();
+  ASSERT_EQ(num_events, 2u * 3 * 4);
+  for (size_t failing = 1; failing <= num_events; ++failing) {
+    watch.events.clear();
+    watch.failing = failing;
+    EXPECT_EQ(code_of([&] { split->forward(batch); }), ErrorCode::kInternal);
+    EXPECT_EQ(watch.num_running, 0) << failing;
+    watch.failing = 0;
+    EXPECT_EQ(logits_of(*split, batch), expected) << failing;
+  }
 }
 
 TEST(Pipeline, ChunksGiveWhatSingleStepsGive) {

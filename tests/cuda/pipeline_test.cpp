@@ -72,6 +72,31 @@ TEST(CudaPipeline, TwoGpusGiveWhatOneGivesBitForBit) {
   }
 }
 
+// A prompt of 256 tokens goes in two pieces.
+TEST(CudaPipeline, TwoGpusComputeAPromptInPieces) {
+  SLUICE_NEEDS_THE_FAKE();
+  TinyShape shape = split_shape();
+  shape.num_layers = 2;
+  const TinyModel model(shape, 7);
+  cuda::configure_fake("devices=2,checks=none");
+  LoadOptions options;
+  options.max_batch_tokens = 256;
+  std::vector<PipelineStage> stages;
+  for (const int index : {1, 0}) stages.push_back({gpu(index), 1});
+  const auto split = make_pipeline(std::move(stages));
+  const auto whole = gpu();
+  const Sequences sequences(shape.vocab);
+  std::vector<float> logits[2];
+  for (Backend* backend : {split.get(), whole.get()}) {
+    backend->load(model.program(), options);
+    backend->allocate_cache(kNumBlocks);
+    const long before = cuda::fake_counter("waits");
+    logits[backend == whole.get()] = prompt_logits(*backend, sequences, {256});
+    EXPECT_EQ(cuda::fake_counter("waits") - before, backend == whole.get() ? 1 : 4);
+  }
+  EXPECT_EQ(logits[0], logits[1]);
+}
+
 // Whichever comes first, the replies are near the reference's, and the same in whatever chunks.
 TEST(CudaPipeline, AGpuAndTheCpu) {
   SLUICE_NEEDS_THE_FAKE();

@@ -26,6 +26,9 @@ constexpr int kMostGraphTokens = 256;
 constexpr int kExactRows = kExactAttentionTokens;
 // Rows that larger products compute together.
 constexpr int kRowGroup = 32;
+// By the model (docs/performance.md): 128 rows take a half of what 256 do, 64 take two thirds of
+// 128.
+constexpr int kPieceTokens = 128;
 
 void check_for_cuda(const Program& program, const LoadOptions& options) {
   cpu::check_program(program, options);
@@ -45,7 +48,9 @@ class CudaBackend final : public Backend {
     device_.settle();
   }
 
-  Traits traits() const override { return {kExactRows, kExactRows, kRowGroup, false}; }
+  Traits traits() const override {
+    return {kExactRows, kExactRows, kRowGroup, false, kPieceTokens};
+  }
 
   std::string description() const override {
     return "cuda:" + std::to_string(device_.info().index) + " " + device_.info().name + ", " +
