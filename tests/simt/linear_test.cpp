@@ -259,8 +259,10 @@ TEST_P(CudaLinearOf, ALastRoundInPiecesGivesTheSame) {
   c.is_prefill = true;
   c.compute_capability = GetParam();
   const std::vector<float> in_pieces = products(c, matrices, x, 1.0f, {{0.0f}})[0];
-  c.multiprocessors = 64;
-  EXPECT_EQ(products(c, matrices, x, 1.0f, {{0.0f}})[0], in_pieces);
+  for (const int multiprocessors : {3, 64}) {  // no last round, and nothing else
+    c.multiprocessors = multiprocessors;
+    EXPECT_EQ(products(c, matrices, x, 1.0f, {{0.0f}})[0], in_pieces);
+  }
 }
 
 // A prompt's row has the same result alone and among others, to the last bit.

@@ -250,10 +250,12 @@ class ManyProduct {
     args_.end_unit = units;
     // A last round that few blocks have is done in smaller pieces, which take a third of the time.
     const int pieces = kernel.tokens / kernels_[0].tokens;
-    const bool has_short_round = pieces > 1 && kernel.tiles == kernels_[0].tiles && rest < units &&
-                                 rest > 0 && rest * pieces <= 2 * device_.num_multiprocessors;
+    const bool has_short_round = pieces > 1 && kernel.tiles == kernels_[0].tiles && rest > 0 &&
+                                 rest * pieces <= 2 * device_.num_multiprocessors;
     if (has_short_round) args_.end_unit -= rest;
-    add_launch_of(list, kernel, std::min(args_.end_unit, device_.num_multiprocessors));
+    if (args_.end_unit > 0) {
+      add_launch_of(list, kernel, std::min(args_.end_unit, device_.num_multiprocessors));
+    }
     if (!has_short_round) return;
     args_.num_token_blocks *= pieces;
     args_.first_unit = args_.end_unit * pieces;
