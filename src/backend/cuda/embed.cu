@@ -4,7 +4,7 @@
 // Tested by tests/simt/embed_test.cpp against quant::dequantize.
 
 #include "backend/cuda/kernels.h"
-#include "backend/cuda/packing_layout.h"
+#include "backend/cuda/packing_tiles.h"
 #include "backend/cuda/ptx.cuh"
 
 namespace sluice::backend::cuda {

@@ -7,7 +7,7 @@
 // Reference: pack_tile() on the host, bit for bit (tests/simt/pack_test.cpp).
 
 #include "backend/cuda/pack.h"
-#include "backend/cuda/packing_layout.h"
+#include "backend/cuda/packing_tiles.h"
 #include "backend/cuda/ptx.cuh"
 
 namespace sluice::backend::cuda {

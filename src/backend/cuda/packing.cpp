@@ -4,7 +4,7 @@
 #include <limits>
 #include <string>
 
-#include "backend/cuda/packing_layout.h"
+#include "backend/cuda/packing_tiles.h"
 #include "base/error.h"
 
 namespace sluice::backend::cuda {
