@@ -1,13 +1,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <memory>
 
 #include "backend/backend.h"
 #include "backend/cpu_test_util.h"
+#include "backend/reference_errors.h"
 #include "backend/tiny_model.h"
 #include "base/error.h"
 
@@ -25,35 +25,11 @@ class CpuBackendOn : public testing::TestWithParam<std::string> {
     return o;
   }
 
-  // Runs the same steps here and on the reference; returns the relative error of each step's
-  // logits.
   std::vector<double> errors(const TinyShape& shape, const std::vector<std::vector<int>>& steps,
                              int threads = 2, CacheType cache = CacheType::kF16) {
-    const TinyModel model(shape, 7);
-    auto reference = make_reference_backend(1);
-    auto backend = make(threads);
-    for (Backend* b : {reference.get(), backend.get()}) {
-      LoadOptions with_cache = options();
-      with_cache.cache_type = cache;
-      b->load(model.program(), with_cache);
-      b->allocate_cache(kNumBlocks);
-    }
-    Steps sequences(static_cast<int>(steps.front().size()), shape.vocab, 11);
-    std::vector<double> result;
-    for (const std::vector<int>& sizes : steps) {
-      const Batch batch = sequences.next(sizes, true);
-      const std::span<const float> expected = reference->forward(batch).logits;
-      const std::span<const float> got = backend->forward(batch).logits;
-      EXPECT_EQ(got.size(), expected.size());
-      double difference = 0, size = 0;
-      for (size_t i = 0; i < expected.size(); ++i) {
-        difference += std::pow(double{got[i]} - expected[i], 2);
-        size += std::pow(double{expected[i]}, 2);
-      }
-      EXPECT_TRUE(std::isfinite(difference));
-      result.push_back(std::sqrt(difference / size));
-    }
-    return result;
+    LoadOptions with_cache = options();
+    with_cache.cache_type = cache;
+    return errors_to_reference(*make(threads), shape, steps, with_cache);
   }
 };
 
@@ -155,13 +131,9 @@ TEST_P(CpuBackendOn, CacheInBytesIsSmallerAndReadsSharedBlocks) {
     const std::span<const float> got = backend->forward(second).logits;
     logits[backend == narrow.get()].assign(got.begin(), got.end());
   }
-  double difference = 0, size = 0;
-  for (size_t i = 0; i < logits[0].size(); ++i) {
-    difference += std::pow(double{logits[0][i]} - logits[1][i], 2);
-    size += std::pow(double{logits[0][i]}, 2);
-  }
-  EXPECT_GT(difference, 0.0);
-  EXPECT_LT(std::sqrt(difference / size), 1.2e-2);
+  const double error = relative_error(logits[1], logits[0]);
+  EXPECT_GT(error, 0.0);
+  EXPECT_LT(error, 1.2e-2);
 }
 
 TEST_P(CpuBackendOn, LongSequencesSplitOverKeys) {

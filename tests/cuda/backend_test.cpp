@@ -4,10 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include "backend/backend.h"
 #include "backend/cuda/cuda_backend.h"
+#include "backend/reference_errors.h"
 #include "backend/tiny_model.h"
 #include "base/error.h"
 #include "cuda/fake_cuda.h"
@@ -27,37 +27,11 @@ std::unique_ptr<Backend> make_cuda(const std::string& machine = "checks=races", 
   return make_cuda_backend({device, cuda::gpu_library()});
 }
 
-double relative_error(std::span<const float> got, std::span<const float> expected) {
-  EXPECT_EQ(got.size(), expected.size());
-  double difference = 0, size = 0;
-  for (size_t i = 0; i < expected.size(); ++i) {
-    difference += std::pow(double{got[i]} - expected[i], 2);
-    size += std::pow(double{expected[i]}, 2);
-  }
-  EXPECT_TRUE(std::isfinite(difference));
-  return std::sqrt(difference / size);
-}
-
-// Runs the same steps here and on the reference; returns the relative error of each step's logits.
 std::vector<double> errors(const TinyShape& shape, const std::vector<std::vector<int>>& steps,
                            CacheType cache = CacheType::kF16, bool all_logits = true) {
-  const TinyModel model(shape, 7);
-  auto reference = make_reference_backend(1);
-  auto backend = make_cuda();
-  for (Backend* b : {reference.get(), backend.get()}) {
-    LoadOptions with_cache = options();
-    with_cache.cache_type = cache;
-    b->load(model.program(), with_cache);
-    b->allocate_cache(kNumBlocks);
-  }
-  Steps sequences(static_cast<int>(steps.front().size()), shape.vocab, 11);
-  std::vector<double> result;
-  for (const std::vector<int>& sizes : steps) {
-    const Batch batch = sequences.next(sizes, all_logits);
-    const std::span<const float> expected = reference->forward(batch).logits;
-    result.push_back(relative_error(backend->forward(batch).logits, expected));
-  }
-  return result;
+  LoadOptions with_cache = options();
+  with_cache.cache_type = cache;
+  return errors_to_reference(*make_cuda(), shape, steps, with_cache, all_logits);
 }
 
 TEST(CudaBackend, FloatModelEqualsReference) {

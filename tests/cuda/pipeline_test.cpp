@@ -5,12 +5,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cmath>
 #include <memory>
 #include <utility>
 
 #include "backend/cuda/cuda_backend.h"
 #include "backend/exact_steps.h"
+#include "backend/relative_error.h"
 #include "backend/tiny_model.h"
 #include "base/error.h"
 #include "cuda/fake_cuda.h"
@@ -106,12 +106,7 @@ TEST(CudaPipeline, AGpuAndTheCpu) {
   for (const bool cpu_first : {true, false}) {
     const auto split = load(cpu_first ? pair(cpu(), gpu()) : pair(gpu(), cpu()), model);
     const std::vector<float> got = all_logits(*split);
-    double difference = 0, size = 0;
-    for (size_t i = 0; i < got.size(); ++i) {
-      difference += std::pow(double{got[i]} - expected[i], 2);
-      size += std::pow(double{expected[i]}, 2);
-    }
-    EXPECT_LT(std::sqrt(difference / size), 0.02) << cpu_first;
+    EXPECT_LT(relative_error(got, expected), 0.02) << cpu_first;
     const int exact = split->traits().exact_rows;
     ASSERT_GT(exact, 1);
     expect_chunks_equal_single_steps(*split, exact, split_shape().vocab, 12, {2, exact});

@@ -2,12 +2,12 @@
 
 #include <gtest/gtest.h>
 
-#include <cmath>
 #include <random>
 #include <string>
 #include <vector>
 
 #include "backend/cuda/launch.h"
+#include "backend/relative_error.h"
 #include "simt/simt.h"
 
 // What tests of kernels share: random data, and lists of launches in the emulator.
@@ -38,16 +38,6 @@ inline std::vector<simt::Report> run_launches(const LaunchList& list, double mos
     EXPECT_EQ(reports.back().wasteful_lines(most_sectors, most_passes), "") << launch.kernel;
   }
   return reports;
-}
-
-inline double relative_error(const std::vector<float>& got, const std::vector<float>& expected) {
-  double difference = 0, size = 0;
-  for (size_t i = 0; i < expected.size(); ++i) {
-    difference += std::pow(double{got[i]} - expected[i], 2);
-    size += std::pow(double{expected[i]}, 2);
-  }
-  EXPECT_TRUE(std::isfinite(difference));
-  return std::sqrt(difference / size);
 }
 
 }  // namespace sluice::backend::cuda
