@@ -11,6 +11,7 @@
 #include "backend/tiny_model.h"
 #include "base/error.h"
 #include "cuda/fake_cuda.h"
+#include "thrown.h"
 
 namespace sluice::backend {
 namespace {
@@ -182,6 +183,37 @@ TEST(CudaBackend, ADecodeStepIsOneLaunchAndOneWait) {
   EXPECT_EQ(cuda::fake_counter("graphs"), graphs);
   EXPECT_EQ(cuda::fake_counter("graph-launches"), launches + 3);
   EXPECT_EQ(cuda::fake_counter("waits"), waits + 3);
+}
+
+// A prompt's piece beside replies is of a size that hardly comes again.
+TEST(CudaBackend, OnlyStepsThatComeAgainAreGraphs) {
+  SLUICE_NEEDS_THE_FAKE();
+  const TinyModel model(TinyShape{}, 3);
+  auto backend = make_cuda("checks=none");
+  backend->load(model.program(), options());
+  backend->allocate_cache(kNumBlocks);
+  Steps steps(2, 200, 5);
+  backend->forward(steps.next({5, 0}, false));
+  const long graphs = cuda::fake_counter("graphs");
+  for (const int piece : {1, 3, 12}) {
+    Batch batch = steps.next({1, piece}, false);
+    batch.sequences[1].is_prompt = true;
+    backend->forward(batch);
+  }
+  EXPECT_EQ(cuda::fake_counter("graphs"), graphs);
+  backend->forward(steps.next({1, 1}, false));
+  EXPECT_EQ(cuda::fake_counter("graphs"), graphs + 1);
+}
+
+TEST(CudaBackend, RefusesStepsOfMoreRowsThanAGridHas) {
+  const TinyModel model(TinyShape{}, 3);
+  auto backend = make_cuda("checks=none");
+  LoadOptions large = options();
+  large.max_batch_tokens = 65536;
+  EXPECT_EQ(test::code_of([&] { backend->plan(model.program(), large, 0); }),
+            ErrorCode::kUnsupported);
+  large.max_batch_tokens = 65535;
+  EXPECT_GT(backend->plan(model.program(), large, 0).workspace, 0u);
 }
 
 // Products wait for the kernel before them themselves, where the GPU knows how.

@@ -8,6 +8,7 @@
 #include "backend/cuda/device.h"
 #include "base/error.h"
 #include "cuda/fake_cuda.h"
+#include "thrown.h"
 
 namespace sluice::backend::cuda {
 namespace {
@@ -60,6 +61,17 @@ TEST(CudaDevice, SaysWhenItsKernelsWereLeftOut) {
     EXPECT_EQ(error.code(), ErrorCode::kUnsupported);
     EXPECT_THAT(error.what(), HasSubstr("built without kernels for the GPU Emulated GPU 0"));
   }
+}
+
+// Others on the same GPU are none the worse.
+TEST(CudaDevice, SaysWhenTheDriverCannotLoadItsKernels) {
+  configure_fake("");
+  const Device other(fake_driver(), 0);
+  fail_fake("no-jit", 1);
+  const Error error = test::error_of([] { Device(fake_driver(), 0); });
+  EXPECT_EQ(error.code(), ErrorCode::kUnsupported);
+  EXPECT_THAT(error.what(), HasSubstr("cannot load this program's kernels"));
+  EXPECT_FALSE(other.is_lost());
 }
 
 TEST(CudaDevice, CountsItsMemory) {

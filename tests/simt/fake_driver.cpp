@@ -13,6 +13,7 @@
 //   capability=75    of each device (90)
 //   no-start         cuInit says that there is no device
 //   no-binary        no image has code for its devices
+//   no-jit           the driver cannot make code for them of what the images have
 //   fail-alloc=N     the N-th allocation from here on finds no memory
 //   fail-pinned=N    the N-th of pinned memory of the host
 //   fail-launch=N    the N-th kernel from here on is not launched: the context is lost
@@ -54,7 +55,7 @@ struct Settings {
   int devices = 1, version = 13000, capability = 90;
   size_t memory = 1024 * kMiB, used = 0;
   std::map<size_t, size_t> used_of;  // a device alone
-  bool starts = true, has_binaries = true;
+  bool starts = true, has_binaries = true, has_compiler = true;
   long fail_alloc = 0, fail_pinned = 0, fail_launch = 0, fail_kernel = 0;  // counted down; 0: never
   std::string checks = "memory";
 };
@@ -122,6 +123,7 @@ void configure(const std::string& text, bool anew = true) {
     if (name == "capability") settings.capability = static_cast<int>(number);
     if (name == "no-start") settings.starts = false;
     if (name == "no-binary") settings.has_binaries = false;
+    if (name == "no-jit") settings.has_compiler = false;
     if (name == "fail-alloc") settings.fail_alloc = number;
     if (name == "fail-pinned") settings.fail_pinned = number;
     if (name == "fail-launch") settings.fail_launch = number;
@@ -434,11 +436,6 @@ CUresult cuDevicePrimaryCtxRelease_v2(CUdevice device) {
   --fake.context_users;
   return CUDA_SUCCESS;
 }
-CUresult cuDevicePrimaryCtxReset_v2(CUdevice device) {
-  const std::lock_guard lock(state().mutex);
-  state().devices[static_cast<size_t>(device)].error = CUDA_SUCCESS;
-  return CUDA_SUCCESS;
-}
 CUresult cuCtxSetCurrent(CUcontext context) {
   current = context;
   return CUDA_SUCCESS;
@@ -557,10 +554,6 @@ CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, size_t size, CUs
   stream->put(guarded(stream, [=] { return copy_to_device(to, bytes_at(from), size); }));
   return CUDA_SUCCESS;
 }
-CUresult cuMemcpyPeerAsync(CUdeviceptr to, CUcontext, CUdeviceptr from, CUcontext, size_t size,
-                           CUstream stream) {
-  return cuMemcpyDtoDAsync_v2(to, from, size, stream);
-}
 CUresult cuMemsetD8Async(CUdeviceptr to, unsigned char value, size_t size, CUstream stream) {
   SLUICE_READY();
   if (!holds_device(to, size)) return CUDA_ERROR_INVALID_VALUE;
@@ -621,20 +614,6 @@ CUresult cuEventSynchronize(CUevent event) {
   }
   return ready();
 }
-CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned) {
-  SLUICE_READY();
-  uint64_t number = 0;
-  {
-    const std::lock_guard lock(event->mutex);
-    number = event->recorded;
-  }
-  stream->put({[=] {
-    std::unique_lock lock(event->mutex);
-    event->changed.wait(lock, [&] { return event->reached >= number; });
-    return CUDA_SUCCESS;
-  }});
-  return CUDA_SUCCESS;
-}
 
 // ---- kernels
 // -------------------------------------------------------------------------------------
@@ -645,6 +624,7 @@ CUresult cuModuleLoadData(CUmodule* module, const void* image) {
   std::memcpy(&magic, image, sizeof(magic));
   if (magic != 0xba55ed50) return CUDA_ERROR_INVALID_IMAGE;  // of a fatbin
   if (!state().settings.has_binaries) return CUDA_ERROR_NO_BINARY_FOR_GPU;
+  if (!state().settings.has_compiler) return CUDA_ERROR_JIT_COMPILER_NOT_FOUND;
   *module = new CUmod_st;
   return CUDA_SUCCESS;
 }

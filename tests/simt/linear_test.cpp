@@ -93,7 +93,7 @@ std::vector<std::vector<float>> products(const Case& c, const std::vector<Matrix
     targets.push_back({layout, tiles.back()->data(), c.has_bias ? bias.back()->data() : nullptr,
                        out.back()->data(), stride, c.accumulates});
   }
-  simt::DeviceArray<std::byte> scratch(linear_scratch_bytes(device, layouts, c.tokens), "scratch");
+  simt::DeviceArray<std::byte> scratch(linear_scratch_bytes(device, layouts), "scratch");
   scratch.fill(std::byte{0});
   LaunchList list;
   const HalfRows rows{in.data(), static_cast<int64_t>(x.size()) / c.tokens, scale};

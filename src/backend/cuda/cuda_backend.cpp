@@ -20,7 +20,8 @@ namespace sluice::backend {
 namespace cuda {
 namespace {
 
-// Steps of so few rows are graphs: their launches would take longer than their work.
+// Steps of so few rows are graphs, without prompts, which come in all sizes: their launches would
+// take longer than their work.
 constexpr int kMostGraphTokens = 256;
 // Rows that the products of few rows take, all alike; attention too.
 constexpr int kExactRows = kExactAttentionTokens;
@@ -30,8 +31,16 @@ constexpr int kRowGroup = 32;
 // 128.
 constexpr int kPieceTokens = 128;
 
+// Rows are the second coordinate of grids.
+constexpr int kMostBatchTokens = 65535;
+
 void check_for_cuda(const Program& program, const LoadOptions& options) {
   cpu::check_program(program, options);
+  if (options.max_batch_tokens > kMostBatchTokens) {
+    throw Error(ErrorCode::kUnsupported, "steps of " + std::to_string(options.max_batch_tokens) +
+                                             " tokens: the CUDA backend takes up to " +
+                                             std::to_string(kMostBatchTokens));
+  }
   if (padded_head_size(program.head_dim) == 0) {
     throw Error(ErrorCode::kUnsupported, "heads of " + std::to_string(program.head_dim) +
                                              " dimensions: the CUDA backend takes up to " +
@@ -278,7 +287,7 @@ void CudaBackend::start(const Batch& batch) {
     if (samples) add_sampling(list, shape.num_logits);
     return list;
   };
-  if (shape.num_tokens <= kMostGraphTokens && !shape.is_prefill) {
+  if (shape.num_tokens <= kMostGraphTokens && shape.num_tiles == 0 && !shape.is_prefill) {
     // One graph serves contexts up to the next power of two.
     shape.longest =
         static_cast<int>(std::bit_ceil(static_cast<unsigned>(std::max(shape.longest, 256))));

@@ -31,6 +31,20 @@ bool loses_context(CUresult result) {
   }
 }
 
+// What the driver says of kernels that it cannot make code of: nothing is wrong with the GPU.
+bool is_about_kernels(CUresult result) {
+  switch (result) {
+    case CUDA_ERROR_INVALID_IMAGE:
+    case CUDA_ERROR_INVALID_PTX:
+    case CUDA_ERROR_UNSUPPORTED_PTX_VERSION:
+    case CUDA_ERROR_JIT_COMPILER_NOT_FOUND:
+    case CUDA_ERROR_JIT_COMPILATION_DISABLED:
+      return true;
+    default:
+      return false;
+  }
+}
+
 int attribute(const Driver& driver, CUdevice device, CUdevice_attribute which) {
   int value = 0;
   driver.check(driver.cuDeviceGetAttribute(&value, which, device), "asking for an attribute");
@@ -174,10 +188,10 @@ void Device::load_kernels() {
     CUmodule module = nullptr;
     const CUresult result = driver_.cuModuleLoadData(&module, image.data.data());
     if (result == CUDA_ERROR_NO_BINARY_FOR_GPU) continue;  // some are for one architecture alone
-    if (result == CUDA_ERROR_UNSUPPORTED_PTX_VERSION || result == CUDA_ERROR_INVALID_IMAGE) {
+    if (is_about_kernels(result)) {
       throw Error(ErrorCode::kUnsupported,
                   "the NVIDIA driver cannot load this program's kernels (" +
-                      driver_.text_of(result) + "): a newer one is needed");
+                      driver_.text_of(result) + "): a newer or more complete one is needed");
     }
     check(result, "loading kernels");
     modules_.push_back(module);

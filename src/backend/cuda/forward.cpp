@@ -201,10 +201,7 @@ ForwardLayout::ForwardLayout(const Program& program, const LoadOptions& options,
   partials = place(attention_partial_bytes(shape, options.max_batch_tokens));
   counter_bytes = attention_counter_bytes(shape, options.max_batch_tokens);
   counters = place(counter_bytes);
-  const int most_rows =
-      std::max(options.max_batch_tokens, options.max_logit_rows + options.max_embedding_rows);
-  scratch_bytes = linear_scratch_bytes(device, matrices, most_rows);
-  scratch = place(scratch_bytes);
+  scratch = place(linear_scratch_bytes(device, matrices));
 }
 
 // A step while its launches are written down.

@@ -48,7 +48,7 @@ struct ForwardLayout {
   ProgramForms forms;
   std::vector<Rows> buffers;  // of the program's
   std::vector<size_t> ropes;  // tables of cosines and sines
-  size_t partials = 0, counters = 0, counter_bytes = 0, scratch = 0, scratch_bytes = 0;
+  size_t partials = 0, counters = 0, counter_bytes = 0, scratch = 0;
   size_t total_bytes = 0;
 };
 

@@ -311,8 +311,7 @@ void add_pack(LaunchList& list, const MatrixLayout& layout, const void* raw, int
              {256}, 0, args);
 }
 
-size_t linear_scratch_bytes(const DeviceFacts& device, std::span<const MatrixLayout> matrices,
-                            int) {
+size_t linear_scratch_bytes(const DeviceFacts& device, std::span<const MatrixLayout> matrices) {
   int64_t most_tiles = 0;
   for (const MatrixLayout& layout : matrices) {
     most_tiles = std::max(most_tiles, layout.num_tiles());

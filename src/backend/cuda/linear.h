@@ -41,8 +41,7 @@ struct LinearTarget {
 
 // What a product may use besides, the same for all of a step: zero before its first use, and left
 // zero where it counts.
-size_t linear_scratch_bytes(const DeviceFacts& device, std::span<const MatrixLayout> matrices,
-                            int max_rows);
+size_t linear_scratch_bytes(const DeviceFacts& device, std::span<const MatrixLayout> matrices);
 
 // `targets` all read `in`. is_prefill: nothing but prompts is in the step, and a row's result must
 // be the same for any number of them.

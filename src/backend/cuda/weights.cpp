@@ -5,6 +5,7 @@
 #include <exception>
 #include <mutex>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -39,7 +40,11 @@ class PieceReader {
       : program_(program), pieces_(pieces), slots_(slots), slot_bytes_(slot_bytes) {
     is_filled_.assign(pieces.size(), false);
     const int count = std::min<int>({kReaders, usable_cores(), static_cast<int>(pieces.size())});
-    for (int i = 0; i < count; ++i) threads_.emplace_back([this] { read_pieces(); });
+    try {
+      for (int i = 0; i < count; ++i) threads_.emplace_back([this] { read_pieces(); });
+    } catch (const std::system_error&) {  // fewer will do; none has nothing to wait for
+      if (threads_.empty()) throw;
+    }
   }
   ~PieceReader() {
     {
