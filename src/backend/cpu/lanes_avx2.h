@@ -9,7 +9,6 @@ namespace sluice::backend::cpu {
 
 struct Avx2 {
   static constexpr int kLanes = 8;
-  static constexpr bool kUnrolls = true;
   using F = __m256;
   using I = __m256i;
   using B = __m256i;
@@ -69,14 +68,6 @@ struct Avx2 {
   static I int_zero() { return _mm256_setzero_si256(); }
   static I int_set1(int32_t x) { return _mm256_set1_epi32(x); }
   static I int_add(I a, I b) { return _mm256_add_epi32(a, b); }
-  template <unsigned kBits>
-  static I shift_left(I a) {
-    return _mm256_slli_epi32(a, kBits);
-  }
-  template <unsigned kBits>
-  static I shift_right(I a) {
-    return _mm256_srai_epi32(a, kBits);
-  }
   static F to_float(I a) { return _mm256_cvtepi32_ps(a); }
   static I to_int(F x) { return _mm256_cvtps_epi32(x); }
   static int int_sum(I a) {
@@ -99,26 +90,6 @@ struct Avx2 {
     store_u8(high, _mm256_srli_epi32(_mm256_add_epi32(a, _mm256_set1_epi32(128)), 8));
   }
 
-  // vpmaddubsw sums two products in 16 bits: exact for w <= 127 (127 * 128 * 2 < 2^15). Wider codes
-  // go as even and odd bytes through vpmaddwd.
-  template <bool kSmall>
-  static I dot(I acc, const uint8_t* x, B w) {
-    int32_t four;
-    __builtin_memcpy(&four, x, 4);
-    const __m256i columns = _mm256_set1_epi32(four);
-    if constexpr (kSmall) {
-      const __m256i pairs = _mm256_maddubs_epi16(w, columns);
-      return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
-    } else {
-      const __m256i w_even = _mm256_and_si256(w, _mm256_set1_epi16(0xff));
-      const __m256i w_odd = _mm256_srli_epi16(w, 8);
-      const __m256i x_even = _mm256_srai_epi16(_mm256_slli_epi16(columns, 8), 8);
-      const __m256i x_odd = _mm256_srai_epi16(columns, 8);
-      acc = _mm256_add_epi32(acc, _mm256_madd_epi16(w_even, x_even));
-      return _mm256_add_epi32(acc, _mm256_madd_epi16(w_odd, x_odd));
-    }
-  }
-
   static B load_codes(const uint8_t* p) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
   }
@@ -129,38 +100,6 @@ struct Avx2 {
   static constexpr float unpack_scale() {
     return 1.0f;
   }
-  template <int kLowBits, bool kUnsigned>
-  static void unpack(const uint8_t* p, B (&w)[8]) {
-    alignas(16) int8_t table[16];
-    for (int n = 0; n < 16; ++n)
-      table[n] = static_cast<int8_t>((kUnsigned ? n ^ 8 : n < 8 ? n : n - 16) * (1 << kLowBits));
-    unpack_table(p, table, w);
-    if constexpr (kLowBits == 1) {
-      const __m256i v = load_codes(p + 256);
-      const __m256i mask = _mm256_set1_epi8(1);
-      for (int j = 0; j < 8; ++j) {
-        w[j] = _mm256_or_si256(w[j], _mm256_and_si256(_mm256_srli_epi16(v, j), mask));
-      }
-    }
-    if constexpr (kLowBits == 2) {
-      const __m256i mask = _mm256_set1_epi8(3);
-      for (int j = 0; j < 8; ++j) {
-        const __m256i v = load_codes(p + 256 + 64 * (j / 4));
-        w[j] = _mm256_or_si256(w[j], _mm256_and_si256(_mm256_srli_epi16(v, 2 * (j % 4)), mask));
-      }
-    }
-  }
-  static void unpack_table(const uint8_t* p, const int8_t* table, B (&w)[8]) {
-    const __m256i values =
-        _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)));
-    const __m256i low_half = _mm256_set1_epi8(0x0f);
-    for (int j = 0; j < 4; ++j) {
-      const __m256i v = load_codes(p + 64 * j);
-      w[j] = _mm256_shuffle_epi8(values, _mm256_and_si256(v, low_half));
-      w[j + 4] = _mm256_shuffle_epi8(values, _mm256_and_si256(_mm256_srli_epi16(v, 4), low_half));
-    }
-  }
-
   static inline __attribute__((always_inline)) void prefetch(const uint8_t* p) {
     _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0);
   }

@@ -90,9 +90,7 @@ struct Avx512 {
     store_u8(high, _mm512_srli_epi32(_mm512_add_epi32(a, _mm512_set1_epi32(128)), 8));
   }
 
-  // acc[r] += x[0] w[4r] + ... + x[3] w[4r + 3] with signed x and unsigned w. kSmall promises
-  // w <= 127.
-  template <bool kSmall>
+  // acc[r] += x[0] w[4r] + ... + x[3] w[4r + 3] with signed x and unsigned w.
   static I dot(I acc, const uint8_t* x, B w) {
     struct __attribute__((packed, may_alias)) Four {
       int32_t x;

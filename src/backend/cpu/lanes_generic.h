@@ -100,7 +100,6 @@ struct Generic {
     store_u8(high, (a + 128) >> 8);
   }
 
-  template <bool kSmall>
   static I dot(I acc, const uint8_t* x, B w) {
     for (int i = 0; i < kLanes; ++i) {
       for (int k = 0; k < 4; ++k) {

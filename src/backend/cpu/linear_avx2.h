@@ -3,17 +3,16 @@
 #include "backend/cpu/lanes_avx2.h"
 #include "backend/cpu/linear_kernels.h"
 
-// QuantizedTile for AVX2: the same sums, taken another way, as there is no instruction that adds
-// four products of bytes to 32 bits, registers are few, and a vector of activations is a load of
-// its own.
-//   - vpmaddubsw adds two products in 16 bits. As many of its results as fit there are added up
-//   before
-//     vpmaddwd widens them: all of a block's for codes of 4 bits.
-//   - A block goes by in two phases of 16 columns. A phase holds two planes of four vectors of
-//   codes
-//     in registers, so that a load of activations serves two products. Codes of up to 6 bits: the
-//     planes are both halves of the rows. Codes of 8 bits, whose products do not fit: the low and
-//     the high nibbles of one half of the rows.
+// QuantizedTile for AVX2: the same sums, taken another way, as no instruction adds four products of
+// bytes to 32 bits, registers are few, and a vector of activations is a load of its own.
+//
+// vpmaddubsw adds two products in 16 bits. As many of its results as fit there are added up before
+// vpmaddwd widens them: all of a block's for codes of 4 bits.
+//
+// A block goes by in two phases of 16 columns. A phase holds two planes of four vectors of codes in
+// registers, so that a load of activations serves two products. Codes of up to 6 bits: the planes
+// are both halves of the rows. Codes of 8 bits, whose products do not fit: the low and the high
+// nibbles of one half of the rows.
 namespace sluice::backend::cpu {
 
 template <class Fmt, int kTokens, bool kWide, bool kPrefetches>

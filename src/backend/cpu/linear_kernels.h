@@ -147,15 +147,13 @@ inline __attribute__((always_inline)) void prefetch(const uint8_t* from, size_t 
 constexpr size_t kAheadBytes = 4608;  // of the weights that are being read
 
 // A token's sums are taken in the same order for any kTokens. kPrefetches: weights may come from
-// memory.
+// memory. AVX2 has a tile of its own (linear_avx2.h).
 template <class V, class Fmt, int kTokens, bool kWide, bool kPrefetches = true>
 struct QuantizedTile {
   using F = typename V::F;
   using I = typename V::I;
   using B = typename V::B;
   using Reader = ScaleReader<V, Fmt>;
-  // Biased codes <= 127 as the lanes that care unpack them (AVX2, where nothing is scaled up).
-  static constexpr bool kSmall = Fmt::kCodes != Codes::k8 && Fmt::kCodes != Codes::kTable;
   static constexpr ActivationForm kForm =
       kWide ? ActivationForm::kCodes16 : ActivationForm::kCodes8;
   static constexpr size_t kRecord = activation_record_bytes(kForm, kTokens);
@@ -207,11 +205,11 @@ struct QuantizedTile {
       if constexpr (kCount == 8) {
         average = V::average(average, V::average(V::average(w[4], w[5]), V::average(w[6], w[7])));
       }
-      const I sum = V::template dot<kSmall>(V::int_set1(kBias / kCount), kOnes, average);
+      const I sum = V::dot(V::int_set1(kBias / kCount), kOnes, average);
       return V::to_float(V::template shift_left<std::countr_zero(unsigned{kCount})>(sum));
     }
     I sum = V::int_set1(kBias);
-    for (int j = 0; j < kCount; ++j) sum = V::template dot<kSmall>(sum, kOnes, w[j]);
+    for (int j = 0; j < kCount; ++j) sum = V::dot(sum, kOnes, w[j]);
     return V::to_float(sum);
   }
 
@@ -225,12 +223,12 @@ struct QuantizedTile {
       // others to run beside it.
       I high_sum = V::int_zero();
       for (int j = 0; j < kCount; ++j) {
-        high_sum = V::template dot<kSmall>(high_sum, high + 4 * j, w[j]);
-        sum = V::template dot<kSmall>(sum, low + 4 * j, w[j]);
+        high_sum = V::dot(high_sum, high + 4 * j, w[j]);
+        sum = V::dot(sum, low + 4 * j, w[j]);
       }
       return V::to_float(V::int_add(V::template shift_left<8>(high_sum), sum));
     }
-    for (int j = 0; j < kCount; ++j) sum = V::template dot<kSmall>(sum, low + 4 * j, w[j]);
+    for (int j = 0; j < kCount; ++j) sum = V::dot(sum, low + 4 * j, w[j]);
     return V::to_float(sum);
   }
 
