@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
 
 #include "backend/cpu/dispatch.h"
 #include "backend/cpu/huge_buffer.h"
@@ -173,6 +174,90 @@ TEST_P(LinearOn, QuantizesAsTheGenericKernelsDo) {
       EXPECT_EQ(row_a[40], 0.0f);
     }
   }
+}
+
+// A packed group of 16 rows whose codes are all the largest, or all the smallest, of the format;
+// scales are 1 where they are f16, and 60 or 0 where they are bytes.
+template <class Fmt>
+std::vector<uint8_t> extreme_group(bool is_largest, int num_units) {
+  std::vector<uint8_t> group(Fmt::kUnitBytes * static_cast<size_t>(num_units), 0);
+  for (int unit = 0; unit < num_units; ++unit) {
+    uint8_t* scales = group.data() + Fmt::kUnitBytes * static_cast<size_t>(unit);
+    for (size_t i = 0; i < scale_bytes(Fmt::kScales); ++i) scales[i] = i % 2 == 0 ? 0x00 : 0x3c;
+    uint8_t* codes = scales + scale_bytes(Fmt::kScales);
+    for (int block = 0; block < Fmt::kUnitBlocks; ++block, codes += Fmt::kCodeBytes) {
+      const bool is_index = Fmt::kCodes == Codes::kTable;  // into kExtremes
+      const uint8_t largest = Fmt::kCodes == Codes::k8 ? 0x7f : is_index ? 0xff : 0x77;
+      const uint8_t smallest = Fmt::kCodes == Codes::k8 ? 0x80 : is_index ? 0x00 : 0x88;
+      std::fill(codes, codes + Fmt::kCodeBytes, is_largest ? largest : smallest);
+      // Bits below the nibbles.
+      if (Fmt::kCodes == Codes::k4Plus1 || Fmt::kCodes == Codes::k4Plus2) {
+        std::fill(codes + 256, codes + Fmt::kCodeBytes, is_largest ? 0xff : 0x00);
+      }
+    }
+  }
+  return group;
+}
+
+template <class Fmt>
+void check_extremes(const Kernels& kernels, Type type) {
+  alignas(16) constexpr int8_t kExtremes[16] = {-128, 0, 0, 0, 0, 0, 0, 0,
+                                                0,    0, 0, 0, 0, 0, 0, 127};
+  constexpr int kUnits = 2, kBlocks = kUnits * Fmt::kUnitBlocks;
+  for (const ActivationForm form : {ActivationForm::kCodes8, ActivationForm::kCodes16}) {
+    const bool is_wide = form == ActivationForm::kCodes16;
+    for (const int tokens : {1, 2, 4, 6, 8, 12, 16}) {
+      const TileKernel kernel = kernels.tile_kernel(type, form, tokens);
+      if (kernel == nullptr) continue;
+      for (const int8_t x : {int8_t{-128}, int8_t{127}}) {
+        std::vector<uint8_t> tile(kBlocks * activation_record_bytes(form, tokens));
+        for (int b = 0; b < kBlocks; ++b) {
+          uint8_t* record = tile.data() + b * activation_record_bytes(form, tokens);
+          const size_t code_bytes = code_bytes_of_record(form, tokens);
+          std::memset(record, x, code_bytes);
+          const int code = is_wide ? 257 * x : x;
+          float* scales = reinterpret_cast<float*>(record + code_bytes);
+          auto* starts = reinterpret_cast<int32_t*>(scales + 3 * tokens);
+          for (int t = 0; t < tokens; ++t) {
+            scales[t] = 1.0f;  // and no middle
+            scales[2 * tokens + t] = static_cast<float>(kBlockColumns * code);
+            starts[t] = -kStartBias * kBlockColumns * code;
+            starts[tokens + t] = starts[2 * tokens + t] = starts[t] / 2;
+          }
+        }
+        for (const bool is_largest : {false, true}) {
+          const std::vector<uint8_t> group = extreme_group<Fmt>(is_largest, kUnits);
+          std::vector<float> got(static_cast<size_t>(tokens * kGroupRows)), plain(got.size());
+          kernel({group.data(), kBlocks, tile.data(), kExtremes, got.data()});
+          generic_kernels().tile_kernel(
+              type, form, tokens)({group.data(), kBlocks, tile.data(), kExtremes, plain.data()});
+          for (size_t i = 0; i < got.size(); ++i) {
+            ASSERT_NEAR(got[i], plain[i], 1e-6 * std::abs(plain[i]))
+                << quant::type_info(type).name << " tokens " << tokens << " x " << int{x}
+                << (is_wide ? " 16 bits " : " 8 bits ") << is_largest << " at " << i;
+          }
+        }
+      }
+    }
+  }
+}
+
+// Sums in few bits must hold whatever codes there are.
+TEST_P(LinearOn, SumsOfTheLargestCodesAreExact) {
+  const Kernels& kernels = kernels_here();
+  check_extremes<FormatQ4_0>(kernels, Type::kQ4_0);
+  check_extremes<FormatQ4_1>(kernels, Type::kQ4_1);
+  check_extremes<FormatQ5_0>(kernels, Type::kQ5_0);
+  check_extremes<FormatQ5_1>(kernels, Type::kQ5_1);
+  check_extremes<FormatQ8_0>(kernels, Type::kQ8_0);
+  check_extremes<FormatQ2_K>(kernels, Type::kQ2_K);
+  check_extremes<FormatQ3_K>(kernels, Type::kQ3_K);
+  check_extremes<FormatQ4_K>(kernels, Type::kQ4_K);
+  check_extremes<FormatQ5_K>(kernels, Type::kQ5_K);
+  check_extremes<FormatQ6_K>(kernels, Type::kQ6_K);
+  check_extremes<FormatIQ4_NL>(kernels, Type::kIQ4_NL);
+  check_extremes<FormatIQ4_XS>(kernels, Type::kIQ4_XS);
+  check_extremes<FormatMXFP4>(kernels, Type::kMXFP4);
 }
 
 TEST_P(LinearOn, SurvivesNonFiniteInput) {
