@@ -188,6 +188,13 @@ function(sluice_tests)
   if(SLUICE_OUTER_ROOMS)
     sluice_room_tests(fidelity measure)
   endif()
+  # What programs find in place of a driver's library, with LD_LIBRARY_PATH.
+  add_library(fakenvml SHARED tests/tools/fake_nvml.cpp)
+  target_compile_options(fakenvml PRIVATE ${SLUICE_WARNINGS})
+  target_include_directories(fakenvml PRIVATE ${CMAKE_SOURCE_DIR}/src)
+  set_target_properties(fakenvml PROPERTIES OUTPUT_NAME nvidia-ml SOVERSION 1
+                        LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/nvml)
+  add_dependencies(tests fakenvml)
   # The published regular expressions of the pre-tokenizers, as an oracle for our splitters.
   target_link_libraries(text_test PRIVATE PkgConfig::PCRE2)
   foreach(room backend engine http server)

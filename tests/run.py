@@ -166,7 +166,7 @@ def all_suites(fast, bare):
         for folder in ("tests/clients", "tests/cli", "tests/browser"):
             if os.path.isdir(folder):
                 yield Suite(folder, lambda folder=folder: run_pytest(folder, environment()),
-                            ["build/release/sluice", "build/release/tests/libfakecuda.so", folder,
+                            ["build/release/sluice", "build/release/tests/libfakecuda.so", "build/release/tests/nvml", folder,
                              "tests/tools", "tests/faults", "tests/clients", "deploy"])
     if fast:
         return

@@ -10,10 +10,24 @@ export class ApiError extends Error {
   }
 }
 
+// Kept until the tab is closed; where the browser keeps nothing, until the page is left.
+let keyOfThisPage = '';
 export const key = {
-  get: () => sessionStorage.getItem(KEY) ?? '',
-  set: (value) => sessionStorage.setItem(KEY, value),
-  clear: () => sessionStorage.removeItem(KEY),
+  get() {
+    try {
+      return sessionStorage.getItem(KEY) ?? keyOfThisPage;
+    } catch {
+      return keyOfThisPage;
+    }
+  },
+  set(value) {
+    keyOfThisPage = value;
+    try {
+      sessionStorage.setItem(KEY, value);
+    } catch {
+      // Not allowed.
+    }
+  },
 };
 
 // Called when the server wants a key: resolves to whether there is a new one to try.
@@ -66,6 +80,17 @@ export async function getJson(path, options) {
   return response.json();
 }
 
+function parseLine(line) {
+  let object = null;
+  try {
+    object = JSON.parse(line);
+  } catch {
+    // As below.
+  }
+  if (object === null || typeof object !== 'object') throw new ApiError('the server sent what is no reply', 0);
+  return object;
+}
+
 // The objects of a streamed reply, line by line. A broken stream throws ApiError.
 export async function* readLines(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -83,10 +108,10 @@ export async function* readLines(response) {
       const lines = (rest + part.value).split('\n');
       rest = lines.pop();
       for (const line of lines) {
-        if (line.trim()) yield JSON.parse(line);
+        if (line.trim()) yield parseLine(line);
       }
     }
-    if (rest.trim()) yield JSON.parse(rest);
+    if (rest.trim()) yield parseLine(rest);
   } finally {
     reader.cancel().catch(() => {});
   }

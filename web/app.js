@@ -36,14 +36,20 @@ function go(view) {
 
 const THEMES = { auto: ['auto', 'as the system'], light: ['sun', 'light'], dark: ['moon', 'dark'] };
 
-function setTheme(theme) {
-  if (theme === 'auto') {
-    delete document.documentElement.dataset.theme;
-    localStorage.removeItem('sluice-theme');
-  } else {
-    document.documentElement.dataset.theme = theme;
-    localStorage.setItem('sluice-theme', theme);
+// theme.js reads it.
+function rememberTheme(theme) {
+  try {
+    if (theme === 'auto') localStorage.removeItem('sluice-theme');
+    else localStorage.setItem('sluice-theme', theme);
+  } catch {
+    // This browser keeps nothing.
   }
+}
+
+function setTheme(theme) {
+  if (theme === 'auto') delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = theme;
+  rememberTheme(theme);
   const [name, text] = THEMES[theme];
   const button = byId('theme');
   button.replaceChildren(icon(name));

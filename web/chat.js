@@ -13,7 +13,7 @@ const state = {
   models: [],
   isListed: false,    // whether there has been a list of models, or a fault in its place
   fault: null,        // why there is no list of models
-  reply: null,        // under way: {conversation, message, abort, view}
+  reply: null,        // under way: {conversation, message, abort, view, ...}, see generate()
 };
 
 function fresh() {
@@ -72,7 +72,7 @@ function conversationItem(conversation) {
 
 async function remove(conversation) {
   if (!await confirmDialog('Remove this chat?', `“${conversation.title || 'Untitled'}” is kept in this browser only and will be gone.`, 'Remove')) return;
-  if (state.reply?.conversation === conversation) stop();
+  if (state.reply?.conversation === conversation) stop();  // which saves it: before it is removed
   state.conversations = state.conversations.filter((other) => other !== conversation);
   await store.removeConversation(conversation.id);
   if (state.current === conversation) show(fresh());
@@ -229,7 +229,7 @@ function statsView(message) {
 }
 
 function edit(index) {
-  if (state.reply?.conversation === state.current) stop();
+  if (state.reply?.conversation === state.current) stop();  // which draws all messages anew
   const message = state.current.messages[index];
   const article = byId('messages').children[index];
   const area = element('textarea', { 'aria-label': 'Edit the message', value: message.content });
@@ -295,7 +295,8 @@ async function generate(conversation) {
   const message = { role: 'assistant', content: '', thinking: '', model: conversation.model };
   const reply = {
     conversation, message, abort: new AbortController(), view: null, waiting: 'Sending',
-    update: () => drawReply(reply), saved: Date.now(), begin: performance.now(), isDone: false,
+    update: () => drawReply(reply), saved: 0, isDone: false, isOver: false,
+    pieces: 0, begin: performance.now(), first: 0, last: 0,  // when it was sent, and its pieces came
   };
   state.reply = reply;
   save(conversation);
@@ -303,13 +304,21 @@ async function generate(conversation) {
   try {
     await receive(reply);
   } catch (error) {
-    if (error.name === 'AbortError') {
-      message.stats ??= { tokens: reply.pieces ?? 0, end: 'stopped' };
-    } else {
-      message.error = errorText(error);
-    }
+    if (reply.isOver) return;  // it was stopped, and that is seen to
+    message.error = errorText(error);
+    if (reply.pieces) message.stats = statsSoFar(reply, 'an error');
   }
   finish(reply);
+}
+
+// Of a reply that the server has told no figures of: by this page's clock, a piece counted as a token.
+function statsSoFar({ pieces, begin, first, last }, end) {
+  return {
+    tokens: pieces,
+    speed: last > first ? (pieces - 1) / ((last - first) / 1e3) : 0,
+    first: pieces ? (first - begin) * 1e6 : 0,
+    end,
+  };
 }
 
 function errorText(error) {
@@ -331,6 +340,7 @@ async function receive(reply) {
   reply.waiting = 'Waiting for the first token';
   reply.update();
   for await (const line of readLines(response)) {
+    if (reply.isOver) return;
     if (line.error) throw new ApiError(line.error, 200);
     takeLine(reply, line);
     if (reply.isDone) return;
@@ -350,24 +360,29 @@ function takeLine(reply, line) {
   if (line.message?.content) message.content += line.message.content;
   if (line.message?.content || line.message?.thinking) {
     reply.waiting = '';
-    reply.pieces = (reply.pieces ?? 0) + 1;
-    reply.first ??= performance.now() - reply.begin;
+    reply.pieces += 1;
+    reply.last = performance.now();
+    reply.first ||= reply.last;
   }
   if (line.done) {
     reply.isDone = true;
     message.stats = {
       tokens: line.eval_count ?? 0,
       speed: line.eval_count > 1 && line.eval_duration ? (line.eval_count - 1) / (line.eval_duration / 1e9) : 0,
-      first: (reply.first ?? 0) * 1e6,
+      first: reply.pieces ? (reply.first - reply.begin) * 1e6 : 0,
       dropped: line.sluice?.dropped_tokens ?? 0,
       end: format.reason(line.sluice?.finish_reason ?? line.done_reason),
     };
   }
   reply.update();
-  if (Date.now() - reply.saved > 3000) {
-    reply.saved = Date.now();
-    save({ ...reply.conversation, messages: [...reply.conversation.messages, message] });
-  }
+  if (reply.pieces && Date.now() - reply.saved > 1000) saveSoFar(reply);
+}
+
+// As it stands, with the end that it has if the page goes away now.
+function saveSoFar(reply) {
+  reply.saved = Date.now();
+  const message = { ...reply.message, stats: reply.message.stats ?? statsSoFar(reply, 'the page was closed') };
+  save({ ...reply.conversation, messages: [...reply.conversation.messages, message] });
 }
 
 function drawReply(reply) {
@@ -387,7 +402,9 @@ function drawReply(reply) {
 
 function finish(reply) {
   const { conversation, message, view } = reply;
+  reply.isOver = true;
   state.reply = null;
+  note('');
   view?.markdown.finish();
   conversation.updated = Date.now();
   // Of a reply that never began only the error is worth keeping.
@@ -404,8 +421,13 @@ function finish(reply) {
   else announce(`${message.stats?.end === 'stopped' ? 'Stopped' : 'Reply complete'}: ${message.content.slice(0, 200)}`);
 }
 
+// Its end is here when this returns: what follows may change the conversation.
 export function stop() {
-  state.reply?.abort.abort();
+  const { reply } = state;
+  if (!reply) return;
+  reply.message.stats ??= statsSoFar(reply, 'stopped');
+  finish(reply);
+  reply.abort.abort();
 }
 
 // --- the frame around it -----------------------------------------------------------------------
@@ -483,11 +505,14 @@ async function submit() {
   ask(text);
 }
 
+const KEEPS_NOTHING = 'This browser does not let the page keep chats: they end with it.';
+
 async function begin() {
   try {
     state.conversations = await store.allConversations();
+    if (!await store.isLasting()) note(KEEPS_NOTHING);
   } catch {
-    note('This browser does not let the page keep chats: they end with it.');
+    note(KEEPS_NOTHING);
   }
   show(fresh());
   if (matchMedia('(min-width: 761px)').matches) byId('prompt').focus();
@@ -501,7 +526,8 @@ export async function startChat() {
   prompt.addEventListener('keydown', (event) => {
     if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
     event.preventDefault();
-    if (!state.reply) submit();
+    if (state.reply) note('A reply is under way: Esc stops it.');
+    else submit();
   });
   byId('new-chat').onclick = newChat;
   byId('menu').onclick = () =>
@@ -509,6 +535,7 @@ export async function startChat() {
   byId('scrim').onclick = closeSidebar;
   byId('sidebar').addEventListener('keydown', (event) => {
     if (event.key === 'Escape' && byId('chat').classList.contains('with-sidebar')) {
+      event.stopPropagation();  // that is not for the reply
       closeSidebar();
       byId('menu').focus();
     }
@@ -528,6 +555,7 @@ export async function startChat() {
   byId('export').onclick = exportChat;
   byId('to-end').onclick = scrollToEnd;
   byId('messages').addEventListener('scroll', () => { byId('to-end').hidden = isAtEnd(); });
+  addEventListener('pagehide', () => { if (state.reply) saveSoFar(state.reply); });
   ready = begin();
   await ready;
 }

@@ -11,13 +11,28 @@ const board = { isBuilt: false, window: 120, charts: [], tiles: [], rows: new Ma
 const seconds = (value) => (Number.isFinite(value) ? format.duration(value * 1e9) : '–');
 
 const TILES = [
-  ['Generation', (s) => format.rate(s.outputSpeed), () => 'tokens/s'],
+  ['Generation', (s) => format.rate(s.outputSpeed), (s) =>
+    (Number.isFinite(s.joulesPerToken) ? `tokens/s at ${format.rate(s.joulesPerToken)} J each` : 'tokens/s')],
   ['Running', (s) => format.count(s.running), (s) => `request${s.running === 1 ? '' : 's'}`],
-  ['Waiting', (s) => format.count(s.waiting), (s) => (s.wait > 0 ? `one more: ${format.duration(s.wait)}` : 'in the queue')],
+  ['Waiting', (s) => format.count(s.waiting), waitReason],
   ['KV cache', (s) => format.percent(s.cacheUsed), (s) => `and ${format.percent(s.cacheReusable)} reusable`],
   ['First token', (s) => seconds(s.ttft.p50), (s) => `p95 ${seconds(s.ttft.p95)}`],
   ['Between tokens', (s) => seconds(s.itl.p50), (s) => `p95 ${seconds(s.itl.p95)}`],
 ];
+
+// What those wait for who wait, else how long one more would.
+function waitReason(sample) {
+  const { models } = sample.status;
+  const sum = (list) => list.reduce((a, b) => a + b, 0);
+  const forLoad = sum(models.map((model) => model.num_waiting_for_load));
+  const forCache = sum(models.map((model) => model.engine?.num_waiting_for_cache ?? 0));
+  const reasons = [
+    [sample.waiting - forLoad - forCache, 'a place'], [forCache, 'room in the cache'], [forLoad, 'a model'],
+  ].filter(([number]) => number > 0);
+  const only = reasons.length === 1 ? `for ${reasons[0][1]}` : reasons.map(([number, what]) => `${number} for ${what}`).join(', ');
+  const wait = sample.wait > 0 ? `one more: ${format.duration(sample.wait)}` : '';
+  return [only, wait].filter(Boolean).join('; ') || 'in the queue';
+}
 
 const CHARTS = [
   { title: 'Tokens a second', format: format.rate, series: [
@@ -42,18 +57,34 @@ const CHARTS = [
   { title: 'Memory', format: format.bytes, series: [
     { label: 'machine', colour: 'c5', value: (s) => s.memoryUsed, fills: true },
     { label: 'server', colour: 'c1', value: (s) => s.machine?.process?.resident_bytes }] },
+  { title: 'Disks', hint: 'by all, a second', format: format.bytes, series: [
+    { label: 'read', colour: 'c1', value: (s) => s.diskRead, fills: true },
+    { label: 'written', colour: 'c2', value: (s) => s.diskWritten }] },
 ];
 
 const GPU_CHARTS = [
   { title: 'GPU', format: format.percent, most: 1, series: [
-    { label: 'busy', colour: 'c1', value: (s) => mean(gpus(s).map((gpu) => gpu.busy_ratio)), fills: true },
+    { label: 'busy', colour: 'c1', value: (s) => mean(told(s, 'busy_ratio')), fills: true },
     { label: 'memory', colour: 'c2', value: (s) => mean(gpus(s).map((gpu) => gpu.memory_used_bytes / gpu.memory_bytes)) }] },
-  { title: 'GPU power', format: (value) => (Number.isFinite(value) ? `${Math.round(value)} W` : '–'), series: [
-    { label: 'drawn', colour: 'c2', value: (s) => gpus(s).reduce((sum, gpu) => sum + (gpu.power_watts ?? 0), 0), fills: true }] },
+  { title: 'GPU power', format: withUnit('W'), series: [
+    { label: 'drawn', colour: 'c2', value: (s) => s.gpuWatts?.filter(Number.isFinite).reduce((a, b) => a + b, 0), fills: true }] },
+  { title: 'GPU temperature', format: withUnit('°C'), series: [
+    { label: 'hottest', colour: 'c2', value: (s) => Math.max(...told(s, 'temperature_celsius')) }] },
+  { title: 'GPU clock', hint: 'of the multiprocessors', format: withUnit('MHz'), series: [
+    { label: 'mean', colour: 'c1', value: (s) => mean(told(s, 'clock_mhz')) }] },
 ];
+
+function withUnit(unit) {
+  return (value) => (Number.isFinite(value) ? `${Math.round(value)} ${unit}` : '–');
+}
 
 function gpus(sample) {
   return sample.machine?.gpus ?? [];
+}
+
+// By the cards that tell it.
+function told(sample, name) {
+  return gpus(sample).map((gpu) => gpu[name]).filter((value) => value !== undefined);
 }
 
 function mean(list) {
@@ -73,6 +104,7 @@ function build(sample) {
   board.requests = element('tbody');
   board.cores = element('ol', { class: 'cores', 'aria-label': 'Share of each core that is busy' });
   board.threads = element('tbody');
+  board.others = element('tbody');
   const windows = element('div', { class: 'choice', role: 'group', 'aria-label': 'Time shown' },
     ...WINDOWS.map(([window, text]) => element('button', {
       type: 'button', 'aria-pressed': String(window === board.window),
@@ -83,16 +115,15 @@ function build(sample) {
       },
     }, text)));
   byId('board').replaceChildren(
-    element('div', { class: 'board-head' }, element('h1', {}, 'Dashboard'), element('p', { class: 'quiet', id: 'server-line' }), windows),
+    element('div', { class: 'board-head' }, element('h1', {}, 'Dashboard'), element('p', { class: 'quiet', id: 'server-line' }), windows,
+      element('p', { class: 'quiet', id: 'totals-line' })),
     element('dl', { class: 'tiles' }, ...board.tiles.map((tile) => tile.node)),
     element('div', { class: 'charts' }, ...board.charts.map((chart) => chart.node),
       element('section', { class: 'chart', 'aria-labelledby': 'cores-title' },
         element('h2', { id: 'cores-title' }, 'Each core'), board.cores),
-      element('section', { class: 'chart', 'aria-labelledby': 'threads-title' },
-        element('h2', { id: 'threads-title' }, 'The server’s threads'),
-        element('table', { class: 'threads' },
-          element('thead', { class: 'visually-hidden' }, element('tr', {}, element('th', { scope: 'col' }, 'Thread'), element('th', { scope: 'col' }, 'Share of a core'))),
-          board.threads))),
+      shareTable('threads', 'The server’s threads', 'Thread', board.threads),
+      shareTable('others', 'Beside the server', 'Process', board.others)),
+    element('p', { class: 'quiet', id: 'machine-line' }),
     element('section', { 'aria-labelledby': 'models-title' },
       element('h2', { id: 'models-title' }, 'Models in memory'), board.models),
     element('section', { 'aria-labelledby': 'requests-title' },
@@ -104,6 +135,15 @@ function build(sample) {
           board.requests))));
 }
 
+function shareTable(id, title, what, body) {
+  return element('section', { class: 'chart', 'aria-labelledby': `${id}-title` },
+    element('h2', { id: `${id}-title` }, title),
+    element('table', { class: 'threads', id },
+      element('thead', { class: 'visually-hidden' }, element('tr', {},
+        element('th', { scope: 'col' }, what), element('th', { scope: 'col' }, 'Share of a core'))),
+      body));
+}
+
 // Only what changed is touched, so that a choice of text or a focus stays.
 function draw(sample) {
   if (!sample?.machine) return;
@@ -111,14 +151,43 @@ function draw(sample) {
   const { status } = sample;
   byId('server-line').textContent =
     `sluice ${status.version}, up ${format.duration(status.uptime_ns)}, ${format.plural(status.num_connections, 'connection')}${status.is_draining ? ', about to end' : ''}`;
+  setText(byId('totals-line'), totalsText(status.totals));
+  setText(byId('machine-line'), machineText(sample));
   board.tiles.forEach((tile, index) => {
     tile.value.textContent = TILES[index][1](sample);
     tile.hint.textContent = TILES[index][2](sample);
   });
   for (const chart of board.charts) chart.update(samples.filter((other) => other.machine), board.window);
   drawModels(status);
-  drawRequests(sample.requests);
+  drawRequests(sample.requests, status);
   drawCores(sample);
+  drawShares(board.threads, sample.threads, 'None is seen.');
+  drawShares(board.others, sample.others, 'No process takes a hundredth of a core.');
+}
+
+// Since the server's start.
+function totalsText(totals) {
+  const prompts = totals.num_prompt_tokens + totals.num_cached_tokens;
+  const texts = [`${format.plural(totals.num_requests_finished, 'request')} done`];
+  for (const [name, what] of [['num_requests_cancelled', 'cancelled'], ['num_requests_rejected', 'refused'], ['num_preemptions', 'preempted']]) {
+    if (totals[name]) texts.push(`${format.count(totals[name])} ${what}`);
+  }
+  if (prompts) texts.push(`${format.percent(totals.num_cached_tokens / prompts)} of ${format.plural(prompts, 'prompt token')} from the prefix cache`);
+  if (totals.num_draft_tokens) texts.push(`guesses right ${format.percent(totals.num_accepted_tokens / totals.num_draft_tokens)}`);
+  return texts.join(' · ');
+}
+
+function machineText({ machine, cores, watts }) {
+  const { load, clock_mhz: clock, temperature_celsius: temperature } = machine;
+  return [
+    format.plural(cores.length, 'core'),
+    load.length ? `load ${load.map((value) => value.toFixed(2)).join(' ')}` : '',
+    `${format.bytes(machine.memory.available_bytes)} of ${format.bytes(machine.memory.total_bytes)} memory free`,
+    clock ? `${(clock / 1e3).toFixed(1)} GHz` : '',
+    Number.isFinite(watts) ? `${Math.round(watts)} W` : '',
+    temperature ? `${Math.round(temperature)} °C` : '',
+    ...machine.gpus.map((gpu) => `GPU ${gpu.index}: ${gpu.name}`),
+  ].filter(Boolean).join(' · ');
 }
 
 function drawModels(status) {
@@ -142,6 +211,7 @@ function modelView(model) {
   const engine = model.engine;
   const facts = [
     ['Weights', format.bytes(weights)], ['Cache', format.bytes(cache)], ['Workspace', format.bytes(workspace)],
+    ...(model.memory.on_device ? [['Of these on GPUs', format.bytes(model.memory.on_device)]] : []),
     ['Context', format.plural(model.context_length, 'token')],
     ['Prefix cache', hitShare(engine)],
     ['Requests so far', format.count(engine.num_requests_finished)],
@@ -149,7 +219,9 @@ function modelView(model) {
   ];
   return element('article', { class: 'card' }, head,
     element('dl', { class: 'facts' }, ...facts.map(([name, value]) =>
-      element('div', {}, element('dt', {}, name), element('dd', {}, value)))));
+      element('div', {}, element('dt', {}, name), element('dd', {}, value)))),
+    ...(model.parts ?? []).map((part) => element('p', { class: 'quiet' },
+      `${part.device}: ${format.plural(part.layers, 'layer')}, ${format.bytes(part.weights)} + cache ${format.bytes(part.cache)} + workspace ${format.bytes(part.workspace)}`)));
 }
 
 function hitShare(engine) {
@@ -157,7 +229,7 @@ function hitShare(engine) {
   return all ? `${format.percent(engine.num_cached_tokens / all)} hits` : 'unused';
 }
 
-const COLUMNS = ['Request', 'State', 'Model', 'Prompt', 'Reply', 'Tokens/s', 'First token', 'In all', 'Arrived'];
+const COLUMNS = ['Request', 'State', 'Model', 'Client', 'Prompt', 'Reply', 'Tokens/s', 'First token', 'In all', 'Arrived'];
 
 // The row of a request, to be filled; its button stays the same one, so that it can be pressed.
 function newRow(id) {
@@ -171,21 +243,33 @@ function newRow(id) {
   };
 }
 
-function fillRow(row, request) {
-  const state = {
-    running: 'running', waiting: `number ${request.queue_position}`, preparing: 'preparing',
-  }[request.state] ?? (request.finish_reason ? format.reason(request.finish_reason) : `status ${request.status}`);
+function stateText(request, status) {
+  if (request.state === 'running') {
+    const isPrompt = request.prefilled_tokens < request.prompt_tokens;
+    return isPrompt ? `prompt ${format.percent(request.prefilled_tokens / request.prompt_tokens)}` : 'replying';
+  }
+  if (request.state === 'waiting') {
+    const wait = request.estimated_wait_ns > 0 ? `, about ${format.duration(request.estimated_wait_ns)}` : '';
+    return `number ${request.queue_position}${wait}`;
+  }
+  if (request.state === 'preparing') {
+    const model = status.models.find((one) => one.is_loading && [one.name, one.name.replace(/:[^:]*$/, '')].includes(request.model));
+    return model ? `loading ${format.percent(model.load_progress)}` : 'preparing';
+  }
+  return request.finish_reason ? format.reason(request.finish_reason) : `status ${request.status}`;
+}
+
+function fillRow(row, request, status) {
   const isFailed = request.state === 'ended' && (request.status >= 400 || request.finish_reason === 'error');
   row.state.className = `state ${isFailed ? 'failed' : request.state}`;
-  setText(row.state, state);
-  const speed = request.state === 'running' && request.output_tokens > 1
-    ? request.output_tokens / (request.total_ns / 1e9) : request.tokens_per_second;
+  setText(row.state, stateText(request, status));
   const cached = request.cached_tokens ? ` (${format.count(request.cached_tokens)} cached)` : '';
   [
     request.model,
+    request.key || request.address,
     request.prompt_tokens === undefined ? '' : `${format.count(request.prompt_tokens)}${cached}`,
     request.output_tokens === undefined ? '' : format.count(request.output_tokens),
-    speed ? format.rate(speed) : '',
+    request.tokens_per_second ? format.rate(request.tokens_per_second) : '',
     request.time_to_first_token_ns ? format.duration(request.time_to_first_token_ns) : '',
     format.duration(request.total_ns),
     format.ago(Date.parse(request.arrived_at)),
@@ -200,7 +284,7 @@ function shortId(id) {
   return id.length > 16 ? `${id.slice(0, 13)}…` : id;
 }
 
-function drawRequests(requests) {
+function drawRequests(requests, status) {
   if (!requests.length) {
     board.rows = new Map();
     board.requests.replaceChildren(element('tr', {}, element('td', { colspan: COLUMNS.length, class: 'quiet' }, 'None yet.')));
@@ -208,7 +292,7 @@ function drawRequests(requests) {
   }
   const before = board.rows;
   board.rows = new Map(requests.map((request) => [request.id, before.get(request.id) ?? newRow(request.id)]));
-  for (const request of requests) fillRow(board.rows.get(request.id), request);
+  for (const request of requests) fillRow(board.rows.get(request.id), request, status);
   // Rows that stay are not taken out and put in again: that would lose a focus, or half a click.
   const focused = document.activeElement;
   const wanted = [...board.rows.values()].map((row) => row.node);
@@ -231,10 +315,16 @@ function drawCores(sample) {
     item.lastElementChild.textContent = format.percent(share);
     item.title = `core ${index}: ${format.percent(share)}`;
   });
-  board.threads.replaceChildren(...sample.threads.slice(0, 6).map((thread) => {
-    const bar = element('progress', { max: 1, value: Math.min(1, thread.share), 'aria-hidden': 'true' });
-    return element('tr', {}, element('td', {}, thread.name),
-      element('td', {}, bar, element('span', {}, format.percent(thread.share))));
+}
+
+function drawShares(body, list, none) {
+  if (!list.length) {
+    body.replaceChildren(element('tr', {}, element('td', { colspan: 2, class: 'quiet' }, none)));
+    return;
+  }
+  body.replaceChildren(...list.slice(0, 6).map(({ name, share }) => {
+    const bar = element('progress', { max: 1, value: Math.min(1, share), 'aria-hidden': 'true' });
+    return element('tr', {}, element('td', {}, name), element('td', {}, bar, element('span', {}, format.percent(share))));
   }));
 }
 

@@ -1,5 +1,5 @@
 // The life of one request: where its time went, in words and as a picture.
-import { getJson } from './api.js';
+import { call, getJson } from './api.js';
 import { byId, element, openDialog, svg } from './dom.js';
 import * as format from './format.js';
 
@@ -8,6 +8,7 @@ const LANE = 44;
 // Looked at again each second until the request has ended or the dialog is closed.
 export async function openLife(id) {
   const dialog = byId('life-dialog');
+  const cancel = cancelButton(id);
   openDialog(dialog, 'A request’s life', element('p', { class: 'quiet' }, 'Looking…'));
   const body = dialog.querySelector('.dialog-body');
   for (;;) {
@@ -19,11 +20,34 @@ export async function openLife(id) {
       return;
     }
     if (!body.isConnected) return;
-    body.replaceChildren(...content(life));
-    if (life.state === 'ended') return;
+    const isEnded = life.state === 'ended';
+    // The button stays the same one, so that it can be pressed and keeps the focus.
+    for (const node of [...body.children]) if (isEnded || node !== cancel) node.remove();
+    body.prepend(...content(life));
+    if (isEnded) return;
+    if (!cancel.isConnected) body.append(cancel);
     await new Promise((resolve) => setTimeout(resolve, 1000));
     if (!body.isConnected) return;
   }
+}
+
+function cancelButton(id) {
+  const fault = element('p', { class: 'error', role: 'alert', hidden: true });
+  const button = element('button', {
+    type: 'button',
+    onclick: async () => {
+      button.disabled = true;
+      try {
+        await call(`api/sluice/requests/${encodeURIComponent(id)}`, { method: 'DELETE' });
+        fault.hidden = true;
+      } catch (error) {
+        button.disabled = error.status === 404;  // it has ended by itself
+        fault.textContent = `It is not cancelled: ${error.message}`;
+        fault.hidden = error.status === 404;
+      }
+    },
+  }, 'Cancel this request');
+  return element('div', { class: 'cancel' }, fault, element('div', { class: 'buttons' }, button));
 }
 
 function content(life) {

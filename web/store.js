@@ -34,6 +34,11 @@ async function table(mode) {
   return database?.transaction('conversations', mode).objectStore('conversations');
 }
 
+// Whether what is saved is there when the page is opened again.
+export async function isLasting() {
+  return Boolean(await open());
+}
+
 // The newest first.
 export async function allConversations() {
   const store = await table('readonly');

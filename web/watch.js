@@ -3,7 +3,9 @@ import { ApiError, getJson } from './api.js';
 
 const INTERVAL = 1000;
 const QUIET_INTERVAL = 5000;  // while nobody looks at the dashboard
+const SHORTEST = 500;  // ms over which a rate is taken
 const MOST = 600;
+const LEAST_SHARE = 0.01;  // of a core: what takes less is in nobody's way
 const LATENCY_WINDOW = 30e3;  // ms whose requests make up a percentile
 
 export const samples = [];  // the oldest first
@@ -51,7 +53,7 @@ async function take() {
   const [status, machine, requests] = await Promise.all([
     getJson('api/sluice/status', { asks }),
     wantsAll ? getJson('api/sluice/machine', { asks }) : null,
-    wantsAll ? getJson('api/sluice/requests?limit=60', { asks }) : null,
+    wantsAll ? getJson('api/sluice/requests?limit=100', { asks }) : null,
   ]);
   const sample = derive({ time: Date.now(), status, machine, requests: requests?.requests ?? [] });
   samples.push(sample);
@@ -64,7 +66,8 @@ function difference(now, before) {
 }
 
 function derive(sample) {
-  const before = samples.at(-1);
+  // Not one of just now (somebody looked again): its rates would be of a few steps only.
+  const before = samples.findLast((other) => sample.time - other.time >= SHORTEST);
   const seconds = before ? (sample.time - before.time) / 1000 : 0;
   const totals = sample.status.totals;
   const speed = (name) => (before && seconds > 0
@@ -87,7 +90,7 @@ function derive(sample) {
     sample[name] = now && then
       ? { p50: percentile(now, then, 0.5), p95: percentile(now, then, 0.95) } : { p50: NaN, p95: NaN };
   }
-  if (sample.machine) deriveMachine(sample, samples.findLast((other) => other.machine));
+  if (sample.machine) deriveMachine(sample, samples.findLast((other) => other.machine && sample.time - other.time >= SHORTEST));
   return sample;
 }
 
@@ -123,6 +126,24 @@ function deriveMachine(sample, before) {
     share: seconds > 0 && then.has(thread.id) ? Math.max(0, thread.cpu_s - then.get(thread.id)) / seconds : 0,
   })).sort((a, b) => b.share - a.share);
   sample.processCores = sample.threads.reduce((value, thread) => value + thread.share, 0);
+  const others = new Map((before?.machine.other_processes ?? []).map((other) => [other.pid, other.cpu_s]));
+  sample.others = (machine.other_processes ?? []).filter((other) => others.has(other.pid)).map((other) => ({
+    name: `${other.name} (${other.pid})`,
+    share: Math.max(0, other.cpu_s - others.get(other.pid)) / seconds,
+  })).filter((other) => other.share >= LEAST_SHARE).sort((a, b) => b.share - a.share);
+  const rate = (now, earlier) => (now >= earlier && seconds > 0 ? (now - earlier) / seconds : NaN);
+  sample.diskRead = rate(machine.disk_read_bytes, before?.machine.disk_read_bytes);
+  sample.diskWritten = rate(machine.disk_written_bytes, before?.machine.disk_written_bytes);
+  sample.watts = rate(machine.energy_joules, before?.machine.energy_joules);
+  sample.gpuWatts = machine.gpus.map((gpu) => {
+    const earlier = before?.machine.gpus.find((other) => other.index === gpu.index);
+    const mean = rate(gpu.energy_joules, earlier?.energy_joules);
+    return Number.isFinite(mean) ? mean : gpu.power_watts ?? NaN;
+  });
+  // Of all that tells its power; nothing where nobody does.
+  const watts = [sample.watts, ...sample.gpuWatts].filter(Number.isFinite);
+  sample.joulesPerToken = watts.length && sample.outputSpeed > 0
+    ? watts.reduce((a, b) => a + b, 0) / sample.outputSpeed : NaN;
 }
 
 export function isForbidden(error) {

@@ -18,6 +18,7 @@ namespace sluice::engine {
 // HISTOGRAM(bounds, member, metric, what it is): the same, spread over buckets.
 // The metric's name has "sluice_" before it; times are in seconds there.
 #define SLUICE_ENGINE_COUNTERS(GAUGE, TOTAL, HISTOGRAM)                                            \
+  GAUGE(int, num_places, "places", "requests that can run at once")                                \
   GAUGE(int, num_running, "requests_running", "requests that run")                                 \
   GAUGE(int, num_waiting, "requests_waiting", "requests in the queue")                             \
   GAUGE(int, num_waiting_for_cache, "requests_waiting_for_cache",                                  \

@@ -45,6 +45,7 @@ Engine::Loop::Loop(backend::Backend& backend, const text::Tokenizer& tokenizer,
       scheduler_(scheduler_options(options, backend.traits())),
       pace_(options.max_sequences),
       num_free_places_(options.max_sequences) {
+  published_.num_places = options.max_sequences;
   published_.num_blocks_total = options.num_blocks;
   with_news_.reserve(static_cast<size_t>(options.max_sequences));
   thread_ = start_thread("engine", [this] { run(); });

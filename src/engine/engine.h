@@ -48,6 +48,7 @@ struct RequestStatus {
   int num_prefilled_tokens = 0;
   int num_output_tokens = 0;
   std::chrono::nanoseconds age{};
+  std::chrono::nanoseconds queued{};               // of its age, until its first step
   std::chrono::nanoseconds time_to_first_token{};  // since its arrival; 0: none yet
   std::chrono::nanoseconds mean_token_time{};      // between those of its reply; 0: fewer than two
 };

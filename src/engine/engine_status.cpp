@@ -29,7 +29,7 @@ EngineStats Engine::Loop::stats() const {
     status.estimated_wait = place_behind(stats.num_waiting).estimated_wait;
     status.queue_position = ++stats.num_waiting;
     status.num_prompt_tokens = static_cast<int>(state.request().prompt.size());
-    status.age = now - state.submitted();
+    status.age = status.queued = now - state.submitted();
     if (stats.requests.size() < kMostListed) stats.requests.push_back(status);
   }
   return stats;
@@ -106,6 +106,7 @@ void Engine::Loop::publish_stats() noexcept {
   stats.num_running = scheduler_.num_running();
   stats.num_waiting = scheduler_.num_waiting();
   stats.num_waiting_for_cache = scheduler_.is_short_of_blocks() ? stats.num_waiting : 0;
+  stats.num_places = options_.max_sequences;
   stats.num_blocks_total = scheduler_.pool().num_total();
   stats.num_blocks_used = scheduler_.pool().num_used();
   stats.num_blocks_cached = scheduler_.pool().num_cached();
@@ -157,6 +158,7 @@ RequestStatus Engine::Loop::status_of(const Sequence& sequence, Clock::time_poin
   const RequestState& state = states_.at(sequence.id);
   status.tag = state.request().tag;
   status.age = now - state.submitted();
+  status.queued = sequence.started.value_or(now) - state.submitted();
   status.time_to_first_token = state.time_to_first_token();
   status.mean_token_time = state.mean_token_time();
   return status;

@@ -55,7 +55,6 @@ class Generation {
     count_usage();
     if (!failure) co_return;
     exchange_.life().set_error(failure->message);
-    note_lost();
     lease_.release();
     co_await reply_.fail(*failure);
   }
@@ -279,27 +278,52 @@ class Generation {
   }
 
   // Of who left in the middle: what is known without the engine's last word.
-  void note_lost() {
-    for (const RunningChoice& choice : choices_) {
-      if (choice.is_over || !choice.is_submitted) continue;
-      exchange_.life().add_part(choice.cancelled());
+  void note_lost(const engine::Engine& engine) {
+    for (RunningChoice& choice : choices_) {
+      if (choice.is_over || !choice.submitted) continue;
+      exchange_.life().add_part(cut_short(choice, engine));
+      choice.is_over = true;
     }
+  }
+
+  // Of a request's several replies they that run tell for those that do not.
+  engine::Event cut_short(const RunningChoice& choice, const engine::Engine& engine) const {
+    const engine::EngineStats stats = engine.stats();
+    const engine::RequestStatus* own = nullptr;
+    for (const engine::RequestStatus& status : stats.requests) {
+      if (status.tag != exchange_.life().number) continue;
+      if (own == nullptr || (status.is_running && !own->is_running)) own = &status;
+    }
+    return choice.cancelled(own);
   }
 
   // Submits the requests, and writes what the engine makes of them.
   Awaitable<void> run(std::vector<engine::Request> requests) {
+    const engine::Engine& engine = *lease_.model().engine;
+    std::exception_ptr failure;
+    EventStream events(*lease_.model().engine, exchange_, exchange_.options().max_unsent_bytes);
+    try {
+      co_await run(std::move(requests), events);
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    if (!failure) co_return;
+    note_lost(engine);  // which still has them: `events` is there
+    std::rethrow_exception(failure);
+  }
+
+  Awaitable<void> run(std::vector<engine::Request> requests, EventStream& events) {
     const bool wants_logprobs = requests.front().num_top_logprobs >= 0;
     const bool wants_waiting = requests.front().wants_queue_events;
     const auto deadline = exchange_.deadline();
     exchange_.leave_deadline_to_engine();
     engine::Engine& engine = *lease_.model().engine;
-    EventStream events(engine, exchange_, exchange_.options().max_unsent_bytes);
     note_submitted(requests.front());
     for (size_t i = 0; i < requests.size(); ++i) {
       requests[i].deadline = deadline;
       choices_[i].place = submit_or_refuse(
           exchange_, engine, [&] { return events.submit(std::move(requests[i]), i); });
-      choices_[i].is_submitted = true;
+      choices_[i].submitted = Clock::now();
     }
     requests = {};
     last_place_ = choices_.front().place;
@@ -340,7 +364,7 @@ class Generation {
                                    [](const RunningChoice& choice) { return !choice.is_over; });
     EventStream::Tagged end;
     end.tag = static_cast<size_t>(open - choices_.begin());
-    end.event = open->cancelled();
+    end.event = cut_short(*open, *lease_.model().engine);
     co_return end;
   }
 
@@ -412,7 +436,7 @@ class Generation {
     int64_t num_prompt_tokens = 0;
     int64_t num_output_tokens = 0;
     for (const RunningChoice& choice : choices_) {
-      const bool is_counted = choice.is_submitted && !choice.shares_prompt;
+      const bool is_counted = choice.submitted && !choice.shares_prompt;
       if (is_counted) num_prompt_tokens += choice.num_prompt_tokens;
       num_output_tokens += choice.num_output_tokens;
     }

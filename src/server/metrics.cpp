@@ -123,8 +123,8 @@ class MetricsWriter {
   void write_gpus() {
     using machine::GpuSample;
     const auto family = [&](std::string_view name, std::string_view help, auto member,
-                            double factor) {
-      begin(name, Type::kGauge, help);
+                            double factor, Type type = Type::kGauge) {
+      begin(name, type, help);
       for (const GpuSample& gpu : facts_.gpus) {
         const std::string index = std::to_string(gpu.index);
         if (!(gpu.*member)) continue;
@@ -140,6 +140,8 @@ class MetricsWriter {
     family("gpu_memory_used_bytes", "memory taken", &GpuSample::memory_used_bytes, 1);
     family("gpu_memory_bytes", "memory of the card", &GpuSample::memory_total_bytes, 1);
     family("gpu_power_watts", "power drawn", &GpuSample::power_watts, 1);
+    family("gpu_energy_joules_total", "energy drawn since the driver was loaded",
+           &GpuSample::energy_joules, 1, Type::kCounter);
     family("gpu_power_limit_watts", "most power", &GpuSample::power_limit_watts, 1);
     family("gpu_temperature_celsius", "temperature", &GpuSample::temperature_celsius, 1);
     family("gpu_clock_hertz", "clock of its multiprocessors", &GpuSample::sm_clock_mhz, 1e6);

@@ -1,6 +1,8 @@
 #include "server/request_report.h"
 
 #include <algorithm>
+#include <limits>
+#include <utility>
 
 #include "api/json_writer.h"
 #include "base/units.h"
@@ -54,6 +56,12 @@ JsonObject live_summary(const LiveRequest& request, const LivePlace& place) {
   json.add("cached_tokens", status->num_cached_tokens);
   json.add("prefilled_tokens", status->num_prefilled_tokens);
   json.add("output_tokens", status->num_output_tokens);
+  if (status->time_to_first_token.count() > 0) {
+    json.add("time_to_first_token_ns", status->time_to_first_token.count());
+  }
+  if (status->mean_token_time.count() > 0) {
+    json.add("tokens_per_second", 1e9 / static_cast<double>(status->mean_token_time.count()));
+  }
   return json;
 }
 
@@ -131,6 +139,12 @@ std::string part_json(const PartLife& part) {
   return json.take();
 }
 
+// Who runs has his turn, who waits by his place; who is not in a queue yet is behind them.
+int turn_of(const LivePlace& place) {
+  if (!place.status) return std::numeric_limits<int>::max();
+  return place.status->is_running ? 0 : place.status->queue_position;
+}
+
 }  // namespace
 
 LivePlaces live_places(const std::vector<ModelStatus>& models) {
@@ -148,13 +162,19 @@ LivePlaces live_places(const std::vector<ModelStatus>& models) {
 
 std::string encode_requests(const std::vector<LiveRequest>& live, const LivePlaces& places,
                             const std::vector<SharedLife>& ended, size_t most) {
+  std::vector<std::pair<LivePlace, const LiveRequest*>> placed;
+  for (const LiveRequest& request : live) {
+    const auto found = places.find(request.number);
+    placed.emplace_back(found == places.end() ? LivePlace() : found->second, &request);
+  }
+  std::stable_sort(placed.begin(), placed.end(), [](const auto& a, const auto& b) {
+    return turn_of(a.first) < turn_of(b.first);
+  });
   JsonList list;
   size_t count = 0;
-  for (const LiveRequest& request : live) {
+  for (const auto& [place, request] : placed) {
     if (++count > most) break;
-    const auto found = places.find(request.number);
-    const LivePlace place = found == places.end() ? LivePlace() : found->second;
-    list.add_json(live_summary(request, place).take());
+    list.add_json(live_summary(*request, place).take());
   }
   for (const SharedLife& life : ended) {
     if (++count > most) break;

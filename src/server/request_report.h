@@ -25,8 +25,9 @@ LivePlaces live_places(const std::vector<ModelStatus>& models);
 //   "address":"127.0.0.1","arrived_at":"2026-08-21T10:00:00Z","status":200,"total_ns":1,
 //   "prompt_tokens":1,"cached_tokens":0,"output_tokens":1,"finish_reason":"end_of_sequence",
 //   "queued_ns":1,"time_to_first_token_ns":1,"tokens_per_second":1.5,"error":""}, ...]}
-// Newest first, at most `most`: those under way ("state" is "preparing", "waiting" with
-// "queue_position", or "running"; what is not known yet is absent), then the last that ended.
+// At most `most`: those under way, as they have their turn ("state" is "running", "waiting" with
+// "queue_position", or "preparing"; what is not known yet is absent), then the last that ended, the
+// newest first.
 std::string encode_requests(const std::vector<LiveRequest>& live, const LivePlaces& places,
                             const std::vector<SharedLife>& ended, size_t most);
 

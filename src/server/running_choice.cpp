@@ -8,7 +8,11 @@ namespace sluice::server {
 std::vector<api::ReplyPiece> RunningChoice::read(const engine::Event& event,
                                                  std::vector<api::ReplyLogprob> logprobs) {
   if (is_cut) return {};
-  num_output_tokens += static_cast<int>(event.tokens.size());
+  if (!event.tokens.empty()) {
+    last_token = Clock::now();
+    if (num_output_tokens == 0) first_token = last_token;
+    num_output_tokens += static_cast<int>(event.tokens.size());
+  }
   if (wants_context) {
     for (const engine::OutputToken& output : event.tokens) context_ids.push_back(output.token);
   }
@@ -48,12 +52,23 @@ api::ReplyEnd RunningChoice::end(const engine::Event& event) {
   return end;
 }
 
-engine::Event RunningChoice::cancelled() const {
+engine::Event RunningChoice::cancelled(const engine::RequestStatus* status) const {
   engine::Event event;
   event.is_final = true;
   event.reason = engine::FinishReason::kCancelled;
   event.num_prompt_tokens = num_prompt_tokens;
   event.num_output_tokens = num_output_tokens;
+  if (status) {
+    event.num_cached_tokens = status->num_cached_tokens;
+    event.num_prefilled_tokens =
+        std::max(0, status->num_prefilled_tokens - status->num_cached_tokens);
+  }
+  if (!submitted) return event;
+  const bool has_tokens = num_output_tokens > 0;
+  const auto until_first = (has_tokens ? first_token : Clock::now()) - *submitted;
+  event.timings.queued = status ? std::min(status->queued, until_first) : until_first;
+  event.timings.prefill = until_first - event.timings.queued;
+  if (has_tokens) event.timings.decode = last_token - first_token;
   return event;
 }
 

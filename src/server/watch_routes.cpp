@@ -32,16 +32,40 @@ ServerFacts server_facts(const ServerContext& context) {
   return facts;
 }
 
+// Nothing of what a card, or the machine, does not tell.
+template <typename Value>
+void add_told(api::JsonObject& json, std::string_view name, const std::optional<Value>& value) {
+  if (value) json.add(name, *value);
+}
+
 std::string gpu_text(const machine::GpuSample& gpu) {
   api::JsonObject json;
   json.add("index", gpu.index);
   json.add("name", gpu.name);
   if (gpu.busy_percent) json.add("busy_ratio", *gpu.busy_percent / 100.0);
-  if (gpu.memory_used_bytes) json.add("memory_used_bytes", *gpu.memory_used_bytes);
-  if (gpu.memory_total_bytes) json.add("memory_bytes", *gpu.memory_total_bytes);
-  if (gpu.power_watts) json.add("power_watts", *gpu.power_watts);
-  if (gpu.temperature_celsius) json.add("temperature_celsius", *gpu.temperature_celsius);
+  add_told(json, "memory_used_bytes", gpu.memory_used_bytes);
+  add_told(json, "memory_bytes", gpu.memory_total_bytes);
+  add_told(json, "power_watts", gpu.power_watts);
+  add_told(json, "power_limit_watts", gpu.power_limit_watts);
+  add_told(json, "temperature_celsius", gpu.temperature_celsius);
+  add_told(json, "clock_mhz", gpu.sm_clock_mhz);
+  add_told(json, "memory_clock_mhz", gpu.memory_clock_mhz);
+  add_told(json, "energy_joules", gpu.energy_joules);
   return json.take();
+}
+
+// All that took any time, but this one: whoever looks twice knows who takes the cores.
+std::string other_processes_text() {
+  api::JsonList list;
+  for (const machine::ProcessTicks& process : machine::sample_all_processes()) {
+    if (process.ticks == 0 || process.pid == ::getpid()) continue;
+    api::JsonObject json;
+    json.add("pid", process.pid);
+    json.add("name", process.name);
+    json.add("cpu_s", static_cast<double>(process.ticks) / machine::ticks_per_second());
+    list.add_json(json.take());
+  }
+  return list.take();
 }
 
 std::string process_text(const machine::ProcessSample& process) {
@@ -115,9 +139,15 @@ Reply say_machine(const ServerContext& context, const HttpRequest&, Work&) {
   json.add_json("cores", cores.take());
   json.add_json("memory", memory.take());
   json.add_json("load", load.take());
+  json.add("disk_read_bytes", sample.disk_read_bytes);
+  json.add("disk_written_bytes", sample.disk_written_bytes);
+  add_told(json, "clock_mhz", sample.clock_mhz);
+  add_told(json, "temperature_celsius", sample.temperature_celsius);
+  add_told(json, "energy_joules", sample.energy_joules);
   if (const auto process = machine::sample_process(::getpid())) {
     json.add_json("process", process_text(*process));
   }
+  json.add_json("other_processes", other_processes_text());
   json.add_json("gpus", gpus.take());
   return json_reply(json.take());
 }

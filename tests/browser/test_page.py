@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from client_tools import MODEL, Server, run_sluice
+from client_tools import MODEL, Server, run_sluice, with_cards
 
 IS_REPLYING = "() => document.querySelector('#send').classList.contains('stop')"
 PROMPT_HAS_FOCUS = "() => document.activeElement.id === 'prompt'"
@@ -104,6 +104,118 @@ def test_a_reply_stops_at_once(server, pages):
         server.wait_until_idle(10)
         assert "ended: stopped" in last_reply(page).inner_text()
     assert page.locator(".error").count() == 0
+
+
+def test_a_stopped_reply_has_its_timings(server, pages):
+    page = pages.open(server.url)
+    limit_reply(page, 600)
+    send(page, "Write a very long story about a river.")
+    until(page, "() => document.querySelector('.message.assistant > .markdown').innerText.length > 80")
+    page.keyboard.press("Escape")
+    until(page, IS_QUIET)
+    stats = last_reply(page).locator(".stats").inner_text()
+    assert re.search(r"\d+ tokens · [\d.,]+ tokens/s · first after [\d.]+ m?s · ended: stopped", stats), stats
+
+
+def test_what_is_under_way_can_be_edited(server, pages):
+    page = pages.open(server.url)
+    limit_reply(page, 600)
+    send(page, "Write a very long story about a river.")
+    server.wait_for(lambda status: status["num_running"] == 1, 20)
+    page.locator(".message.user").hover()
+    page.get_by_label("Edit and send again").click()
+    area = page.get_by_label("Edit the message")
+    server.wait_until_idle(10)
+    page.wait_for_timeout(300)
+    assert area.input_value() == "Write a very long story about a river.", "the reply's end leaves it"
+    answer_with(page, "Two.")
+    area.fill("Say two.")
+    area.press("Enter")
+    wait_for_reply(page)
+    assert page.locator(".message").count() == 2
+    assert text_of_reply(page).inner_text() == "Two."
+
+
+def test_another_reply_takes_the_place_of_those_behind_it(server, pages):
+    page = pages.open(server.url)
+    answer_with(page, "First.")
+    send(page, "one")
+    wait_for_reply(page)
+    page.unroute("**/api/chat")
+    limit_reply(page, 600)
+    send(page, "Write a very long story about a river.")
+    server.wait_for(lambda status: status["num_running"] == 1, 20)
+    limit_reply(page, 300)
+    page.get_by_label("Another reply").first.click()
+    until(page, IS_REPLYING)
+    page.wait_for_timeout(200)
+    assert page.evaluate(IS_REPLYING), "the end of the one before is not that of this one"
+    until(page, IS_QUIET)
+    assert page.locator(".message").count() == 2
+    assert "ended: " in last_reply(page).inner_text() and "stopped" not in last_reply(page).inner_text()
+    server.wait_until_idle(10)
+
+
+def test_a_chat_is_removed_while_its_reply_comes(server, pages):
+    page = pages.open(server.url)
+    limit_reply(page, 600)
+    for way in ("one", "all"):
+        for text in ("Write a very long story about a river.",) if way == "one" else ("a", "b"):
+            page.click("#new-chat")
+            page.click("#send") if page.evaluate(IS_REPLYING) else None
+            send(page, text)
+            server.wait_for(lambda status: status["num_running"] == 1, 20)
+        if way == "one":
+            page.get_by_label("Remove “").click()
+            page.get_by_role("button", name="Remove", exact=True).click()
+        else:
+            page.get_by_role("button", name="Remove all").click()
+            page.locator("#confirm-dialog").get_by_role("button", name="Remove all").click()
+        server.wait_until_idle(10)
+        page.wait_for_timeout(200)
+        assert page.locator(".conversations .title").count() == 0
+        page.reload()
+        page.get_by_role("heading", name="What is on your mind?").wait_for()
+        assert page.locator(".conversations .title").count() == 0, "it does not come back"
+
+
+def test_a_page_that_is_left_keeps_the_reply_so_far(server, pages):
+    page = pages.open(server.url)
+    limit_reply(page, 900)
+    send(page, "Write a very long story about a river.")
+    until(page, "() => document.querySelector('.message.assistant > .markdown').innerText.length > 80")
+    page.wait_for_timeout(1500)  # it is saved each second
+    page.reload()
+    page.click(".conversations .title")
+    assert len(text_of_reply(page).inner_text()) > 80
+    assert "ended: the page was closed" in last_reply(page).inner_text()
+    server.wait_until_idle(20)
+
+
+def test_a_browser_that_keeps_nothing_can_chat(server, pages):
+    context = pages.browser.new_context(viewport={"width": 1280, "height": 820}, reduced_motion="reduce")
+    pages.contexts.append(context)
+    context.add_init_script("""for (const name of ['localStorage', 'sessionStorage', 'indexedDB']) {
+      Object.defineProperty(window, name, { get() { throw new DOMException('denied', 'SecurityError'); } });
+    }""")
+    page = pages.open(server.url, context=context)
+    page.get_by_text("This browser does not let the page keep chats").wait_for()
+    answer_with(page, "Fine.")
+    send(page, "How are you?")
+    wait_for_reply(page)
+    assert text_of_reply(page).inner_text() == "Fine."
+    page.click("#theme")
+    assert page.get_attribute("#theme", "aria-label") == "Colours: light"
+    page.click("#tab-dashboard")
+    page.wait_for_selector(".tile")
+
+
+def test_what_is_no_reply_is_said(server, pages):
+    page = pages.open(server.url)
+    page.route("**/api/chat", lambda route: route.fulfill(status=200, body="<html>Sign in</html>\n"))
+    send(page, "hi")
+    page.wait_for_selector(".message .error")
+    assert "The server sent what is no reply." in page.inner_text(".message .error")
 
 
 def test_another_reply_and_an_edited_message(server, pages):
@@ -381,6 +493,101 @@ def test_the_dashboard_is_live(home, pages, shot):
     server.stop()
 
 
+def test_the_dashboard_has_the_data_of_top(home, pages, shot):
+    server = Server(home, "--max-queue", "40")
+    page = pages.open(server.url + "/#dashboard")
+    server.post("/api/generate", {"model": MODEL})
+    crowd = Crowd(server, 70)
+    try:
+        server.wait_for(lambda status: status["num_waiting"] >= 3, 60)
+        page.locator(".requests .state.waiting").first.wait_for()
+        states = page.locator(".requests .state").all_inner_texts()
+        first_waiting = next(i for i, state in enumerate(states) if state.startswith("number "))
+        assert all(state.startswith(("prompt ", "replying")) for state in states[:first_waiting]), states
+        assert re.fullmatch(r"number 1(, about .+)?", states[first_waiting]), states
+        waiting = page.locator(".tile", has_text="Waiting")
+        until(page, "() => [...document.querySelectorAll('.tile')].some((tile) =>"
+                    " tile.innerText.startsWith('Waiting') && tile.innerText.includes('for a place'))")
+        row = page.locator(".requests tbody tr").first
+        assert row.locator("[data-label=Client]").inner_text() == "127.0.0.1"
+        until(page, "() => /\\d/.test(document.querySelector('.requests [data-label=\"Tokens/s\"]').innerText)")
+        assert waiting.count() == 1
+        shot(page, "dashboard-queue")
+    finally:
+        crowd.leave()
+    server.wait_until_idle(30)
+    page.wait_for_timeout(1200)
+    totals = page.inner_text("#totals-line")
+    assert re.match(r"[\d,]+ requests done", totals), totals
+    machine = page.inner_text("#machine-line")
+    assert re.search(r"\d+ cores? · load [\d. ]+ · .*memory free", machine), machine
+    assert page.locator(".chart", has_text="Disks").locator("canvas").count() == 1
+    assert page.locator("#others td").count() >= 1
+    server.stop()
+
+
+def test_cards_are_watched_too(home, pages, shot):
+    server = Server(home, environment=with_cards())
+    page = pages.open(server.url + "/#dashboard")
+    crowd = Crowd(server, 2)
+    try:
+        for title in ("GPU", "GPU power", "GPU temperature", "GPU clock"):
+            page.get_by_role("heading", name=title, exact=True).wait_for()
+        page.locator(".tile", has_text=" J each").wait_for()
+        assert page.locator(".chart", has_text="GPU temperature").locator("strong").inner_text() == "61 °C"
+        assert page.locator(".chart", has_text="GPU clock").locator("strong").inner_text() == "1410 MHz"
+        until(page, "() => [...document.querySelectorAll('.chart')].some((chart) =>"
+                    " chart.innerText.startsWith('GPU power') && chart.innerText.includes('300 W'))")
+        assert "GPU 0: Fake H200" in page.inner_text("#machine-line")
+        shot(page, "dashboard-cards")
+    finally:
+        crowd.leave()
+    server.stop()
+
+
+def test_a_request_is_cancelled_from_its_life(server, pages, shot):
+    page = pages.open(server.url + "/#dashboard")
+    thread = threading.Thread(target=server.post, args=("/api/generate", {
+        "model": MODEL, "prompt": "A river", "ignore_eos": True, "options": {"num_predict": 4000}}))
+    thread.start()
+    page.locator(".requests tr", has=page.locator(".state.running")).locator("button").click()
+    cancel = page.get_by_role("button", name="Cancel this request")
+    cancel.focus()
+    page.wait_for_timeout(1200)  # what is told meanwhile does not take it away
+    assert page.evaluate("() => document.activeElement.innerText") == "Cancel this request"
+    shot(page, "life-under-way")
+    cancel.click()
+    page.wait_for_selector("#life-dialog .life-picture")
+    assert "stopped" in page.inner_text("#life-dialog .facts")
+    assert cancel.count() == 0
+    thread.join()
+
+
+def test_rates_are_taken_over_a_while(server, pages):
+    page = pages.open(server.url)
+    told = server.status()
+    calls = []
+
+    def answer(route):
+        calls.append(1)
+        told["totals"]["num_output_tokens"] += 20
+        route.fulfill(status=200, content_type="application/json", body=json.dumps(told))
+
+    page.route("**/api/sluice/status", answer)
+    page.wait_for_timeout(600)
+    most = page.evaluate("""async () => {
+      const { lookAgain, samples } = await import('./web/watch.js');
+      for (let i = 0; i < 4; i += 1) {
+        lookAgain();
+        await new Promise((resolve) => setTimeout(resolve, 30));
+      }
+      await new Promise((resolve) => setTimeout(resolve, 200));
+      return Math.max(...samples.map((sample) => sample.outputSpeed));
+    }""")
+    assert len(calls) >= 4
+    assert most <= 20 * 4 / 0.5, "looking again at once is no speed"
+
+
 def test_a_reply_leads_to_its_life(server, pages):
     page = pages.open(server.url)
     limit_reply(page, 5)
@@ -541,6 +748,15 @@ def test_a_phones_width(server, pages, shot, theme):
     page.keyboard.press("Escape")
     page.locator("#sidebar").wait_for(state="hidden")
     page.unroute("**/api/chat")
+    limit_reply(page, 600)
+    send(page, "Write a very long story about a river.")
+    until(page, IS_REPLYING)
+    page.click("#menu")
+    page.keyboard.press("Escape")
+    page.locator("#sidebar").wait_for(state="hidden")
+    assert page.evaluate(IS_REPLYING), "that was for the list of chats"
+    page.keyboard.press("Escape")
+    until(page, IS_QUIET)
     limit_reply(page, 20)
     send(page, "hi")
     wait_for_reply(page)

@@ -40,6 +40,14 @@ def clean_environment(home):
     return dict(keep, HOME=str(home), SLUICE_MODELS=str(home / "models"), SLUICE_OFFLINE="1")
 
 
+def with_cards():
+    """An environment in which there are two GPUs to be watched (tests/tools/fake_nvml.cpp)."""
+    folder = ROOT / "build/release/tests/nvml"
+    if not (folder / "libnvidia-ml.so.1").exists():
+        pytest.skip("build/release has no fake NVML (target fakenvml)")
+    return {"LD_LIBRARY_PATH": str(folder)}
+
+
 def make_tiny_model(path, *arguments):
     tool = ROOT / "tests/tools/make_model.py"
     subprocess.run([sys.executable, tool, path, "--shape", "tiny", "--type", "F16", *arguments],

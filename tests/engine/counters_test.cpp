@@ -73,7 +73,8 @@ TEST(Counters, AreReadAndSetEachOnItsOwn) {
   for (const Counter& counter : engine_counters()) counter.set(counts, ++next);
   next = 0;
   for (const Counter& counter : engine_counters()) EXPECT_EQ(counter.get(counts), ++next);
-  EXPECT_EQ(counts.num_running, 1);
+  EXPECT_EQ(counts.num_places, 1);
+  EXPECT_EQ(counts.num_running, 2);
 }
 
 TEST(Counters, WhatIsTooLargeBecomesTheLargest) {

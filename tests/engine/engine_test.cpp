@@ -124,6 +124,7 @@ TEST(Engine, CancelEndsRunningAndWaitingRequests) {
   engine.cancel(first);
   engine.cancel(12345);
   wait_for([&] { return engine.stats().num_running == 0; });
+  EXPECT_EQ(engine.stats().num_places, 1);
   EXPECT_EQ(engine.stats().num_blocks_used, 0);
   EXPECT_EQ(running.num_final(), 1);
 }

@@ -304,30 +304,40 @@ TEST(RequestReport, ExplainsWhatCameToNothing) {
   EXPECT_EQ(json::parse(encode_life(life))["parts"], json::array());
 }
 
-TEST(RequestReport, ListsTheNewestFirstAndWhatIsUnderWayBeforeThem) {
-  const LiveRequest waiting{9, "w", "/api/chat", "", "", "m:1", {}};
-  const LiveRequest running{8, "r", "/api/chat", "", "", "m:1", {}};
-  const LiveRequest preparing{7, "p", "/api/chat", "", "", "", {}};
+TEST(RequestReport, ListsWhatIsUnderWayByItsTurnAndThenWhatEnded) {
+  // The newest first, as the journal has them.
+  const LiveRequest preparing{10, "p", "/api/chat", "", "", "", {}};
+  const LiveRequest last{9, "l", "/api/chat", "", "", "m:1", {}};
+  const LiveRequest waiting{8, "w", "/api/chat", "", "", "m:1", {}};
+  const LiveRequest running{7, "r", "/api/chat", "", "", "m:1", {}};
   engine::RequestStatus place;
   place.queue_position = 3;
+  engine::RequestStatus last_place;
+  last_place.queue_position = 4;
   engine::RequestStatus run;
   run.is_running = true;
   run.num_output_tokens = 5;
-  const LivePlaces places = {{9, {"m:1", &place}}, {8, {"m:1", &run}}};
+  run.time_to_first_token = std::chrono::milliseconds(20);
+  run.mean_token_time = std::chrono::milliseconds(4);
+  const LivePlaces places = {{9, {"m:1", &last_place}}, {8, {"m:1", &place}}, {7, {"m:1", &run}}};
   const std::vector<SharedLife> ended = {std::make_shared<const RequestLife>(life_of("e"))};
   const auto list = [&](size_t most) {
-    return json::parse(encode_requests({waiting, running, preparing}, places, ended, most))
+    return json::parse(encode_requests({preparing, last, waiting, running}, places, ended, most))
         .at("requests");
   };
   const json all = list(100);
-  ASSERT_EQ(all.size(), 4u);
-  EXPECT_EQ(all[0]["state"], "waiting");
-  EXPECT_EQ(all[0]["queue_position"], 3);
-  EXPECT_EQ(all[1]["state"], "running");
-  EXPECT_EQ(all[1]["output_tokens"], 5);
-  EXPECT_EQ(all[2]["state"], "preparing");
-  EXPECT_FALSE(all[2].contains("output_tokens"));
-  EXPECT_EQ(all[3]["id"], "e");
+  ASSERT_EQ(all.size(), 5u);
+  EXPECT_EQ(all[0]["state"], "running");
+  EXPECT_EQ(all[0]["output_tokens"], 5);
+  EXPECT_EQ(all[0]["tokens_per_second"], 250);
+  EXPECT_EQ(all[0]["time_to_first_token_ns"], 20'000'000);
+  EXPECT_EQ(all[1]["state"], "waiting");
+  EXPECT_EQ(all[1]["queue_position"], 3);
+  EXPECT_FALSE(all[1].contains("tokens_per_second"));
+  EXPECT_EQ(all[2]["id"], "l");
+  EXPECT_EQ(all[3]["state"], "preparing");
+  EXPECT_FALSE(all[3].contains("output_tokens"));
+  EXPECT_EQ(all[4]["id"], "e");
   EXPECT_EQ(list(2).size(), 2u);
 }
 

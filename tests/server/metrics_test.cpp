@@ -170,9 +170,11 @@ TEST(Metrics, CardsTellWhatTheyCan) {
   gpu.name = "H200";
   gpu.busy_percent = 97;
   gpu.sm_clock_mhz = 1980;
+  gpu.energy_joules = 1234.5;
   facts.gpus = {gpu};
   const auto samples = read_samples(encode_metrics(facts, MetricsCompat::kNone));
   EXPECT_DOUBLE_EQ(samples.at("sluice_gpu_utilization_ratio{gpu=\"0\",name=\"H200\"}"), 0.97);
+  EXPECT_EQ(samples.at("sluice_gpu_energy_joules_total{gpu=\"0\",name=\"H200\"}"), 1234.5);
   EXPECT_EQ(samples.at("sluice_gpu_clock_hertz{gpu=\"0\",name=\"H200\"}"), 1.98e9);
   EXPECT_FALSE(samples.contains("sluice_gpu_power_watts{gpu=\"0\",name=\"H200\"}"));
 }

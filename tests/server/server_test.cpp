@@ -223,6 +223,14 @@ TEST_F(ServerTest, TellsOfTheMachine) {
   EXPECT_GT(machine["memory"]["total_bytes"], machine["memory"]["available_bytes"]);
   EXPECT_GE(machine["process"]["threads"].size(), 2u);
   EXPECT_TRUE(machine["gpus"].is_array());
+  EXPECT_EQ(machine["load"].size(), 3u);
+  EXPECT_TRUE(machine["disk_read_bytes"].is_number_unsigned());
+  EXPECT_TRUE(machine["disk_written_bytes"].is_number_unsigned());
+  for (const json& other : machine.at("other_processes")) {
+    EXPECT_NE(other["pid"], getpid());
+    EXPECT_GT(other["cpu_s"], 0);
+    EXPECT_FALSE(other["name"].get<std::string>().empty());
+  }
 }
 
 TEST_F(ServerTest, EveryReplyBearsItsRequestsId) {
@@ -312,6 +320,20 @@ TEST_F(ServerTest, RemembersThoseWhoLeft) {
   }));
   EXPECT_EQ(list[0]["finish_reason"], "cancelled");
   EXPECT_GE(list[0]["output_tokens"], 3);
+  // A step takes 20 ms: the prompt's one, and each token's.
+  constexpr double kMilliseconds = 1e6;
+  EXPECT_GE(list[0]["time_to_first_token_ns"], 19 * kMilliseconds);
+  EXPECT_LT(list[0]["queued_ns"], list[0]["time_to_first_token_ns"]);
+  EXPECT_GT(list[0]["tokens_per_second"], 1);
+  EXPECT_LT(list[0]["tokens_per_second"], 60);
+  const json life = body_of(ask(get("/api/sluice/requests/" + list[0]["id"].get<std::string>())));
+  const json& part = life["parts"][0];
+  EXPECT_GE(part["prefill_ns"], 15 * kMilliseconds);
+  EXPECT_GE(part["decode_ns"], 2 * 15 * kMilliseconds);
+  EXPECT_LE(part["queued_ns"].get<double>() + part["prefill_ns"].get<double>() +
+                part["decode_ns"].get<double>(),
+            life["total_ns"].get<double>());
+  EXPECT_EQ(part["prefilled_tokens"], life["prompt_tokens"]);
 }
 
 TEST_F(ServerTest, ManyAtOnceAllGetTheirOwnReply) {
