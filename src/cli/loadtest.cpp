@@ -1,6 +1,3 @@
-
-#include <unistd.h>
-
 #include <atomic>
 #include <csignal>
 #include <cstdio>
@@ -19,6 +16,7 @@
 #include "base/print.h"
 #include "base/units.h"
 #include "cli/commands.h"
+#include "cli/loadtest_view.h"
 #include "cli/report.h"
 #include "cli/settings.h"
 #include "cli/terminal.h"
@@ -79,17 +77,6 @@ void stop_at_interrupt() {
   action.sa_handler = [](int) { g_stop = true; };
   action.sa_flags = SA_RESETHAND;
   sigaction(SIGINT, &action, nullptr);
-}
-
-// Live on one line of a terminal; into a file or a pipe, one line for each point.
-template <typename Progress>
-void show_progress(const Progress& progress) {
-  const std::string text = progress_text(progress);
-  if (isatty(STDERR_FILENO) != 0) {
-    std::fprintf(stderr, "\r\033[K%s%s", text.c_str(), progress.is_last ? "\n" : "");
-  } else if (progress.is_last) {
-    std::fprintf(stderr, "%s\n", text.c_str());
-  }
 }
 
 // Found out before an hour of testing, not after it.
@@ -230,12 +217,11 @@ class Witness {
     is_wanted_ = true;
     measures_ceilings_ = !flags.json_path.empty() || !flags.report_path.empty();
     if (flags.timeline_seconds <= 0) return;
-    std::string path;
     if (is_here_) {
       http::Client client(url_, {.idle_timeout = kPatience, .api_key = api_key_});
-      path = ask_model_path(client, model);
+      path_ = ask_model_path(client, model);
     }
-    recorder_.emplace(url_, api_key_, milliseconds_of(flags.timeline_seconds), std::move(path));
+    recorder_.emplace(url_, api_key_, milliseconds_of(flags.timeline_seconds), path_);
   }
 
   nlohmann::json testify(const std::string& model) {
@@ -243,7 +229,7 @@ class Witness {
     http::Client client(url_, {.idle_timeout = kPatience, .api_key = api_key_});
     nlohmann::json beside = {{"model_facts", to_json(ask_model(client, model))}};
     if (recorder_) beside["timeline"] = timeline_json(recorder_->finish());
-    if (is_here_) beside["machine"] = to_json(look_at_this_machine(measures_ceilings_));
+    if (is_here_) beside["machine"] = to_json(look_at_this_machine(measures_ceilings_, path_));
     return beside;
   }
 
@@ -255,6 +241,7 @@ class Witness {
   bool is_here_ = monitor::is_this_machine(url_.host);
   bool is_wanted_ = false;
   bool measures_ceilings_ = false;
+  std::string path_;  // of the model's file, where it is on this machine
   std::optional<monitor::TimelineRecorder> recorder_;
 };
 
@@ -330,7 +317,9 @@ void check_ends(const std::vector<const ExchangeRecord*>& failed, size_t num_req
 void run_waves(const LoadtestFlags& flags) {
   const LoadTestOptions options = make_options(flags);
   Witness witness(flags, options.model);
-  const LoadTestResult result = run_load_test(options, g_stop, show_progress<LoadTestProgress>);
+  LoadtestView view;
+  const LoadTestResult result = run_load_test(
+      options, g_stop, [&](const LoadTestProgress& progress) { view.show(progress); });
   const std::vector<ReportRow> rows = summarize(result.requests);
   std::string text = table_text(rows, result.requests);
   if (flags.steady_percent) text += "\n" + steady_text(result, steady_limit(flags));
@@ -366,7 +355,8 @@ std::vector<const ExchangeRecord*> failures_of(const TrafficResult& result) {
 
 TrafficResult run_as_asked(const LoadtestFlags& flags, const TrafficOptions& options,
                            const std::optional<Goal>& goal) {
-  const auto on_progress = show_progress<TrafficProgress>;
+  LoadtestView view;
+  const auto on_progress = [&](const TrafficProgress& progress) { view.show(progress); };
   if (flags.searches) return search_highest_load(options, *goal, g_stop, on_progress);
   if (!flags.steady_percent) return run_traffic(options, g_stop, on_progress);
   return run_traffic_until_steady(options, steady_limit(flags), g_stop, on_progress);

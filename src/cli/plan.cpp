@@ -4,9 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
-#include <cstdlib>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -28,6 +26,7 @@
 #include "cli/settings.h"
 #include "cli/suggest.h"
 #include "cli/terminal.h"
+#include "machine/disk.h"
 #include "measure/shapes.h"
 #include "model/model.h"
 #include "model/placement.h"
@@ -148,29 +147,6 @@ measure::Ceilings find_machine(const PlanFlags& flags, int num_threads) {
   return machine;
 }
 
-// Bytes a second that the file comes from its disk, past the page cache; nothing where that cannot
-// be asked for.
-std::optional<double> disk_speed(const std::string& path, uint64_t size_bytes) {
-  constexpr size_t kPiece = 8u << 20;
-  constexpr uint64_t kMost = 32;  // pieces
-  const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_DIRECT | O_CLOEXEC));
-  if (file.get() < 0 || size_bytes < 2 * kPiece) return std::nullopt;
-  const std::unique_ptr<void, decltype(&std::free)> piece(std::aligned_alloc(4096, kPiece),
-                                                          std::free);
-  if (!piece) return std::nullopt;
-  const uint64_t count = std::min<uint64_t>(kMost, size_bytes / kPiece);
-  const auto start = std::chrono::steady_clock::now();
-  for (uint64_t i = 0; i < count; ++i) {
-    const uint64_t at = size_bytes / kPiece * i / count * kPiece;
-    if (::pread(file.get(), piece.get(), kPiece, static_cast<off_t>(at)) !=
-        static_cast<ssize_t>(kPiece)) {
-      return std::nullopt;
-    }
-  }
-  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
-  return static_cast<double>(count * kPiece) / taken.count();
-}
-
 // 131,072
 std::string grouped(int64_t number) {
   std::string text = std::to_string(number);
@@ -256,7 +232,7 @@ Report make_report(const PlanFlags& flags) {
     report.contexts.push_back(trained);
   }
   if (is_this_machine && !report.source.path.empty()) {
-    report.disk = disk_speed(report.source.path, report.source.file.size_bytes());
+    report.disk = machine::measure_disk_speed(report.source.path);
   }
   return report;
 }

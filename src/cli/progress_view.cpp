@@ -14,20 +14,6 @@ namespace {
 
 constexpr std::chrono::milliseconds kDrawEvery{60};
 constexpr std::chrono::seconds kRateWindow{5};
-constexpr size_t kMostBar = 40;
-
-std::string bar_of(double part, size_t width) {
-  const auto filled = static_cast<size_t>(part * static_cast<double>(width));
-  return "[" + std::string(filled, '=') + std::string(width - filled, ' ') + "]";
-}
-
-// "1h05m", "2m08s", "12s"
-std::string short_time(double seconds) {
-  const auto whole = static_cast<long>(seconds);
-  if (whole >= 3600) return print("%ldh%02ldm", whole / 3600, whole / 60 % 60);
-  if (whole >= 60) return print("%ldm%02lds", whole / 60, whole % 60);
-  return print("%lds", whole);
-}
 
 double seconds_between(std::chrono::steady_clock::time_point from,
                        std::chrono::steady_clock::time_point to) {
@@ -113,7 +99,7 @@ std::string ProgressView::text(bool is_last) const {
   const auto width = static_cast<size_t>(terminal_width(STDERR_FILENO));
   const size_t taken = head.size() + tail.size() + 3;
   if (taken + 8 > width) return head + tail;
-  return head + bar_of(part, std::min(kMostBar, width - taken)) + tail;
+  return head + progress_bar(part, std::min(kLongestProgressBar, width - taken)) + tail;
 }
 
 void ProgressView::draw(bool is_last) {

@@ -44,6 +44,24 @@ int terminal_width(int file_descriptor) {
   return size.ws_col;
 }
 
+int terminal_height(int file_descriptor) {
+  winsize size{};
+  if (ioctl(file_descriptor, TIOCGWINSZ, &size) != 0 || size.ws_row == 0) return 24;
+  return size.ws_row;
+}
+
+std::string progress_bar(double part, size_t width) {
+  const auto filled = static_cast<size_t>(std::clamp(part, 0.0, 1.0) * static_cast<double>(width));
+  return "[" + std::string(filled, '=') + std::string(width - filled, ' ') + "]";
+}
+
+std::string short_time(double seconds) {
+  const auto whole = static_cast<long>(std::clamp(seconds, 0.0, 1e9));
+  if (whole >= 3600) return print("%ldh%02ldm", whole / 3600, whole / 60 % 60);
+  if (whole >= 60) return print("%ldm%02lds", whole / 60, whole % 60);
+  return print("%lds", whole);
+}
+
 void write_output(std::string_view text) {
   std::fwrite(text.data(), 1, text.size(), stdout);
   flush_output();

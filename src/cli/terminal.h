@@ -15,7 +15,8 @@
 namespace sluice::cli {
 
 bool is_terminal(int file_descriptor);
-int terminal_width(int file_descriptor);
+int terminal_width(int file_descriptor);   // 80 when it is not known
+int terminal_height(int file_descriptor);  // 24 likewise
 
 // Writes to standard output at once. Throws Error when it cannot be written to.
 void write_output(std::string_view text);
@@ -28,6 +29,12 @@ void print_error(std::string_view message);
 // Columns separated by four spaces, as wide as their widest cell, a trailing pad behind each: the
 // form of Ollama's tables. Cells are made printable.
 void print_table(const std::vector<std::vector<std::string>>& rows);
+
+// "[====      ]": `part` of 1, `width` columns between its ends; longer ones than that say no more.
+constexpr size_t kLongestProgressBar = 40;
+std::string progress_bar(double part, size_t width);
+// "1h05m", "2m08s", "12s"
+std::string short_time(double seconds);
 
 // "3 days ago", "4 minutes from now", from an RFC 3339 text; "" when it is none.
 std::string relative_time(const std::string& rfc3339);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <future>
+#include <iterator>
 
 namespace sluice::machine {
 namespace {
@@ -29,6 +30,10 @@ NvmlApi find_functions(void* library) {
   find(library, "nvmlDeviceGetEnforcedPowerLimit", api.power_limit_milliwatts);
   find(library, "nvmlDeviceGetTemperature", api.temperature);
   find(library, "nvmlDeviceGetClockInfo", api.clock_mhz);
+  find(library, "nvmlDeviceGetMaxClockInfo", api.most_clock_mhz);
+  find(library, "nvmlDeviceGetTemperatureThreshold", api.temperature_limit);
+  find(library, "nvmlDeviceGetMaxPcieLinkGeneration", api.pcie_generation);
+  find(library, "nvmlDeviceGetMaxPcieLinkWidth", api.pcie_lanes);
   find(library, "nvmlDeviceGetPcieThroughput", api.pcie_kilobytes);
   find(library, "nvmlDeviceGetTotalEnergyConsumption", api.energy_millijoules);
   find(library, "nvmlDeviceGetFieldValues", api.field_values);
@@ -107,12 +112,45 @@ std::vector<GpuProcess> sample_processes(const NvmlApi& api, NvmlDevice device) 
   return processes;
 }
 
+std::string name_of(const NvmlApi& api, NvmlDevice device) {
+  char name[96] = {};
+  const bool is_told =
+      api.name != nullptr && api.name(device, name, sizeof name - 1) == kNvmlSuccess;
+  return is_told ? name : "";
+}
+
+// Of a lane, one way: as the PCI Express specification has it, less the code on the wire.
+std::optional<double> pcie_lane_bytes(unsigned generation) {
+  constexpr double kGigabytes[] = {0.25, 0.5, 0.985, 1.969, 3.938, 7.563};
+  if (generation == 0 || generation > std::size(kGigabytes)) return {};
+  return kGigabytes[generation - 1] * 1e9;
+}
+
+std::optional<double> pcie_limit(const NvmlApi& api, NvmlDevice device) {
+  constexpr double kBothWays = 2;
+  const auto lane = pcie_lane_bytes(ask(api.pcie_generation, device).value_or(0));
+  const auto lanes = ask(api.pcie_lanes, device);
+  if (!lane || !lanes || *lanes == 0) return {};
+  return kBothWays * *lane * *lanes;
+}
+
+GpuLimits limits_of(const NvmlApi& api, NvmlDevice device) {
+  GpuLimits limits;
+  limits.name = name_of(api, device);
+  NvmlMemory memory{};
+  if (api.memory != nullptr && api.memory(device, &memory) == kNvmlSuccess) {
+    limits.memory_bytes = memory.total;
+  }
+  limits.power_watts = to_watts(ask(api.power_limit_milliwatts, device));
+  limits.sm_clock_mhz = to_int(ask(api.most_clock_mhz, device, kNvmlClockSm));
+  limits.temperature_celsius = to_int(ask(api.temperature_limit, device, kNvmlSlowdown));
+  limits.pcie_bytes_per_second = pcie_limit(api, device);
+  return limits;
+}
+
 GpuSample sample_device(const NvmlApi& api, NvmlDevice device) {
   GpuSample sample;
-  char name[96] = {};
-  if (api.name != nullptr && api.name(device, name, sizeof name - 1) == kNvmlSuccess) {
-    sample.name = name;
-  }
+  sample.name = name_of(api, device);
   NvmlUtilization utilization{};
   if (api.utilization != nullptr && api.utilization(device, &utilization) == kNvmlSuccess) {
     sample.busy_percent = to_int(utilization.gpu);
@@ -155,26 +193,41 @@ Gpus::~Gpus() {
   if (library_ != nullptr) ::dlclose(library_);
 }
 
-std::vector<GpuSample> Gpus::sample(bool looks_closely) const {
-  std::vector<GpuSample> samples;
-  std::vector<NvmlDevice> devices;
+// By their number; null for one that cannot be had.
+std::vector<NvmlDevice> Gpus::devices() const {
   unsigned count = 0;
   if (!is_started_ || api_.device_count == nullptr || api_.device_by_index == nullptr ||
       api_.device_count(&count) != kNvmlSuccess) {
-    return samples;
+    return {};
   }
-  for (unsigned i = 0; i < std::min(count, kMaxDevices); ++i) {
-    NvmlDevice device = nullptr;
-    if (api_.device_by_index(i, &device) != kNvmlSuccess) continue;
-    samples.push_back(sample_device(api_, device));
+  std::vector<NvmlDevice> devices(std::min(count, kMaxDevices));
+  for (unsigned i = 0; i < devices.size(); ++i) {
+    if (api_.device_by_index(i, &devices[i]) != kNvmlSuccess) devices[i] = nullptr;
+  }
+  return devices;
+}
+
+std::vector<GpuLimits> Gpus::limits() const {
+  std::vector<GpuLimits> limits;
+  for (const NvmlDevice device : devices()) {
+    if (device != nullptr) limits.push_back(limits_of(api_, device));
+  }
+  return limits;
+}
+
+std::vector<GpuSample> Gpus::sample(bool looks_closely) const {
+  const std::vector<NvmlDevice> all = devices();
+  std::vector<GpuSample> samples;
+  for (size_t i = 0; i < all.size(); ++i) {
+    if (all[i] == nullptr) continue;
+    samples.push_back(sample_device(api_, all[i]));
     samples.back().index = static_cast<int>(i);
-    devices.push_back(device);
   }
   if (!looks_closely) return samples;
   // All cards at once, as the driver makes one wait.
   std::vector<std::future<void>> looks;
-  for (size_t i = 0; i < devices.size(); ++i) {
-    looks.push_back(std::async([this, device = devices[i], &sample = samples[i]] {
+  for (GpuSample& one : samples) {
+    looks.push_back(std::async([this, device = all[static_cast<size_t>(one.index)], &sample = one] {
       sample.pcie_sent_bytes_per_second = pcie_bytes(api_, device, kNvmlPcieSent);
       sample.pcie_received_bytes_per_second = pcie_bytes(api_, device, kNvmlPcieReceived);
       sample.processes = sample_processes(api_, device);

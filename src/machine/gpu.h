@@ -36,6 +36,16 @@ struct GpuSample {
   std::vector<GpuProcess> processes;
 };
 
+// What a card can at most; nothing where it does not tell.
+struct GpuLimits {
+  std::string name;
+  std::optional<uint64_t> memory_bytes;
+  std::optional<double> power_watts;
+  std::optional<int> sm_clock_mhz;
+  std::optional<int> temperature_celsius;       // from which on it makes itself slower
+  std::optional<double> pcie_bytes_per_second;  // of its link, both ways together
+};
+
 // NVIDIA's cards, by the driver's NVML library, which is opened at run time: without a driver there
 // are none, and that is no error.
 class Gpus {
@@ -49,8 +59,10 @@ class Gpus {
   // `looks_closely`: also the traffic over PCIe, for which the driver waits 40 ms, and the
   // processes.
   std::vector<GpuSample> sample(bool looks_closely = false) const;
+  std::vector<GpuLimits> limits() const;
 
  private:
+  std::vector<NvmlDevice> devices() const;
   void start();
 
   void* library_ = nullptr;

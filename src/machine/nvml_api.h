@@ -12,6 +12,7 @@ constexpr NvmlReturn kNvmlSuccess = 0;
 constexpr int kNvmlTemperatureGpu = 0;
 constexpr int kNvmlClockSm = 1;
 constexpr int kNvmlClockMemory = 2;
+constexpr int kNvmlSlowdown = 1;  // the temperature from which on a card makes itself slower
 constexpr int kNvmlPcieSent = 0;
 constexpr int kNvmlPcieReceived = 1;
 constexpr unsigned kNvmlFieldNvlinkSent = 138;  // KiB of data since some moment
@@ -68,6 +69,10 @@ struct NvmlApi {
   NvmlReturn (*power_limit_milliwatts)(NvmlDevice, unsigned*) = nullptr;  // ...EnforcedPowerLimit
   NvmlReturn (*temperature)(NvmlDevice, int, unsigned*) = nullptr;        // ...GetTemperature
   NvmlReturn (*clock_mhz)(NvmlDevice, int, unsigned*) = nullptr;          // ...GetClockInfo
+  NvmlReturn (*most_clock_mhz)(NvmlDevice, int, unsigned*) = nullptr;     // ...GetMaxClockInfo
+  NvmlReturn (*temperature_limit)(NvmlDevice, int, unsigned*) = nullptr;  // ...TemperatureThreshold
+  NvmlReturn (*pcie_generation)(NvmlDevice, unsigned*) = nullptr;  // ...GetMaxPcieLinkGeneration
+  NvmlReturn (*pcie_lanes)(NvmlDevice, unsigned*) = nullptr;       // ...GetMaxPcieLinkWidth
   // ...PcieThroughput: over 20 ms, which it waits; in KB a second.
   NvmlReturn (*pcie_kilobytes)(NvmlDevice, int, unsigned*) = nullptr;
   // ...TotalEnergyConsumption: since the driver was loaded.

@@ -309,18 +309,30 @@ std::optional<double> read_temperature_celsius(const std::string& folder) {
   return hottest;
 }
 
-std::optional<double> read_energy_joules(const std::string& folder) {
+namespace {
+
+// Of all packages together, from a file in millionths each; nothing when there is none.
+std::optional<double> sum_of_packages(const std::string& folder, const char* file) {
   constexpr int kMostPackages = 64;
-  std::optional<double> joules;
+  std::optional<double> sum;
   for (int package = 0; package < kMostPackages; ++package) {
-    const std::string text =
-        read_text(folder + "/intel-rapl:" + std::to_string(package) + "/energy_uj");
+    const std::string text = read_text(folder + "/intel-rapl:" + std::to_string(package) + file);
     std::string_view rest = text;
-    const auto microjoules = parse_number<uint64_t>(take_word(rest));
-    if (!microjoules) break;
-    joules = joules.value_or(0) + static_cast<double>(*microjoules) / 1e6;
+    const auto millionths = parse_number<uint64_t>(take_word(rest));
+    if (!millionths) break;
+    sum = sum.value_or(0) + static_cast<double>(*millionths) / 1e6;
   }
-  return joules;
+  return sum;
+}
+
+}  // namespace
+
+std::optional<double> read_energy_joules(const std::string& folder) {
+  return sum_of_packages(folder, "/energy_uj");
+}
+
+std::optional<double> read_power_limit_watts(const std::string& folder) {
+  return sum_of_packages(folder, "/constraint_0_power_limit_uw");
 }
 
 std::optional<ProcessSample> sample_process(int pid) {

@@ -101,6 +101,9 @@ std::optional<double> read_temperature_celsius(const std::string& folder = "/sys
 // shows them; they begin anew at some bound. Nothing where there are none, or only root may look.
 std::optional<double> read_energy_joules(const std::string& folder = "/sys/class/powercap");
 
+// What the packages may take in the long run, together; nothing where it is not told.
+std::optional<double> read_power_limit_watts(const std::string& folder = "/sys/class/powercap");
+
 // Nothing when there is no such process (any more).
 std::optional<ProcessSample> sample_process(int pid);
 

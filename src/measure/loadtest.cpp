@@ -64,7 +64,7 @@ struct Wave {
   std::mutex mutex;
   std::condition_variable changed;
   int num_running;  // guarded by mutex
-  std::atomic<int> num_pieces{0};
+  std::atomic<int64_t> num_pieces{0};
   std::atomic<int> num_errors{0};
   std::atomic<int> num_cancelled{0};
 };
@@ -77,7 +77,7 @@ class WaveRunner {
 
   double warm_up();
   // False when the test must end: stopped, or the server is gone.
-  bool run_point(const Point& point);
+  bool run_point(const Point& point, int place, int num_places);
 
   std::vector<LoadRecord> take_records() { return std::move(records_); }
 
@@ -89,7 +89,7 @@ class WaveRunner {
   void send(http::Client& client, LoadRecord& record, Wave& wave);
   void finish(const LoadRecord& record, Wave& wave);
   void watch(Wave& wave, size_t num_clients, LoadTestProgress& progress);
-  void report(const LoadTestProgress& progress);
+  void report(LoadTestProgress& progress);
   nanoseconds now() const { return Clock::now() - start_; }
 
   const LoadTestOptions& options_;
@@ -98,6 +98,8 @@ class WaveRunner {
   Clock::time_point start_;
   std::vector<std::unique_ptr<http::Client>> clients_;  // kept, so that connections are reused
   std::vector<LoadRecord> records_;
+  std::unique_ptr<LiveLatencies> latencies_ = std::make_unique<LiveLatencies>();  // of the point
+  Clock::time_point point_begin_{};
   Clock::time_point last_report_{};
   int num_waves_ = 0;
   int num_requests_ = 0;
@@ -124,6 +126,7 @@ void WaveRunner::send(http::Client& client, LoadRecord& record, Wave& wave) {
       .headers = options_.headers};
   exchange(client, options_.api, query, start_, record, [&](int num_pieces) {
     wave.num_pieces += num_pieces;
+    latencies_->add(record, record.sent, num_pieces);
     return true;
   });
 }
@@ -157,10 +160,11 @@ void WaveRunner::finish(const LoadRecord& record, Wave& wave) {
 }
 
 // Not more often than the interval, however short the waves are.
-void WaveRunner::report(const LoadTestProgress& progress) {
+void WaveRunner::report(LoadTestProgress& progress) {
   const Clock::time_point time = Clock::now();
   if (time - last_report_ < kProgressInterval) return;
   last_report_ = time;
+  progress.latency = latencies_->figures();
   on_progress_(progress);
 }
 
@@ -174,9 +178,13 @@ void WaveRunner::watch(Wave& wave, size_t num_clients, LoadTestProgress& progres
     lock.unlock();
     // Again and again, because an abort does nothing to a call that is about to begin.
     for (size_t i = 0; stop_ && i < num_clients; ++i) clients_[i]->abort();
-    const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
-    progress.tokens_per_second = seconds > 0 ? wave.num_pieces / seconds : 0;
+    const Clock::time_point time = Clock::now();
+    const double seconds = seconds_of(time - begin);
+    const auto num_pieces = static_cast<double>(wave.num_pieces);
+    progress.tokens_per_second = seconds > 0 ? num_pieces / seconds : 0;
     LoadTestProgress shown = progress;
+    shown.seconds = seconds_of(time - point_begin_);
+    shown.num_pieces += wave.num_pieces;
     shown.num_running = num_running;
     shown.num_done += static_cast<int>(num_clients) - num_running - wave.num_cancelled;
     shown.num_errors += wave.num_errors;
@@ -210,6 +218,7 @@ void WaveRunner::run_wave(std::span<LoadRecord> records, LoadTestProgress& progr
   }
   progress.num_done += static_cast<int>(records.size()) - wave.num_cancelled;
   progress.num_errors += wave.num_errors;
+  progress.num_pieces += wave.num_pieces;
 }
 
 double WaveRunner::warm_up() {
@@ -232,9 +241,13 @@ bool WaveRunner::must_repeat(int num_waves, size_t first) const {
   return num_waves < kMostRepeats && steadiness_of_waves(done).must_go_on(options_.steady_limit);
 }
 
-bool WaveRunner::run_point(const Point& point) {
+bool WaveRunner::run_point(const Point& point, int place, int num_places) {
   LoadTestProgress progress{.workload = point.workload, .concurrency = point.concurrency};
   progress.num_total = point.concurrency * options_.repeat;
+  progress.place = place;
+  progress.num_places = num_places;
+  latencies_ = std::make_unique<LiveLatencies>();
+  point_begin_ = Clock::now();
   bool is_alive = true;
   const size_t first = records_.size();
   for (int i = 0; must_repeat(i, first) && is_alive && !stop_; ++i) {
@@ -251,6 +264,8 @@ bool WaveRunner::run_point(const Point& point) {
     std::move(records.begin(), records.end(), std::back_inserter(records_));
   }
   progress.is_last = true;
+  progress.seconds = seconds_of(Clock::now() - point_begin_);
+  progress.latency = latencies_->figures();
   on_progress_(progress);
   return is_alive && !stop_;
 }
@@ -266,7 +281,9 @@ LoadTestResult run_load_test(const LoadTestOptions& options, const std::atomic<b
   if (options.warm_up) result.warm_up_seconds = runner.warm_up();
   const std::vector<Point> points = plan(options);
   size_t num_points_done = 0;
-  while (num_points_done < points.size() && !stop && runner.run_point(points[num_points_done])) {
+  while (num_points_done < points.size() && !stop &&
+         runner.run_point(points[num_points_done], static_cast<int>(num_points_done) + 1,
+                          static_cast<int>(points.size()))) {
     ++num_points_done;
   }
   result.was_stopped = num_points_done < points.size();

@@ -12,6 +12,7 @@
 #include "http/client.h"
 #include "measure/chat_wire.h"
 #include "measure/exchange.h"
+#include "measure/live_times.h"
 #include "measure/workload.h"
 
 // A load test over HTTP: waves of requests at the same moment, one thread a client, every time
@@ -63,7 +64,11 @@ struct LoadTestProgress {
   int num_done = 0;   // of this workload and concurrency, failures included
   int num_total = 0;  // of the same
   int num_errors = 0;
-  double tokens_per_second = 0;  // of all running requests since the wave began; counts pieces
+  double tokens_per_second = 0;   // of all running requests since the wave began; counts pieces
+  double seconds = 0;             // since the first wave of this workload and concurrency
+  int64_t num_pieces = 0;         // of text that came since then
+  LiveLatency latency = {};       // so far
+  int place = 0, num_places = 0;  // this is so manieth of the workloads and concurrencies, from 1
   bool is_warm_up = false;
   bool is_last = false;  // this workload and concurrency are done
 };

@@ -179,6 +179,10 @@ std::string bound_lines(const Plot& plot, const Scale& scale) {
   const double right = kPlotWidth - kRight - 4;
   std::string svg;
   double told_at = kTop + kLine - 3;
+  if (plot.bounds.empty() && !plot.no_bound.empty()) {
+    return text_at(kPlotWidth - kRight, kTop - 10, "end", "bound-label",
+                   "no ceiling: " + plot.no_bound);
+  }
   for (const PlotBound& bound : plot.bounds) {
     if (bound.y > scale.y_max) {
       svg += text_at(kLeft + 6, told_at, "start", "bound-label",

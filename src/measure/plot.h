@@ -32,6 +32,7 @@ struct Plot {
   std::string x_label = {}, y_label = {};
   std::vector<PlotSeries> series = {};  // six at most have a colour of their own
   std::vector<PlotBound> bounds = {};
+  std::string no_bound = {};  // why there is none; told in the plot
   std::vector<PlotSpan> spans = {};
   bool has_dots = true;              // at each point
   bool is_stacked = false;           // each series stands on the one before it

@@ -11,8 +11,11 @@
 
 namespace sluice::measure {
 
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(RunCard, memory_bytes, power_watts, clock_mhz,
+                                                temperature_celsius, pcie_bytes_per_second)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(RunMachine, processor, cores, memory_bytes,
-                                                read_bytes_per_second, operations_per_second, gpus)
+                                                read_bytes_per_second, operations_per_second,
+                                                disk_bytes_per_second, power_watts, gpus, card)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(RunTensors, name, type, count, bytes)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(RunModel, server, architecture, parameter_size,
                                                 quantization, backend, bytes_by_type, tensors,

@@ -14,13 +14,22 @@
 // not tell, numbers are 0 and texts empty unless said otherwise.
 namespace sluice::measure {
 
+// What a card can at most; the largest where there are several.
+struct RunCard {
+  double memory_bytes = 0, power_watts = 0, clock_mhz = 0, temperature_celsius = 0;
+  double pcie_bytes_per_second = 0;  // both ways together
+};
+
 struct RunMachine {
   std::string processor;
   int cores = 0;
   double memory_bytes = 0;
   double read_bytes_per_second = 0;  // by all cores, of the memory (or of the card's)
   double operations_per_second = 0;  // of matrix products, likewise; multiply and add are two
+  double disk_bytes_per_second = 0;  // of the model's file, past the page cache
+  double power_watts = 0;            // that the processors may take
   std::vector<std::string> gpus;
+  RunCard card;
 };
 
 // Tensors of one name in all layers ("blk.*.attn_q.weight") that have the same type.

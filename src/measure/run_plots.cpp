@@ -7,6 +7,7 @@
 #include <set>
 #include <utility>
 
+#include "backend/backend.h"
 #include "base/print.h"
 #include "measure/distribution.h"
 #include "measure/plot.h"
@@ -57,9 +58,21 @@ ReportFigure figure_of(const Plot& plot, std::string caption) {
   return {plot.title, std::move(caption), svg.empty() ? "" : plot_legend(plot) + svg};
 }
 
-// What is not known is no bound.
-void add_bound(Plot& plot, std::string name, double y) {
-  if (y > 0) plot.bounds.push_back({std::move(name), y});
+// What the machine allows; where it is not known (y is 0), why not: in at most forty characters.
+struct Ceiling {
+  std::string name;
+  double y = 0;
+  std::string why_none;
+};
+
+constexpr const char* kUnknownSpeed = "the machine's speed is not known";
+
+void add_ceiling(Plot& plot, const Ceiling& ceiling) {
+  if (ceiling.y > 0) {
+    plot.bounds.push_back({ceiling.name, ceiling.y});
+  } else if (plot.no_bound.empty()) {
+    plot.no_bound = ceiling.why_none;
+  }
 }
 
 // Of requests of which the server told it, without what its cache had; 0: none.
@@ -74,11 +87,32 @@ double mean_prompt_tokens(const LoadRun& run) {
   return count > 0 ? sum / count : 0;
 }
 
+// Tokens of the replies of that line of the table whose replies are the longest; 0: none.
+double longest_mean_reply(const LoadRun& run) {
+  double tokens = 0;
+  for (const RunRow& row : run.rows) {
+    if (row.mean_output_tokens > tokens) tokens = row.mean_output_tokens;
+  }
+  return tokens;
+}
+
+// Tokens of prompt and reply together, the mean over requests of which both are known; 0: none.
+double mean_request_tokens(const LoadRun& run) {
+  double sum = 0;
+  int count = 0;
+  for (const RunRequest& request : run.requests) {
+    if (request.prompt_tokens < 0 || !request.error.empty()) continue;
+    sum += request.prompt_tokens + request.output_tokens;
+    ++count;
+  }
+  return count > 0 ? sum / count : 0;
+}
+
 ReportFigure speed_figure(const LoadRun& run) {
   Plot plot{
       .title = "Tokens a second of each user", .x_label = users_label(run), .y_label = "tokens/s"};
   plot.series = over_users(run, [](const RunRow& row) { return row.tokens_per_second_each; });
-  add_bound(plot, "one user, by the memory", decode_bound(run));
+  add_ceiling(plot, {"one user, by the memory", decode_bound(run), kUnknownSpeed});
   return figure_of(plot, "What each user gets, from sending to the last byte.");
 }
 
@@ -87,8 +121,8 @@ ReportFigure throughput_figure(const LoadRun& run) {
             .x_label = users_label(run),
             .y_label = "tokens/s"};
   plot.series = over_users(run, [](const RunRow& row) { return row.tokens_per_second; });
-  add_bound(plot, "one user, by the memory", decode_bound(run));
-  add_bound(plot, "all, by arithmetic", prefill_bound(run));
+  add_ceiling(plot, {"one user, by the memory", decode_bound(run), kUnknownSpeed});
+  add_ceiling(plot, {"all, by arithmetic", prefill_bound(run), kUnknownSpeed});
   return figure_of(
       plot, "Users together can pass the line: the weights are read once a step for all of them.");
 }
@@ -97,16 +131,19 @@ ReportFigure ttft_figure(const LoadRun& run) {
   Plot plot{.title = "Time to the first token", .x_label = users_label(run), .y_label = "ms"};
   plot.series = over_users(run, [](const RunRow& row) { return row.ttft_seconds * 1e3; });
   const double prompt = mean_prompt_tokens(run);
-  if (prefill_bound(run) > 0) {
-    add_bound(plot, print("the mean prompt of %.0f tokens, by arithmetic", prompt),
-              prompt / prefill_bound(run) * 1e3);
-  }
+  const double bound = prefill_bound(run);
+  add_ceiling(plot, {print("the mean prompt of %.0f tokens, by arithmetic", prompt),
+                     bound > 0 ? prompt / bound * 1e3 : 0, kUnknownSpeed});
   return figure_of(plot, "Mean (median of lasting traffic).");
 }
 
 ReportFigure reply_time_figure(const LoadRun& run) {
   Plot plot{.title = "Time of a whole reply", .x_label = users_label(run), .y_label = "seconds"};
   plot.series = over_users(run, [](const RunRow& row) { return row.mean_seconds; });
+  const double tokens = longest_mean_reply(run);
+  const double bound = decode_bound(run);
+  add_ceiling(plot, {print("%.0f tokens to one user, by the memory", tokens),
+                     bound > 0 ? tokens / bound : 0, kUnknownSpeed});
   return figure_of(plot, "From sending to the last byte, the mean.");
 }
 
@@ -136,7 +173,8 @@ ReportFigure reply_figure(const LoadRun& run) {
   }
   plot.spans = {{"prefill", 0, first}, {"decode", first, gaps.points.back().first}};
   plot.series = {std::move(gaps)};
-  if (decode_bound(run) > 0) add_bound(plot, "a token, by the memory", 1e3 / decode_bound(run));
+  const double bound = decode_bound(run);
+  add_ceiling(plot, {"a token, by the memory", bound > 0 ? 1e3 / bound : 0, kUnknownSpeed});
   return figure_of(plot, print("%zu pieces of text, the first after %.0f ms (orange).",
                                best->piece_seconds.size(), first * 1e3));
 }
@@ -171,7 +209,7 @@ PlotSeries over_time(const LoadRun& run, const std::string& name, const PointVal
 
 ReportFigure time_figure(const LoadRun& run, std::string title, const char* unit,
                          std::string caption, std::vector<PlotSeries> series,
-                         const PlotBound& bound = {}, bool is_stacked = false) {
+                         const std::vector<Ceiling>& ceilings, bool is_stacked = false) {
   Plot plot{.title = std::move(title), .x_label = "seconds", .y_label = unit};
   plot.has_dots = false;
   plot.is_stacked = is_stacked;
@@ -183,7 +221,7 @@ ReportFigure time_figure(const LoadRun& run, std::string title, const char* unit
   });
   if (is_flat) return {};
   plot.series = std::move(series);
-  add_bound(plot, bound.name, bound.y);
+  for (const Ceiling& ceiling : ceilings) add_ceiling(plot, ceiling);
   return figure_of(plot, std::move(caption));
 }
 
@@ -240,7 +278,9 @@ ReportFigure cores_figure(const LoadRun& run) {
   }
   if (map.x_ends.empty()) return {};
   if (cores_a_row > 1) map.y_label = print("groups of %zu cores", cores_a_row);
-  return {map.title, "The darker, the busier, with whatever: also with others' work.",
+  return {map.title,
+          "The darker, the busier, with whatever: also with others' work. The ceiling is the full "
+          "colour: a core with no time left.",
           heat_svg(map)};
 }
 
@@ -265,19 +305,42 @@ void add_gpu_figures(const LoadRun& run, std::vector<ReportFigure>& figures) {
     return all;
   };
   using Gpu = TimelineGpu;
+  const RunCard& card = run.machine.card;
+  const char* untold = "the card does not tell it";
   figures.push_back(time_figure(run, "GPU: busy", "%", "Time in which a kernel ran.",
-                                series(&Gpu::busy_percent, 1), {"always", 100}));
+                                series(&Gpu::busy_percent, 1), {{"always", 100, ""}}));
   figures.push_back(time_figure(run, "GPU: memory", "GB", "Used, by all processes.",
-                                series(&Gpu::memory_used_bytes, kBytesPerGigabyte)));
-  figures.push_back(time_figure(run, "GPU: power", "W", "", series(&Gpu::power_watts, 1)));
+                                series(&Gpu::memory_used_bytes, kBytesPerGigabyte),
+                                {{"the card's", card.memory_bytes / kBytesPerGigabyte, untold}}));
+  figures.push_back(time_figure(run, "GPU: power", "W", "", series(&Gpu::power_watts, 1),
+                                {{"the card's limit", card.power_watts, untold}}));
   figures.push_back(time_figure(run, "GPU: clock", "MHz", "Of the multiprocessors.",
-                                series(&Gpu::sm_clock_mhz, 1)));
+                                series(&Gpu::sm_clock_mhz, 1),
+                                {{"its highest", card.clock_mhz, untold}}));
   figures.push_back(
-      time_figure(run, "GPU: temperature", "C", "", series(&Gpu::temperature_celsius, 1)));
-  figures.push_back(time_figure(run, "GPU: PCIe", "GB/s", "Both ways together.",
-                                series(&Gpu::pcie_bytes_per_second, kBytesPerGigabyte)));
+      time_figure(run, "GPU: temperature", "C", "", series(&Gpu::temperature_celsius, 1),
+                  {{"it slows down from here on", card.temperature_celsius, untold}}));
+  figures.push_back(
+      time_figure(run, "GPU: PCIe", "GB/s", "Both ways together.",
+                  series(&Gpu::pcie_bytes_per_second, kBytesPerGigabyte),
+                  {{"the link's", card.pcie_bytes_per_second / kBytesPerGigabyte, untold}}));
   figures.push_back(time_figure(run, "GPU: NVLink", "GB/s", "Both ways together, over all links.",
-                                series(&Gpu::nvlink_bytes_per_second, kBytesPerGigabyte)));
+                                series(&Gpu::nvlink_bytes_per_second, kBytesPerGigabyte),
+                                {{"", 0, untold}}));
+}
+
+// How many fit: by the engine's places, and by the blocks of its cache.
+std::vector<Ceiling> request_ceilings(const LoadRun& run) {
+  int places = 0, blocks = 0;
+  for (const TimelinePoint& point : run.timeline) {
+    places = std::max(places, point.num_places);
+    blocks = std::max(blocks, point.num_blocks_total);
+  }
+  const double tokens = mean_request_tokens(run);
+  const double in_cache = tokens > 0 ? blocks * backend::kBlockTokens / tokens : 0;
+  const char* untold = "the server does not tell its places";
+  return {{"places to run", static_cast<double>(places), untold},
+          {print("fit into the cache with %.0f tokens each", tokens), in_cache, untold}};
 }
 
 }  // namespace
@@ -289,14 +352,18 @@ std::vector<ReportFigure> run_figures(const LoadRun& run) {
       run, "Tokens over time", "tokens/s", "As the server counted them.",
       {over_time(run, "replies", [](const auto& p) { return p.output_tokens_per_second; }),
        over_time(run, "prompts", [](const auto& p) { return p.prompt_tokens_per_second; })},
-      {"replies to one user, by the memory", decode_bound(run)}));
+      {{"replies to one user, by the memory", decode_bound(run), kUnknownSpeed},
+       {"prompts, by arithmetic", prefill_bound(run), kUnknownSpeed}}));
   figures.push_back(
       time_figure(run, "Requests over time", "requests", "Running, and waiting for a place.",
                   {over_time(run, "running", [](const auto& p) { return p.num_running; }),
-                   over_time(run, "waiting", [](const auto& p) { return p.num_waiting; })}));
+                   over_time(run, "waiting", [](const auto& p) { return p.num_waiting; })},
+                  request_ceilings(run)));
   figures.push_back(time_figure(
       run, "The server's threads", "cores", "Processor time by thread, one on top of the other.",
-      thread_series(run), {"all cores", static_cast<double>(run.machine.cores)}, true));
+      thread_series(run),
+      {{"all cores", static_cast<double>(run.machine.cores), "the number of cores is not known"}},
+      true));
   figures.push_back(cores_figure(run));
   figures.push_back(
       time_figure(run, "Memory", "GB", "",
@@ -304,18 +371,22 @@ std::vector<ReportFigure> run_figures(const LoadRun& run) {
                              [](const auto& p) { return p.resident_bytes / kBytesPerGigabyte; }),
                    over_time(run, "free in the machine",
                              [](const auto& p) { return p.available_bytes / kBytesPerGigabyte; })},
-                  {"the machine's", run.machine.memory_bytes / kBytesPerGigabyte}));
+                  {{"the machine's", run.machine.memory_bytes / kBytesPerGigabyte,
+                    "the machine's memory is not known"}}));
   figures.push_back(time_figure(
       run, "The model's file in the page cache", "%",
       "Of the file; the kernel lets go of it when memory is short.",
       {over_time(run, "cached", [](const auto& p) { return or_none(p.page_cache_share) * 100; })},
-      {"all of it", 100}));
+      {{"all of it", 100, ""}}));
   figures.push_back(time_figure(
       run, "Read from the disk", "MB/s", "By the server.",
-      {over_time(run, "read", [](const auto& p) { return p.disk_read_bytes_per_second / 1e6; })}));
+      {over_time(run, "read", [](const auto& p) { return p.disk_read_bytes_per_second / 1e6; })},
+      {{"the disk's, past the page cache", run.machine.disk_bytes_per_second / 1e6,
+        "the disk was not measured"}}));
   figures.push_back(
       time_figure(run, "Power of the processors", "W", "",
-                  {over_time(run, "power", [](const auto& p) { return or_none(p.power_watts); })}));
+                  {over_time(run, "power", [](const auto& p) { return or_none(p.power_watts); })},
+                  {{"their limit", run.machine.power_watts, "the processors do not tell it"}}));
   add_gpu_figures(run, figures);
   std::erase_if(figures, [](const ReportFigure& figure) { return figure.picture.empty(); });
   return figures;

@@ -11,6 +11,7 @@
 #include "base/cpu_features.h"
 #include "base/error.h"
 #include "base/threads.h"
+#include "machine/disk.h"
 #include "machine/gpu.h"
 #include "machine/proc.h"
 #include "measure/plan.h"
@@ -156,6 +157,21 @@ const Ceilings* data_sheet(const machine::GpuSample& gpu) {
   return best;
 }
 
+RunCard largest_card(const std::vector<machine::GpuLimits>& cards) {
+  RunCard largest;
+  const auto take = [](double& most, const auto& value) {
+    if (value) most = std::max(most, static_cast<double>(*value));
+  };
+  for (const machine::GpuLimits& card : cards) {
+    take(largest.memory_bytes, card.memory_bytes);
+    take(largest.power_watts, card.power_watts);
+    take(largest.clock_mhz, card.sm_clock_mhz);
+    take(largest.temperature_celsius, card.temperature_celsius);
+    take(largest.pcie_bytes_per_second, card.pcie_bytes_per_second);
+  }
+  return largest;
+}
+
 }  // namespace
 
 RunModel ask_model(http::Client& client, const std::string& name) {
@@ -189,7 +205,7 @@ void measure_ceilings(RunMachine& machine) {
   machine.operations_per_second = backend::cpu::measure_product_rate(machine.cores);
 }
 
-RunMachine look_at_this_machine(bool measures_ceilings) {
+RunMachine look_at_this_machine(bool measures_ceilings, const std::string& model_path) {
   RunMachine machine;
   machine.processor = cpu_model_name();
   machine.cores = usable_cores();
@@ -197,7 +213,10 @@ RunMachine look_at_this_machine(bool measures_ceilings) {
   if (measures_ceilings) {
     machine.read_bytes_per_second = backend::cpu::measure_read_bandwidth(machine.cores);
     machine.operations_per_second = backend::cpu::measure_product_rate(machine.cores);
+    machine.disk_bytes_per_second = machine::measure_disk_speed(model_path).value_or(0);
   }
+  machine.power_watts = machine::read_power_limit_watts().value_or(0);
+  machine.card = largest_card(machine::Gpus().limits());
   for (const machine::GpuSample& gpu : machine::Gpus().sample()) {
     machine.gpus.push_back(gpu.name);
     const Ceilings* sheet = data_sheet(gpu);

@@ -15,8 +15,8 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(TimelineGpu, index, busy_percent
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
     TimelinePoint, seconds, length_seconds, phase, core_shares, process_cpu_share, threads,
     resident_bytes, available_bytes, disk_read_bytes_per_second, page_cache_share, power_watts,
-    gpus, num_running, num_waiting, num_blocks_used, num_blocks_total, prompt_tokens_per_second,
-    output_tokens_per_second, forward_share, schedule_share)
+    gpus, num_places, num_running, num_waiting, num_blocks_used, num_blocks_total,
+    prompt_tokens_per_second, output_tokens_per_second, forward_share, schedule_share)
 
 json timeline_json(const std::vector<TimelinePoint>& points) { return points; }
 

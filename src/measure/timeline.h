@@ -38,6 +38,7 @@ struct TimelinePoint {
   double page_cache_share = -1;  // of the model's file in the page cache; -1: not known
   double power_watts = -1;       // of the processors; -1: not known
   std::vector<TimelineGpu> gpus;
+  int num_places = 0;  // for requests to run at once; 0: not known
   int num_running = 0;
   int num_waiting = 0;
   int num_blocks_used = 0;

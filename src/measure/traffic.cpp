@@ -133,7 +133,7 @@ ChatQuery make_query(const TrafficOptions& options, const TrafficRecord& record)
 // One point: its threads (one a client) and what they share.
 class PointRunner {
  public:
-  PointRunner(const TrafficOptions& options, const Arrivals& arrivals, int first_index,
+  PointRunner(const TrafficOptions& options, const Arrivals& arrivals, int place, int first_index,
               Clock::time_point start, const std::atomic<bool>& stop,
               const std::function<void(const TrafficProgress&)>& on_progress)
       : options_(options),
@@ -147,6 +147,7 @@ class PointRunner {
         on_progress_(on_progress),
         begin_(Clock::now()),
         shared_prefix_(make_shared_prefix(options.shared_prefix_tokens, options.seed)),
+        place_(place),
         random_(options.seed + static_cast<uint64_t>(first_index)) {}
 
   TrafficPoint run();
@@ -174,6 +175,7 @@ class PointRunner {
   void send_all(Lock& lock);
   void drain(Lock& lock);
   void cut_off(Lock& lock);
+  double share_done(Clock::time_point now) const;
   void report(Lock& lock, bool is_last);
   void join();
 
@@ -188,7 +190,9 @@ class PointRunner {
   const std::function<void(const TrafficProgress&)>& on_progress_;
   const Clock::time_point begin_;  // of the point
   const std::string shared_prefix_;
-  std::atomic<int> num_pieces_{0};
+  const int place_;  // of the points, from 1
+  std::atomic<int64_t> num_pieces_{0};
+  LiveLatencies latencies_;
 
   std::mutex mutex_;                 // guards the rest
   std::condition_variable work_;     // for clients: a request arrived, or it is over
@@ -270,6 +274,7 @@ void PointRunner::send(http::Client& client, TrafficRecord& record,
     history.clear();
     const auto on_pieces = [&](int num_pieces) {
       num_pieces_ += num_pieces;
+      latencies_.add(record, record.due, num_pieces);
       return record.leaves_at == 0 || record.pieces.size() < static_cast<size_t>(record.leaves_at);
     };
     exchange(client, options_.api, query, start_, record, on_pieces);
@@ -367,6 +372,13 @@ void PointRunner::cut_off(Lock& lock) {
   }
 }
 
+double PointRunner::share_done(Clock::time_point now) const {
+  const double share = has_duration_
+                           ? seconds_of(now - begin_) / seconds_of(options_.duration)
+                           : static_cast<double>(done_.size()) / std::max(most_requests_, 1);
+  return std::min(share, 1.0);
+}
+
 void PointRunner::report(Lock& lock, bool is_last) {
   const Clock::time_point now = Clock::now();
   if (!is_last && now - last_report_ < kTick) return;
@@ -376,9 +388,14 @@ void PointRunner::report(Lock& lock, bool is_last) {
                            .num_done = static_cast<int>(done_.size()),
                            .num_refused = num_refused_,
                            .num_errors = num_errors_,
-                           .seconds = std::chrono::duration<double>(now - begin_).count(),
+                           .seconds = seconds_of(now - begin_),
+                           .num_pieces = num_pieces_,
+                           .latency = latencies_.figures(),
+                           .share_done = share_done(now),
+                           .place = place_,
                            .is_last = is_last};
-  progress.tokens_per_second = num_pieces_ / std::max(progress.seconds, 1e-9);
+  progress.tokens_per_second =
+      static_cast<double>(progress.num_pieces) / std::max(progress.seconds, 1e-9);
   lock.unlock();
   on_progress_(progress);
   lock.lock();
@@ -479,7 +496,8 @@ TrafficResult run_traffic_points(const TrafficOptions& options, const NextArriva
   }
   int num_requests = 0;
   while (const std::optional<Arrivals> arrivals = next(result.points)) {
-    PointRunner runner(options, *arrivals, num_requests, start, stop, on_progress);
+    const int place = static_cast<int>(result.points.size()) + 1;
+    PointRunner runner(options, *arrivals, place, num_requests, start, stop, on_progress);
     result.points.push_back(runner.run());
     num_requests += static_cast<int>(result.points.back().requests.size());
     result.was_stopped = stop || runner.is_server_gone();

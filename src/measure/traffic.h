@@ -12,6 +12,7 @@
 
 #include "http/client.h"
 #include "measure/exchange.h"
+#include "measure/live_times.h"
 #include "measure/trace.h"
 #include "measure/traffic_mix.h"
 
@@ -113,6 +114,10 @@ struct TrafficProgress {
   int num_errors = 0;            // refusals not counted in
   double seconds = 0;            // since the point began
   double tokens_per_second = 0;  // since then; counts pieces
+  int64_t num_pieces = 0;        // since then
+  LiveLatency latency = {};      // so far
+  double share_done = 0;         // of the time, or of the requests, 0 to 1
+  int place = 0;                 // of the points, from 1
   bool is_warm_up = false;
   bool is_last = false;  // the point is done
 };

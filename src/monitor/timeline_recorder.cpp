@@ -107,6 +107,7 @@ TimelinePoint make_point(const Snapshot& before, const Snapshot& now, const View
     point.gpus.push_back(gpu_point(now.gpus[i], view.rates_of(i)));
   }
   for (const ModelSample& model : now.server.models) {
+    point.num_places += model.num_places;
     point.num_running += model.num_running;
     point.num_waiting += model.num_waiting + model.num_waiting_for_load;
     point.num_blocks_used += model.num_blocks_used;

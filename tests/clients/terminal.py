@@ -14,6 +14,29 @@ from conftest import clean_environment, program
 PROMPT = ">>> "
 
 
+def screen_of(output):
+    """The lines that a person sees after `output`, of a program that writes over its own lines."""
+    lines, row, column = [""], 0, 0
+    for piece in re.findall(r"\x1b\[[0-9;?]*[A-Za-z]|[\r\n]|[^\x1b\r\n]+", output):
+        if piece == "\r":
+            column = 0
+        elif piece == "\n":
+            row += 1
+            lines += [""] * (row + 1 - len(lines))
+        elif piece.startswith("\x1b["):
+            count = int(re.sub(r"\D", "", piece) or 1)
+            if piece[-1] == "A":
+                row = max(0, row - count)
+            elif piece[-1] in "KJ":
+                lines[row] = lines[row][:column]
+                if piece[-1] == "J":
+                    del lines[row + 1:]
+        else:
+            lines[row] = lines[row][:column].ljust(column) + piece + lines[row][column + len(piece):]
+            column += len(piece)
+    return [line.rstrip() for line in lines]
+
+
 class Terminal:
     def __init__(self, home, *arguments, host="127.0.0.1:1", size=(24, 80)):
         env = dict(clean_environment(home), SLUICE_HOST=host, TERM="xterm")

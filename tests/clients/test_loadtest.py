@@ -2,12 +2,14 @@
 
 import http.server
 import json
+import re
 import resource
 import subprocess
 import threading
 
 import pytest
-from conftest import MODEL, clean_environment, program, run_sluice
+from conftest import MODEL, clean_environment, program, run_sluice, with_cards
+from terminal import Terminal, screen_of
 
 QUICK = ["--model", MODEL, "--api", "openai", "--count", "4", "--requests", "2", "--max-tokens", "6",
          "--no-warm-up"]
@@ -46,6 +48,45 @@ def test_own_prompts_are_measured_kept_and_compared(loadtest, tmp_path):
     assert "2 clients" in compared and "first token (TTFT), ms" in compared and "+-" in compared
 
 
+LIVE = [r"2 clients, line 1", r"\[=* *\] +\d+%  \d+s.*", r"requests +2 running +\d+ done +0 failed",
+        r"tokens/s +[\d.]+ now +[\d.]+ so far", r"TTFT, ms +(\d+|-) p50 +(\d+|-) p95",
+        r"ITL, ms +([\d.]+|-) p50 +([\d.]+|-) p95"]
+
+
+def test_a_terminal_shows_how_it_goes(home, server):
+    terminal = Terminal(home, "loadtest", "--model", MODEL, "--test", "clients", "--requests", "2",
+                        "--duration", "2", "--max-tokens", "20", "--no-save", host=server.url)
+    terminal.drain(1.5)
+    seen = screen_of(terminal.raw_output)
+    assert len(seen) == len(LIVE), seen
+    for line, pattern in zip(seen, LIVE):
+        assert re.fullmatch(pattern, line), (line, pattern)
+    now, so_far = map(float, re.findall(r"[\d.]+", seen[3]))
+    assert now > 0 and so_far > 0
+    assert re.search(r"\d p50 +\d+ p95", seen[4]) and re.search(r"\d p50 +[\d.]+ p95", seen[5]), seen
+    assert terminal.wait() == 0
+    left = screen_of(terminal.raw_output)
+    assert re.fullmatch(r"2 clients: \d+ done, [\d.]+ tokens/s", left[0]), left
+    assert not any("so far" in line for line in left), "it is gone when the figures are there"
+
+
+@pytest.mark.parametrize("size", [(5, 20), (7, 80)])
+def test_a_low_terminal_shows_one_line(home, server, size):
+    terminal = Terminal(home, "loadtest", "--model", MODEL, "--test", "clients", "--requests", "2",
+                        "--duration", "1", "--max-tokens", "20", "--no-save", host=server.url, size=size)
+    terminal.drain(0.8)
+    seen = screen_of(terminal.raw_output)
+    assert len(seen) == 1 and seen[0].startswith("2 clients: "), seen
+    assert len(seen[0]) < size[1]
+    assert terminal.wait() == 0
+
+
+def test_elsewhere_a_line_of_the_report_is_told_once(loadtest):
+    done = loadtest(*QUICK, "--test", "clients", "--no-save")
+    assert re.fullmatch(r"2 clients: 4 done, [\d.]+ tokens/s\n", done.stderr), done.stderr
+    assert "\033" not in done.stderr
+
+
 def test_waves_are_kept_too(loadtest):
     wave = ["--model", MODEL, "--test", "output", "--words", "5", "--max-tokens", "4",
             "--requests", "2", "--no-warm-up"]
@@ -74,6 +115,27 @@ def test_the_article_is_written(loadtest, home, tmp_path):
     assert all(point["resident_bytes"] > 1e6 for point in document["timeline"])
     compared = run_sluice("report", str(run), str(run), home=home).stdout
     assert "| output, 5 words | 1 |" in compared and "| 1.00 |" in compared
+
+
+def test_the_article_has_ceilings_of_the_machine_and_its_cards(loadtest, tmp_path):
+    article, run = tmp_path / "article.html", tmp_path / "run.json"
+    loadtest("--model", MODEL, "--test", "clients", "--requests", "2", "--duration", "1.5",
+             "--max-tokens", "40", "--timeline", "0.1", "--report", str(article),
+             "--json", str(run), **with_cards())
+    machine = json.loads(run.read_text())["machine"]
+    assert machine["gpus"] == ["Fake H200", "Fake A30"]
+    assert machine["card"]["power_watts"] == 700 and machine["card"]["clock_mhz"] == 1980
+    assert machine["disk_bytes_per_second"] >= 0
+    html = article.read_text()
+    for title in ("GPU: power", "GPU: clock", "GPU: temperature", "GPU: PCIe", "GPU: NVLink"):
+        assert f"<h3>{title}</h3>" in html, title
+    for ceiling in ("the card&#39;s limit", "its highest", "it slows down from here on", "the link&#39;s",
+                    "places to run"):
+        assert ceiling.replace("&#39;", "'") in html, ceiling
+    plots = [part.split("</figure>")[0] for part in html.split("<figure>")[1:]]
+    assert len(plots) >= 12
+    for plot in plots:
+        assert any(word in plot for word in ('class="bound', 'class="heat"')), plot[:200]
 
 
 def test_kept_runs_become_articles(loadtest, home, tmp_path):

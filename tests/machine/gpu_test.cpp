@@ -109,6 +109,41 @@ TEST(Gpu, LeavesOutWhatACardDoesNotSupport) {
   EXPECT_TRUE(samples[1].memory_used_bytes.has_value());
 }
 
+TEST(Gpu, TellsWhatACardCanAtMost) {
+  NvmlApi api = fake_api();
+  api.power_limit_milliwatts = [](NvmlDevice, unsigned* power) {
+    *power = 700'000;
+    return kNvmlSuccess;
+  };
+  api.most_clock_mhz = [](NvmlDevice, int clock, unsigned* mhz) {
+    *mhz = 1980;
+    return clock == kNvmlClockSm ? kNvmlSuccess : 3;
+  };
+  api.temperature_limit = [](NvmlDevice, int kind, unsigned* celsius) {
+    *celsius = 92;
+    return kind == kNvmlSlowdown ? kNvmlSuccess : 3;
+  };
+  api.pcie_generation = [](NvmlDevice device, unsigned* generation) {
+    *generation = device == handle(0) ? 5 : 99;
+    return kNvmlSuccess;
+  };
+  api.pcie_lanes = [](NvmlDevice, unsigned* lanes) {
+    *lanes = 16;
+    return kNvmlSuccess;
+  };
+  const std::vector<GpuLimits> limits = Gpus(api).limits();
+  ASSERT_EQ(limits.size(), 2u);
+  EXPECT_EQ(limits[0].name, "Card A");
+  EXPECT_EQ(limits[0].memory_bytes, 80'000'000'000u);
+  EXPECT_DOUBLE_EQ(limits[0].power_watts.value(), 700);
+  EXPECT_EQ(limits[0].sm_clock_mhz, 1980);
+  EXPECT_EQ(limits[0].temperature_celsius, 92);
+  EXPECT_NEAR(limits[0].pcie_bytes_per_second.value(), 126e9, 1e9);
+  EXPECT_FALSE(limits[1].pcie_bytes_per_second.has_value()) << "nobody knows that generation";
+  EXPECT_TRUE(Gpus(NvmlApi{}).limits().empty());
+  EXPECT_FALSE(Gpus(fake_api()).limits()[0].sm_clock_mhz.has_value());
+}
+
 TEST(Gpu, ReadsEnergyTrafficAndProcesses) {
   const Gpus gpus(fake_api());
   const std::vector<GpuSample> samples = gpus.sample(/*looks_closely=*/true);

@@ -89,6 +89,10 @@ TEST(Proc, AddsUpTheEnergyOfThePackages) {
     std::ofstream(folder + "/" + name + "/energy_uj") << "1500000\n";
   }
   EXPECT_DOUBLE_EQ(read_energy_joules(folder).value_or(0), 3.0);
+  EXPECT_FALSE(read_power_limit_watts(folder).has_value());
+  std::ofstream(folder + "/intel-rapl:0/constraint_0_power_limit_uw") << "125000000\n";
+  std::ofstream(folder + "/intel-rapl:1/constraint_0_power_limit_uw") << "125000000\n";
+  EXPECT_DOUBLE_EQ(read_power_limit_watts(folder).value_or(0), 250.0);
   std::filesystem::remove_all(folder);
 }
 

@@ -212,6 +212,12 @@ TEST(LoadTest, ReportsProgressWhileRequestsRun) {
     ++num_last;
     EXPECT_EQ(progress.num_done, 3);
     EXPECT_EQ(progress.num_total, 3);
+    EXPECT_EQ(progress.place, num_last);
+    EXPECT_EQ(progress.num_places, 1);
+    EXPECT_GT(progress.num_pieces, 3);
+    EXPECT_GT(progress.seconds, 0);
+    EXPECT_GT(progress.latency.ttft_p50, 0);
+    EXPECT_GE(progress.latency.itl_p95, progress.latency.itl_p50);
   });
   EXPECT_TRUE(was_running);
   EXPECT_EQ(num_last, 1);

@@ -97,6 +97,72 @@ TEST(RunReport, CeilingsStandInThePlots) {
   }
 }
 
+// With something in every figure there is.
+LoadRun complete() {
+  LoadRun run = example();
+  for (TimelinePoint& point : run.timeline) {
+    point.disk_read_bytes_per_second = 1e8;
+    point.resident_bytes = 1e9;
+    point.available_bytes = 5e9;
+    point.page_cache_share = 0.5;
+    point.power_watts = 50;
+    point.num_places = 64;
+    point.gpus = {TimelineGpu{.busy_percent = 50,
+                              .memory_used_bytes = 1e9,
+                              .power_watts = 300,
+                              .sm_clock_mhz = 1400,
+                              .temperature_celsius = 60,
+                              .pcie_bytes_per_second = 1e9,
+                              .nvlink_bytes_per_second = 1e9}};
+  }
+  return run;
+}
+
+TEST(RunReport, EveryPlotHasACeilingOrSaysWhyThereIsNone) {
+  LoadRun run = complete();
+  const auto has_line = [](const ReportFigure& figure) {
+    return figure.picture.find("class=\"bound\"") != std::string::npos ||
+           figure.picture.find(", above this plot<") != std::string::npos;
+  };
+  const auto says_why = [](const ReportFigure& figure) {
+    return figure.picture.find(">no ceiling: ") != std::string::npos;
+  };
+  const auto has_two_axes = [](const ReportFigure& figure) {
+    return figure.picture.find("class=\"axis\"") != std::string::npos;
+  };
+  size_t num_plots = 0;
+  for (const ReportFigure& figure : run_figures(run)) {
+    num_plots += has_two_axes(figure) ? 1 : 0;
+    EXPECT_NE(has_line(figure), says_why(figure)) << figure.title;
+  }
+  EXPECT_GE(num_plots, 19u);
+  // All that can be known.
+  run.machine.disk_bytes_per_second = 2e9;
+  run.machine.power_watts = 120;
+  run.machine.card = {80e9, 700, 1980, 92, 126e9};
+  std::string without;
+  for (const ReportFigure& figure : run_figures(run)) {
+    if (!has_line(figure)) without += figure.title + ";";
+  }
+  EXPECT_EQ(without, "GPU: NVLink;");
+  // Nothing that can be unknown.
+  run = complete();
+  run.machine = {};
+  run.facts = {};
+  for (TimelinePoint& point : run.timeline) point.num_places = point.num_blocks_total = 0;
+  for (const ReportFigure& figure : run_figures(run)) {
+    EXPECT_NE(has_line(figure), says_why(figure)) << figure.title;
+  }
+}
+
+TEST(RunReport, RequestsHavePlacesAndRoomInTheCacheAsTheirCeiling) {
+  const LoadRun run = complete();
+  const std::string html = html_report({run});
+  EXPECT_THAT(html, HasSubstr("places to run: 64, above this plot"));
+  EXPECT_THAT(html, HasSubstr("fit into the cache with 16 tokens each"));  // 10 blocks of 16
+  EXPECT_THAT(html, HasSubstr("4 tokens to one user, by the memory"));
+}
+
 TEST(Plot, ABoundFarAboveIsToldNotDrawn) {
   Plot plot{.series = {{"one", {{0, 1}, {1, 2}}}}};
   plot.bounds = {{"near", 4}, {"far", 400}};

@@ -314,6 +314,31 @@ TEST(Traffic, StopsAtOnceWhenAskedToAndKeepsWhatIsDone) {
   }
 }
 
+TEST(Traffic, TellsItsFiguresOnTheWay) {
+  FakeChatServer server({.first_delay = 30ms, .gap = 10ms, .num_tokens = 5});
+  TrafficOptions options = options_for(server.url(), {.num_clients = 2});
+  options.arrivals.push_back({.num_clients = 1});
+  options.num_requests = 8;
+  std::vector<TrafficProgress> told;
+  run_traffic(options, std::atomic<bool>{false},
+              [&](const TrafficProgress& progress) { told.push_back(progress); });
+  std::vector<TrafficProgress> last;
+  for (const TrafficProgress& progress : told) {
+    EXPECT_GE(progress.share_done, 0);
+    EXPECT_LE(progress.share_done, 1);
+    if (progress.is_last) last.push_back(progress);
+  }
+  ASSERT_EQ(last.size(), 2u);
+  for (size_t i = 0; i < 2; ++i) {
+    EXPECT_EQ(last[i].place, static_cast<int>(i) + 1);
+    EXPECT_EQ(last[i].num_pieces, 8 * 5);
+    EXPECT_DOUBLE_EQ(last[i].share_done, 1);
+    EXPECT_GT(last[i].latency.ttft_p50, 0.025);
+    EXPECT_GT(last[i].latency.itl_p50, 0.005);
+    EXPECT_LT(last[i].latency.itl_p50, last[i].latency.ttft_p50);
+  }
+}
+
 TEST(Traffic, RefusesOptionsOutOfRange) {
   const TrafficOptions good = options_for("127.0.0.1:1", {.num_clients = 1});
   const auto expect_refused = [](TrafficOptions options, auto change) {
