@@ -49,6 +49,7 @@ function(sluice_install)
   install(FILES deploy/systemd/sluice.service deploy/systemd/sluice.socket
           DESTINATION /lib/systemd/system)
   install(FILES deploy/systemd/sluice.default DESTINATION /etc/default RENAME sluice)
+  install(FILES deploy/debian/logrotate DESTINATION /etc/logrotate.d RENAME sluice)
 endfunction()
 sluice_install()
 
@@ -73,8 +74,9 @@ set(CPACK_DEBIAN_PACKAGE_SECTION net)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
 set(CPACK_DEBIAN_PACKAGE_DEPENDS "adduser, init-system-helpers (>= 1.54)")
 set(CPACK_DEBIAN_PACKAGE_RECOMMENDS "ca-certificates, systemd")
+set(CPACK_DEBIAN_PACKAGE_SUGGESTS "logrotate, prometheus")
 set(CPACK_DEBIAN_PACKAGE_CONTROL_STRICT_PERMISSION ON)
-file(WRITE ${CMAKE_BINARY_DIR}/deploy/conffiles "/etc/default/sluice\n")
+file(WRITE ${CMAKE_BINARY_DIR}/deploy/conffiles "/etc/default/sluice\n/etc/logrotate.d/sluice\n")
 set(CPACK_DEBIAN_PACKAGE_CONTROL_EXTRA ${CMAKE_SOURCE_DIR}/deploy/debian/postinst
     ${CMAKE_SOURCE_DIR}/deploy/debian/prerm ${CMAKE_SOURCE_DIR}/deploy/debian/postrm
     ${CMAKE_BINARY_DIR}/deploy/conffiles)

@@ -10,7 +10,7 @@ RUN_PACKAGES=(g++ cmake ninja-build ccache pkg-config libboost1.81-dev libboost-
   libjs-chart.js libjs-marked node-dompurify python3 python3-venv ca-certificates)
 TEST_PACKAGES=(libpcre2-dev libgtest-dev libgmock-dev libbenchmark-dev clang clang-format
   libclang-rt-14-dev debootstrap docker-registry prometheus chromium
-  lintian dpkg-dev file groff-base)
+  lintian dpkg-dev file groff-base zsh fish)
 
 # install_packages NAME...: Debian packages that are not there yet. Needs root or sudo only for those.
 install_packages() {

@@ -32,7 +32,7 @@ def tell(*command):
 def test_everything_is_where_debian_has_it(package):
     files = {line.split()[5]: line.split() for line in tell("dpkg-deb", "-c", package).splitlines()}
     for name in ("usr/bin/sluice", "lib/systemd/system/sluice.service",
-                 "lib/systemd/system/sluice.socket", "etc/default/sluice",
+                 "lib/systemd/system/sluice.socket", "etc/default/sluice", "etc/logrotate.d/sluice",
                  "usr/share/man/man1/sluice.1.gz", "usr/share/bash-completion/completions/sluice",
                  "usr/share/zsh/vendor-completions/_sluice",
                  "usr/share/fish/vendor_completions.d/sluice.fish",
