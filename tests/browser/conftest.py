@@ -43,6 +43,14 @@ def chromium():
         browser.close()
 
 
+@pytest.fixture
+def long_replies():
+    """For tests that do something while a reply comes: the synthetic model's are over too soon."""
+    models = pathlib.Path(os.environ.get("SLUICE_TEST_MODELS", "/nowhere"))
+    if not (models / "smollm2-135m-q4_1.gguf").exists():
+        pytest.skip("needs SmolLM2 (SLUICE_TEST_MODELS)")
+
+
 class Pages:
     """Opens pages and hears what goes wrong in them."""
 

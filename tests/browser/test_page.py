@@ -88,6 +88,7 @@ def test_a_chat_streams_and_is_kept_in_the_browser(server, pages, shot):
     assert json.loads(asked[-1])["options"] == {"temperature": 0, "num_predict": 40}
 
 
+@pytest.mark.usefixtures("long_replies")
 def test_a_reply_stops_at_once(server, pages):
     page = pages.open(server.url)
     limit_reply(page, 400)
@@ -106,6 +107,7 @@ def test_a_reply_stops_at_once(server, pages):
     assert page.locator(".error").count() == 0
 
 
+@pytest.mark.usefixtures("long_replies")
 def test_a_stopped_reply_has_its_timings(server, pages):
     page = pages.open(server.url)
     limit_reply(page, 600)
@@ -136,6 +138,7 @@ def test_what_is_under_way_can_be_edited(server, pages):
     assert text_of_reply(page).inner_text() == "Two."
 
 
+@pytest.mark.usefixtures("long_replies")
 def test_another_reply_takes_the_place_of_those_behind_it(server, pages):
     page = pages.open(server.url)
     answer_with(page, "First.")
@@ -179,6 +182,7 @@ def test_a_chat_is_removed_while_its_reply_comes(server, pages):
         assert page.locator(".conversations .title").count() == 0, "it does not come back"
 
 
+@pytest.mark.usefixtures("long_replies")
 def test_a_page_that_is_left_keeps_the_reply_so_far(server, pages):
     page = pages.open(server.url)
     limit_reply(page, 900)
@@ -447,6 +451,7 @@ def number(text):
     return float(re.sub(r"[^\d.]", "", text) or 0)
 
 
+@pytest.mark.usefixtures("long_replies")
 def test_the_dashboard_is_live(home, pages, shot):
     server = Server(home)
     page = pages.open(server.url + "/#dashboard")
@@ -545,6 +550,7 @@ def test_cards_are_watched_too(home, pages, shot):
     server.stop()
 
 
+@pytest.mark.usefixtures("long_replies")
 def test_a_request_is_cancelled_from_its_life(server, pages, shot):
     page = pages.open(server.url + "/#dashboard")
     thread = threading.Thread(target=server.post, args=("/api/generate", {
@@ -598,6 +604,7 @@ def test_a_reply_leads_to_its_life(server, pages):
     assert "/api/chat" in page.inner_text("#life-dialog")
 
 
+@pytest.mark.usefixtures("long_replies")
 def test_a_life_under_way_is_followed_to_its_end(server, pages):
     page = pages.open(server.url)
     limit_reply(page, 600)
@@ -725,6 +732,7 @@ def test_a_chat_is_saved_as_markdown(server, pages):
     assert download.value.suggested_filename == "How are you.md"
 
 
+@pytest.mark.usefixtures("long_replies")
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_a_phones_width(server, pages, shot, theme):
     page = pages.open(server.url, width=390, height=780, theme=theme, has_touch=True)
