@@ -243,30 +243,13 @@ struct QuantizedTile<Avx2, Fmt, kTokens, kWide, kPrefetches> {
         }
         sum = V::fma(y, scale, sum);
         if constexpr (!kWide) sum = V::fma(code_sums[v], V::set1(numbers->middle[t]), sum);
-        if constexpr (Fmt::kHasMin) sum = add_minimum(*numbers, t, scales[v], scale, sum);
+        if constexpr (Fmt::kHasMin) sum = add_minimum<V, Fmt>(*numbers, t, scales[v], scale, sum);
       }
     });
   }
 
   static inline __attribute__((always_inline)) F code_sum(const Sums& ones, int v, int columns) {
     return V::to_float(_mm256_sub_epi32(row_sums(ones, v), _mm256_set1_epi32(columns * kBias)));
-  }
-
-  static inline __attribute__((always_inline)) F add_minimum(const Numbers& numbers, int t,
-                                                             const BlockScales<V>& s, F scale,
-                                                             F sum) {
-    if constexpr (Fmt::kIsHalved) {
-      // The halves' sums of x, from where their products start.
-      const F factor = V::mul(scale, V::set1(-1.0f / kStartBias));
-      const F middles = V::set1(16.0f * numbers.middle[t]);
-      const auto sum_from = [&](int32_t start) {
-        return V::fma(V::to_float(V::int_set1(start)), factor, middles);
-      };
-      sum = V::fma(s.min[0], sum_from(numbers.first_start[t]), sum);
-      return V::fma(s.min[1], sum_from(numbers.second_start[t]), sum);
-    } else {
-      return V::fma(s.min[0], V::set1(numbers.sum[t]), sum);
-    }
   }
 
   template <size_t kBytes>

@@ -146,6 +146,26 @@ inline __attribute__((always_inline)) void prefetch(const uint8_t* from, size_t 
 
 constexpr size_t kAheadBytes = 4608;  // of the weights that are being read
 
+// Adds a block's minima, times the sum of a token's x there, to `acc`. scale: the token's.
+template <class V, class Fmt, int kTokens>
+inline __attribute__((always_inline)) typename V::F add_minimum(
+    const TokenNumbers<kTokens>& numbers, int t, const BlockScales<V>& s, typename V::F scale,
+    typename V::F acc) {
+  using F = typename V::F;
+  if constexpr (Fmt::kIsHalved) {
+    // The halves' sums of x, from where their products start.
+    const F factor = V::mul(scale, V::set1(-1.0f / kStartBias));
+    const F middles = V::set1(16.0f * numbers.middle[t]);
+    const auto sum_from = [&](int32_t start) {
+      return V::fma(V::to_float(V::int_set1(start)), factor, middles);
+    };
+    acc = V::fma(s.min[0], sum_from(numbers.first_start[t]), acc);
+    return V::fma(s.min[1], sum_from(numbers.second_start[t]), acc);
+  } else {
+    return V::fma(s.min[0], V::set1(numbers.sum[t]), acc);
+  }
+}
+
 // A token's sums are taken in the same order for any kTokens. kPrefetches: weights may come from
 // memory. AVX2 has a tile of its own (linear_avx2.h).
 template <class V, class Fmt, int kTokens, bool kWide, bool kPrefetches = true>
@@ -250,18 +270,7 @@ struct QuantizedTile {
     const F scale = V::set1(numbers->scale[t]);
     acc = V::fma(y, scale, acc);
     if constexpr (!kWide) acc = V::fma(d_sum, V::set1(numbers->middle[t]), acc);
-    if constexpr (Fmt::kHasMin && Fmt::kIsHalved) {
-      // The halves' sums of x, from where their products start.
-      const F factor = V::mul(scale, V::set1(-1.0f / kStartBias));
-      const F middles = V::set1(16.0f * numbers->middle[t]);
-      const auto sum_from = [&](int32_t start) {
-        return V::fma(V::to_float(V::int_set1(start)), factor, middles);
-      };
-      acc = V::fma(s.min[0], sum_from(numbers->first_start[t]), acc);
-      acc = V::fma(s.min[1], sum_from(numbers->second_start[t]), acc);
-    } else if constexpr (Fmt::kHasMin) {
-      acc = V::fma(s.min[0], V::set1(numbers->sum[t]), acc);
-    }
+    if constexpr (Fmt::kHasMin) acc = add_minimum<V, Fmt>(*numbers, t, s, scale, acc);
   }
 
   static void run(const TileArgs& args) {
