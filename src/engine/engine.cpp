@@ -161,14 +161,16 @@ bool Engine::Loop::take_inbox() {
   return !is_stopping;
 }
 
-// All of them are among the states before anything can fail: so each gets its final event.
+// All of them are among the states before anything can fail: so each gets its final event. Monitors
+// see them in the queue until the next step tells what became of them.
 void Engine::Loop::take_arrivals() {
   std::map<RequestId, RequestState> arrivals;
   {
     std::lock_guard lock(mutex_);
+    published_.num_waiting = scheduler_.num_waiting();
+    list_inbox(Clock::now(), published_);
+    num_waiting_ = published_.num_waiting;
     arrivals.swap(inbox_);
-    num_waiting_ = scheduler_.num_waiting() + static_cast<int>(arrivals.size());
-    published_.num_waiting = num_waiting_;
   }
   if (arrivals.empty()) return;
   const RequestId first = arrivals.begin()->first;

@@ -42,6 +42,7 @@ class Engine::Loop {
   int token_limit(const Request& request) const;
   void check_fit(const Request& request) const;
   QueuePlace place_behind(int num_ahead) const;
+  void list_inbox(Clock::time_point now, EngineStats& stats) const noexcept;
 
   // All on the engine's thread.
   void run();

@@ -20,8 +20,14 @@ EngineStats Engine::Loop::stats() const {
   std::lock_guard lock(mutex_);
   EngineStats stats = published_;
   stats.num_requests_rejected = num_rejected_;
-  const int num_waiting = stats.num_waiting + static_cast<int>(inbox_.size());
-  stats.estimated_wait = place_behind(num_waiting).estimated_wait;
+  list_inbox(now, stats);
+  stats.estimated_wait = place_behind(stats.num_waiting).estimated_wait;
+  return stats;
+}
+
+// With the mutex held: those that have just come, behind all who wait. Without memory they are
+// counted, but not listed.
+void Engine::Loop::list_inbox(Clock::time_point now, EngineStats& stats) const noexcept {
   for (const auto& [id, state] : inbox_) {
     RequestStatus status;
     status.id = id;
@@ -30,9 +36,13 @@ EngineStats Engine::Loop::stats() const {
     status.queue_position = ++stats.num_waiting;
     status.num_prompt_tokens = static_cast<int>(state.request().prompt.size());
     status.age = status.queued = now - state.submitted();
-    if (stats.requests.size() < kMostListed) stats.requests.push_back(status);
+    if (stats.requests.size() >= kMostListed) continue;
+    try {
+      stats.requests.push_back(status);
+    } catch (const std::bad_alloc&) {
+      // Its number in the queue is known all the same.
+    }
   }
-  return stats;
 }
 
 // With the mutex held: where a request stands behind so many waiting ones.

@@ -180,15 +180,16 @@ def test_traces_are_sent_again(loadtest, tmp_path):
                         str(tmp_path / "trace"), "--json", str(tmp_path / "run.json"), *more,
                         check=check)
 
-    shared = [json.dumps({"timestamp": 400 * i, "input_length": 540 + i, "output_length": 3,
-                          "hash_ids": [1, 10 + i]}) for i in range(3)]
+    # The first prompt is computed before the others come, also on a slow machine.
+    shared = [json.dumps({"timestamp": timestamp, "input_length": 540 + i, "output_length": 3,
+                          "hash_ids": [1, 10 + i]}) for i, timestamp in enumerate((0, 4000, 4400))]
     done = replay("\n".join(shared), "--speedup", "2,8", "--goal", "e2e<60s")
     assert "3 requests of" in done.stdout and "trace, speed x8" in done.stdout
     assert "came from the server's prefix cache" in done.stdout
     points = json.loads((tmp_path / "run.json").read_text())["points"]
     assert [point["speedup"] for point in points] == [2, 8]
     due = [request["due_ns"] / 1e9 for request in points[0]["requests"]]  # as they ended
-    assert 0.3 < max(due) < 5
+    assert 2.1 < max(due) < 7
     burst = "Timestamp,Model,Request tokens,Response tokens\n5,a,30,4\n6,a,30,0\n5.2,a,30,2\n"
     assert "(1 without a reply are left out)" in replay(burst).stdout
     assert "the trace, speed x1" not in loadtest("compare", "1", "2").stdout

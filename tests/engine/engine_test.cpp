@@ -68,6 +68,43 @@ TEST(Engine, FullQueueIsAnsweredAtOnce) {
   EXPECT_GT(collectors[3].wait().timings.queued.count(), 0);
 }
 
+TEST(Engine, WhoComesBesideAStepIsListedWhileItRuns) {
+  Gate gate;
+  int num_steps = 0;
+  const Forward forward = scripted_text("xy");
+  EngineOptions small = options();
+  small.max_sequences = 1;
+  std::vector<Collector> collectors(4);
+  TestEngine engine(
+      [&](const backend::Batch& batch) {
+        return num_steps++ == 0 ? forward(batch) : gate.guard(forward)(batch);
+      },
+      tokenizer(), small);
+  Request request = greedy_request(collectors[0]);
+  // The second step's work beside it takes them out of the inbox.
+  request.on_event = [&, collect = collectors[0].callback(),
+                      has_others = false](const Event& event) mutable {
+    collect(event);
+    if (std::exchange(has_others, true)) return;
+    engine.submit(greedy_request(collectors[1]));
+    engine.submit(greedy_request(collectors[2]));
+  };
+  engine.submit(std::move(request));
+  gate.wait_until_entered();
+  engine.submit(greedy_request(collectors[3]));
+
+  const EngineStats stats = engine.stats();
+  gate.open();
+  EXPECT_EQ(stats.num_waiting, 3);
+  ASSERT_EQ(stats.requests.size(), 4u);
+  EXPECT_TRUE(stats.requests[0].is_running);
+  for (size_t i = 1; i <= 3; ++i) {
+    EXPECT_FALSE(stats.requests[i].is_running);
+    EXPECT_EQ(stats.requests[i].queue_position, static_cast<int>(i));
+  }
+  for (Collector& collector : collectors) collector.wait();
+}
+
 TEST(Engine, CountsHowLongRequestsTook) {
   TestEngine engine(scripted_text("hello"), tokenizer(), options());
   Collector collector;
