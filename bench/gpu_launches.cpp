@@ -1,7 +1,9 @@
 // Prints what products the CUDA backend would launch for a model on a device, one JSON object a
 // line: bench/gpu_model.py reads it.
 //
-//     gpu_launches COMPUTE_CAPABILITY MULTIPROCESSORS SHARED_BYTES ROWS PREFILL(0|1)
+//     gpu_launches COMPUTE_CAPABILITY MULTIPROCESSORS SHARED_BYTES ROWS PREFILL(0|1) [apart]
+//
+// apart: gate and up as where the activation is a kernel of its own (elementwise.cu).
 #include <cstdlib>
 #include <cstring>
 #include <iostream>
@@ -27,6 +29,7 @@ struct Product {
   const char* name;
   std::vector<Matrix> matrices;  // that read the same rows
   int times;                     // a step
+  bool is_gated = false;
 };
 struct Model {
   const char* name;
@@ -41,7 +44,7 @@ Model llama(const char* name, Type type, int64_t width, int64_t kv, int64_t ffn,
   model.products = {
       {"q k v", {{type, width, width}, {type, kv, width}, {type, kv, width}}, layers - some},
       {"o", {{type, width, width}}, layers},
-      {"gate up", {{type, ffn, width}, {type, ffn, width}}, layers},
+      {"gate up", {{type, ffn, width}, {type, ffn, width}}, layers, true},
       {"down", {{type, width, ffn}}, layers - some}};
   if (is_mixed) {
     model.products.push_back(
@@ -60,34 +63,50 @@ int stage_quarters(std::string_view kernel) {
   return Many32::kQuarters;
 }
 
-void print(const Model& model, const Product& product, const DeviceFacts& device, int rows,
-           bool is_prefill) {
+LaunchList launches_of(const Product& product, const DeviceFacts& device, int rows, bool is_prefill,
+                       bool is_apart) {
+  LaunchList list;
+  HalfRows in;
+  in.stride = product.matrices.front().columns;
+  static float scratch[1];
+  if (product.is_gated && !is_apart) {
+    static uint16_t out[1];
+    const Matrix& m = product.matrices.front();
+    GatedTarget target;
+    target.layout = matrix_layout(m.type, m.rows, m.columns);
+    target.out = out;
+    target.out_stride = m.rows;
+    add_gated_linear(list, device, in, target, rows, is_prefill, scratch);
+    return list;
+  }
   std::vector<LinearTarget> targets;
-  double bytes = 0;
   for (const Matrix& m : product.matrices) {
     LinearTarget target;
     target.layout = matrix_layout(m.type, m.rows, m.columns);
     target.out_stride = m.rows;
     targets.push_back(target);
-    bytes += static_cast<double>(target.layout.bytes);
   }
-  LaunchList list;
-  HalfRows in;
-  in.stride = product.matrices.front().columns;
-  static float scratch[1];
   add_linear(list, device, in, targets, rows, is_prefill, scratch);
+  return list;
+}
+
+void print(const Model& model, const Product& product, const DeviceFacts& device, int rows,
+           bool is_prefill, bool is_apart) {
+  const LaunchList list = launches_of(product, device, rows, is_prefill, is_apart);
   for (const Launch& launch : list) {
     std::cout << "{\"model\":\"" << model.name << "\",\"product\":\"" << product.name
               << "\",\"times\":" << product.times << ",\"launches\":" << list.size()
               << ",\"kernel\":\"" << launch.kernel << "\",\"grid\":" << launch.grid.x
               << ",\"threads\":" << launch.block.x << ",\"shared\":" << launch.shared_bytes
-              << ",\"columns\":" << product.matrices.front().columns;
+              << ",\"columns\":" << product.matrices.front().columns
+              << ",\"is_gated\":" << (product.is_gated && !is_apart ? 1 : 0);
     if (rows <= kLowRows[1] && !is_prefill) {
       LowArgs args;
       std::memcpy(&args, launch.args.data(), sizeof(args));
       std::cout << ",\"tiles\":" << args.num_tiles << ",\"tile_bytes\":" << args.tile_bytes
                 << ",\"splits\":" << args.num_splits << ",\"slots\":" << args.num_slots
-                << ",\"column_warps\":" << args.column_warps << ",\"warp_tiles\":" << kLowTiles;
+                << ",\"column_warps\":" << args.column_warps << ",\"warp_tiles\":" << kLowTiles
+                << ",\"matrix_rows\":" << args.num_tiles * kTileRows;
     } else {
       ManyArgs args;
       std::memcpy(&args, launch.args.data(), sizeof(args));
@@ -102,13 +121,20 @@ void print(const Model& model, const Product& product, const DeviceFacts& device
     }
     std::cout << "}\n";
   }
+  if (product.is_gated && is_apart) {
+    std::cout << "{\"model\":\"" << model.name
+              << "\",\"product\":\"activation\",\"times\":" << product.times
+              << ",\"kernel\":\"gated_activation\",\"width\":" << product.matrices.front().rows
+              << "}\n";
+  }
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 6) {
-    std::cerr << "gpu_launches COMPUTE_CAPABILITY MULTIPROCESSORS SHARED_BYTES ROWS PREFILL\n";
+  if (argc != 6 && argc != 7) {
+    std::cerr
+        << "gpu_launches COMPUTE_CAPABILITY MULTIPROCESSORS SHARED_BYTES ROWS PREFILL [apart]\n";
     return 2;
   }
   DeviceFacts device;
@@ -121,7 +147,7 @@ int main(int argc, char** argv) {
                           llama("1B Q4_0", Type::kQ4_0, 2048, 512, 8192, 16)};
   for (const Model& model : models) {
     for (const Product& product : model.products) {
-      print(model, product, device, std::atoi(argv[4]), std::strcmp(argv[5], "1") == 0);
+      print(model, product, device, std::atoi(argv[4]), std::strcmp(argv[5], "1") == 0, argc == 7);
     }
   }
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Predicts how fast the products of the CUDA backend run, without a GPU.
 
-    bench/gpu_model.py [--rows 1,8,16,64] [--prefill 512,2048] [--gpus 2,4] [--kernels] [--markdown]
+    bench/gpu_model.py [--rows 1,8,16,64] [--prefill 512,2048] [--gpus 2,4] [--apart] [--kernels] [--markdown]
 
 What goes in: what the backend would launch (bench/gpu_launches.cpp, compiled here), what nvcc says of
 each kernel (registers, spills), the instructions of its main loop (nvdisasm; if it is missing:
@@ -18,7 +18,8 @@ whichever is less; all together what the memory gives. Blocks with fewer tiles e
 memory to the others. A kernel also waits for its first bytes and adds up at its end (FILL, TAIL); with
 programmatic launches (sm_90) the first bytes come while the kernel before ends. Where blocks share the
 columns of a tile the last one to come is waited for: three ways to the second-level cache and back (what
-it left, the count, what others left), then what it reads of the others by its own port. Counted are the
+it left, the count, what others left), then what it reads of the others by its own port. Results are stored
+when nothing else goes on: through the second-level cache, and activations by the slow units. Counted are the
 instructions of the shortest way through the main loop that meets its products and copies. Units are taken to reach 90%.
 """
 
@@ -39,6 +40,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 FILL, TAIL = 0.9e-6, 0.6e-6  # seconds
 TO_L2 = 0.2e-6               # there and back (chipsandcheese.com, "Nvidia's H100", 2023: 0.15 to 0.2 us)
 PORT = 64                    # bytes a clock that a multiprocessor takes from the second-level cache
+L2_KEEPS = 40e6              # bytes that one kernel leaves there for the next, of 40 and 50 MB
 CARVE_OUTS = [0, 8, 16, 32, 64, 100, 132, 164, 196, 228]  # kB of l1 that shared memory may take
 REACHED = 0.9                # of a unit's rate
 HOST_COPY, LINK = 10e9, 25e9  # bytes/s: a core copies, PCIe 4.0; rows between GPUs go twice through both
@@ -275,6 +277,20 @@ def shares(units, grid):
     return [units * (i + 1) // grid - units * i // grid for i in range(grid)]
 
 
+def storing(machine, launch, rows):
+    """Seconds in which a product's results go to memory, as floats, or activated, two functions each, as halves."""
+    numbers = rows * launch["matrix_rows"]
+    if not launch["is_gated"]:
+        return 4 * numbers / machine.l2
+    return numbers / machine.l2 + numbers / (16 * REACHED * machine.sms * machine.clock)
+
+
+def activation(machine, launch, rows):
+    """Seconds of the kernel that activates where the product does not: two floats in, a half out."""
+    moved = 10 * rows * launch["width"]
+    return moved / (machine.l2 if moved < L2_KEEPS else machine.read) + FILL + TAIL
+
+
 Result = collections.namedtuple("Result", "launch bytes seconds share of_roof limits in_flight blocks flops")
 
 
@@ -314,6 +330,7 @@ def low(machine, launch, kernel, rows):
         FILL if machine.arch < 90 else 0)
     if launch["splits"] > 1:  # eight parts are read at once
         seconds += TO_L2 * (2 + -(-launch["splits"] // 8))
+    seconds += storing(machine, launch, rows)
     return Result(launch, total, seconds, total / machine.read / seconds, 0, limits, in_flight,
                   blocks_per_sm(machine, kernel[0], launch), 2 * rows * launch["tiles"] * 16 * launch["columns"])
 
@@ -358,6 +375,7 @@ def many(machine, launch, kernel, rows):
     cached = copied / machine.l2
     stream = memory * max(1, machine.in_flight / in_flight) if launch["token_blocks"] == 1 else memory
     seconds = max(busy, stream, cached) + adding + TAIL + (FILL if machine.arch < 90 else 0)
+    seconds += storing(machine, launch, rows) * of_all
     limits = {unit: most * c / machine.clock / memory for unit, c in clocks.items()}
     limits["l2"] = cached / memory
     flops = 2 * rows * launch["matrix_rows"] * launch["columns"] * of_all
@@ -366,9 +384,12 @@ def many(machine, launch, kernel, rows):
                   blocks_per_sm(machine, kernel[0], launch), flops)
 
 
+Program = collections.namedtuple("Program", "path words")  # gpu_launches, compiled
+
+
 def launches_of(program, machine, rows, is_prefill):
-    out = run(program, str(machine.arch), str(machine.sms), str(machine.shared_block), str(rows),
-              "1" if is_prefill else "0").stdout
+    out = run(program.path, str(machine.arch), str(machine.sms), str(machine.shared_block), str(rows),
+              "1" if is_prefill else "0", *program.words).stdout
     return [json.loads(line) for line in out.splitlines()]
 
 
@@ -377,7 +398,9 @@ def prefill_step(program, machine, kernels, model, count):
     operations."""
     seconds = flops = 0.0
     for launch in launches_of(program, machine, count, True):
-        if launch["model"] == model and launch["product"] != "head":
+        if launch["model"] == model and launch["product"] == "activation":
+            seconds += launch["times"] * (activation(machine, launch, count) + machine.gap)
+        elif launch["model"] == model and launch["product"] != "head":
             result = many(machine, launch, kernels[machine.arch][launch["kernel"]], count)
             seconds += launch["times"] * (result.seconds + machine.gap)
             flops += launch["times"] * result.flops
@@ -419,17 +442,18 @@ def main():
     parser.add_argument("--rows", default="1,8,16,64", help="sequences of decode steps")
     parser.add_argument("--prefill", default="512,2048", help="tokens of prompts")
     parser.add_argument("--models", default="70B,8B,1B")
+    parser.add_argument("--apart", action="store_true", help="gate and up are activated by a kernel of its own")
     parser.add_argument("--gpus", help="prompts over so many GPUs, in pieces")
     parser.add_argument("--kernels", action="store_true", help="what the compiler says of each kernel")
     parser.add_argument("--markdown", action="store_true")
     options = parser.parse_args()
     nvcc = shutil.which("nvcc") or "/usr/local/cuda/bin/nvcc"
     folder = pathlib.Path(tempfile.mkdtemp(prefix="gpu_model"))
-    program = str(folder / "launches")
+    program = Program(str(folder / "launches"), ["apart"] if options.apart else [])
     run("g++", "-std=c++20", "-O1", f"-I{ROOT / 'src'}", str(ROOT / "bench/gpu_launches.cpp"),
         *(str(ROOT / "src" / f) for f in ("backend/cuda/linear.cpp", "backend/cuda/packing.cpp",
                                           "base/error.cpp")),
-        *map(str, (ROOT / "src/quant").glob("*.cpp")), "-o", program)
+        *map(str, (ROOT / "src/quant").glob("*.cpp")), "-o", program.path)
     kernels = compile_kernels(nvcc, folder)
 
     if options.kernels:
@@ -453,6 +477,9 @@ def main():
             time, model_bytes = collections.Counter(), collections.Counter()
             for launch in launches_of(program, machine, count, False):
                 if launch["model"].split()[0] not in options.models.split(","):
+                    continue
+                if launch["product"] == "activation":
+                    time[launch["model"]] += launch["times"] * (activation(machine, launch, count) + machine.gap)
                     continue
                 kernel = kernels[machine.arch][launch["kernel"]]
                 result = (low if "warp_tiles" in launch else many)(machine, launch, kernel, count)
@@ -482,7 +509,7 @@ def main():
         sums = [("machine", "model", "ms, products and gaps", "share of the matrix rate")]
         for machine in MACHINES:
             launches = [l for l in launches_of(program, machine, count, True)
-                        if l["model"].split()[0] in options.models.split(",") and l["product"] != "head"]
+                        if l["model"].split()[0] in options.models.split(",") and l["product"] not in ("head", "activation")]
             for (model, product), some in itertools.groupby(launches, lambda l: (l["model"], l["product"])):
                 results = [many(machine, l, kernels[machine.arch][l["kernel"]], count) for l in some]
                 rate = lambda some: sum(r.flops for r in some) / machine.flops / sum(r.seconds for r in some)

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <memory>
 #include <numeric>
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
@@ -18,6 +19,7 @@ using quant::Type;
 // A small decoder with everything an architecture may ask for.
 struct TinyShape {
   Type type = Type::kQ4_0;
+  std::optional<Type> other_type;  // of v and up, where it is another one
   int num_layers = 2, num_heads = 8, num_kv_heads = 2, head_dim = 32;
   int ffn = 512, vocab = 200;
   int window = 0;  // of every second layer
@@ -51,9 +53,10 @@ class TinyModel {
     return id;
   }
   int norm(int columns) { return add(Type::kF32, columns, 1, 0.1f, 1.0f); }
-  int matrix(int columns, int rows) {
-    const float size = shape_.type == Type::kF32 ? 1.0f : 2.5f;  // normal and uniform values
-    return add(shape_.type, columns, rows, size / std::sqrt(static_cast<float>(columns)));
+  int matrix(int columns, int rows) { return matrix(columns, rows, shape_.type); }
+  int matrix(int columns, int rows, Type type) {
+    const float size = type == Type::kF32 ? 1.0f : 2.5f;  // normal and uniform values
+    return add(type, columns, rows, size / std::sqrt(static_cast<float>(columns)));
   }
   int buffer(int width, RowKind rows = RowKind::kTokens) {
     program_.buffers.push_back({width, rows});
@@ -87,6 +90,7 @@ class TinyModel {
     const int table = add(s.type, embedding, s.vocab, 1.0f);
     p.ops.push_back(Embed{table, x, 1.5f});
     p.state = x;
+    const Type other = s.other_type.value_or(s.type);
     for (int layer = 0; layer < s.num_layers; ++layer) {
       p.layer_starts.push_back(p.ops.size());
       p.ops.push_back(RmsNorm{x, norm(embedding), h, 1e-5f, false});
@@ -96,7 +100,7 @@ class TinyModel {
       p.ops.push_back(Linear{h,
                              {{matrix(embedding, q_width), bias(q_width), q, false},
                               {matrix(embedding, kv_width), bias(kv_width), k, false},
-                              {matrix(embedding, kv_width), kNoWeight, v, false}}});
+                              {matrix(embedding, kv_width, other), kNoWeight, v, false}}});
       const int q_norm = s.has_qk_norm ? norm(s.head_dim) : kNoWeight;
       const int k_norm = s.has_qk_norm ? norm(s.head_dim) : kNoWeight;
       p.ops.push_back(RopeStore{q, k, v, layer, 0, q_norm, k_norm, 1e-6f});
@@ -117,8 +121,8 @@ class TinyModel {
       add_output(a, q_width, x, h);
       p.ops.push_back(RmsNorm{x, norm(embedding), h, 1e-5f, false});
       p.ops.push_back(Linear{h,
-                             {{matrix(embedding, s.ffn), kNoWeight, gate, false},
-                              {matrix(embedding, s.ffn), kNoWeight, up, false}}});
+                             {{matrix(embedding, s.ffn), bias(s.ffn), gate, false},
+                              {matrix(embedding, s.ffn, other), bias(s.ffn), up, false}}});
       p.ops.push_back(GatedActivation{gate, up, gate, s.activation});
       add_output(gate, s.ffn, x, h);
     }

@@ -65,6 +65,24 @@ TEST(CudaBackend, WindowsNormsBiasesAndCaps) {
   for (double error : errors(shape, {{10, 3}, {1, 1}}, CacheType::kQ8_0)) EXPECT_LT(error, 1.2e-2);
 }
 
+// q, k and v, and gate and up, are several products then, and the activation is a kernel of its
+// own.
+TEST(CudaBackend, MatricesOfTwoTypesThatReadTheSameRows) {
+  TinyShape shape;
+  shape.type = Type::kQ4_K;
+  shape.other_type = Type::kQ6_K;
+  for (double error : errors(shape, {{30, 2}, {1, 1}})) EXPECT_LT(error, 3e-3);
+}
+
+// Their tiles, 30 pairs of them, do not fill blocks of many rows.
+TEST(CudaBackend, GateAndUpWithBiasesThatFillNoBlock) {
+  TinyShape shape;
+  shape.type = Type::kQ4_0;
+  shape.ffn = 480;
+  shape.has_bias = true;
+  for (double error : errors(shape, {{70, 2}, {1, 1}})) EXPECT_LT(error, 3e-3);
+}
+
 TEST(CudaBackend, RowsThatGiveNothingEndBehindTheLastAttention) {
   TinyShape shape;
   shape.type = Type::kQ8_0;

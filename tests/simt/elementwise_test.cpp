@@ -32,7 +32,7 @@ TEST(CudaElementwise, GatedActivation) {
                            static_cast<int64_t>(stride),
                            out.data(),
                            width,
-                           is_gelu};
+                           gate_curve(is_gelu)};
       LaunchList list;
       add_launch(list, "gated_activation", {static_cast<uint32_t>((width + 1023) / 1024), kRows},
                  {128}, 0, args);

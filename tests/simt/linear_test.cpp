@@ -4,56 +4,12 @@
 
 #include <cmath>
 
-#include "backend/cpu_test_util.h"
-#include "quant/half.h"
-#include "simt/simt.h"
+#include "simt/linear_test_util.h"
 
 namespace sluice::backend::cuda {
 namespace {
 
 using cpu::kAllTypes;
-using quant::Type;
-
-struct Matrix {
-  MatrixLayout layout;
-  std::vector<std::byte> source;  // as in a file
-  std::vector<float> weights;     // [rows, columns]
-};
-
-Matrix random_matrix(Type type, int64_t rows, int64_t columns, std::mt19937& random) {
-  Matrix m{matrix_layout(type, rows, columns), {}, {}};
-  m.source = cpu::random_tensor(type, rows * columns, random, 0.5f);
-  m.weights.resize(static_cast<size_t>(rows * columns));
-  quant::dequantize(type, m.source.data(), m.weights.data(), rows * columns);
-  return m;
-}
-
-std::vector<std::byte> packed(const Matrix& m) {
-  std::vector<std::byte> tiles(m.layout.bytes);
-  const size_t row_bytes = quant::size_bytes(m.layout.type, m.layout.columns);
-  for (int64_t i = 0; i < m.layout.num_tiles(); ++i) {
-    pack_tile(m.layout, i, m.source.data() + static_cast<size_t>(i) * 16 * row_bytes,
-              tiles.data() + i * m.layout.tile_bytes);
-  }
-  return tiles;
-}
-
-simt::Report run(const LaunchList& list, uint32_t seed) {
-  simt::Report all;
-  for (const Launch& l : list) {
-    simt::Options options;
-    options.seed = seed;
-    simt::Report report =
-        simt::launch(l.kernel, {l.grid.x, l.grid.y, l.grid.z}, {l.block.x, l.block.y, l.block.z},
-                     l.shared_bytes, l.args.data(), l.args_bytes, options);
-    all.errors.insert(all.errors.end(), report.errors.begin(), report.errors.end());
-    all.lines.insert(all.lines.end(), report.lines.begin(), report.lines.end());
-  }
-  return all;
-}
-
-// Rows of results stand apart, each on a sector of its own.
-int64_t out_stride(int64_t rows) { return (rows + 7) / 8 * 8 + 8; }
 
 struct Case {
   std::vector<Type> types;
@@ -83,7 +39,8 @@ std::vector<std::vector<float>> products(const Case& c, const std::vector<Matrix
   std::vector<MatrixLayout> layouts;
   for (size_t i = 0; i < matrices.size(); ++i) {
     const MatrixLayout& layout = matrices[i].layout;
-    tiles.push_back(std::make_unique<simt::DeviceArray<std::byte>>(packed(matrices[i]), "tiles"));
+    tiles.push_back(
+        std::make_unique<simt::DeviceArray<std::byte>>(packed({&matrices[i]}), "tiles"));
     bias.push_back(std::make_unique<simt::DeviceArray<float>>(biases[i], "bias"));
     const int64_t stride = out_stride(layout.rows);
     out.push_back(
@@ -104,15 +61,6 @@ std::vector<std::vector<float>> products(const Case& c, const std::vector<Matrix
   std::vector<std::vector<float>> results;
   for (const auto& values : out) results.push_back(values->values());
   return results;
-}
-
-// Halves of activations in range, some columns apart.
-std::vector<uint16_t> random_halves(size_t count, std::mt19937& random) {
-  std::vector<uint16_t> halves;
-  for (float value : cpu::random_floats(count, random, 2.0f)) {
-    halves.push_back(quant::f32_to_f16(value));
-  }
-  return halves;
 }
 
 // Of up to 16 rows what is rounded is sums in f32 alone: codes and scales are exact. Of more,
@@ -296,10 +244,11 @@ TEST(CudaPack, GivesTheTilesOfTheHost) {
     const simt::DeviceArray<std::byte> tiles(m.layout.bytes, "tiles");
     LaunchList list;
     const size_t row_bytes = quant::size_bytes(type, columns);
-    add_pack(list, m.layout, raw.data(), 0, 64, tiles.data());
-    add_pack(list, m.layout, raw.data() + 64 * row_bytes, 64, 19, tiles.data());
+    const int64_t stride = m.layout.tile_bytes;
+    add_pack(list, m.layout, raw.data(), 0, 64, tiles.data(), stride);
+    add_pack(list, m.layout, raw.data() + 64 * row_bytes, 64, 19, tiles.data(), stride);
     EXPECT_EQ(run(list, 0).problems(), "");
-    EXPECT_EQ(tiles.values(), packed(m));
+    EXPECT_EQ(tiles.values(), packed({&m}));
   }
 }
 

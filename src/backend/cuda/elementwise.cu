@@ -3,17 +3,12 @@
 //
 // Tested by tests/simt/elementwise_test.cpp against the reference backend's formulas.
 
+#include "backend/cuda/gated.cuh"
 #include "backend/cuda/kernels.h"
 #include "backend/cuda/ptx.cuh"
 
 namespace sluice::backend::cuda {
 namespace {
-
-__device__ float activate(float x, bool is_gelu) {
-  if (!is_gelu) return x / (1.0f + expf(-x));
-  constexpr float kSqrt2OverPi = 0.79788456080286535588f;
-  return 0.5f * x * (1.0f + tanhf(kSqrt2OverPi * (x + 0.044715f * x * x * x)));
-}
 
 // Four floats from `column` on of a row that is `width` long; what is beyond stays zero.
 __device__ float4 load_row4(const float* row, int column, int width) {
@@ -72,8 +67,8 @@ SLUICE_KERNEL(gated_activation, GatedArgs, kThreads, 8) {
     if (column >= args.width) return;
     const float4 g = load_row4(gate, column, args.width);
     const float4 u = load_row4(up, column, args.width);
-    float4 v = {activate(g.x, args.is_gelu) * u.x, activate(g.y, args.is_gelu) * u.y,
-                activate(g.z, args.is_gelu) * u.z, activate(g.w, args.is_gelu) * u.w};
+    float4 v = {activate(g.x, args.curve) * u.x, activate(g.y, args.curve) * u.y,
+                activate(g.z, args.curve) * u.z, activate(g.w, args.curve) * u.w};
     if (args.out) store_row4(args.out + row * args.stride, column, args.width, v);
     if (!args.halves) continue;
     constexpr float kFactor = 1.0f / kGatedScale;

@@ -41,131 +41,7 @@ const char* embed_kernel(quant::Type type) {
   throw Error(ErrorCode::kUnsupported, "the CUDA backend has no table of this tensor type");
 }
 
-// How an operation uses a buffer.
-struct Use {
-  bool reads_floats = false, reads_halves = false, writes = false, overwrites = false;
-};
-
-Use use_of(const Op& op, const OpForms& forms, BufferId id) {
-  Use use;
-  const auto reads = [&](BufferId in) { use.reads_floats |= in == id; };
-  const auto writes = [&](BufferId out, bool accumulates = false) {
-    if (out != id) return;
-    use.writes = true;
-    use.overwrites |= !accumulates;
-    use.reads_floats |= accumulates;
-  };
-  if (const auto* embed = std::get_if<Embed>(&op)) writes(embed->out);
-  if (const auto* receive = std::get_if<Receive>(&op)) writes(receive->out);
-  if (const auto* norm = std::get_if<RmsNorm>(&op)) {
-    reads(norm->in);
-    writes(norm->out, norm->accumulate);
-  }
-  if (const auto* linear = std::get_if<Linear>(&op)) {
-    use.reads_halves |= linear->in == id;
-    for (const LinearPart& part : linear->parts) writes(part.out, part.accumulate);
-  }
-  if (const auto* rope = std::get_if<RopeStore>(&op)) {
-    reads(rope->q);
-    reads(rope->k);
-    reads(rope->v);
-    writes(rope->q, true);
-  }
-  if (const auto* attention = std::get_if<Attention>(&op)) {
-    reads(attention->q);
-    writes(attention->out);
-  }
-  if (const auto* gated = std::get_if<GatedActivation>(&op)) {
-    reads(gated->gate);
-    reads(gated->up);
-    writes(gated->out);
-  }
-  if (const auto* gather = std::get_if<GatherRows>(&op)) {
-    (forms.gathers_halves ? use.reads_halves : use.reads_floats) |= gather->in == id;
-    writes(gather->out);
-  }
-  if (const auto* cap = std::get_if<SoftCap>(&op)) writes(cap->buffer, true);
-  return use;
-}
-
-// What an operation writes that can write halves; -1: it cannot.
-BufferId output_of(const Op& op, const OpForms& forms) {
-  if (const auto* norm = std::get_if<RmsNorm>(&op)) return norm->out;
-  if (const auto* attention = std::get_if<Attention>(&op)) return attention->out;
-  if (const auto* gated = std::get_if<GatedActivation>(&op)) return gated->out;
-  if (const auto* gather = std::get_if<GatherRows>(&op); gather && forms.gathers_halves) {
-    return gather->out;
-  }
-  return -1;
-}
-
-// Rows of attention's are gathered as it writes them: as halves, before the last layer's output.
-void find_gathered_halves(const Program& program, std::vector<OpForms>& forms) {
-  std::vector<bool> is_attentions(program.buffers.size(), false);
-  for (size_t i = 0; i < program.ops.size(); ++i) {
-    const Op& op = program.ops[i];
-    if (const auto* gather = std::get_if<GatherRows>(&op)) {
-      forms[i].gathers_halves = is_attentions[static_cast<size_t>(gather->in)];
-    }
-    for (size_t id = 0; id < program.buffers.size(); ++id) {
-      if (use_of(op, forms[i], static_cast<BufferId>(id)).writes) is_attentions[id] = false;
-    }
-    if (const auto* attention = std::get_if<Attention>(&op)) {
-      is_attentions[static_cast<size_t>(attention->out)] = true;
-    }
-  }
-}
-
 }  // namespace
-
-ProgramForms find_forms(const Program& program) {
-  ProgramForms forms;
-  forms.buffers.resize(program.buffers.size());
-  forms.ops.resize(program.ops.size());
-  find_gathered_halves(program, forms.ops);
-  std::vector<bool> has_fresh_halves(program.buffers.size(), false);
-  for (size_t i = 0; i < program.ops.size(); ++i) {
-    const Op& op = program.ops[i];
-    OpForms& mine = forms.ops[i];
-    if (const auto* linear = std::get_if<Linear>(&op)) {
-      const auto in = static_cast<size_t>(linear->in);
-      mine.converts_input = !has_fresh_halves[in];
-      forms.buffers[in].has_halves = true;
-      has_fresh_halves[in] = true;
-    }
-    for (size_t id = 0; id < program.buffers.size(); ++id) {
-      const Use use = use_of(op, mine, static_cast<BufferId>(id));
-      if (use.reads_floats) forms.buffers[id].has_floats = true;
-      if (use.writes) has_fresh_halves[id] = false;
-    }
-    // What reads the result, up to where it is overwritten, says in which forms it is wanted.
-    const BufferId out = output_of(op, mine);
-    if (out < 0) {
-      for (size_t id = 0; id < program.buffers.size(); ++id) {
-        if (use_of(op, mine, static_cast<BufferId>(id)).writes) forms.buffers[id].has_floats = true;
-      }
-      continue;
-    }
-    const auto* norm = std::get_if<RmsNorm>(&op);
-    mine.writes_floats = (norm && norm->accumulate) || out == program.hidden;
-    for (size_t later = i + 1; later < program.ops.size(); ++later) {
-      const Use use = use_of(program.ops[later], forms.ops[later], out);
-      mine.writes_floats |= use.reads_floats;
-      mine.writes_halves |= use.reads_halves;
-      if (use.overwrites) break;
-    }
-    const auto id = static_cast<size_t>(out);
-    forms.buffers[id].has_floats |= mine.writes_floats;
-    forms.buffers[id].has_halves |= mine.writes_halves;
-    has_fresh_halves[id] = mine.writes_halves;
-    const bool has_halves_only = std::holds_alternative<Attention>(op) || mine.gathers_halves;
-    if (has_halves_only && mine.writes_floats) {
-      throw Error(ErrorCode::kUnsupported,
-                  "the CUDA backend's attention writes for matrix products only");
-    }
-  }
-  return forms;
-}
 
 CacheLayout cache_layout(const Program& program, CacheType type) {
   return {program.num_kv_heads, padded_head_size(program.head_dim), type == CacheType::kQ8_0};
@@ -237,7 +113,13 @@ LaunchList Forward::launches(const LaunchShape& shape, const StepView& input, st
                              reinterpret_cast<float*>(workspace_ + layout_.ropes[i]), pairs});
   }
   for (size_t i = 0; i < program_.ops.size(); ++i) {
-    std::visit([&](const auto& op) { add(step, op, layout_.forms.ops[i]); }, program_.ops[i]);
+    const OpForms& forms = layout_.forms.ops[i];
+    if (const auto* linear = std::get_if<Linear>(&program_.ops[i]); linear && forms.is_joined) {
+      const Op& gated = program_.ops[++i];
+      add_joined(step, *linear, std::get<GatedActivation>(gated), forms);
+    } else {
+      std::visit([&](const auto& op) { add(step, op, forms); }, program_.ops[i]);
+    }
   }
   return std::move(step.list);
 }
@@ -277,17 +159,24 @@ void Forward::add(Step& step, const RmsNorm& op, const OpForms& forms) const {
   add_launch(step.list, "rms_norm", {static_cast<uint32_t>(count)}, {256}, 0, args);
 }
 
-void Forward::add(Step& step, const Linear& op, const OpForms& forms) const {
-  // The head reads the first rows of its input only.
-  const int count = num_rows(step.shape, op.parts.front().out);
-  if (count == 0) return;
+// Brings `count` rows to halves where nobody has written them so.
+HalfRows Forward::input_of(Step& step, const Linear& op, const OpForms& forms, int count) const {
+  float& scale = step.half_scales[static_cast<size_t>(op.in)];
   if (forms.converts_input) {
     const ToHalvesArgs args{floats(op.in), rows(op.in).float_stride, halves(op.in),
                             rows(op.in).half_stride, width(op.in)};
     add_launch(step.list, "to_halves", {blocks_of(args.width, 1024), static_cast<uint32_t>(count)},
                {128}, 0, args);
-    step.half_scales[static_cast<size_t>(op.in)] = 1.0f;
+    scale = 1.0f;
   }
+  return {halves(op.in), rows(op.in).half_stride, scale};
+}
+
+void Forward::add(Step& step, const Linear& op, const OpForms& forms) const {
+  // The head reads the first rows of its input only.
+  const int count = num_rows(step.shape, op.parts.front().out);
+  if (count == 0) return;
+  const HalfRows in = input_of(step, op, forms, count);
   std::vector<LinearTarget> targets;
   for (const LinearPart& part : op.parts) {
     LinearTarget target;
@@ -299,9 +188,27 @@ void Forward::add(Step& step, const Linear& op, const OpForms& forms) const {
     target.accumulates = part.accumulate;
     targets.push_back(target);
   }
-  add_linear(step.list, device_,
-             {halves(op.in), rows(op.in).half_stride, step.half_scales[static_cast<size_t>(op.in)]},
-             targets, count, step.shape.is_prefill, workspace_ + layout_.scratch);
+  add_linear(step.list, device_, in, targets, count, step.shape.is_prefill,
+             workspace_ + layout_.scratch);
+}
+
+void Forward::add_joined(Step& step, const Linear& op, const GatedActivation& gated,
+                         const OpForms& forms) const {
+  const int count = num_rows(step.shape, gated.out);
+  if (count == 0) return;
+  const HalfRows in = input_of(step, op, forms, count);
+  const LinearPart &gate = op.parts[0], &up = op.parts[1];
+  GatedTarget target;
+  target.layout = weights_.layout(gate.weight);
+  target.packed = weights_.matrix(gate.weight);  // and up's, in turns
+  target.gate_bias = weights_.vector(gate.bias);
+  target.up_bias = weights_.vector(up.bias);
+  target.out = halves(gated.out);
+  target.out_stride = rows(gated.out).half_stride;
+  target.curve = gate_curve(gated.activation == Activation::kGeluTanh);
+  add_gated_linear(step.list, device_, in, target, count, step.shape.is_prefill,
+                   workspace_ + layout_.scratch);
+  step.half_scales[static_cast<size_t>(gated.out)] = kGatedScale;
 }
 
 void Forward::add(Step& step, const RopeStore& op, const OpForms&) const {
@@ -364,7 +271,7 @@ void Forward::add(Step& step, const GatedActivation& op, const OpForms& forms) c
   args.halves_stride = rows(op.out).half_stride;
   if (forms.writes_floats) args.out = floats(op.out);
   args.width = width(op.gate);
-  args.is_gelu = op.activation == Activation::kGeluTanh;
+  args.curve = gate_curve(op.activation == Activation::kGeluTanh);
   step.half_scales[static_cast<size_t>(op.out)] = kGatedScale;
   add_launch(step.list, "gated_activation",
              {blocks_of(args.width, 1024), static_cast<uint32_t>(count)}, {128}, 0, args);

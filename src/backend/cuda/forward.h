@@ -6,6 +6,7 @@
 #include "backend/backend.h"
 #include "backend/cuda/attention.h"
 #include "backend/cuda/device.h"
+#include "backend/cuda/forms.h"
 #include "backend/cuda/launch.h"
 #include "backend/cuda/linear.h"
 #include "backend/cuda/step_input.h"
@@ -14,26 +15,6 @@
 
 // The forward pass as launches: what a program's operations read and write, and where.
 namespace sluice::backend::cuda {
-
-// In which forms rows of a buffer are kept. What only a Linear reads is halves, written so by the
-// operation before it.
-struct BufferForms {
-  bool has_floats = false, has_halves = false;
-};
-
-// Which forms an operation writes, for all of the program's.
-struct OpForms {
-  bool writes_floats = true, writes_halves = false;
-  bool converts_input = false;  // a Linear whose input is there as floats only
-  bool gathers_halves = false;  // a GatherRows of halves
-};
-
-struct ProgramForms {
-  std::vector<BufferForms> buffers;
-  std::vector<OpForms> ops;
-};
-// Throws Error(kUnsupported) for a program that reads as floats what is written as halves only.
-ProgramForms find_forms(const Program& program);
 
 // Everything a step writes on the device, in one piece of memory.
 struct ForwardLayout {
@@ -93,6 +74,9 @@ class Forward {
   void add(Step& step, const Receive& op, const OpForms& forms) const;
   void add(Step& step, const RmsNorm& op, const OpForms& forms) const;
   void add(Step& step, const Linear& op, const OpForms& forms) const;
+  void add_joined(Step& step, const Linear& op, const GatedActivation& gated,
+                  const OpForms& forms) const;
+  HalfRows input_of(Step& step, const Linear& op, const OpForms& forms, int count) const;
   void add(Step& step, const RopeStore& op, const OpForms& forms) const;
   void add(Step& step, const Attention& op, const OpForms& forms) const;
   void add(Step& step, const GatedActivation& op, const OpForms& forms) const;

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "backend/cuda/cache_layout.h"
+#include "backend/cuda/gated.h"
 #include "backend/cuda/packing.h"
 #include "backend/cuda/step.h"
 
@@ -82,7 +83,7 @@ struct AttentionArgs {
 };
 
 // out = activation(gate) * up / kGatedScale, as halves. Grid: (width / 1024 rounded up, rows),
-// blocks of 128.
+// blocks of 128. Where the product of gate and up does not do it itself.
 struct GatedArgs {
   const float* gate;
   const float* up;
@@ -91,9 +92,8 @@ struct GatedArgs {
   int64_t halves_stride;
   float* out;  // not scaled; null: not wanted
   int width;
-  bool is_gelu;
+  GateCurve curve;
 };
-inline constexpr float kGatedScale = 16.0f;  // a half's largest number is then a million
 
 // out[i] = in[output_rows[i]]. Grid: rows, blocks of 256.
 struct GatherArgs {

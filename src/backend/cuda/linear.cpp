@@ -101,11 +101,11 @@ uint32_t* counters_in(void* scratch, const DeviceFacts& device) {
 // as long as 5% of a matrix of 8192 by 8192. They also let a block meet fewer activations again and
 // again, which come by way of the first-level cache then: of sixteen rows on fast memory that
 // counts more (of eight rows in four chunks there are 44% of what the matrix has).
-int low_splits(const DeviceFacts& device, int num_tiles, int num_stages, int stage_columns,
-               int token_tiles) {
+int low_splits(const DeviceFacts& device, int num_tiles, int together, int num_stages,
+               int stage_columns, int token_tiles) {
   const int blocks = device.num_multiprocessors;
   const auto efficiency = [&](int splits) {
-    const int units = num_tiles * splits;
+    const int units = num_tiles / together * splits;
     return static_cast<double>(units) / (static_cast<double>(ceil_div(units, blocks)) * blocks);
   };
   const auto fits = [&](int splits) {
@@ -130,11 +130,12 @@ int low_splits(const DeviceFacts& device, int num_tiles, int num_stages, int sta
   return best;
 }
 
-// Rings are as deep as fits, up to 110 kB in flight.
-LowShares low_shares(const DeviceFacts& device, int num_tiles, int num_stages, int stage_columns,
-                     int stage_bytes, int token_tiles) {
+// Rings are as deep as fits, up to 110 kB in flight. So many tiles are kept `together`.
+LowShares low_shares(const DeviceFacts& device, int num_tiles, int together, int num_stages,
+                     int stage_columns, int stage_bytes, int token_tiles) {
   LowShares shares;
-  shares.num_splits = low_splits(device, num_tiles, num_stages, stage_columns, token_tiles);
+  shares.num_splits =
+      low_splits(device, num_tiles, together, num_stages, stage_columns, token_tiles);
   const int shared = dynamic_shared(device);
   shares.num_warps = low_warps(token_tiles);
   while (low_shared_bytes(shares.num_warps, 2, stage_bytes, token_tiles) > shared) {
@@ -147,16 +148,16 @@ LowShares low_shares(const DeviceFacts& device, int num_tiles, int num_stages, i
     ++shares.num_slots;
   }
   shares.column_warps = std::min(shares.num_warps, num_stages / shares.num_splits);
-  shares.grid = std::min(device.num_multiprocessors, num_tiles * shares.num_splits);
+  shares.grid = std::min(device.num_multiprocessors, num_tiles / together * shares.num_splits);
   return shares;
 }
 
 // Targets of one type, up to kMostParts, that read the same rows.
 using Alike = std::span<const LinearTarget* const>;
 
-// Of up to 16 rows.
+// Of up to 16 rows. `gated`: what the one target's tiles are then pairs for (GatedTarget).
 void add_low(LaunchList& list, const DeviceFacts& device, const HalfRows& in, Alike targets,
-             int num_rows, void* scratch) {
+             const GatedOut& gated, int num_rows, void* scratch) {
   const MatrixLayout& layout = targets.front()->layout;
   const KernelNames& names = kernels_of(layout.type);
   LowArgs args = {};
@@ -175,8 +176,10 @@ void add_low(LaunchList& list, const DeviceFacts& device, const HalfRows& in, Al
   const bool is_float = quant::type_info(layout.type).block_elements == 1;
   const int stage_columns = is_float ? kQuarterColumns : kChunkColumns;
   const int num_stages = ceil_div(static_cast<int>(layout.columns), stage_columns);
-  const LowShares shares = low_shares(device, args.num_tiles, num_stages, stage_columns,
-                                      names.low_stage_bytes, token_tiles);
+  const LowShares shares =
+      low_shares(device, args.num_tiles, gated.out != nullptr ? 2 : 1, num_stages, stage_columns,
+                 names.low_stage_bytes, token_tiles);
+  args.gated = gated;
   args.tile_bytes = layout.tile_bytes;
   args.x = in.data;
   args.x_stride = static_cast<int32_t>(in.stride);
@@ -216,8 +219,8 @@ int split_blocks(const DeviceFacts& device, int num_blocks, int num_chunks) {
 // prompt's: how they are split depends on the matrices alone, and whether, on the number of rows.
 class ManyProduct {
  public:
-  ManyProduct(const DeviceFacts& device, const HalfRows& in, Alike targets, int num_rows,
-              void* scratch)
+  ManyProduct(const DeviceFacts& device, const HalfRows& in, Alike targets, const GatedOut& gated,
+              int num_rows, void* scratch)
       : device_(device), targets_(targets) {
     const MatrixLayout& layout = targets.front()->layout;
     // wgmma is not in what comes after sm_90.
@@ -231,6 +234,7 @@ class ManyProduct {
     args_.columns = static_cast<int32_t>(layout.columns);
     args_.partials = static_cast<float*>(scratch);
     args_.counters = counters_in(scratch, device);
+    args_.gated = gated;
   }
 
   // A prompt's rows have the same products in all kernels of a device: sums are taken in the same
@@ -296,14 +300,23 @@ class ManyProduct {
   ManyArgs args_ = {};
 };
 
+void add_product(LaunchList& list, const DeviceFacts& device, const HalfRows& in, Alike targets,
+                 const GatedOut& gated, int rows, bool is_prefill, void* scratch) {
+  if (rows <= kLowRows[1] && !is_prefill) {
+    add_low(list, device, in, targets, gated, rows, scratch);
+  } else {
+    ManyProduct(device, in, targets, gated, rows, scratch).add(list, is_prefill);
+  }
+}
+
 }  // namespace
 
 void add_pack(LaunchList& list, const MatrixLayout& layout, const void* raw, int64_t first_row,
-              int64_t num_rows, void* packed) {
+              int64_t num_rows, void* packed, int64_t tile_stride) {
   PackArgs args = {};
   args.raw = static_cast<const uint8_t*>(raw);
-  args.packed = static_cast<uint8_t*>(packed) + first_row / kTileRows * layout.tile_bytes;
-  args.tile_bytes = layout.tile_bytes;
+  args.packed = static_cast<uint8_t*>(packed) + first_row / kTileRows * tile_stride;
+  args.tile_stride = tile_stride;
   args.rows = static_cast<int32_t>(num_rows);
   args.columns = static_cast<int32_t>(layout.columns);
   const int64_t threads = (num_rows + kTileRows - 1) / kTileRows * layout.num_chunks() * 8;
@@ -330,12 +343,24 @@ void add_linear(LaunchList& list, const DeviceFacts& device, const HalfRows& in,
       alike.push_back(&targets[i]);
       is_done[i] = true;
     }
-    if (rows <= kLowRows[1] && !is_prefill) {
-      add_low(list, device, in, alike, rows, scratch);
-    } else {
-      ManyProduct(device, in, alike, rows, scratch).add(list, is_prefill);
-    }
+    add_product(list, device, in, alike, {}, rows, is_prefill, scratch);
   }
+}
+
+void add_gated_linear(LaunchList& list, const DeviceFacts& device, const HalfRows& in,
+                      const GatedTarget& target, int rows, bool is_prefill, void* scratch) {
+  LinearTarget pairs;
+  pairs.layout = target.layout;
+  pairs.layout.rows = 2 * kTileRows * target.layout.num_tiles();
+  pairs.packed = target.packed;
+  const LinearTarget* const targets[] = {&pairs};
+  const GatedOut gated = {target.out,
+                          target.gate_bias,
+                          target.up_bias,
+                          target.curve,
+                          static_cast<int32_t>(target.out_stride),
+                          static_cast<int32_t>(target.layout.rows)};
+  add_product(list, device, in, targets, gated, rows, is_prefill, scratch);
 }
 
 }  // namespace sluice::backend::cuda

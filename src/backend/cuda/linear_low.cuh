@@ -27,8 +27,13 @@
 // comes last adds up, in order, so that a result never depends on who it was. No sum depends on how
 // many rows of activations there are either.
 //
-// Reference: tests/simt/linear_test.cpp holds it against quant::dequantize and sums in double.
+// Where tiles of gate and up take turns (LowArgs::gated) a block has both of a pair, and who adds
+// up applies the activation.
+//
+// Reference: tests/simt/linear_test.cpp and gated_linear_test.cpp hold it against quant::dequantize
+// and sums in double.
 
+#include "backend/cuda/gated.cuh"
 #include "backend/cuda/linear_fragments.cuh"
 #include "backend/cuda/linear_low.h"
 
@@ -378,6 +383,39 @@ SLUICE_DEVICE void store_result(const LowArgs& args, const LowPart& part, int ti
   *out = part.accumulates != 0 ? *out + value : value;
 }
 
+// `pair`: of a tile of gate and one of up.
+SLUICE_DEVICE void store_gated(const LowArgs& args, int pair, int index, float gate, float up) {
+  const GatedOut& gated = args.gated;
+  const int row = pair * kTileRows + index % 16, token = index / 16;
+  if (row >= gated.rows || token >= args.num_rows) return;
+  if (gated.gate_bias != nullptr) gate += gated.gate_bias[row];
+  if (gated.up_bias != nullptr) up += gated.up_bias[row];
+  gated.out[static_cast<int64_t>(token) * gated.stride + row] =
+      ptx::float_to_half(gated_value(gate, up, gated.curve));
+}
+
+// Tiles whose results are wanted together.
+SLUICE_DEVICE int tiles_together(const LowArgs& args) { return args.gated.out != nullptr ? 2 : 1; }
+
+// Stores the results of a pass's tiles of which `is_wanted` (asked for the first of those that are
+// wanted together); `sum_of` has their sums.
+template <int kTileSums, class IsWanted, class SumOf>
+SLUICE_DEVICE void store_pass(const LowArgs& args, const Pass& pass, float unit,
+                              const IsWanted& is_wanted, const SumOf& sum_of) {
+  const int thread = static_cast<int>(threadIdx.x), num_threads = static_cast<int>(blockDim.x);
+  const int together = tiles_together(args);
+  for (int i = thread; i < pass.num_tiles / together * kTileSums; i += num_threads) {
+    const int tile = i / kTileSums * together, index = i % kTileSums;
+    if (!is_wanted(tile)) continue;
+    const float sum = sum_of(tile, index) * unit;
+    if (together == 2) {
+      store_gated(args, (pass.tile + tile) / 2, index, sum, sum_of(tile + 1, index) * unit);
+    } else {
+      store_result(args, args.parts[pass.part], pass.tile + tile, index, sum);
+    }
+  }
+}
+
 // Adds up what the warps have of a pass, and, when all blocks have come that share its columns,
 // what they have. `sums` [row warps, column warps, kLowTiles, a tile's].
 template <int kTokenTiles>
@@ -385,28 +423,31 @@ SLUICE_DEVICE void finish_pass(const LowArgs& args, const Pass& pass, const floa
                                float unit) {
   constexpr int kTileSums = kTokenTiles * 128;
   __shared__ uint32_t is_last[kLowTiles * low_warps(kTokenTiles)];
-  const LowPart& part = args.parts[pass.part];
   const int thread = static_cast<int>(threadIdx.x), num_threads = static_cast<int>(blockDim.x);
   const int first = pass.unit - pass.split * args.num_tiles;  // tile of all parts
-  const bool is_split = args.num_splits > 1;
-  for (int i = thread; i < pass.num_tiles * kTileSums; i += num_threads) {
-    const int tile = i / kTileSums, index = i % kTileSums;
+  const auto own_sum = [&](int tile, int index) {
     const float* own =
         sums + (tile / kLowTiles * args.column_warps * kLowTiles + tile % kLowTiles) * kTileSums +
         place_of_sum(index);
     float sum = 0.0f;
 #pragma unroll 4
     for (int w = 0; w < args.column_warps; ++w) sum += own[w * kLowTiles * kTileSums];
-    if (is_split) {
-      args.partials[(static_cast<int64_t>(pass.split) * args.num_tiles + first + tile) * kTileSums +
-                    index] = sum;
-    } else {
-      store_result(args, part, pass.tile + tile, index, sum * unit);
-    }
+    return sum;
+  };
+  if (args.num_splits == 1) {
+    store_pass<kTileSums>(
+        args, pass, unit, [](int) { return true; }, own_sum);
+    return;
   }
-  if (!is_split) return;
+  const auto partial = [&](int split, int tile, int index) {
+    return args.partials +
+           (static_cast<int64_t>(split) * args.num_tiles + first + tile) * kTileSums + index;
+  };
+  for (int i = thread; i < pass.num_tiles * kTileSums; i += num_threads) {
+    *partial(pass.split, i / kTileSums, i % kTileSums) = own_sum(i / kTileSums, i % kTileSums);
+  }
   ptx::sync_block();
-  if (thread < pass.num_tiles) {
+  if (thread < pass.num_tiles && thread % tiles_together(args) == 0) {
     ptx::fence();  // for all of the block: the barrier has shown what they wrote
     uint32_t* counter = args.counters + first + thread;
     const bool last = ptx::atomic_add(counter, 1u) == static_cast<uint32_t>(args.num_splits - 1);
@@ -415,18 +456,14 @@ SLUICE_DEVICE void finish_pass(const LowArgs& args, const Pass& pass, const floa
     ptx::fence();
   }
   ptx::sync_block();
-  for (int i = thread; i < pass.num_tiles * kTileSums; i += num_threads) {
-    const int tile = i / kTileSums, index = i % kTileSums;
-    if (is_last[tile] == 0) continue;
+  const auto sum_of_all = [&](int tile, int index) {
     float sum = 0.0f;
 #pragma unroll 8
-    for (int split = 0; split < args.num_splits; ++split) {
-      sum +=
-          args.partials[(static_cast<int64_t>(split) * args.num_tiles + first + tile) * kTileSums +
-                        index];
-    }
-    store_result(args, part, pass.tile + tile, index, sum * unit);
-  }
+    for (int split = 0; split < args.num_splits; ++split) sum += *partial(split, tile, index);
+    return sum;
+  };
+  store_pass<kTileSums>(
+      args, pass, unit, [&](int tile) { return is_last[tile] != 0; }, sum_of_all);
 }
 
 template <quant::Type kType, int kTokenTiles>
@@ -435,8 +472,10 @@ SLUICE_DEVICE void run(const LowArgs& args) {
   const int lane = ptx::lane(), warp = ptx::warp();
   const int num_units = args.num_tiles * args.num_splits;
   const int grid = static_cast<int>(gridDim.x), block = static_cast<int>(blockIdx.x);
-  const int begin = static_cast<int>(static_cast<int64_t>(num_units) * block / grid);
-  const int end = static_cast<int>(static_cast<int64_t>(num_units) * (block + 1) / grid);
+  const int together = tiles_together(args);
+  const int64_t num_shared = num_units / together;  // that blocks share out
+  const int begin = static_cast<int>(num_shared * block / grid) * together;
+  const int end = static_cast<int>(num_shared * (block + 1) / grid) * together;
 
   uint8_t* const shared = reinterpret_cast<uint8_t*>(ptx::dynamic_shared());
   const int ring_bytes = args.num_slots * Stage::kBytes;

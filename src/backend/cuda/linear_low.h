@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "backend/cuda/gated.h"
 #include "backend/cuda/packing_layout.h"
 
 // What the products of few rows (linear_low.cuh) are told, and the shapes they have at compile
@@ -47,6 +48,7 @@ struct LowArgs {
   uint32_t float_bits;   // kFloatBits: not known to the compiler, so that it stays in a register
   float* partials;       // [num_splits, num_tiles, token tiles, 128]
   uint32_t* counters;    // [num_tiles], zero before and after
+  GatedOut gated;        // tiles are pairs, which no block parts
 };
 
 // A byte in bits 8 to 15 of this is 2^15 plus the byte, as a float.

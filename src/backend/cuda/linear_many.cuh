@@ -30,8 +30,12 @@
 // their sums to its own, in the order of the columns, and the others leave theirs. Prompts'
 // products are not split: a row's result must be the same in whatever company.
 //
-// Reference: tests/simt/linear_test.cpp.
+// Where tiles of gate and up take turns (ManyArgs::gated) a warp has one of each: a lane has both
+// numbers that make one of the gated activation's, and halves are all that is written.
+//
+// Reference: tests/simt/linear_test.cpp, gated_linear_test.cpp.
 
+#include "backend/cuda/gated.cuh"
 #include "backend/cuda/linear_many.h"
 #include "backend/cuda/linear_many_stages.cuh"
 #include "backend/cuda/linear_many_weights.cuh"
@@ -116,6 +120,60 @@ SLUICE_DEVICE void store_sums(const ManyArgs& args, const Segment& segment,
         out += i % 2 == 0 ? stride : 7 * stride;
       }
     }
+  }
+}
+
+// The same of pairs of tiles of gate and up. Lanes of rows g and g + 1 swap, so that a row of
+// activations gets whole sectors from eight lanes: even ones store rows g and g + 1, odd ones
+// g + 7 and g + 8.
+template <class Shape>
+SLUICE_DEVICE void store_gated(const ManyArgs& args, const Segment& segment,
+                               const Sums<Shape>& sums) {
+  static_assert(Shape::kWarpTiles == 2);
+  const GatedOut& gated = args.gated;
+  int thread = static_cast<int>(threadIdx.x);
+  ptx::forget(thread);  // or what follows from it takes registers from the main loop
+  const int warp = thread / ptx::kWarp, g = thread % ptx::kWarp / 4, t = thread % 4;
+  const int first_row = (segment.block * Shape::kTiles / 2 + warp / Shape::kTokenWarps) * kTileRows;
+  const int token =
+      segment.token_block * Shape::kTokens + warp % Shape::kTokenWarps * Shape::kTokenTiles * 8;
+  const int tokens_left = args.num_rows - token;
+  const bool is_odd = g % 2 != 0;
+  const int own_row = first_row + (is_odd ? g + 7 : g);
+  float gate_bias[2] = {}, up_bias[2] = {};
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    const int row = first_row + g + 8 * r;
+    if (row >= gated.rows) continue;
+    if (gated.gate_bias != nullptr) gate_bias[r] = gated.gate_bias[row];
+    if (gated.up_bias != nullptr) up_bias[r] = gated.up_bias[row];
+  }
+  uint16_t* out = gated.out + static_cast<int64_t>(token + 2 * t) * gated.stride + own_row;
+#pragma unroll
+  for (int i = 0; i < Shape::kTokenTiles; ++i) {
+    if (8 * i >= tokens_left) return;
+    uint32_t two[2];  // tokens, of rows g and g + 8
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      float v[2];
+#pragma unroll
+      for (int j = 0; j < 2; ++j) {
+        const int at = 4 * i + 2 * r + j;
+        v[j] = gated_value(sums[0][at] * args.x_scale + gate_bias[r],
+                           sums[1][at] * args.x_scale + up_bias[r], gated.curve);
+      }
+      two[r] = ptx::pack_halves(v[0], v[1]);
+    }
+    const uint32_t others = ptx::shuffle_xor(is_odd ? two[0] : two[1], 4);
+    const uint32_t first = is_odd ? others : two[0], second = is_odd ? two[1] : others;
+    if (own_row < gated.rows) {  // rows are padded
+      auto* to = reinterpret_cast<uint32_t*>(out);
+      if (8 * i + 2 * t < tokens_left) *to = ptx::permute_bytes(first, second, 0x5410);
+      if (8 * i + 2 * t + 1 < tokens_left) {
+        to[gated.stride / 2] = ptx::permute_bytes(first, second, 0x7632);
+      }
+    }
+    out += 8 * gated.stride;
   }
 }
 
@@ -333,7 +391,11 @@ SLUICE_DEVICE void run(const ManyArgs& args) {
       for (int tile = 0; tile < Shape::kWarpTiles; ++tile) ptx::warpgroup_sums(sums[tile]);
     }
     if (args.is_split == 0 || add_up<Shape>(args, segment, sums)) {
-      store_sums<Shape>(args, segment, sums);
+      if (args.gated.out != nullptr) {
+        store_gated<Shape>(args, segment, sums);
+      } else {
+        store_sums<Shape>(args, segment, sums);
+      }
     }
   }
 }

@@ -62,6 +62,7 @@ struct ManyArgs {
   int32_t is_split;    // the columns, so that all blocks have equal shares
   float* partials;     // [2 * blocks, sums of a block]
   uint32_t* counters;  // [num_blocks][2]: who has come, who has written; zero before and after
+  GatedOut gated;
 };
 
 // A stage is some quarters of a chunk: activations [quarters][tokens][128 bytes], codes

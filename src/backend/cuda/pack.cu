@@ -36,7 +36,7 @@ SLUICE_DEVICE void pack(const PackArgs& args) {
   const int rest = args.columns - chunk * kChunkColumns;
   pack_row_pair<kType>(
       pair, rest < kChunkColumns ? rest : kChunkColumns,
-      args.packed + tile * args.tile_bytes + static_cast<int64_t>(chunk) * F::kChunkBytes, g);
+      args.packed + tile * args.tile_stride + static_cast<int64_t>(chunk) * F::kChunkBytes, g);
 }
 
 }  // namespace

@@ -5,9 +5,9 @@
 namespace sluice::backend::cuda {
 
 struct PackArgs {
-  const uint8_t* raw;  // rows in file form, the first of them row 0 here
-  uint8_t* packed;     // of the tile of row 0
-  int64_t tile_bytes;
+  const uint8_t* raw;   // rows in file form, the first of them row 0 here
+  uint8_t* packed;      // of the tile of row 0
+  int64_t tile_stride;  // bytes
   int32_t rows, columns;
 };
 

@@ -9,6 +9,7 @@
 #include <thread>
 #include <utility>
 
+#include "backend/cuda/forms.h"
 #include "backend/cuda/linear.h"
 #include "base/error.h"
 #include "base/threads.h"
@@ -145,15 +146,35 @@ DeviceWeights::DeviceWeights(const Program& program) {
   const auto place = [&](size_t bytes) {
     return std::exchange(total_bytes_, total_bytes_ + round_up(bytes));
   };
+  place_pairs(program, place);
   for (size_t id = 0; id < entries_.size(); ++id) {
     Entry& entry = entries_[id];
-    if (entry.is_matrix) entry.matrix_place = place(entry.layout.bytes);
+    if (entry.is_matrix && entry.tile_stride == 0) {
+      entry.matrix_place = place(entry.layout.bytes);
+      entry.tile_stride = entry.layout.tile_bytes;
+    }
     if (entry.is_vector) {
       entry.vector_place = place(static_cast<size_t>(program.weights[id].columns) * sizeof(float));
     }
   }
   for (const Rope& rope : program.ropes) {
     frequency_places_.push_back(place(rope.inverse_frequency.size() * sizeof(float)));
+  }
+}
+
+// Tiles of a gate and its up take turns where one product has both.
+void DeviceWeights::place_pairs(const Program& program,
+                                const std::function<size_t(size_t)>& place) {
+  const std::vector<bool> is_gated = find_gated_products(program);
+  for (size_t i = 0; i < program.ops.size(); ++i) {
+    if (!is_gated[i]) continue;
+    const auto& parts = std::get<Linear>(program.ops[i]).parts;
+    Entry& gate = entries_[static_cast<size_t>(parts[0].weight)];
+    Entry& up = entries_[static_cast<size_t>(parts[1].weight)];
+    const auto tile_bytes = static_cast<size_t>(gate.layout.tile_bytes);
+    gate.tile_stride = up.tile_stride = 2 * gate.layout.tile_bytes;
+    gate.matrix_place = place(2 * gate.layout.bytes);
+    up.matrix_place = gate.matrix_place + tile_bytes;
   }
 }
 
@@ -225,7 +246,7 @@ void DeviceWeights::load_matrices(const Program& program, const Device& device,
     LaunchList list;
     const Entry& entry = this->at(pieces[i].weight);
     add_pack(list, entry.layout, raw.data() + at, pieces[i].first_row, pieces[i].num_rows,
-             memory_.data() + entry.matrix_place);
+             memory_.data() + entry.matrix_place, entry.tile_stride);
     device.run(list);
     // While one piece is copied the next is waited for, so that slots are given back one late.
     if (i % 2 == 1 || i + 1 == pieces.size()) {

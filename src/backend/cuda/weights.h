@@ -26,7 +26,8 @@ class DeviceWeights {
   void load(const Program& program, const Device& device,
             const std::function<void(double)>& on_progress);
 
-  // Of a Linear or an Embed.
+  // Of a Linear or an Embed. Of those that one product has (forms.h, find_gated_products) tiles
+  // take turns.
   const MatrixLayout& layout(WeightId id) const { return at(id).layout; }
   const std::byte* matrix(WeightId id) const { return memory_.data() + at(id).matrix_place; }
   // [columns]; null for kNoWeight.
@@ -47,9 +48,11 @@ class DeviceWeights {
     bool is_matrix = false, is_vector = false;
     MatrixLayout layout;
     size_t matrix_place = 0, vector_place = 0;
+    int64_t tile_stride = 0;  // bytes from a tile to the next
   };
   const Entry& at(WeightId id) const { return entries_[static_cast<size_t>(id)]; }
 
+  void place_pairs(const Program& program, const std::function<size_t(size_t)>& place);
   void load_vectors(const Program& program, const Device& device) const;
   void load_matrices(const Program& program, const Device& device,
                      const std::function<void(double)>& on_progress) const;
