@@ -7,6 +7,7 @@
 #include <array>
 #include <cstdio>
 #include <memory>
+#include <span>
 #include <sstream>
 
 #include "simt/device.h"
@@ -19,18 +20,56 @@ constexpr uintptr_t kSectorBytes = 32;
 constexpr uintptr_t kBankBytes = 4;
 constexpr uintptr_t kBanks = 32;
 
+// Of one instruction, from a warp. No lane comes twice.
 struct Request {
-  const void* pc;
-  bool is_write, is_shared;
-  std::vector<Access> lanes;
+  const void* pc = nullptr;
+  bool is_write = false, is_shared = false;
+  size_t num_lanes = 0;
+  std::array<Access, kLanes> lanes{};
+
+  void add(const Access& access) { lanes[num_lanes++] = access; }
+  std::span<const Access> all() const { return std::span(lanes).first(num_lanes); }
 };
 
-// Different bytes, from sorted begins and ends.
-uint64_t count_bytes(std::vector<std::pair<uintptr_t, uintptr_t>> ranges) {
-  std::sort(ranges.begin(), ranges.end());
+// A few values without an allocation: there is a request for each access of each warp.
+template <typename T, size_t kMost>
+class FewValues {
+ public:
+  void add(const T& value) {
+    is_sorted_ = is_sorted_ && (count_ == 0 || !(value < values_[count_ - 1]));
+    values_[count_++] = value;
+  }
+  std::span<const T> sorted() {
+    if (!is_sorted_) std::sort(values_.begin(), values_.begin() + static_cast<ptrdiff_t>(count_));
+    is_sorted_ = true;
+    return std::span(values_).first(count_);
+  }
+  std::span<const T> different() {
+    sorted();
+    const auto end = values_.begin() + static_cast<ptrdiff_t>(count_);
+    count_ = static_cast<size_t>(std::unique(values_.begin(), end) - values_.begin());
+    return std::span(values_).first(count_);
+  }
+
+ private:
+  std::array<T, kMost> values_;  // only the first count_ are anything
+  size_t count_ = 0;
+  bool is_sorted_ = true;
+};
+
+constexpr size_t kMostAccessBytes = 255;
+constexpr size_t kMostSectors = kLanes * (kMostAccessBytes / kSectorBytes + 2);
+constexpr size_t kMostWords = kLanes * (kMostAccessBytes / kBankBytes + 1);
+
+// Different bytes of what the lanes ask for.
+uint64_t count_bytes(const Request& request) {
+  FewValues<std::pair<uintptr_t, uintptr_t>, kLanes> ranges;
+  for (const Access& access : request.all()) {
+    ranges.add({access.address, access.address + access.size});
+  }
   uint64_t bytes = 0;
   uintptr_t end = 0;
-  for (const auto& [first, last] : ranges) {
+  for (const auto& [first, last] : ranges.sorted()) {
     const uintptr_t begin = std::max(first, end);
     if (last > begin) bytes += last - begin;
     end = std::max(end, last);
@@ -38,27 +77,34 @@ uint64_t count_bytes(std::vector<std::pair<uintptr_t, uintptr_t>> ranges) {
   return bytes;
 }
 
-uint64_t count_different(std::vector<uintptr_t> values) {
-  std::sort(values.begin(), values.end());
-  return static_cast<uint64_t>(std::unique(values.begin(), values.end()) - values.begin());
+uint64_t count_sectors(const Request& request) {
+  FewValues<uintptr_t, kMostSectors> sectors;
+  for (const Access& access : request.all()) {
+    const uintptr_t last = (access.address + access.size - 1) / kSectorBytes;
+    for (uintptr_t sector = access.address / kSectorBytes; sector <= last; ++sector) {
+      sectors.add(sector);
+    }
+  }
+  return sectors.different().size();
 }
 
 // How often shared memory must be asked: lanes with 8 bytes come in halves, with 16 in quarters of
 // a warp, and of what comes together each bank gives one word at a time.
-uint64_t count_passes(const std::vector<Access>& lanes) {
+uint64_t count_passes(std::span<const Access> lanes) {
   const size_t together = lanes.front().size >= 16 ? 8 : lanes.front().size == 8 ? 16 : 32;
   uint64_t passes = 0;
-  for (size_t first = 0; first < lanes.size(); first += together) {
-    std::array<std::vector<uintptr_t>, kBanks> words;
-    const size_t last = std::min(first + together, lanes.size());
-    for (size_t i = first; i < last; ++i) {
-      for (uintptr_t byte = 0; byte < lanes[i].size; byte += kBankBytes) {
-        const uintptr_t word = (lanes[i].address + byte) / kBankBytes;
-        words[word % kBanks].push_back(word);
+  for (; !lanes.empty(); lanes = lanes.subspan(std::min(together, lanes.size()))) {
+    FewValues<uintptr_t, kMostWords> words;
+    for (const Access& access : lanes.first(std::min(together, lanes.size()))) {
+      for (uintptr_t byte = 0; byte < access.size; byte += kBankBytes) {
+        words.add((access.address + byte) / kBankBytes);
       }
     }
+    std::array<uint64_t, kBanks> of_bank{};
     uint64_t most = 1;
-    for (const auto& bank : words) most = std::max(most, count_different(bank));
+    for (const uintptr_t word : words.different()) {
+      most = std::max(most, ++of_bank[word % kBanks]);
+    }
     passes += most;
   }
   return passes;
@@ -68,29 +114,20 @@ void count_request(const Request& request) {
   PcUse& use = machine().uses[request.pc];
   use.is_shared = request.is_shared;
   use.is_write = request.is_write;
-  std::vector<std::pair<uintptr_t, uintptr_t>> ranges;
-  std::vector<uintptr_t> sectors;
-  for (const Access& access : request.lanes) {
-    ranges.emplace_back(access.address, access.address + access.size);
-    for (uintptr_t sector = access.address / kSectorBytes;
-         sector <= (access.address + access.size - 1) / kSectorBytes; ++sector) {
-      sectors.push_back(sector);
-    }
-  }
-  const uint64_t bytes = count_bytes(std::move(ranges));
+  const uint64_t bytes = count_bytes(request);
   ++use.requests;
   use.bytes += bytes;
   if (request.is_shared) {
-    use.units += count_passes(request.lanes);
+    use.units += count_passes(request.all());
     use.needed += (bytes + kBankBytes * kBanks - 1) / (kBankBytes * kBanks);
   } else {
-    use.units += count_different(std::move(sectors));
+    use.units += count_sectors(request);
     use.needed += (bytes + kSectorBytes - 1) / kSectorBytes;
   }
 }
 
 // Lanes that did the same, one behind the other.
-bool count_alike(std::vector<std::vector<Access>*>& logs) {
+bool count_alike(std::span<std::vector<Access>* const> logs) {
   for (const auto* log : logs) {
     if (log->size() != logs.front()->size()) return false;
     for (size_t i = 0; i < log->size(); ++i) {
@@ -99,15 +136,15 @@ bool count_alike(std::vector<std::vector<Access>*>& logs) {
   }
   for (size_t i = 0; i < logs.front()->size(); ++i) {
     const Access& first = (*logs.front())[i];
-    Request request{first.pc, first.is_write, first.is_shared, {}};
-    for (const auto* log : logs) request.lanes.push_back((*log)[i]);
+    Request request{first.pc, first.is_write, first.is_shared};
+    for (const auto* log : logs) request.add((*log)[i]);
     count_request(request);
   }
   return true;
 }
 
 // Lanes that went different ways: the n-th time that each was at an instruction belongs together.
-void count_unlike(const std::vector<std::vector<Access>*>& logs) {
+void count_unlike(std::span<std::vector<Access>* const> logs) {
   std::map<std::pair<const void*, int>, Request> requests;
   for (const auto* log : logs) {
     std::unordered_map<const void*, int> times;
@@ -116,7 +153,7 @@ void count_unlike(const std::vector<std::vector<Access>*>& logs) {
       request.pc = access.pc;
       request.is_write = access.is_write;
       request.is_shared = access.is_shared;
-      request.lanes.push_back(access);
+      request.add(access);
     }
   }
   for (const auto& [key, request] : requests) count_request(request);
@@ -189,13 +226,15 @@ std::string place_of(const void* pc) {
 }
 
 void count_accesses(Block& block, int warp) {
-  std::vector<std::vector<Access>*> logs;
+  std::array<std::vector<Access>*, kLanes> all;
+  size_t count = 0;
   const size_t first = static_cast<size_t>(warp) * kLanes;
   const size_t last = std::min(first + kLanes, block.threads.size());
   for (size_t i = first; i < last; ++i) {
-    if (!block.threads[i].log.empty()) logs.push_back(&block.threads[i].log);
+    if (!block.threads[i].log.empty()) all[count++] = &block.threads[i].log;
   }
-  if (logs.empty()) return;
+  if (count == 0) return;
+  const auto logs = std::span(all).first(count);
   if (!count_alike(logs)) count_unlike(logs);
   for (auto* log : logs) log->clear();
 }
@@ -203,10 +242,10 @@ void count_accesses(Block& block, int warp) {
 void count_matrix_rows(const std::array<const void*, kLanes>& rows, int num_rows, const void* pc) {
   if (!machine().options.counts) return;
   for (int first = 0; first < num_rows; first += 8) {
-    Request request{pc, false, true, {}};
+    Request request{pc, false, true};
     for (int i = first; i < first + 8; ++i) {
       const auto address = reinterpret_cast<uintptr_t>(rows[static_cast<size_t>(i)]);
-      request.lanes.push_back({pc, address, 16, false, true});
+      request.add({pc, address, 16, false, true});
     }
     count_request(request);
   }

@@ -18,6 +18,8 @@
 #include <cstring>
 #include <type_traits>
 
+#include "quant/half.h"
+
 #undef __device__
 #undef __host__
 #undef __global__
@@ -372,11 +374,17 @@ SLUICE_DEVICE int leading_zeros(uint32_t x) { return std::countl_zero(x); }
 // ---- halves
 // ---------------------------------------------------------------------------------------
 
-SLUICE_DEVICE float half_to_float(uint16_t h) {
-  return static_cast<float>(std::bit_cast<_Float16>(h));
-}
-SLUICE_DEVICE uint16_t float_to_half(float f) {
-  return std::bit_cast<uint16_t>(static_cast<_Float16>(f));
+// Without F16C a _Float16 is converted by a function of libgcc, which took a third of the
+// emulator's time.
+SLUICE_DEVICE float half_to_float(uint16_t h) { return quant::f16_to_f32(h); }
+SLUICE_DEVICE uint16_t float_to_half(float f) { return quant::f32_to_f16(f); }
+SLUICE_DEVICE uint16_t double_to_half(double x) {
+  const double size = std::abs(x);
+  if (!(size < 65520)) return float_to_half(static_cast<float>(x));  // infinity or NaN
+  // The unit in the last place of `large` is that of the half, so that the addition rounds.
+  const uint64_t exponent = std::max(std::bit_cast<uint64_t>(size) >> 52, uint64_t{1023 - 14});
+  const double large = std::bit_cast<double>((exponent + 42) << 52);
+  return float_to_half(static_cast<float>(std::copysign((size + large) - large, x)));
 }
 SLUICE_DEVICE float bf16_to_float(uint16_t h) { return bits_float(static_cast<uint32_t>(h) << 16); }
 SLUICE_DEVICE uint16_t float_to_bf16(float f) {
@@ -397,7 +405,7 @@ SLUICE_DEVICE uint32_t pack_bf16(float low, float high) {
 // In double, where product and sum of halves are exact or nearly so, then rounded once.
 SLUICE_DEVICE uint16_t fma_half(uint16_t a, uint16_t b, uint16_t c) {
   const auto wide = [](uint16_t h) { return static_cast<double>(half_to_float(h)); };
-  return std::bit_cast<uint16_t>(static_cast<_Float16>(wide(a) * wide(b) + wide(c)));
+  return double_to_half(wide(a) * wide(b) + wide(c));
 }
 SLUICE_DEVICE uint32_t low_twice(uint32_t h2) { return (h2 & 0xffffu) * 0x00010001u; }
 SLUICE_DEVICE uint32_t high_twice(uint32_t h2) { return (h2 >> 16) * 0x00010001u; }

@@ -4,6 +4,7 @@
 #include <vector_types.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <random>
 #include <stdexcept>
@@ -110,7 +111,6 @@ std::unique_ptr<Block> start_block(Machine& m, uint3 index) {
     thread.stack = m.free_stacks.back();
     m.free_stacks.pop_back();
     thread.stack_pointer = m.stacks->prepare(thread.stack, run_thread);
-    thread.copies.emplace_back();
     block->warps[i / kLanes].living |= 1u << i % kLanes;
     block->ready.push_back(&thread);
   }
@@ -126,7 +126,8 @@ std::string waiting_threads(const Block& block) {
   std::map<std::string, std::vector<int>> by_place;
   for (const Thread& thread : block.threads) {
     if (thread.state != Thread::State::kWaiting) continue;
-    by_place[thread.waits_for + " at " + place_of(thread.waits_at)].push_back(thread.number);
+    by_place[std::string(thread.waits_for) + " at " + place_of(thread.waits_at)].push_back(
+        thread.number);
   }
   std::string text;
   for (const auto& [place, threads] : by_place) {
@@ -149,8 +150,9 @@ bool run_block(Machine& m, Block& block) {
       m.is_stopped = true;
       break;
     }
-    std::vector<Thread*> ready = std::exchange(block.ready, {});
-    for (Thread* thread : ready) {
+    m.turn.clear();
+    m.turn.swap(block.ready);
+    for (Thread* thread : m.turn) {
       thread->state = Thread::State::kReady;
       m.thread = thread;
       sluice_simt_switch(&m.scheduler, thread->stack_pointer);
@@ -215,10 +217,7 @@ void run_grid(Machine& m) {
 
 }  // namespace
 
-Machine& machine() {
-  static Machine the;
-  return the;
-}
+Machine the_machine;
 
 Registration::Registration(const KernelInfo& info) {
   kernels()[info.name] = {info.name, info.call, static_cast<size_t>(info.args_bytes),
@@ -273,11 +272,11 @@ Report launch(const std::string& name, Size3 grid, Size3 block, size_t dynamic_s
   return std::move(m.report);
 }
 
-void wait_here(std::string what, const void* pc) {
+void wait_here(const char* what, const void* pc) {
   Machine& m = machine();
   Thread& thread = *m.thread;
   thread.state = Thread::State::kWaiting;
-  thread.waits_for = std::move(what);
+  thread.waits_for = what;
   thread.waits_at = pc;
   sluice_simt_switch(&thread.stack_pointer, m.scheduler);
 }
@@ -305,13 +304,22 @@ std::byte* dynamic_shared() { return machine().block->dynamic_shared; }
 
 namespace {
 
-// What a thread brings to a barrier.
-void bring(Barrier& barrier, Thread& thread) {
-  ++barrier.arrived;
+const char* barrier_name(int id) {
+  static const auto names = [] {
+    std::array<std::string, 16> all;
+    for (size_t i = 0; i < all.size(); ++i) all[i] = "barrier " + std::to_string(i);
+    return all;
+  }();
+  return names[static_cast<size_t>(id)].c_str();
+}
+
+// What a thread has seen, which it brings to a barrier.
+void bring(Barrier& barrier, Thread& thread, size_t num_warps) {
+  barrier.epochs.resize(num_warps);
   join(barrier.phases, thread.seen_phases);
   uint32_t& phase = barrier.phases[static_cast<size_t>(thread.warp())];
   phase = std::max(phase, thread.phase);
-  Clock& epochs = barrier.epochs[thread.warp()];
+  Clock& epochs = barrier.epochs[static_cast<size_t>(thread.warp())];
   join(epochs, thread.seen_epochs);
   epochs[static_cast<size_t>(thread.lane())] = thread.epoch;
   if (thread.view) {
@@ -322,16 +330,19 @@ void bring(Barrier& barrier, Thread& thread) {
   ++thread.phase;
 }
 
+void take(const Barrier& barrier, Thread& thread) {
+  join(thread.seen_phases, barrier.phases);
+  join(thread.seen_epochs, barrier.epochs[static_cast<size_t>(thread.warp())]);
+  if (!barrier.view) return;
+  if (!thread.view) thread.view = std::make_unique<View>();
+  join(*thread.view, *barrier.view);
+}
+
 // All have come: they take what all have brought, and go on.
 void complete_barrier(Block& block, int id) {
   Barrier barrier = std::exchange(block.barriers[static_cast<size_t>(id)], {});
   for (Thread* thread : barrier.waiting) {
-    join(thread->seen_phases, barrier.phases);
-    join(thread->seen_epochs, barrier.epochs[thread->warp()]);
-    if (barrier.view) {
-      if (!thread->view) thread->view = std::make_unique<View>();
-      join(*thread->view, *barrier.view);
-    }
+    if (machine().options.checks_races) take(barrier, *thread);
     thread->operand.result = static_cast<uint64_t>(barrier.votes);
     if (thread->state == Thread::State::kWaiting) make_ready(*thread);
   }
@@ -354,12 +365,13 @@ int meet_at_barrier(int id, int num_threads, bool waits, bool vote, const void* 
                     " threads to some and of " + std::to_string(num_threads) + " to others");
   }
   barrier.votes += vote;
-  bring(barrier, thread);
+  ++barrier.arrived;
+  if (machine().options.checks_races) bring(barrier, thread, block.warps.size());
   if (waits) barrier.waiting.push_back(&thread);
   if (barrier.arrived >= (id == 0 ? block.num_living : barrier.wanted)) {
     complete_barrier(block, id);
   } else if (waits) {
-    wait_here("barrier " + std::to_string(id), pc);
+    wait_here(barrier_name(id), pc);
   }
   return static_cast<int>(thread.operand.result);
 }

@@ -3,7 +3,6 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <map>
 #include <memory>
 #include <set>
@@ -123,7 +122,7 @@ struct Thread {
   int number = 0;
   uint3 index{};
   enum class State { kReady, kWaiting, kDone } state = State::kReady;
-  std::string waits_for;  // for messages, as what follows
+  const char* waits_for = "";  // for messages, as what follows
   const void* waits_at = nullptr;
 
   uint32_t epoch = 1, phase = 1;
@@ -132,10 +131,13 @@ struct Thread {
   std::unique_ptr<View> released;  // what its next atomic gives away
 
   Operand operand;
-  std::vector<std::vector<Copy>> copies;  // groups, the last one open
-  std::vector<Access> log;                // since its warp last met
-  std::deque<PutOff> products;            // of a warpgroup, not waited for
-  size_t num_committed = 0;               // of them
+  std::vector<Copy> copies;         // not waited for, oldest first
+  std::vector<size_t> copy_groups;  // how many of them each group has
+  size_t num_open_copies = 0;       // behind those, in no group yet
+  std::vector<Access> log;          // since its warp last met
+  std::vector<PutOff> products;     // of a warpgroup; those before next_product are done
+  size_t next_product = 0;
+  size_t num_committed = 0;  // of them
 
   int warp() const { return number / kLanes; }
   int lane() const { return number % kLanes; }
@@ -152,7 +154,7 @@ struct Barrier {
   int arrived = 0, wanted = 0;
   std::vector<Thread*> waiting;
   Clock phases{};
-  std::map<int, Clock> epochs;  // by warp
+  std::vector<Clock> epochs;  // by warp
   std::unique_ptr<View> view;
   int votes = 0;
 };
@@ -208,6 +210,7 @@ struct Machine {
   // What runs.
   Block* block = nullptr;
   Thread* thread = nullptr;
+  std::vector<Thread*> turn;  // of the block's threads, one after the other
   void* scheduler = nullptr;  // its stack pointer
   std::unique_ptr<Stacks> stacks;
   std::vector<size_t> free_stacks;
@@ -217,10 +220,12 @@ struct Machine {
   uintptr_t tls_begin = 0, tls_size = 0;
   uintptr_t image_begin = 0, image_end = 0;
 };
-Machine& machine();
+// Every access of a kernel asks for it, several times.
+[[gnu::visibility("hidden")]] extern Machine the_machine;
+inline Machine& machine() { return the_machine; }
 
-// Leaves the fibre that runs until somebody makes it ready.
-void wait_here(std::string what, const void* pc);
+// Leaves the fibre that runs until somebody makes it ready; `what` is text that stays where it is.
+void wait_here(const char* what, const void* pc);
 void make_ready(Thread& thread);
 
 // Barriers of the whole block do not wait for who has ended.
@@ -253,9 +258,16 @@ void run_meeting(Block& block, int warp);
 struct MatrixPlace {
   int row, column;
 };
-MatrixPlace a_place(int lane, int i, int pack);
-MatrixPlace b_place(int lane, int i, int pack);
-MatrixPlace c_place(int lane, int i);
+inline MatrixPlace a_place(int lane, int i, int pack) {
+  const int part = i / pack;  // register
+  return {lane / 4 + (part % 2 ? 8 : 0), lane % 4 * pack + i % pack + (part / 2 ? 4 * pack : 0)};
+}
+inline MatrixPlace b_place(int lane, int i, int pack) {
+  return {lane % 4 * pack + i % pack + (i / pack ? 4 * pack : 0), lane / 4};
+}
+inline MatrixPlace c_place(int lane, int i) {
+  return {lane / 4 + (i / 2 ? 8 : 0), lane % 4 * 2 + i % 2};
+}
 
 // "file:line" of code.
 std::string place_of(const void* pc);

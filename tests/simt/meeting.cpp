@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstring>
 
+#include "quant/half.h"
 #include "simt/device.h"
 #include "simt/machine.h"
 
@@ -132,12 +133,20 @@ void run_load_matrix(Block& block, int warp) {
 
 float half_value(uint16_t bits, bool is_bf16) {
   return is_bf16 ? std::bit_cast<float>(static_cast<uint32_t>(bits) << 16)
-                 : static_cast<float>(std::bit_cast<_Float16>(bits));
+                 : quant::f16_to_f32(bits);
+}
+
+// One row of a product, the columns side by side.
+template <typename Sum, typename T, size_t kDepth>
+void add_products(Sum (&sums)[8], const T (&a)[kDepth], const T (&b)[kDepth][8]) {
+  for (size_t k = 0; k < kDepth; ++k) {
+    for (size_t column = 0; column < 8; ++column) sums[column] += Sum{a[k]} * b[k][column];
+  }
 }
 
 // The fragments' layout is that of ptx.cuh; layout_test.cpp holds it against CuTe's.
 void run_mma_halves(Block& block, int warp, bool is_bf16) {
-  float a[16][16], b[16][8];
+  double a[16][16], b[16][8];
   for (int lane = 0; lane < kLanes; ++lane) {
     const Operand& operand = lane_of(block, warp, lane).operand;
     const auto* const a_bits = static_cast<const uint32_t*>(operand.a);
@@ -153,13 +162,17 @@ void run_mma_halves(Block& block, int warp, bool is_bf16) {
           half_value(static_cast<uint16_t>(b_bits[i / 2] >> 16 * (i % 2)), is_bf16);
     }
   }
+  double sums[16][8];
+  for (int lane = 0; lane < kLanes; ++lane) {
+    const auto* const c = static_cast<const float*>(lane_of(block, warp, lane).operand.d);
+    for (int i = 0; i < 4; ++i) sums[c_place(lane, i).row][c_place(lane, i).column] = c[i];
+  }
+  for (int row = 0; row < 16; ++row) add_products(sums[row], a[row], b);
   for (int lane = 0; lane < kLanes; ++lane) {
     auto* const c = static_cast<float*>(lane_of(block, warp, lane).operand.d);
     for (int i = 0; i < 4; ++i) {
       const MatrixPlace place = c_place(lane, i);
-      double sum = c[i];
-      for (int k = 0; k < 16; ++k) sum += double{a[place.row][k]} * b[k][place.column];
-      c[i] = static_cast<float>(sum);
+      c[i] = static_cast<float>(sums[place.row][place.column]);
     }
   }
 }
@@ -179,28 +192,22 @@ void run_mma_bytes(Block& block, int warp) {
       b[place.row][place.column] = static_cast<int8_t>(b_bits[i / 4] >> 8 * (i % 4));
     }
   }
+  int64_t sums[16][8];
+  for (int lane = 0; lane < kLanes; ++lane) {
+    const auto* const c = static_cast<const int32_t*>(lane_of(block, warp, lane).operand.d);
+    for (int i = 0; i < 4; ++i) sums[c_place(lane, i).row][c_place(lane, i).column] = c[i];
+  }
+  for (int row = 0; row < 16; ++row) add_products(sums[row], a[row], b);
   for (int lane = 0; lane < kLanes; ++lane) {
     auto* const c = static_cast<int32_t*>(lane_of(block, warp, lane).operand.d);
     for (int i = 0; i < 4; ++i) {
       const MatrixPlace place = c_place(lane, i);
-      int64_t sum = c[i];
-      for (int k = 0; k < 32; ++k) sum += a[place.row][k] * b[k][place.column];
-      c[i] = static_cast<int32_t>(sum);
+      c[i] = static_cast<int32_t>(sums[place.row][place.column]);
     }
   }
 }
 
 }  // namespace
-
-// Element i of a lane's fragment, `pack` elements in each of its registers.
-MatrixPlace a_place(int lane, int i, int pack) {
-  const int part = i / pack;  // register
-  return {lane / 4 + (part % 2 ? 8 : 0), lane % 4 * pack + i % pack + (part / 2 ? 4 * pack : 0)};
-}
-MatrixPlace b_place(int lane, int i, int pack) {
-  return {lane % 4 * pack + i % pack + (i / pack ? 4 * pack : 0), lane / 4};
-}
-MatrixPlace c_place(int lane, int i) { return {lane / 4 + (i / 2 ? 8 : 0), lane % 4 * 2 + i % 2}; }
 
 const char* meeting_name(Meeting meeting) {
   switch (meeting) {
@@ -256,6 +263,7 @@ void run_meeting(Block& block, int warp) {
 }
 
 void join_lanes(Block& block, int warp, uint32_t lanes) {
+  if (!machine().options.checks_races) return;
   Clock epochs{};
   std::unique_ptr<View> view;
   for (int lane = 0; lane < kLanes; ++lane) {
@@ -333,13 +341,19 @@ void mma_s8(int32_t* c, const uint32_t* a, const uint32_t* b) {
 }
 
 void put_product_off(const PutOff& product) { machine().thread->products.push_back(product); }
-void commit_products() { machine().thread->num_committed = machine().thread->products.size(); }
+void commit_products() {
+  Thread& thread = *machine().thread;
+  thread.num_committed = thread.products.size() - thread.next_product;
+}
 bool take_product(PutOff& product) {
   Thread& thread = *machine().thread;
   if (thread.num_committed == 0) return false;
-  product = thread.products.front();
-  thread.products.pop_front();
-  --thread.num_committed;
+  product = thread.products[thread.next_product++];
+  if (--thread.num_committed == 0) {
+    thread.products.erase(thread.products.begin(),
+                          thread.products.begin() + static_cast<ptrdiff_t>(thread.next_product));
+    thread.next_product = 0;
+  }
   return true;
 }
 

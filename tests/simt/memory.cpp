@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <utility>
 
 #include "simt/device.h"
 #include "simt/machine.h"
@@ -20,6 +21,18 @@ struct Place {
   bool is_shared = false;
   std::string_view name;
 };
+
+// The words that [address, address + size) touches, and which of their bytes, one bit each.
+template <typename Body>
+void for_words(uintptr_t address, size_t size, Body body) {
+  const uintptr_t end = address + size;
+  for (uintptr_t word = address & ~uintptr_t{3}; word < end; word += 4) {
+    unsigned bytes = 15;
+    if (word < address) bytes &= 15u << (address - word);
+    if (end - word < 4) bytes &= 15u >> (4 - (end - word));
+    body(word, static_cast<uint8_t>(bytes));
+  }
+}
 
 Allocation* find_allocation(uintptr_t address) {
   Machine& m = machine();
@@ -186,19 +199,15 @@ void check_memory(const void* pointer, size_t size, bool is_write, bool is_atomi
                     number(address - place.begin) + " are not aligned");
   }
   if (!m.options.checks_races || !place.cells) return;
-  for (uintptr_t word = address & ~uintptr_t{3}; word < address + size; word += 4) {
-    uint8_t bytes = 0;
-    for (unsigned i = 0; i < 4; ++i) {
-      if (word + i >= address && word + i < address + size) bytes |= static_cast<uint8_t>(1 << i);
-    }
+  for_words(address, size, [&](uintptr_t word, uint8_t bytes) {
     check_word(place.cells[(word - place.begin) / 4], place, word, bytes, is_write, is_atomic, pc);
-  }
+  });
 }
 
 void access_memory(const void* pointer, size_t size, bool is_write, bool is_atomic,
                    const void* pc) {
   Machine& m = machine();
-  if (!m.is_running) return;
+  if (!m.is_running || !(m.options.checks_memory || m.options.counts)) return;
   const auto address = reinterpret_cast<uintptr_t>(pointer);
   if (m.stacks->contains(address)) return;
   check_memory(pointer, size, is_write, is_atomic, pc);
@@ -234,6 +243,22 @@ void store(void* to, const void* from, int size) {
   std::memcpy(to, from, static_cast<size_t>(size));
 }
 
+namespace {
+
+void finish(const Copy& copy) {
+  const auto size = static_cast<size_t>(copy.size);
+  mark_in_flight(copy.to, size, false);
+  check_memory(copy.to, size, true, false, copy.pc);
+  if (copy.is_valid) {
+    check_memory(copy.from, size, false, false, copy.pc);
+    std::memcpy(copy.to, copy.from, size);
+  } else {
+    std::memset(copy.to, 0, size);
+  }
+}
+
+}  // namespace
+
 void copy_async(void* shared, const void* global, int size, bool is_valid) {
   const void* const pc = __builtin_return_address(0);
   Thread& thread = *machine().thread;
@@ -249,32 +274,31 @@ void copy_async(void* shared, const void* global, int size, bool is_valid) {
   if (is_valid) access_memory(global, bytes, false, false, pc);
   access_memory(shared, bytes, true, false, pc);
   mark_in_flight(shared, bytes, true);
-  thread.copies.back().push_back(
+  thread.copies.push_back(
       {static_cast<std::byte*>(shared), static_cast<const std::byte*>(global), size, is_valid, pc});
+  ++thread.num_open_copies;
 }
 
-void copy_async_commit() { machine().thread->copies.emplace_back(); }
+void copy_async_commit() {
+  Thread& thread = *machine().thread;
+  thread.copy_groups.push_back(std::exchange(thread.num_open_copies, 0));
+}
 
 void copy_async_wait(int pending) {
   Thread& thread = *machine().thread;
-  // Behind the groups stands the open one.
-  while (thread.copies.size() > static_cast<size_t>(pending) + 1) {
-    for (const Copy& copy : thread.copies.front()) {
-      const auto size = static_cast<size_t>(copy.size);
-      mark_in_flight(copy.to, size, false);
-      check_memory(copy.to, size, true, false, copy.pc);
-      if (copy.is_valid) {
-        check_memory(copy.from, size, false, false, copy.pc);
-        std::memcpy(copy.to, copy.from, size);
-      } else {
-        std::memset(copy.to, 0, size);
-      }
-    }
-    thread.copies.erase(thread.copies.begin());
+  size_t num_done = 0, num_groups = 0;
+  while (thread.copy_groups.size() - num_groups > static_cast<size_t>(pending)) {
+    const size_t end = num_done + thread.copy_groups[num_groups++];
+    while (num_done < end) finish(thread.copies[num_done++]);
   }
+  thread.copies.erase(thread.copies.begin(),
+                      thread.copies.begin() + static_cast<ptrdiff_t>(num_done));
+  thread.copy_groups.erase(thread.copy_groups.begin(),
+                           thread.copy_groups.begin() + static_cast<ptrdiff_t>(num_groups));
 }
 
 void fence() {
+  if (!machine().options.checks_races) return;
   Thread& thread = *machine().thread;
   auto view = thread.view ? std::make_unique<View>(*thread.view) : std::make_unique<View>();
   BlockView& mine = (*view)[machine().block->serial];
@@ -286,22 +310,32 @@ void fence() {
   thread.released = std::move(view);
 }
 
+namespace {
+
+// An atomic at `pointer` takes what others have released there, or releases what its thread has.
+void meet_at_word(const void* pointer, bool takes, bool releases) {
+  Machine& m = machine();
+  Thread& thread = *m.thread;
+  SyncPlace& place = m.sync_places[reinterpret_cast<uintptr_t>(pointer)];
+  place.users.insert({m.block->serial, thread.number});
+  if (takes) {
+    if (!thread.view) thread.view = std::make_unique<View>();
+    join(*thread.view, place.released);
+  }
+  if (releases && thread.released) join(place.released, *thread.released);
+}
+
+}  // namespace
+
 uint64_t atomic(Atomic op, void* pointer, int size, uint64_t value, uint64_t expected,
                 bool orders) {
   const void* const pc = __builtin_return_address(0);
-  Machine& m = machine();
-  Thread& thread = *m.thread;
+  const Machine& m = machine();
   const bool is_load = op == Atomic::kLoad;
   const bool is_store = op == Atomic::kStore;
   if (orders && !is_load) fence();
   access_memory(pointer, static_cast<size_t>(size), !is_load, true, pc);
-  SyncPlace& place = m.sync_places[reinterpret_cast<uintptr_t>(pointer)];
-  place.users.insert({m.block->serial, thread.number});
-  if (!is_store) {
-    if (!thread.view) thread.view = std::make_unique<View>();
-    join(*thread.view, place.released);
-  }
-  if (!is_load && thread.released) join(place.released, *thread.released);
+  if (m.options.checks_races) meet_at_word(pointer, !is_store, !is_load);
 
   uint64_t old = 0;
   std::memcpy(&old, pointer, static_cast<size_t>(size));
@@ -359,10 +393,9 @@ void mark_defined(const std::byte* data, size_t size_bytes) {
     return;
   }
   Cell* const cells = cells_of(*allocation);
-  for (uintptr_t address = begin; address < begin + size_bytes; ++address) {
-    Cell& cell = cells[(address - allocation->begin) / 4];
-    cell.defined |= static_cast<uint8_t>(1 << address % 4);
-  }
+  for_words(begin, size_bytes, [&](uintptr_t word, uint8_t bytes) {
+    cells[(word - allocation->begin) / 4].defined |= bytes;
+  });
 }
 
 bool is_device_memory(const void* data, size_t size_bytes) {

@@ -180,6 +180,34 @@ SLUICE_KERNEL(simt_load_matrix, LoadMatrixArgs, 32, 1) {
   for (int k = 0; k < args.count; ++k) args.out[i * args.count + k] = d[k];
 }
 
+// How many halves, and how many numbers at and beside the middles between them, are not converted
+// as the compiler converts them.
+SLUICE_KERNEL(simt_halves, LanesArgs, 32, 1) {
+  const auto as_half = [](uint16_t bits) { return std::bit_cast<_Float16>(bits); };
+  uint32_t num_wrong = 0;
+  for (uint32_t bits = static_cast<uint32_t>(ptx::lane()); bits < 0x10000; bits += 32) {
+    const auto half = static_cast<uint16_t>(bits);
+    const float value = ptx::half_to_float(half), expected = static_cast<float>(as_half(half));
+    if (std::isnan(expected)) {
+      num_wrong += !std::isnan(value) || !std::isnan(ptx::half_to_float(ptx::float_to_half(value)));
+      continue;
+    }
+    num_wrong += std::bit_cast<uint32_t>(value) != std::bit_cast<uint32_t>(expected);
+    const double unit =
+        std::abs(value) < 0x1p-14 ? 0x1p-24 : std::ldexp(1.0, std::ilogb(value) - 10);
+    for (const double part : {0.0, 0.5, 0.5 - 0x1p-40, 0.5 + 0x1p-40, 0.25}) {
+      for (const double x : {value + part * unit, value - part * unit}) {
+        const auto right = std::bit_cast<uint16_t>(static_cast<_Float16>(x));
+        num_wrong += ptx::double_to_half(x) != right;
+        const auto narrow = static_cast<float>(x);
+        num_wrong +=
+            ptx::float_to_half(narrow) != std::bit_cast<uint16_t>(static_cast<_Float16>(narrow));
+      }
+    }
+  }
+  ptx::store(args.out + ptx::lane(), num_wrong);
+}
+
 // c = a b by one warp: a [16, 16] and b [16, 8] halves by ldmatrix, from rows that are `stride`
 // bytes apart.
 SLUICE_KERNEL(simt_product, ProductArgs, 32, 1) {

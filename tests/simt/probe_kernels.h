@@ -13,7 +13,7 @@ struct ProbeArgs {
 };
 
 struct LanesArgs {
-  uint32_t* out;  // [32, 8]
+  uint32_t* out;  // [32, some]
 };
 
 struct LoadMatrixArgs {

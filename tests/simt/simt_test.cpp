@@ -165,6 +165,12 @@ TEST(Simt, LanesExchange) {
   }
 }
 
+TEST(Simt, ConvertsHalvesAsTheCompilerDoes) {
+  const DeviceArray<uint32_t> num_wrong(32);
+  EXPECT_EQ(launch("simt_halves", {1}, {32}, 0, LanesArgs{num_wrong.data()}).problems(), "");
+  EXPECT_EQ(num_wrong.values(), std::vector<uint32_t>(32, 0));
+}
+
 TEST(Simt, MultipliesMatrices) {
   std::vector<float> a(256), b(128);
   for (size_t i = 0; i < a.size(); ++i)
