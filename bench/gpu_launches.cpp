@@ -1,12 +1,15 @@
 // Prints what products the CUDA backend would launch for a model on a device, one JSON object a
-// line: bench/gpu_model.py reads it.
+// line, or several for a launch whose blocks have several types: bench/gpu_model.py reads it.
 //
 //     gpu_launches COMPUTE_CAPABILITY MULTIPROCESSORS SHARED_BYTES ROWS PREFILL(0|1) [apart]
 //
 // apart: gate and up as where the activation is a kernel of its own (elementwise.cu).
+#include <algorithm>
+#include <cctype>
 #include <cstdlib>
 #include <cstring>
 #include <iostream>
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,6 +17,7 @@
 #include "backend/cuda/linear.h"
 #include "backend/cuda/linear_low.h"
 #include "backend/cuda/linear_many.h"
+#include "backend/cuda/linear_mixed.h"
 
 namespace {
 
@@ -90,40 +94,66 @@ LaunchList launches_of(const Product& product, const DeviceFacts& device, int ro
   return list;
 }
 
+void print_work(const LowArgs& args) {
+  std::cout << ",\"tiles\":" << args.num_tiles << ",\"tile_bytes\":" << args.tile_bytes
+            << ",\"splits\":" << args.num_splits << ",\"slots\":" << args.num_slots
+            << ",\"column_warps\":" << args.column_warps << ",\"warp_tiles\":" << kLowTiles
+            << ",\"matrix_rows\":" << args.num_tiles * kTileRows;
+}
+void print_work(const ManyArgs& args) {
+  int64_t num_rows = 0;
+  for (int i = 0; i < args.num_parts; ++i) num_rows += args.parts[i].rows;
+  std::cout << ",\"blocks\":" << args.num_blocks << ",\"tile_bytes\":" << args.tile_bytes
+            << ",\"token_blocks\":" << args.num_token_blocks
+            << ",\"units\":" << args.end_unit - args.first_unit << ",\"slots\":" << args.num_slots
+            << ",\"is_split\":" << args.is_split << ",\"matrix_rows\":" << num_rows;
+}
+
+// A line for each type that a launch has blocks for.
+template <class Args>
+void print_types(const std::string& common, const Launch& launch) {
+  const auto line = [&](const Args& args, std::string kernel, int num_blocks) {
+    std::cout << common << ",\"kernel\":\"" << launch.kernel << "\",\"loop\":\"" << kernel
+              << "\",\"grid\":" << num_blocks << ",\"stage_quarters\":" << stage_quarters(kernel);
+    print_work(args);
+    std::cout << "}\n";
+  };
+  const std::string name = launch.kernel;
+  const size_t mixed = name.find("mixed");
+  if (mixed == std::string::npos) {
+    Args args;
+    std::memcpy(&args, launch.args.data(), sizeof(args));
+    return line(args, name, static_cast<int>(launch.grid.x));
+  }
+  MixedArgs<Args> args;
+  std::memcpy(&args, launch.args.data(), sizeof(args));
+  for (int i = 0; i < kNumMixed; ++i) {
+    const int num_blocks = args.end_block[i] - (i > 0 ? args.end_block[i - 1] : 0);
+    std::string type(quant::type_info(kMixedTypes[i]).name);
+    std::transform(type.begin(), type.end(), type.begin(), [](char c) { return std::tolower(c); });
+    if (num_blocks > 0) line(args.of[i], name.substr(0, mixed) + type, num_blocks);
+  }
+}
+
 void print(const Model& model, const Product& product, const DeviceFacts& device, int rows,
            bool is_prefill, bool is_apart) {
   const LaunchList list = launches_of(product, device, rows, is_prefill, is_apart);
-  for (const Launch& launch : list) {
-    std::cout << "{\"model\":\"" << model.name << "\",\"product\":\"" << product.name
-              << "\",\"times\":" << product.times << ",\"launches\":" << list.size()
-              << ",\"kernel\":\"" << launch.kernel << "\",\"grid\":" << launch.grid.x
-              << ",\"threads\":" << launch.block.x << ",\"shared\":" << launch.shared_bytes
-              << ",\"columns\":" << product.matrices.front().columns
-              << ",\"is_gated\":" << (product.is_gated && !is_apart ? 1 : 0);
+  for (size_t i = 0; i < list.size(); ++i) {
+    std::ostringstream common;
+    common << "{\"model\":\"" << model.name << "\",\"product\":\"" << product.name
+           << "\",\"launch\":" << i << ",\"times\":" << product.times
+           << ",\"threads\":" << list[i].block.x << ",\"shared\":" << list[i].shared_bytes
+           << ",\"columns\":" << product.matrices.front().columns
+           << ",\"is_gated\":" << (product.is_gated && !is_apart ? 1 : 0);
     if (rows <= kLowRows[1] && !is_prefill) {
-      LowArgs args;
-      std::memcpy(&args, launch.args.data(), sizeof(args));
-      std::cout << ",\"tiles\":" << args.num_tiles << ",\"tile_bytes\":" << args.tile_bytes
-                << ",\"splits\":" << args.num_splits << ",\"slots\":" << args.num_slots
-                << ",\"column_warps\":" << args.column_warps << ",\"warp_tiles\":" << kLowTiles
-                << ",\"matrix_rows\":" << args.num_tiles * kTileRows;
+      print_types<LowArgs>(common.str(), list[i]);
     } else {
-      ManyArgs args;
-      std::memcpy(&args, launch.args.data(), sizeof(args));
-      int64_t num_rows = 0;
-      for (int i = 0; i < args.num_parts; ++i) num_rows += args.parts[i].rows;
-      std::cout << ",\"blocks\":" << args.num_blocks << ",\"tile_bytes\":" << args.tile_bytes
-                << ",\"token_blocks\":" << args.num_token_blocks
-                << ",\"units\":" << args.end_unit - args.first_unit
-                << ",\"slots\":" << args.num_slots << ",\"is_split\":" << args.is_split
-                << ",\"matrix_rows\":" << num_rows
-                << ",\"stage_quarters\":" << stage_quarters(launch.kernel);
+      print_types<ManyArgs>(common.str(), list[i]);
     }
-    std::cout << "}\n";
   }
   if (product.is_gated && is_apart) {
-    std::cout << "{\"model\":\"" << model.name
-              << "\",\"product\":\"activation\",\"times\":" << product.times
+    std::cout << "{\"model\":\"" << model.name << "\",\"product\":\"activation\",\"launch\":0"
+              << ",\"times\":" << product.times
               << ",\"kernel\":\"gated_activation\",\"width\":" << product.matrices.front().rows
               << "}\n";
   }

@@ -71,6 +71,8 @@ MACHINES = [
     Machine("H200", 90, 132, 1.755e9, 4800e9, 4.3e12, L2_H200, 256 << 10, 232448, 233472, 64e3, 989e12, 0.62, 4, 0.7e-6),
 ]
 
+MIXED = ("Q4_K", "Q5_K", "Q6_K")  # linear_mixed.h
+
 # Instructions by unit.
 ALU = {"LOP3", "SHF", "PRMT", "ISETP", "SEL", "IADD3", "VIADD", "LEA", "IMNMX", "VIMNMX", "VIADDMNMX",
        "FSETP", "FMNMX", "I2FP", "F2FP", "PLOP3", "POPC", "IABS", "MOV", "P2R", "R2P"}
@@ -109,8 +111,15 @@ def compile_kernels(nvcc, folder):
     """{architecture: {kernel: ..}}"""
     if shutil.which("nvdisasm") is None:
         sys.exit("nvdisasm is missing: pip install nvidia-cuda-nvdisasm, and put it on the PATH")
-    jobs = [(arch, source) for arch in (80, 90)
-            for source in sorted((ROOT / "src/backend/cuda").glob("linear_*.cu"))]
+    sources = sorted((ROOT / "src/backend/cuda").glob("linear_*.cu"))
+    # Main loops of the types that share a kernel are found in kernels of their own.
+    for kind in ("low", "many", "wide"):
+        alone = folder / f"{kind}_alone.cu"
+        alone.write_text(f'#include "backend/cuda/linear_{"low" if kind == "low" else "many"}.cuh"\n'
+                         "namespace sluice::backend::cuda {\n" +
+                         "".join(f"SLUICE_{kind.upper()}_KERNELS({t.lower()}, k{t})\n" for t in MIXED) + "}\n")
+        sources.append(alone)
+    jobs = [(arch, source) for arch in (80, 90) for source in sources]
     kernels = {80: {}, 90: {}}
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         for (arch, _), some in zip(jobs, pool.map(lambda job: compile_kernel(nvcc, *job, folder), jobs)):
@@ -294,9 +303,12 @@ def activation(machine, launch, rows):
 Result = collections.namedtuple("Result", "launch bytes seconds share of_roof limits in_flight blocks flops")
 
 
-def low(machine, launch, kernel, rows):
-    inner, outer = main_loops(kernel)
-    is_float = any(launch["kernel"].endswith(f) for f in ("f16", "f32"))
+Part = collections.namedtuple("Part", "launch loads cap copied limits in_flight")  # a type's of a launch
+
+
+def low_part(machine, launch, kernels, rows):
+    inner, outer = main_loops(kernels[launch["loop"]])
+    is_float = any(launch["loop"].endswith(f) for f in ("f16", "f32"))
     stages = -(-launch["columns"] // (64 if is_float else 256))
     stage_bytes = launch["tile_bytes"] / stages
     per_stage = inner.clocks(machine)
@@ -324,15 +336,25 @@ def low(machine, launch, kernel, rows):
     # Blocks with tiles of one split have its columns; few have more.
     activations = launch["grid"] * own_rows * passes
     partials = 0 if launch["splits"] == 1 else 2 * launch["tiles"] * launch["splits"] * token_tiles * 512
-    cached = (total + activations + partials) / machine.l2
+    return Part(launch, loads, cap, total + activations + partials, limits, in_flight)
+
+
+def low(machine, launches, kernels, rows):
+    parts = [low_part(machine, launch, kernels, rows) for launch in launches]
+    loads = [load for part in parts for load in part.loads]
+    total, splits = sum(loads), max(launch["splits"] for launch in launches)
+    cached = sum(part.copied for part in parts) / machine.l2
+    limits = {unit: max(part.limits[unit] for part in parts) for unit in parts[0].limits}
     limits["l2"] = cached / (total / machine.read)
-    seconds = max(stream_time(loads, cap, machine.read), cached) + TAIL + (
+    seconds = max(stream_time(loads, min(part.cap for part in parts), machine.read), cached) + TAIL + (
         FILL if machine.arch < 90 else 0)
-    if launch["splits"] > 1:  # eight parts are read at once
-        seconds += TO_L2 * (2 + -(-launch["splits"] // 8))
-    seconds += storing(machine, launch, rows)
-    return Result(launch, total, seconds, total / machine.read / seconds, 0, limits, in_flight,
-                  blocks_per_sm(machine, kernel[0], launch), 2 * rows * launch["tiles"] * 16 * launch["columns"])
+    if splits > 1:  # eight parts are read at once
+        seconds += TO_L2 * (2 + -(-splits // 8))
+    seconds += sum(storing(machine, launch, rows) for launch in launches)
+    flops = sum(2 * rows * launch["tiles"] * 16 * launch["columns"] for launch in launches)
+    launch = launches[0]
+    return Result(launch, total, seconds, total / machine.read / seconds, 0, limits, parts[0].in_flight,
+                  blocks_per_sm(machine, kernels[launch["kernel"]][0], launch), flops)
 
 
 def most_parts(blocks, chunks, grid):
@@ -342,9 +364,12 @@ def most_parts(blocks, chunks, grid):
     return max(owner((i + 1) * chunks - 1) - owner(i * chunks) + 1 for i in range(blocks))
 
 
-def many(machine, launch, kernel, rows):
+ManyPart = collections.namedtuple("ManyPart", "total busy clocks copied adding flops stored in_flight most")
+
+
+def many_part(machine, launch, kernels, rows):
     stage = launch["stage_quarters"]
-    inner, _ = main_loops(kernel, stage / 4)
+    inner, _ = main_loops(kernels[launch["loop"]], stage / 4)
     warps = launch["threads"] // 32
     clocks = {unit: c * warps / stage for unit, c in inner.clocks(machine).items()}  # of 64 columns
     quarters = -(-launch["columns"] // 64)
@@ -358,11 +383,10 @@ def many(machine, launch, kernel, rows):
         of_all = launch["units"] / (launch["blocks"] * launch["token_blocks"])
     total = launch["matrix_rows"] / 16 * launch["tile_bytes"] * of_all
     tiles = launch["matrix_rows"] / 16 / launch["blocks"]
-    is_wide = "wide" in launch["kernel"]
+    is_wide = "wide" in launch["loop"]
     in_flight = (launch["slots"] - (2 if is_wide else 1)) * tiles * launch["tile_bytes"] / quarters * stage
     busy = most * max(clocks.values()) / machine.clock
-    memory = total / machine.read
-    tokens = int(re.search(r"_(?:wide)?(\d+)_", launch["kernel"])[1])
+    tokens = int(re.search(r"_(?:wide)?(\d+)_", launch["loop"])[1])
     units = launch["blocks"] * launch["token_blocks"] * quarters * of_all
     copied = units * tokens * 128 + total * launch["token_blocks"]
     adding = 0
@@ -372,36 +396,53 @@ def many(machine, launch, kernel, rows):
         copied += 2 * launch["grid"] * part  # one is left and read where two blocks meet
         if parts > 1:
             adding = 3 * TO_L2 + (parts - 1) * (part / (PORT * REACHED * machine.clock) + TO_L2)
-    cached = copied / machine.l2
-    stream = memory * max(1, machine.in_flight / in_flight) if launch["token_blocks"] == 1 else memory
-    seconds = max(busy, stream, cached) + adding + TAIL + (FILL if machine.arch < 90 else 0)
-    seconds += storing(machine, launch, rows) * of_all
-    limits = {unit: most * c / machine.clock / memory for unit, c in clocks.items()}
+    return ManyPart(total, busy, clocks, copied, adding, 2 * rows * launch["matrix_rows"] * launch["columns"] * of_all,
+                    storing(machine, launch, rows) * of_all, in_flight, most)
+
+
+def many(machine, launches, kernels, rows):
+    parts = [many_part(machine, launch, kernels, rows) for launch in launches]
+    launch, total = launches[0], sum(part.total for part in parts)
+    memory = stream = total / machine.read
+    if launch["token_blocks"] == 1:
+        for part, own in zip(parts, launches):
+            blocks = own["grid"] if len(parts) > 1 else machine.sms
+            most = blocks / machine.sms * machine.read * part.in_flight / machine.in_flight
+            stream = max(stream, part.total / most)
+    cached = sum(part.copied for part in parts) / machine.l2
+    seconds = max(max(part.busy for part in parts), stream, cached) + max(part.adding for part in parts)
+    seconds += TAIL + (FILL if machine.arch < 90 else 0) + sum(part.stored for part in parts)
+    limits = {unit: max(part.most * part.clocks[unit] for part in parts) / machine.clock / memory
+              for unit in parts[0].clocks}
     limits["l2"] = cached / memory
-    flops = 2 * rows * launch["matrix_rows"] * launch["columns"] * of_all
+    flops = sum(part.flops for part in parts)
     roof = max(memory, flops / (machine.flops * (WIDE_SHARE if machine.arch >= 90 else machine.mma_share)))
-    return Result(launch, total, seconds, memory / seconds, roof / seconds, limits, in_flight,
-                  blocks_per_sm(machine, kernel[0], launch), flops)
+    return Result(launch, total, seconds, memory / seconds, roof / seconds, limits, parts[0].in_flight,
+                  blocks_per_sm(machine, kernels[launch["kernel"]][0], launch), flops)
 
 
 Program = collections.namedtuple("Program", "path words")  # gpu_launches, compiled
 
 
 def launches_of(program, machine, rows, is_prefill):
+    """Each a list: what its types' blocks do."""
     out = run(program.path, str(machine.arch), str(machine.sms), str(machine.shared_block), str(rows),
               "1" if is_prefill else "0", *program.words).stdout
-    return [json.loads(line) for line in out.splitlines()]
+    lines = [json.loads(line) for line in out.splitlines()]
+    return [list(some) for _, some in itertools.groupby(
+        lines, lambda line: (line["model"], line["product"], line["launch"]))]
 
 
 def prefill_step(program, machine, kernels, model, count):
     """Seconds of all products of a prompt's step, but for the head, with the gaps between them, and their
     operations."""
     seconds = flops = 0.0
-    for launch in launches_of(program, machine, count, True):
+    for launches in launches_of(program, machine, count, True):
+        launch = launches[0]
         if launch["model"] == model and launch["product"] == "activation":
             seconds += launch["times"] * (activation(machine, launch, count) + machine.gap)
         elif launch["model"] == model and launch["product"] != "head":
-            result = many(machine, launch, kernels[machine.arch][launch["kernel"]], count)
+            result = many(machine, launches, kernels[machine.arch], count)
             seconds += launch["times"] * (result.seconds + machine.gap)
             flops += launch["times"] * result.flops
     return seconds, flops
@@ -412,7 +453,8 @@ def pipelines(program, kernels, counts, gpus, models, is_markdown):
     same time (backend/pipeline), beside the step as a whole, one GPU after another."""
     cuts = (1, 2, 3, 4, 8)
     rows = [("machine", "model", "tokens", "GPUs", *(f"ms in {p} piece{'s' * (p > 1)}" for p in cuts))]
-    widths = {l["model"]: l["columns"] for l in launches_of(program, MACHINES[0], 512, True) if l["product"] == "o"}
+    widths = {l[0]["model"]: l[0]["columns"] for l in launches_of(program, MACHINES[0], 512, True)
+              if l[0]["product"] == "o"}
     for machine, model, count, stages in itertools.product(MACHINES, widths, counts, gpus):
         if model.split()[0] not in models:
             continue
@@ -451,8 +493,8 @@ def main():
     folder = pathlib.Path(tempfile.mkdtemp(prefix="gpu_model"))
     program = Program(str(folder / "launches"), ["apart"] if options.apart else [])
     run("g++", "-std=c++20", "-O1", f"-I{ROOT / 'src'}", str(ROOT / "bench/gpu_launches.cpp"),
-        *(str(ROOT / "src" / f) for f in ("backend/cuda/linear.cpp", "backend/cuda/packing.cpp",
-                                          "base/error.cpp")),
+        *map(str, (ROOT / "src/backend/cuda").glob("linear*.cpp")),
+        *(str(ROOT / "src" / f) for f in ("backend/cuda/packing.cpp", "base/error.cpp")),
         *map(str, (ROOT / "src/quant").glob("*.cpp")), "-o", program.path)
     kernels = compile_kernels(nvcc, folder)
 
@@ -461,10 +503,11 @@ def main():
         for name in sorted(kernels[80]):
             both = [kernels[arch][name] for arch in (80, 90)]
             loops = [main_loops(kernel) for kernel in both]
+            has_one = not name.endswith("mixed")
             rows.append((name.removeprefix("linear_"),
                          "/".join(str(k[0]) if l else "-" for k, l in zip(both, loops)),
                          str(max(k[1] for k in both)),
-                         "/".join(f"{l[0].slots:.0f}" if l else "-" for l in loops)))
+                         "/".join(f"{l[0].slots:.0f}" if l and has_one else "-" for l in loops)))
         table(rows, options.markdown)
 
     for rows_text in options.rows.split(","):
@@ -475,18 +518,19 @@ def main():
         rows, sums = [head], []
         for machine in MACHINES:
             time, model_bytes = collections.Counter(), collections.Counter()
-            for launch in launches_of(program, machine, count, False):
+            for launches in launches_of(program, machine, count, False):
+                launch = launches[0]
                 if launch["model"].split()[0] not in options.models.split(","):
                     continue
                 if launch["product"] == "activation":
                     time[launch["model"]] += launch["times"] * (activation(machine, launch, count) + machine.gap)
                     continue
-                kernel = kernels[machine.arch][launch["kernel"]]
-                result = (low if "warp_tiles" in launch else many)(machine, launch, kernel, count)
+                compute = low if "warp_tiles" in launch else many
+                result = compute(machine, launches, kernels[machine.arch], count)
                 unit = max(result.limits, key=result.limits.get)
                 rows.append((machine.name, launch["model"], launch["product"],
                              launch["kernel"].removeprefix("linear_"),
-                             f"{launch['grid']} x {result.blocks}",
+                             f"{' + '.join(str(l['grid']) for l in launches)} x {result.blocks}",
                              f"{result.in_flight / 1e3:.0f} / {machine.in_flight / 1e3:.0f}",
                              f"{unit} {100 * result.limits[unit]:.0f}%", f"{100 * result.share:.0f}%",
                              f"{100 * max(result.share, result.of_roof):.0f}%"))
@@ -509,16 +553,17 @@ def main():
         sums = [("machine", "model", "ms, products and gaps", "share of the matrix rate")]
         for machine in MACHINES:
             launches = [l for l in launches_of(program, machine, count, True)
-                        if l["model"].split()[0] in options.models.split(",") and l["product"] not in ("head", "activation")]
-            for (model, product), some in itertools.groupby(launches, lambda l: (l["model"], l["product"])):
-                results = [many(machine, l, kernels[machine.arch][l["kernel"]], count) for l in some]
+                        if l[0]["model"].split()[0] in options.models.split(",") and
+                        l[0]["product"] not in ("head", "activation")]
+            for (model, product), some in itertools.groupby(launches, lambda l: (l[0]["model"], l[0]["product"])):
+                results = [many(machine, l, kernels[machine.arch], count) for l in some]
                 rate = lambda some: sum(r.flops for r in some) / machine.flops / sum(r.seconds for r in some)
                 for result in results:
                     rows.append((machine.name, model, product, result.launch["kernel"].removeprefix("linear_"),
                                  f"{result.launch['grid']} x {result.blocks}",
                                  max(result.limits, key=result.limits.get),
                                  f"{100 * rate([result]):.0f}%", f"{100 * rate(results):.0f}%"))
-            for model in dict.fromkeys(l["model"] for l in launches):
+            for model in dict.fromkeys(l[0]["model"] for l in launches):
                 seconds, flops = prefill_step(program, machine, kernels, model, count)
                 sums.append((machine.name, model, f"{1e3 * seconds:.1f}",
                              f"{100 * flops / machine.flops / seconds:.0f}%"))

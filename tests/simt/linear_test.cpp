@@ -135,6 +135,15 @@ TEST(CudaLinear, SeveralMatricesReadTheSameRows) {
   check({{Type::kQ8_0, Type::kF16}, {128, 16}, 128, 16, 5, false, false, 202});
 }
 
+// One launch, whose blocks have a type each; and where there are too few blocks for that.
+TEST(CudaLinear, SeveralTypesInOneLaunch) {
+  check({{Type::kQ4_K, Type::kQ4_K, Type::kQ6_K}, {272, 40, 40}, 768, 1, 11, true, false, 210});
+  check({{Type::kQ6_K, Type::kQ5_K, Type::kQ4_K}, {33, 80, 160}, 512, 8, 7, false, true, 211});
+  check({{Type::kQ5_K, Type::kQ6_K, Type::kQ6_K}, {96, 16, 19}, 4096, 14, 9, true, true, 212});
+  check({{Type::kQ4_K, Type::kQ6_K, Type::kQ5_K}, {40, 33, 16}, 512, 3, 2, false, false, 213});
+  check({{Type::kQ4_K, Type::kQ4_0, Type::kQ6_K}, {48, 33, 16}, 512, 16, 4, false, false, 214});
+}
+
 TEST(CudaLinear, ColumnsAreSplitWhereTilesAreFew) {
   check({{Type::kQ4_0}, {48}, 4096, 2, 4, true, true, 300});
   check({{Type::kQ4_K}, {80}, 2304, 7, 8, false, false, 301});
@@ -189,6 +198,32 @@ TEST_P(CudaLinearOf, SeveralMatricesReadTheSameManyRows) {
   check_here({{Type::kQ4_0, Type::kQ4_0}, {300, 260}, 512, 20, 7, false, false, 601});
 }
 
+TEST_P(CudaLinearOf, SeveralTypesOfManyRowsInOneLaunch) {
+  check_here(
+      {{Type::kQ4_K, Type::kQ4_K, Type::kQ6_K}, {272, 80, 40}, 768, 22, 11, true, true, 610});
+  check_here(
+      {{Type::kQ6_K, Type::kQ5_K, Type::kQ4_K}, {33, 300, 80}, 1024, 50, 9, true, false, 611});
+  check_here(
+      {{Type::kQ5_K, Type::kQ6_K, Type::kQ4_K}, {40, 33, 16}, 512, 40, 2, false, false, 612});
+}
+
+// Rounds of blocks of both types, and what is left of the larger one in small pieces; and a prompt
+// that is pieces only.
+TEST_P(CudaLinearOf, SeveralTypesOfAPromptInOneLaunch) {
+  const std::vector<Type> types = {Type::kQ4_K, Type::kQ6_K};
+  check_here({types, {1040, 40}, 256, 200, 4, true, false, 620, true});
+  check_here({types, {560, 270}, 256, 130, 64, false, true, 621, true});
+  check_here({{Type::kQ6_K, Type::kQ4_K, Type::kQ5_K},
+              {300, 272, 40},
+              256,
+              70,
+              3,
+              true,
+              false,
+              622,
+              true});
+}
+
 // Who comes last adds up what up to eight blocks have of a tile's columns.
 TEST_P(CudaLinearOf, ColumnsOfManyRowsAreSplitOverManyBlocks) {
   check_here({{Type::kQ4_K}, {40}, 4096, 20, 9, true, true, 700});
@@ -230,6 +265,22 @@ TEST_P(CudaLinearOf, APromptsRowDoesNotDependOnTheOthers) {
       if (i % 56 >= 48) continue;
       ASSERT_EQ(together[static_cast<size_t>(100 - tokens) * 56 + i], apart[i]);
     }
+  }
+}
+
+// That there are other types beside does not change a result either, nor the number of blocks.
+TEST_P(CudaLinearOf, APromptsRowDoesNotDependOnOtherTypes) {
+  std::mt19937 random(8);
+  const std::vector<Matrix> both = {random_matrix(Type::kQ4_K, 560, 512, random),
+                                    random_matrix(Type::kQ6_K, 40, 512, random)};
+  const std::vector<uint16_t> x = random_halves(300 * 512, random);
+  Case c{{Type::kQ4_K, Type::kQ6_K}, {560, 40}, 512, 300, 5};
+  c.is_prefill = true;
+  c.compute_capability = GetParam();
+  const auto together = products(c, both, x, 1.0f, {{0.0f}, {0.0f}});
+  for (size_t i = 0; i < 2; ++i) {
+    c.multiprocessors = 40;
+    EXPECT_EQ(products(c, {both[i]}, x, 1.0f, {{0.0f}})[0], together[i]);
   }
 }
 

@@ -18,7 +18,7 @@ struct Grid {
 };
 
 struct Launch {
-  static constexpr size_t kMostArgsBytes = 512;
+  static constexpr size_t kMostArgsBytes = 1280;
 
   const char* kernel = "";  // as SLUICE_KERNEL names it; a literal
   Grid grid, block;

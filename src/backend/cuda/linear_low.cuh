@@ -36,6 +36,7 @@
 #include "backend/cuda/gated.cuh"
 #include "backend/cuda/linear_fragments.cuh"
 #include "backend/cuda/linear_low.h"
+#include "backend/cuda/linear_mixed.cuh"
 
 namespace sluice::backend::cuda {
 namespace low {
@@ -466,12 +467,12 @@ SLUICE_DEVICE void finish_pass(const LowArgs& args, const Pass& pass, const floa
       args, pass, unit, [&](int tile) { return is_last[tile] != 0; }, sum_of_all);
 }
 
+// As block `block` of `grid`.
 template <quant::Type kType, int kTokenTiles>
-SLUICE_DEVICE void run(const LowArgs& args) {
+SLUICE_DEVICE void run(const LowArgs& args, int block, int grid) {
   using Stage = LowStage<kType>;
   const int lane = ptx::lane(), warp = ptx::warp();
   const int num_units = args.num_tiles * args.num_splits;
-  const int grid = static_cast<int>(gridDim.x), block = static_cast<int>(blockIdx.x);
   const int together = tiles_together(args);
   const int64_t num_shared = num_units / together;  // that blocks share out
   const int begin = static_cast<int>(num_shared * block / grid) * together;
@@ -538,13 +539,25 @@ SLUICE_DEVICE void run(const LowArgs& args) {
   }
 }
 
+template <quant::Type kType, int kTokenTiles>
+SLUICE_DEVICE void run_alone(const LowArgs& args) {
+  run<kType, kTokenTiles>(args, static_cast<int>(blockIdx.x), static_cast<int>(gridDim.x));
+}
+
+template <int kTokenTiles>
+SLUICE_DEVICE void run_types(const MixedArgs<LowArgs>& args) {
+  run_mixed(args, []<quant::Type kType>(const LowArgs& own, int block, int grid) {
+    run<kType, kTokenTiles>(own, block, grid);
+  });
+}
+
 }  // namespace low
 }  // namespace sluice::backend::cuda
 
 #define SLUICE_LOW_KERNELS(name, type)                             \
   SLUICE_KERNEL(linear_8_##name, LowArgs, low_warps(1) * 32, 1) {  \
-    low::run<quant::Type::type, 1>(args);                          \
+    low::run_alone<quant::Type::type, 1>(args);                    \
   }                                                                \
   SLUICE_KERNEL(linear_16_##name, LowArgs, low_warps(2) * 32, 1) { \
-    low::run<quant::Type::type, 2>(args);                          \
+    low::run_alone<quant::Type::type, 2>(args);                    \
   }

@@ -6,6 +6,5 @@ namespace sluice::backend::cuda {
 
 SLUICE_LOW_KERNELS(q4_0, kQ4_0)
 SLUICE_LOW_KERNELS(q4_1, kQ4_1)
-SLUICE_LOW_KERNELS(q4_k, kQ4_K)
 
 }  // namespace sluice::backend::cuda

@@ -39,6 +39,7 @@
 #include "backend/cuda/linear_many.h"
 #include "backend/cuda/linear_many_stages.cuh"
 #include "backend/cuda/linear_many_weights.cuh"
+#include "backend/cuda/linear_mixed.cuh"
 
 namespace sluice::backend::cuda {
 namespace many {
@@ -186,11 +187,11 @@ SLUICE_DEVICE int owner_of(int64_t unit, int64_t units, int grid) {
 // sums. The last one adds all up, in order, and gets true; it waits for others only while they
 // write.
 template <class Shape>
-SLUICE_DEVICE bool add_up(const ManyArgs& args, const Segment& segment, Sums<Shape>& sums) {
+SLUICE_DEVICE bool add_up(const ManyArgs& args, const Segment& segment, int own, int grid,
+                          Sums<Shape>& sums) {
   __shared__ bool is_last;
   const int chunks = (args.columns + kChunkColumns - 1) / kChunkColumns;
-  const int grid = static_cast<int>(gridDim.x), thread = static_cast<int>(threadIdx.x);
-  const int own = static_cast<int>(blockIdx.x);
+  const int thread = static_cast<int>(threadIdx.x);
   const int64_t units = static_cast<int64_t>(args.num_blocks) * chunks;
   const int64_t begin = static_cast<int64_t>(segment.block) * chunks;
   const int first = owner_of(begin, units, grid), last = owner_of(begin + chunks - 1, units, grid);
@@ -320,8 +321,9 @@ SLUICE_DEVICE void begin_stage(const uint8_t* stage, int warp_tile, const uint8_
   }
 }
 
+// As block `block` of `grid`.
 template <quant::Type kType, class Shape>
-SLUICE_DEVICE void run(const ManyArgs& args) {
+SLUICE_DEVICE void run(const ManyArgs& args, int block, int grid) {
   using F = Format<kType>;
   using Stage = ManyStage<kType, Shape>;
   using Made = ManyScales<kType>;
@@ -341,14 +343,14 @@ SLUICE_DEVICE void run(const ManyArgs& args) {
       Shape::kTokenTiles == 16 && F::kCodes == Codes::kBits3 ? 1 : Shape::kWarpTiles;
 
   ptx::let_next_start();
-  Stages<kType, Shape> stages(args);
+  Stages<kType, Shape> stages(args, block, grid);
   int slot = 0, free_slot = ring_bytes - kBusySlots * Stage::kBytes;
   Stages<kType, Shape> stages_in = stages;
   for (int at = 0; at < free_slot; at += Stage::kBytes) stages.copy_next_weights(shared + at);
   ptx::wait_for_previous();  // which writes activations; nobody writes weights
   for (int at = 0; at < free_slot; at += Stage::kBytes) stages_in.copy_next_in(shared + at);
 
-  Segments segments(args);
+  Segments segments(args, block, grid);
   uint32_t a[2][4][4];  // of products that are under way
   while (!segments.is_over()) {
     const Segment segment = segments.next();
@@ -390,7 +392,7 @@ SLUICE_DEVICE void run(const ManyArgs& args) {
 #pragma unroll
       for (int tile = 0; tile < Shape::kWarpTiles; ++tile) ptx::warpgroup_sums(sums[tile]);
     }
-    if (args.is_split == 0 || add_up<Shape>(args, segment, sums)) {
+    if (args.is_split == 0 || add_up<Shape>(args, segment, block, grid, sums)) {
       if (args.gated.out != nullptr) {
         store_gated<Shape>(args, segment, sums);
       } else {
@@ -402,7 +404,18 @@ SLUICE_DEVICE void run(const ManyArgs& args) {
 
 template <bool kIsThere, quant::Type kType, class Shape>
 SLUICE_DEVICE void run_if(const ManyArgs& args) {
-  if constexpr (kIsThere) run<kType, Shape>(args);
+  if constexpr (kIsThere) {
+    run<kType, Shape>(args, static_cast<int>(blockIdx.x), static_cast<int>(gridDim.x));
+  }
+}
+
+template <bool kIsThere, class Shape>
+SLUICE_DEVICE void run_types_if(const MixedArgs<ManyArgs>& args) {
+  if constexpr (kIsThere) {
+    run_mixed(args, []<quant::Type kType>(const ManyArgs& own, int block, int grid) {
+      run<kType, Shape>(own, block, grid);
+    });
+  }
 }
 
 }  // namespace many
@@ -418,6 +431,10 @@ SLUICE_DEVICE void run_if(const ManyArgs& args) {
 #define SLUICE_MANY_KERNEL(name, type, is_there, Shape)       \
   SLUICE_KERNEL(name, ManyArgs, kManyWarps * 32, 1) {         \
     many::run_if<(is_there), quant::Type::type, Shape>(args); \
+  }
+#define SLUICE_MIXED_KERNEL(name, is_there, Shape)               \
+  SLUICE_KERNEL(name, MixedArgs<ManyArgs>, kManyWarps * 32, 1) { \
+    many::run_types_if<(is_there), Shape>(args);                 \
   }
 #define SLUICE_MANY_KERNELS(name, type)                               \
   SLUICE_MANY_KERNEL(linear_32_##name, type, SLUICE_HAS_MANY, Many32) \

@@ -19,9 +19,8 @@ struct Segment {
 // The segments of a block, one after another.
 class Segments {
  public:
-  SLUICE_DEVICE explicit Segments(const ManyArgs& args) : args_(args) {
+  SLUICE_DEVICE Segments(const ManyArgs& args, int block, int grid) : args_(args), grid_(grid) {
     chunks_ = (args.columns + kChunkColumns - 1) / kChunkColumns;
-    const int grid = static_cast<int>(gridDim.x), block = static_cast<int>(blockIdx.x);
     if (args.is_split != 0) {
       const int64_t units = static_cast<int64_t>(args.num_blocks) * chunks_;
       next_ = static_cast<int>(units * block / grid);
@@ -45,14 +44,14 @@ class Segments {
       s.token_block = next_ - s.block * args_.num_token_blocks;
       s.chunk = 0;
       s.end_chunk = chunks_;
-      next_ += static_cast<int>(gridDim.x);
+      next_ += grid_;
     }
     return s;
   }
 
  private:
   const ManyArgs& args_;
-  int chunks_, next_, end_;
+  int grid_, chunks_, next_, end_;
 };
 
 SLUICE_DEVICE int part_of(const ManyArgs& args, int block) {
@@ -75,8 +74,8 @@ class Stages {
   using Stage = ManyStage<kType, Shape>;
   using F = Format<kType>;
 
-  SLUICE_DEVICE explicit Stages(const ManyArgs& args)
-      : args_(args), segments_(args), policy_(ptx::evict_first_policy()) {
+  SLUICE_DEVICE Stages(const ManyArgs& args, int block, int grid)
+      : args_(args), segments_(args, block, grid), policy_(ptx::evict_first_policy()) {
     next_segment();
   }
 

@@ -6,8 +6,6 @@ namespace sluice::backend::cuda {
 
 SLUICE_MANY_KERNELS(q5_0, kQ5_0)
 SLUICE_MANY_KERNELS(q5_1, kQ5_1)
-SLUICE_MANY_KERNELS(q5_k, kQ5_K)
-SLUICE_MANY_KERNELS(q6_k, kQ6_K)
 SLUICE_MANY_KERNELS(q8_0, kQ8_0)
 
 }  // namespace sluice::backend::cuda

@@ -7,8 +7,6 @@ namespace sluice::backend::cuda {
 
 SLUICE_WIDE_KERNELS(q5_0, kQ5_0)
 SLUICE_WIDE_KERNELS(q5_1, kQ5_1)
-SLUICE_WIDE_KERNELS(q5_k, kQ5_K)
-SLUICE_WIDE_KERNELS(q6_k, kQ6_K)
 SLUICE_WIDE_KERNELS(q8_0, kQ8_0)
 
 }  // namespace sluice::backend::cuda
