@@ -23,7 +23,10 @@ import xml.etree.ElementTree
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 CACHE = "build/test-results"
-LONGEST = ("bare machine", "release/fidelity", "tests/clients")  # begun first: the others fill up
+# Begun first, the longest before all: the short ones then end together.
+LONGEST = ("tests/clients", "asan/backend", "tsan/backend", "tests/browser", "asan/cuda", "bare machine",
+           "asan/simt", "release/fidelity", "asan/text", "release/cuda", "tsan/engine", "tsan/server",
+           "release/simt")
 FUZZ_SECONDS = int(os.environ.get("SLUICE_FUZZ_SECONDS", "15"))
 # Not under sanitizers: the release build's figures bit for bit, from emulated kernels that asan/simt checks.
 FIGURES_ONLY = {"cuda": "CudaExact.*"}
@@ -236,7 +239,8 @@ def main():
     os.chdir(ROOT)
     os.makedirs(CACHE, exist_ok=True)
     total = Result()
-    suites = sorted(all_suites(options.fast, options.bare), key=lambda s: s.name not in LONGEST)
+    suites = sorted(all_suites(options.fast, options.bare),
+                    key=lambda s: LONGEST.index(s.name) if s.name in LONGEST else len(LONGEST))
     with concurrent.futures.ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         pending = {pool.submit(run_suite, suite, options.fresh): suite for suite in suites}
         for future in concurrent.futures.as_completed(pending):

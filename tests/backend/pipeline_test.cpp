@@ -43,9 +43,16 @@ std::unique_ptr<Backend> loaded(std::unique_ptr<Backend> backend, const TinyMode
   return backend;
 }
 
+// Where layers lie is all that counts here: they are as narrow as their type allows.
+TinyShape narrow_shape(int num_layers, int ffn = 64) {
+  TinyShape shape;
+  shape.num_layers = num_layers;
+  shape.ffn = ffn;
+  return shape;
+}
+
 std::vector<TinyShape> shapes() {
-  TinyShape plain;
-  plain.num_layers = 5;
+  const TinyShape plain = narrow_shape(5, 256);
   TinyShape gemma = plain;
   gemma.type = Type::kQ4_K;
   gemma.window = 20;
@@ -122,12 +129,20 @@ std::unique_ptr<Backend> watched(const std::vector<int>& layers, int piece_token
   return make_pipeline(std::move(stages));
 }
 
-// Prompts, decode steps, drafts and ragged steps, with logits, hidden states and drawn tokens.
-// Sequences of more tokens than `longest_reply` are prompts.
-void expect_same_steps(Backend& whole, Backend& split, int vocab, int longest_reply = 999) {
+// What a device gives in one step.
+struct Given {
+  std::vector<float> logits, hidden;
+  std::vector<int32_t> tokens;
+};
+
+// What it gives in prompts, decode steps, drafts and ragged steps, with logits, hidden states and
+// drawn tokens. Sequences of more tokens than `longest_reply` are prompts.
+std::vector<Given> run_steps(Backend& backend, int vocab, int longest_reply = 999) {
+  std::vector<Given> all;
   Steps steps(3, vocab, 11);
   for (const std::vector<int>& sizes : std::vector<std::vector<int>>{
            {40, 0, 7}, {1, 30, 1}, {1, 1, 1}, {5, 1, 0}, {0, 0, 60}, {1, 0, 0}}) {
+    Given& given = all.emplace_back();
     Batch batch = steps.next(sizes, true);
     for (BatchSequence& sequence : batch.sequences) {
       sequence.is_prompt = sequence.num_tokens > longest_reply;
@@ -139,26 +154,30 @@ void expect_same_steps(Backend& whole, Backend& split, int vocab, int longest_re
          i < static_cast<int32_t>(batch.tokens.size()); ++i) {
       batch.logit_rows.push_back(i);
     }
-    const auto copy = [](std::span<const float> values) {
-      return std::vector<float>(values.begin(), values.end());
-    };
-    StepResult result = whole.forward(batch);
-    const std::vector<float> logits = copy(result.logits), hidden = copy(result.embeddings);
-    result = split.forward(batch);
-    EXPECT_EQ(copy(result.logits), logits);
-    EXPECT_EQ(copy(result.embeddings), hidden);
+    const StepResult result = backend.forward(batch);
+    given.logits.assign(result.logits.begin(), result.logits.end());
+    given.hidden.assign(result.embeddings.begin(), result.embeddings.end());
 
     batch.samplings.assign(batch.logit_rows.size(), {});
     for (size_t i = 0; i < batch.samplings.size(); ++i) {
       batch.samplings[i].params.temperature = 0.9f;
       batch.samplings[i].position = i;
     }
-    const auto tokens_of = [&](Backend& backend) {
-      std::vector<int32_t> tokens;
-      for (const SampledToken& token : backend.forward(batch).tokens) tokens.push_back(token.token);
-      return tokens;
-    };
-    EXPECT_EQ(tokens_of(whole), tokens_of(split));
+    for (const SampledToken& token : backend.forward(batch).tokens) {
+      given.tokens.push_back(token.token);
+    }
+  }
+  return all;
+}
+
+void expect_same(const std::vector<Given>& given, const std::vector<Given>& expected) {
+  ASSERT_EQ(given.size(), expected.size());
+  for (size_t step = 0; step < given.size(); ++step) {
+    SCOPED_TRACE("step " + std::to_string(step));
+    EXPECT_FALSE(given[step].logits.empty());
+    EXPECT_EQ(given[step].logits, expected[step].logits);
+    EXPECT_EQ(given[step].hidden, expected[step].hidden);
+    EXPECT_EQ(given[step].tokens, expected[step].tokens);
   }
 }
 
@@ -166,48 +185,47 @@ TEST(Pipeline, GivesWhatOneDeviceGivesBitForBit) {
   for (const TinyShape& shape : shapes()) {
     const TinyModel model(shape, 7);
     const auto whole = loaded(make_cpu_backend({kThreads, ""}), model, pipeline_options());
+    const std::vector<Given> expected = run_steps(*whole, shape.vocab);
     for (const std::vector<int>& layers :
          std::vector<std::vector<int>>{{5}, {1, 4}, {4, 1}, {2, 1, 2}, {1, 1, 1, 1, 1}}) {
       SCOPED_TRACE(testing::PrintToString(layers));
-      expect_same_steps(*whole, *loaded(cpus(layers), model, pipeline_options()), shape.vocab);
+      expect_same(run_steps(*loaded(cpus(layers), model, pipeline_options()), shape.vocab),
+                  expected);
     }
   }
 }
 
 TEST(Pipeline, OfTheReferenceToo) {
-  TinyShape shape;
-  shape.num_layers = 3;
+  const TinyShape shape = narrow_shape(3);
   const TinyModel model(shape, 7);
   const auto whole = loaded(make_reference_backend(1), model, pipeline_options());
   std::vector<PipelineStage> stages;
   stages.push_back({make_reference_backend(1), 1});
   stages.push_back({make_reference_backend(1), 2});
-  expect_same_steps(*whole, *loaded(make_pipeline(std::move(stages)), model, pipeline_options()),
-                    shape.vocab);
+  const auto split = loaded(make_pipeline(std::move(stages)), model, pipeline_options());
+  expect_same(run_steps(*split, shape.vocab), run_steps(*whole, shape.vocab));
 }
 
 // In plain code a row's result hangs on nothing else in its step.
 TEST(Pipeline, InPiecesGivesWhatOneDeviceGives) {
-  TinyShape shape;
-  shape.num_layers = 3;
+  TinyShape shape = narrow_shape(3);
   shape.window = 20;
   const TinyModel model(shape, 7);
   const auto whole = loaded(make_reference_backend(1), model, pipeline_options());
+  const std::vector<Given> expected = run_steps(*whole, shape.vocab, 5);
   for (const int piece_tokens : {1, 7, 16, 30}) {
     for (const std::vector<int>& layers : std::vector<std::vector<int>>{{3}, {1, 2}, {1, 1, 1}}) {
       SCOPED_TRACE(testing::PrintToString(layers) + " " + std::to_string(piece_tokens));
       Watch watch;
-      expect_same_steps(*whole,
-                        *loaded(watched(layers, piece_tokens, watch), model, pipeline_options()),
-                        shape.vocab, 5);
+      const auto split = loaded(watched(layers, piece_tokens, watch), model, pipeline_options());
+      expect_same(run_steps(*split, shape.vocab, 5), expected);
     }
   }
 }
 
 // And a prompt's on the CPU, in steps of its own.
 TEST(Pipeline, APromptInPiecesHasTheLogitsOfTheWhole) {
-  TinyShape shape;
-  shape.num_layers = 3;
+  const TinyShape shape = narrow_shape(3);
   const TinyModel model(shape, 7);
   const auto whole = loaded(make_cpu_backend({kThreads, ""}), model, pipeline_options());
   Watch watch;
@@ -219,8 +237,7 @@ TEST(Pipeline, APromptInPiecesHasTheLogitsOfTheWhole) {
 }
 
 TEST(Pipeline, StagesComputePiecesAtTheSameTime) {
-  TinyShape shape;
-  shape.num_layers = 2;
+  const TinyShape shape = narrow_shape(2);
   const TinyModel model(shape, 7);
   Watch watch;
   const auto split = loaded(watched({1, 1}, 20, watch), model, pipeline_options());
@@ -245,8 +262,7 @@ TEST(Pipeline, StagesComputePiecesAtTheSameTime) {
 }
 
 TEST(Pipeline, NothingRunsBehindAPieceThatFailed) {
-  TinyShape shape;
-  shape.num_layers = 3;
+  const TinyShape shape = narrow_shape(3);
   const TinyModel model(shape, 7);
   Watch watch;
   const auto split = loaded(watched({1, 1, 1}, 10, watch), model, pipeline_options());
@@ -267,8 +283,7 @@ TEST(Pipeline, NothingRunsBehindAPieceThatFailed) {
 }
 
 TEST(Pipeline, ChunksGiveWhatSingleStepsGive) {
-  TinyShape shape;
-  shape.num_layers = 3;
+  const TinyShape shape = narrow_shape(3);
   const TinyModel model(shape, 7);
   const auto split = loaded(cpus({1, 2}), model, pipeline_options());
   ASSERT_EQ(split->traits().exact_rows, make_cpu_backend({kThreads, ""})->traits().exact_rows);
@@ -276,8 +291,7 @@ TEST(Pipeline, ChunksGiveWhatSingleStepsGive) {
 }
 
 TEST(Pipeline, TakesWhatWasPlannedAndNoWeightTwice) {
-  TinyShape shape;
-  shape.num_layers = 5;
+  const TinyShape shape = narrow_shape(5);
   const TinyModel model(shape, 7);
   const auto whole = loaded(make_cpu_backend({kThreads, ""}), model, pipeline_options());
   const auto split = loaded(cpus({2, 3}), model, pipeline_options());
@@ -299,8 +313,7 @@ TEST(Pipeline, TakesWhatWasPlannedAndNoWeightTwice) {
 }
 
 TEST(Pipeline, ReportsTheProgressOfAllStagesAsOne) {
-  TinyShape shape;
-  shape.num_layers = 3;
+  const TinyShape shape = narrow_shape(3);
   const TinyModel model(shape, 7);
   std::vector<double> told;
   LoadOptions options = pipeline_options();
@@ -312,8 +325,7 @@ TEST(Pipeline, ReportsTheProgressOfAllStagesAsOne) {
 }
 
 TEST(Pipeline, RefusesWhatItCannotDo) {
-  TinyShape shape;
-  shape.num_layers = 3;
+  const TinyShape shape = narrow_shape(3);
   const TinyModel model(shape, 7);
   EXPECT_EQ(code_of([&] {
               cpus({1, 1})->load(model.program(), pipeline_options());
