@@ -124,7 +124,7 @@ void add_create(Command& program) {
   command.footer(
       "FROM names a model of the store, a GGUF file, or a folder with safetensors (Llama, "
       "Mistral,\n"
-      "Qwen 2, Gemma 3) or with the parts of a split GGUF file.\n"
+      "Qwen 2 and 3, Gemma 3) or with the parts of a split GGUF file.\n"
       "With SLUICE_HOST the server there makes it: what it needs is sent. When it is on this\n"
       "machine and does not run, or with --models, the model is made here.\n"
       "\nExample:\n  printf 'FROM ./gemma-3-270m\\nSYSTEM Be brief.\\n' >Modelfile\n"

@@ -33,6 +33,7 @@ constexpr std::array kFamilies = {
     Family{"LlamaForCausalLM", "llama", true},
     Family{"MistralForCausalLM", "llama", true},
     Family{"Qwen2ForCausalLM", "qwen2"},
+    Family{"Qwen3ForCausalLM", "qwen3"},
     Family{"Gemma3ForCausalLM", "gemma3", false, true},
     Family{"Gemma3ForConditionalGeneration", "gemma3", false, true},
 };
@@ -47,7 +48,7 @@ const Family& find_family(const Fields& config) {
     if (family.hf_name == name) return family;
   }
   unsupported("models of the architecture '" + printable(name.substr(0, 80)) +
-              "' cannot be converted; Llama, Mistral, Qwen 2 and Gemma 3 can");
+              "' cannot be converted; Llama, Mistral, Qwen 2 and 3 and Gemma 3 can");
 }
 
 // The hyper-parameters, with the families' defaults where config.json leaves them out.
@@ -92,20 +93,21 @@ Shape read_shape(const Fields& config, const Family& family) {
   return shape;
 }
 
+double positive(const Fields& scaling, const char* key) {
+  const auto value = scaling.get_float(key);
+  if (!value || !(*value > 0.0) || !std::isfinite(*value)) {
+    scaling.fail(std::string(key) + " must be a positive number");
+  }
+  return *value;
+}
+
 // Llama 3.1's scaling: what each rotary frequency is divided by. Long waves are stretched by the
 // factor, short ones kept, those between interpolated.
 std::vector<float> llama3_divisors(const Fields& scaling, const Shape& shape) {
-  const auto number = [&](const char* key) {
-    const auto value = scaling.get_float(key);
-    if (!value || !(*value > 0.0) || !std::isfinite(*value)) {
-      scaling.fail(std::string(key) + " must be a positive number");
-    }
-    return *value;
-  };
-  const double factor = number("factor");
-  const double low = number("low_freq_factor");
-  const double high = number("high_freq_factor");
-  const double original = number("original_max_position_embeddings");
+  const double factor = positive(scaling, "factor");
+  const double low = positive(scaling, "low_freq_factor");
+  const double high = positive(scaling, "high_freq_factor");
+  const double original = positive(scaling, "original_max_position_embeddings");
   if (high <= low) scaling.fail("high_freq_factor must be larger than low_freq_factor");
   std::vector<float> divisors;
   for (int64_t i = 0; i < shape.head_dim; i += 2) {
@@ -117,9 +119,35 @@ std::vector<float> llama3_divisors(const Fields& scaling, const Shape& shape) {
   return divisors;
 }
 
+// GGUF's words for YaRN's parameters.
+struct YarnFields {
+  double factor = 1.0;
+  int64_t original_context = 0;
+  double beta_fast = 32.0, beta_slow = 1.0;
+  double attention_factor = 1.0;  // times what the factor makes by itself
+};
+
+YarnFields read_yarn(const Fields& scaling, const Shape& shape) {
+  if (scaling.find("mscale") != nullptr || scaling.find("mscale_all_dim") != nullptr) {
+    unsupported("rope scaling 'yarn' with mscale cannot be converted");
+  }
+  YarnFields yarn;
+  yarn.factor = positive(scaling, "factor");
+  yarn.original_context =
+      scaling.get_int("original_max_position_embeddings", 1, 1 << 30).value_or(shape.context);
+  if (scaling.find("beta_fast") != nullptr) yarn.beta_fast = positive(scaling, "beta_fast");
+  if (scaling.find("beta_slow") != nullptr) yarn.beta_slow = positive(scaling, "beta_slow");
+  if (scaling.find("attention_factor") != nullptr) {
+    yarn.attention_factor =
+        positive(scaling, "attention_factor") / (0.1 * std::log(std::max(yarn.factor, 1.0)) + 1.0);
+  }
+  return yarn;
+}
+
 struct Rope {
   double linear_factor = 1.0;
   std::vector<float> divisors;
+  std::optional<YarnFields> yarn;
 };
 
 Rope read_rope(const Fields& config, const Shape& shape) {
@@ -129,14 +157,15 @@ Rope read_rope(const Fields& config, const Shape& shape) {
   std::string type = scaling->get_string("rope_type").value_or("");
   if (type.empty()) type = scaling->get_string("type").value_or("default");
   if (type == "default") return {};
-  if (type == "llama3") return {1.0, llama3_divisors(*scaling, shape)};
+  if (type == "llama3") return {1.0, llama3_divisors(*scaling, shape), {}};
+  if (type == "yarn") return {1.0, {}, read_yarn(*scaling, shape)};
   if (type == "linear") {
     const double factor = scaling->get_float("factor").value_or(0.0);
     if (!(factor > 0.0)) scaling->fail("factor must be a positive number");
-    return {factor, {}};
+    return {factor, {}, {}};
   }
   unsupported("rope scaling '" + printable(type.substr(0, 40)) +
-              "' cannot be converted; linear and llama3 can");
+              "' cannot be converted; linear, llama3 and yarn can");
 }
 
 double local_rope_base(const Fields& config) {
@@ -149,7 +178,8 @@ double local_rope_base(const Fields& config) {
 }
 
 void refuse_what_we_lack(const Fields& config, const Family& family) {
-  if (family.gguf_name == "qwen2" && config.get_bool("use_sliding_window").value_or(false)) {
+  if (family.gguf_name.starts_with("qwen") &&
+      config.get_bool("use_sliding_window").value_or(false)) {
     unsupported("config.json: use_sliding_window is not supported");
   }
   if (config.get_int("num_local_experts", 0, 1 << 20).value_or(0) > 0) {
@@ -180,6 +210,17 @@ gguf::Writer describe(const Fields& config, const Family& family, const Shape& s
   if (rope.linear_factor != 1.0) {
     head.set_string(prefix + "rope.scaling.type", "linear");
     head.set_float32(prefix + "rope.scaling.factor", static_cast<float>(rope.linear_factor));
+  }
+  if (rope.yarn) {
+    head.set_string(prefix + "rope.scaling.type", "yarn");
+    head.set_float32(prefix + "rope.scaling.factor", static_cast<float>(rope.yarn->factor));
+    set("rope.scaling.original_context_length", rope.yarn->original_context);
+    const auto set_unless = [&](const char* key, double value, double usual) {
+      if (value != usual) head.set_float32(prefix + key, static_cast<float>(value));
+    };
+    set_unless("rope.scaling.yarn_beta_fast", rope.yarn->beta_fast, 32.0);
+    set_unless("rope.scaling.yarn_beta_slow", rope.yarn->beta_slow, 1.0);
+    set_unless("rope.scaling.attn_factor", rope.yarn->attention_factor, 1.0);
   }
   if (family.is_gemma) {
     set("attention.sliding_window", config.get_int("sliding_window", 1, 1 << 20).value_or(4096));

@@ -15,9 +15,9 @@ struct HfOptions {
 };
 
 // Writes the GGUF of a Hugging Face model: config.json, safetensors, a vocabulary (see
-// hf_vocabulary.h). Llama, Mistral, Qwen 2 and Gemma 3 (the text part). Throws Error: kNotFound for
-// a file that is missing; kUnsupported naming the architecture, feature or tensor; kCorruptData;
-// what write_tensors does.
+// hf_vocabulary.h). Llama, Mistral, Qwen 2 and 3, Gemma 3 (the text part). Throws Error: kNotFound
+// for a file that is missing; kUnsupported naming the architecture, feature or tensor;
+// kCorruptData; what write_tensors does.
 void convert_hf(const ModelFiles& files, store::TemporaryFile& out, const HfOptions& options = {});
 
 }  // namespace sluice::convert

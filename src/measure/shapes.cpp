@@ -36,6 +36,12 @@ constexpr std::array kShapes = {
     Shape{"qwen2.5:14b", "qwen2", 48, 5120, 40, 8, 128, 13824, 152064, 32768, false},
     Shape{"qwen2.5:32b", "qwen2", 64, 5120, 40, 8, 128, 27648, 152064, 32768, false},
     Shape{"qwen2.5:72b", "qwen2", 80, 8192, 64, 8, 128, 29568, 152064, 32768, false},
+    Shape{"qwen3:0.6b", "qwen3", 28, 1024, 16, 8, 128, 3072, 151936, 40960, true},
+    Shape{"qwen3:1.7b", "qwen3", 28, 2048, 16, 8, 128, 6144, 151936, 40960, true},
+    Shape{"qwen3:4b", "qwen3", 36, 2560, 32, 8, 128, 9728, 151936, 40960, true},
+    Shape{"qwen3:8b", "qwen3", 36, 4096, 32, 8, 128, 12288, 151936, 40960, false},
+    Shape{"qwen3:14b", "qwen3", 40, 5120, 40, 8, 128, 17408, 151936, 40960, false},
+    Shape{"qwen3:32b", "qwen3", 64, 5120, 64, 8, 128, 25600, 151936, 40960, false},
     Shape{"gemma3:270m", "gemma3", 18, 640, 4, 1, 256, 2048, 262144, 32768, true, 512},
     Shape{"gemma3:1b", "gemma3", 26, 1152, 4, 1, 256, 6912, 262144, 32768, true, 512},
     Shape{"gemma3:4b", "gemma3", 34, 2560, 8, 4, 256, 10240, 262208, 131072, true, 1024},
@@ -65,9 +71,11 @@ void add_layer(Facts& facts, const Shape& shape, const std::string& prefix) {
     add(facts, prefix + "attn_k.bias", {kv});
     add(facts, prefix + "attn_v.bias", {kv});
   }
-  if (is_gemma) {
+  if (is_gemma || shape.architecture == "qwen3") {
     add(facts, prefix + "attn_q_norm.weight", {shape.head_dim});
     add(facts, prefix + "attn_k_norm.weight", {shape.head_dim});
+  }
+  if (is_gemma) {
     add(facts, prefix + "post_attention_norm.weight", {width});
     add(facts, prefix + "post_ffw_norm.weight", {width});
   }

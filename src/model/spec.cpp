@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "gguf/parts.h"
 #include "model/architectures/architectures.h"
+#include "model/yarn.h"
 #include "quant/codec.h"
 
 namespace sluice::model {
@@ -21,6 +22,7 @@ struct Architecture {
 constexpr std::array kArchitectures = {
     Architecture{"llama", read_llama},
     Architecture{"qwen2", read_qwen2},
+    Architecture{"qwen3", read_qwen3},
     Architecture{"gemma3", read_gemma3},
 };
 
@@ -44,6 +46,27 @@ std::vector<float> read_rope_divisors(const gguf::File& file, int num_dims) {
   return divisors;
 }
 
+// Once more than what rope_freqs.weight divides by.
+void stretch_by_yarn(const MetadataReader& reader, int head_dim, RopeSpec& rope) {
+  if (rope.num_dims != head_dim) {
+    throw Error(ErrorCode::kUnsupported,
+                "rope scaling 'yarn' of a part of a head is not supported");
+  }
+  if (rope.freq_base <= 1.0f) fail(reader.architecture() + ".rope.freq_base must be larger than 1");
+  Yarn yarn;
+  yarn.factor = reader.require_float("rope.scaling.factor", 1.0f, 1e6f);
+  const int trained = reader.require_int("context_length", 1, 1 << 30);
+  yarn.original_context =
+      reader.int_or("rope.scaling.original_context_length", trained, 1, 1 << 30);
+  yarn.beta_fast = reader.float_or("rope.scaling.yarn_beta_fast", 32.0f, 1e-3f, 1e6f);
+  yarn.beta_slow = reader.float_or("rope.scaling.yarn_beta_slow", 1.0f, 1e-3f, 1e6f);
+  const std::vector<float> divisors = yarn_divisors(yarn, rope.num_dims, rope.freq_base);
+  rope.freq_divisors.resize(divisors.size(), 1.0f);
+  for (size_t i = 0; i < divisors.size(); ++i) rope.freq_divisors[i] *= divisors[i];
+  rope.magnitude = reader.float_or("rope.scaling.attn_factor", 1.0f, 1e-3f, 1e3f) *
+                   static_cast<float>(yarn_magnitude(yarn.factor));
+}
+
 RopeSpec read_rope(const MetadataReader& reader, int head_dim, float freq_base) {
   RopeSpec rope;
   rope.num_dims = reader.int_or("rope.dimension_count", head_dim, 2, head_dim);
@@ -52,12 +75,13 @@ RopeSpec read_rope(const MetadataReader& reader, int head_dim, float freq_base) 
   const std::string scaling = reader.string_or("rope.scaling.type", "none");
   if (scaling == "linear") {
     rope.freq_scale = 1.0f / reader.require_float("rope.scaling.factor", 1e-3f, 1e6f);
-  } else if (scaling != "none") {
+  } else if (scaling != "none" && scaling != "yarn") {
     throw Error(ErrorCode::kUnsupported, "rope scaling '" + scaling +
-                                             "' is not supported (known: none, linear, and "
+                                             "' is not supported (known: none, linear, yarn, and "
                                              "Llama 3.1's rope_freqs tensor)");
   }
   rope.freq_divisors = read_rope_divisors(reader.file(), rope.num_dims);
+  if (scaling == "yarn") stretch_by_yarn(reader, head_dim, rope);
   return rope;
 }
 
@@ -147,8 +171,9 @@ ModelSpec read_common(const MetadataReader& reader, const CommonDefaults& defaul
   constexpr const char* kNormEps = "attention.layer_norm_rms_epsilon";
   spec.norm_eps = defaults.norm_eps ? reader.float_or(kNormEps, *defaults.norm_eps, 1e-12f, 1.0f)
                                     : reader.require_float(kNormEps, 1e-12f, 1.0f);
-  spec.attention_scale = 1.0f / std::sqrt(static_cast<float>(spec.head_dim));
   spec.rope = read_rope(reader, spec.head_dim, defaults.rope_freq_base);
+  spec.attention_scale =
+      spec.rope.magnitude * spec.rope.magnitude / std::sqrt(static_cast<float>(spec.head_dim));
   spec.pooling = static_cast<PoolingType>(reader.int_or("pooling_type", 0, 0, 4));
   spec.vocab_size = vocabulary_size(file, defaults.may_have_more_tokens);
   spec.num_parameters = count_parameters(file);

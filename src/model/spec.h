@@ -15,7 +15,8 @@ struct RopeSpec {
   int num_dims = 0;
   float freq_base = 10000.0f;
   float freq_scale = 1.0f;           // linear position scaling: 1 / factor
-  std::vector<float> freq_divisors;  // rope_freqs.weight (Llama 3.1); empty: none
+  std::vector<float> freq_divisors;  // rope_freqs.weight (Llama 3.1), YaRN; empty: none
+  float magnitude = 1.0f;            // of rotated queries and keys (YaRN), in attention_scale
 };
 
 // How the file wants a text's hidden states made one vector, by GGUF's numbers.

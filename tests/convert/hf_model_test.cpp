@@ -105,6 +105,12 @@ std::string config_of(const std::string& name) {
            R"("num_hidden_layers":2,"intermediate_size":48,"rope_theta":5000.0,)"
            R"("tie_word_embeddings":true,"use_sliding_window":false,"eos_token_id":[3,4]})";
   }
+  if (name == "qwen3") {
+    return std::string(R"({"architectures":["Qwen3ForCausalLM"],)") + kCommon +
+           R"("num_hidden_layers":2,"intermediate_size":48,"head_dim":16,"rope_theta":5000.0,)"
+           R"("rope_scaling":{"rope_type":"yarn","factor":4.0,)"
+           R"("original_max_position_embeddings":64},"tie_word_embeddings":false})";
+  }
   if (weights_of(name) == "llama31") {
     return std::string(name == "mistral"
                            ? R"({"architectures":["MistralForCausalLM"],"sliding_window":null,)"
@@ -163,6 +169,8 @@ TEST_P(EachFamily, GivesTheModelWhoseLogitsTransformersHasComputed) {
       EXPECT_FLOAT_EQ(static_cast<float>(converted.get_float(name).value_or(-1)),
                       static_cast<float>(*number))
           << name;
+    } else if (std::holds_alternative<std::string_view>(value)) {
+      EXPECT_EQ(converted.get_string(name), expected.get_string(name)) << name;
     } else if (!std::holds_alternative<gguf::Array>(value)) {
       EXPECT_EQ(converted.get_uint(name), expected.get_uint(name)) << name;
     }
@@ -180,7 +188,7 @@ TEST_P(EachFamily, GivesTheModelWhoseLogitsTransformersHasComputed) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Convert, EachFamily,
-                         testing::Values("qwen2", "llama31", "mistral", "gemma3"));
+                         testing::Values("qwen2", "qwen3", "llama31", "mistral", "gemma3"));
 
 TEST_F(HfModel, TakesTheVocabularyAndWhatEndsAReply) {
   lay_out("qwen2");
@@ -217,6 +225,20 @@ TEST_F(HfModel, QuantizesOnTheWay) {
   EXPECT_EQ(file.get_string("general.name"), "tiny");
 }
 
+TEST_F(HfModel, KeepsWhatYarnWasTold) {
+  lay_out("qwen3");
+  std::string config = config_of("qwen3");
+  const std::string factor = R"("factor":4.0,)";
+  config.replace(config.find(factor), factor.size(),
+                 factor + R"("beta_fast":16.0,"beta_slow":2.0,"attention_factor":1.0,)");
+  folder_.write("config.json", config);
+  const gguf::File converted = convert();
+  EXPECT_EQ(converted.get_float("qwen3.rope.scaling.yarn_beta_fast"), 16.0f);
+  EXPECT_EQ(converted.get_float("qwen3.rope.scaling.yarn_beta_slow"), 2.0f);
+  const double own = 0.1 * std::log(4.0) + 1.0;
+  EXPECT_NEAR(*converted.get_float("qwen3.rope.scaling.attn_factor"), 1.0 / own, 1e-6);
+}
+
 TEST_F(HfModel, NamesWhatItCannotConvert) {
   lay_out("qwen2");
   const std::string config = config_of("qwen2");
@@ -229,8 +251,12 @@ TEST_F(HfModel, NamesWhatItCannotConvert) {
   EXPECT_THAT(with("Qwen2ForCausalLM", "MambaForCausalLM"), HasSubstr("'MambaForCausalLM'"));
   EXPECT_THAT(with("\"use_sliding_window\":false", "\"use_sliding_window\":true"),
               HasSubstr("use_sliding_window"));
-  EXPECT_THAT(with("\"use_sliding_window\":false", "\"rope_scaling\":{\"type\":\"yarn\"}"),
-              HasSubstr("rope scaling 'yarn'"));
+  const auto scaled = [&](const std::string& scaling) {
+    return with("\"use_sliding_window\":false", "\"rope_scaling\":{" + scaling + "}");
+  };
+  EXPECT_THAT(scaled(R"("type":"longrope")"), HasSubstr("rope scaling 'longrope'"));
+  EXPECT_THAT(scaled(R"("type":"yarn")"), HasSubstr("factor must be a positive number"));
+  EXPECT_THAT(scaled(R"("type":"yarn","factor":4.0,"mscale":1.0)"), HasSubstr("mscale"));
   EXPECT_THAT(with("\"hidden_size\":32", "\"hidden_size\":\"32\""),
               HasSubstr("hidden_size must be a whole number"));
   EXPECT_THAT(with("\"hidden_size\":32", "\"hidden_size\":1e99"), HasSubstr("hidden_size"));

@@ -148,6 +148,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{"Gemma3", "gemma3-270m-q4_k_m.gguf", "gemma3_logits.txt", false},
                     Case{"TinyLlama31", "tiny_llama31.gguf", "tiny_llama31_logits.txt", true},
                     Case{"TinyQwen2", "tiny_qwen2.gguf", "tiny_qwen2_logits.txt", true},
+                    Case{"TinyQwen3", "tiny_qwen3.gguf", "tiny_qwen3_logits.txt", true},
                     Case{"TinyGemma3", "tiny_gemma3.gguf", "tiny_gemma3_logits.txt", true}),
     [](const auto& info) { return std::string(info.param.name); });
 

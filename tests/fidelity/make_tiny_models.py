@@ -2,7 +2,7 @@
 """Makes tiny random models with golden logits for architectures and features that no small real
 model covers: PyTorch `transformers` computes the logits, the same weights are written as GGUF (F16).
 
-    make_tiny_models.py OUT_FOLDER     writes tiny_NAME.gguf and tiny_NAME_logits.txt
+    make_tiny_models.py OUT_FOLDER [NAME...]     writes tiny_NAME.gguf and tiny_NAME_logits.txt
 
 Needs: torch, transformers, gguf, numpy.
 """
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from transformers import (
     Gemma3ForCausalLM, Gemma3TextConfig, LlamaConfig, LlamaForCausalLM, Qwen2Config,
-    Qwen2ForCausalLM)
+    Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM)
 
 VOCAB, WIDTH, HEADS, KV_HEADS = 96, 32, 4, 2
 PROMPT_LENGTH = 80
@@ -31,6 +31,12 @@ def build(name):
         config = Qwen2Config(**common(num_hidden_layers=2, intermediate_size=48,
                                       rope_theta=5000.0, tie_word_embeddings=True))
         return Qwen2ForCausalLM(config), "qwen2", False
+    if name == "qwen3":
+        scaling = dict(rope_type="yarn", rope_theta=5000.0, factor=4.0,
+                       original_max_position_embeddings=64)
+        config = Qwen3Config(**common(num_hidden_layers=2, intermediate_size=48, head_dim=16,
+                                      rope_parameters=scaling, tie_word_embeddings=False))
+        return Qwen3ForCausalLM(config), "qwen3", False
     if name == "llama31":
         scaling = dict(rope_type="llama3", rope_theta=5000.0, factor=8.0, low_freq_factor=1.0,
                        high_freq_factor=4.0, original_max_position_embeddings=64)
@@ -117,10 +123,15 @@ def write_gguf(path, model, architecture, pairs_together):
     rope = config.rope_parameters
     theta = rope["full_attention"]["rope_theta"] if is_gemma else rope["rope_theta"]
     writer.add_rope_freq_base(theta)
-    if is_gemma:
+    if is_gemma or architecture == "qwen3":
         writer.add_key_length(config.head_dim)
         writer.add_value_length(config.head_dim)
+    if is_gemma:
         writer.add_sliding_window(config.sliding_window)
+    if rope.get("rope_type") == "yarn":
+        writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+        writer.add_rope_scaling_factor(rope["factor"])
+        writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
     for name, weight in model.named_parameters():
         if name == "lm_head.weight" and config.tie_word_embeddings:
             continue
@@ -143,7 +154,7 @@ def write_gguf(path, model, architecture, pairs_together):
 
 def main():
     folder = sys.argv[1]
-    for name in ("qwen2", "llama31", "gemma3"):
+    for name in sys.argv[2:] or ("qwen2", "qwen3", "llama31", "gemma3"):
         model, architecture, pairs_together = build(name)
         model = model.float().eval()
         randomise(model)

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <functional>
 #include <limits>
 #include <string>
@@ -111,7 +112,7 @@ TEST(ModelSpec, NamesAnArchitectureItDoesNotKnow) {
                                    [](gguf::Writer& writer) {
                                      writer.set_string("general.architecture", "mamba");
                                    })),
-              HasSubstr("'mamba' is not supported (known: llama, qwen2, gemma3)"));
+              HasSubstr("'mamba' is not supported (known: llama, qwen2, qwen3, gemma3)"));
 }
 
 struct BadValue {
@@ -170,10 +171,48 @@ TEST(ModelSpec, RefusesOddRotation) {
 }
 
 TEST(ModelSpec, NamesRopeScalingItDoesNotKnow) {
+  const auto longrope = [](gguf::Writer& writer) {
+    writer.set_string("llama.rope.scaling.type", "longrope");
+  };
+  EXPECT_THAT(spec_error(make_file("", longrope)), HasSubstr("'longrope' is not supported"));
+}
+
+TEST(ModelSpec, ReadsYarn) {
   const auto yarn = [](gguf::Writer& writer) {
     writer.set_string("llama.rope.scaling.type", "yarn");
+    writer.set_float32("llama.rope.scaling.factor", 4.0f);
+    writer.set_uint32("llama.rope.scaling.original_context_length", 32);
   };
-  EXPECT_THAT(spec_error(make_file("", yarn)), HasSubstr("'yarn' is not supported"));
+  const auto bytes = make_file("", yarn);
+  const ModelSpec spec = read_spec(gguf::File::parse(bytes));
+  // Of four waves the first turns 5 times within 32 tokens, the last not once.
+  ASSERT_EQ(spec.rope.freq_divisors.size(), 4u);
+  EXPECT_EQ(spec.rope.freq_divisors.front(), 1.0f);
+  EXPECT_EQ(spec.rope.freq_divisors.back(), 4.0f);
+  EXPECT_FLOAT_EQ(spec.rope.magnitude, 1.0f + 0.1f * std::log(4.0f));
+  EXPECT_FLOAT_EQ(spec.attention_scale,
+                  spec.rope.magnitude * spec.rope.magnitude / std::sqrt(8.0f));
+}
+
+TEST(ModelSpec, RefusesYarnThatCannotBe) {
+  const auto with = [](const std::string& key, const MetadataEdit& edit) {
+    return spec_error(make_file(key, [&](gguf::Writer& writer) {
+      writer.set_string("llama.rope.scaling.type", "yarn");
+      if (key != "llama.rope.scaling.factor") {
+        writer.set_float32("llama.rope.scaling.factor", 4.0f);
+      }
+      edit(writer);
+    }));
+  };
+  EXPECT_THAT(with("llama.rope.scaling.factor", [](gguf::Writer&) {}),
+              HasSubstr("rope.scaling.factor is missing"));
+  EXPECT_THAT(with("llama.rope.freq_base",
+                   [](gguf::Writer& writer) { writer.set_float32("llama.rope.freq_base", 1.0f); }),
+              HasSubstr("rope.freq_base must be larger than 1"));
+  EXPECT_THAT(
+      with("llama.rope.dimension_count",
+           [](gguf::Writer& writer) { writer.set_uint32("llama.rope.dimension_count", 4); }),
+      HasSubstr("a part of a head"));
 }
 
 TEST(ModelSpec, RefusesAVocabularyThatDoesNotFitTheEmbedding) {

@@ -47,6 +47,7 @@ ModelSpec read_common(const MetadataReader& reader, const CommonDefaults& defaul
 
 ModelSpec read_llama(const MetadataReader& reader);
 ModelSpec read_qwen2(const MetadataReader& reader);
+ModelSpec read_qwen3(const MetadataReader& reader);
 ModelSpec read_gemma3(const MetadataReader& reader);
 
 }  // namespace sluice::model

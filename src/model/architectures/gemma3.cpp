@@ -41,6 +41,9 @@ ModelSpec read_gemma3(const MetadataReader& reader) {
     throw Error(ErrorCode::kUnsupported,
                 "EmbeddingGemma is not supported: its attention sees what comes later");
   }
+  if (reader.string_or("rope.scaling.type", "none") == "yarn") {
+    throw Error(ErrorCode::kUnsupported, "rope scaling 'yarn' is not supported for gemma3");
+  }
   ModelSpec spec = read_common(reader, defaults_of(reader));
   stretch_long_context(reader, spec);
   spec.rope.is_interleaved = false;
