@@ -177,12 +177,11 @@ function(sluice_simt)
   target_compile_options(simt_test PRIVATE ${SLUICE_WARNINGS} ${SLUICE_COLD_PROGRAM_OPTIONS}
                                            ${SLUICE_PRECOMPILE_OPTIONS})
   target_include_directories(simt_test PRIVATE ${CMAKE_SOURCE_DIR}/tests)
-  target_compile_definitions(simt_test PRIVATE SLUICE_TEST_DATA="${CMAKE_SOURCE_DIR}/tests"
-                                               SLUICE_CUDA_INCLUDE="${SLUICE_CUDA_INCLUDE}")
+  target_compile_definitions(simt_test PRIVATE SLUICE_CUDA_INCLUDE="${SLUICE_CUDA_INCLUDE}")
   target_include_directories(simt_test SYSTEM PRIVATE ${SLUICE_CUDA_INCLUDE})
   target_precompile_headers(simt_test REUSE_FROM base_test)
   set_source_files_properties(${kernels} PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
-  target_link_libraries(simt_test PRIVATE sluice_backend GTest::gtest GTest::gmock GTest::gtest_main)
+  target_link_libraries(simt_test PRIVATE sluice_backend test_data GTest::gtest GTest::gmock GTest::gtest_main)
   set_target_properties(simt_test PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   add_dependencies(tests simt_test)
 
@@ -191,10 +190,9 @@ function(sluice_simt)
   target_compile_options(cuda_test PRIVATE ${SLUICE_WARNINGS} ${SLUICE_COLD_PROGRAM_OPTIONS}
                                            ${SLUICE_PRECOMPILE_OPTIONS})
   target_include_directories(cuda_test PRIVATE ${CMAKE_SOURCE_DIR}/tests)
-  target_compile_definitions(cuda_test PRIVATE SLUICE_TEST_DATA="${CMAKE_SOURCE_DIR}/tests"
-                                               SLUICE_FAKECUDA_LIBRARY="$<TARGET_FILE:fakecuda>")
+  target_compile_definitions(cuda_test PRIVATE SLUICE_FAKECUDA_LIBRARY="$<TARGET_FILE:fakecuda>")
   target_precompile_headers(cuda_test REUSE_FROM base_test)
-  target_link_libraries(cuda_test PRIVATE sluice_engine GTest::gtest GTest::gmock GTest::gtest_main)
+  target_link_libraries(cuda_test PRIVATE sluice_engine test_data GTest::gtest GTest::gmock GTest::gtest_main)
   set_target_properties(cuda_test PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   add_dependencies(cuda_test fakecuda)
   add_dependencies(tests cuda_test)

@@ -145,8 +145,7 @@ set(SLUICE_TESTS_ALONE_engine engine/scheduler_test.cpp engine/scheduler_shift_t
     engine/scheduler_itl_test.cpp engine/block_pool_test.cpp)
 set(SLUICE_TESTS_ALONE_text text/go_template_test.cpp)
 
-# <name>_test from tests/<name>/*.cpp, linked with a room. Those with golden data find it through
-# SLUICE_TEST_DATA (tests/); the others compile alike in every tree.
+# <name>_test from tests/<name>/*.cpp, linked with a room.
 function(sluice_room_tests name room)
   file(GLOB tests CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/${name}/*.cpp)
   if(NOT SLUICE_HAS_CUDA)
@@ -160,9 +159,6 @@ function(sluice_room_tests name room)
     add_executable(${name}_test ${tests})
     target_compile_options(${name}_test PRIVATE ${SLUICE_WARNINGS} ${SLUICE_COLD_PROGRAM_OPTIONS}
                                                 ${SLUICE_PRECOMPILE_OPTIONS})
-    if(EXISTS ${CMAKE_SOURCE_DIR}/tests/${name}/golden OR name MATCHES "^(model|convert)$")  # which read others'
-      target_compile_definitions(${name}_test PRIVATE SLUICE_TEST_DATA="${CMAKE_SOURCE_DIR}/tests")
-    endif()
     if(name STREQUAL base)
       target_precompile_headers(base_test PRIVATE <gmock/gmock.h> <gtest/gtest.h>
                                                   ${SLUICE_STANDARD_HEADERS})
@@ -170,7 +166,7 @@ function(sluice_room_tests name room)
       target_precompile_headers(${name}_test REUSE_FROM base_test)
     endif()
     target_include_directories(${name}_test PRIVATE ${CMAKE_SOURCE_DIR}/tests)
-    target_link_libraries(${name}_test PRIVATE sluice_${room} GTest::gtest GTest::gmock
+    target_link_libraries(${name}_test PRIVATE sluice_${room} test_data GTest::gtest GTest::gmock
                                                GTest::gtest_main)
     set_target_properties(${name}_test PROPERTIES RUNTIME_OUTPUT_DIRECTORY
                                                   ${CMAKE_BINARY_DIR}/tests)
@@ -182,6 +178,9 @@ endfunction()
 function(sluice_tests)
   add_custom_target(tests)
   add_custom_target(tsan_tests)
+  add_library(test_data STATIC tests/test_data.cpp)
+  target_compile_definitions(test_data PRIVATE SLUICE_TEST_DATA="${CMAKE_SOURCE_DIR}/tests")
+  target_include_directories(test_data PUBLIC ${CMAKE_SOURCE_DIR}/tests)
   foreach(room IN LISTS SLUICE_ROOMS)
     sluice_room_tests(${room} ${room})
   endforeach()

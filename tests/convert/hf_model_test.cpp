@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "convert/hf_files.h"
 #include "gguf/file.h"
+#include "test_data.h"
 
 namespace sluice::convert {
 namespace {
@@ -16,8 +17,7 @@ namespace {
 using testing::HasSubstr;
 
 gguf::File golden(const std::string& name) {
-  return gguf::File::open(std::string(SLUICE_TEST_DATA) + "/fidelity/golden/tiny_" + name +
-                          ".gguf");
+  return gguf::File::open(test_data("fidelity/golden/tiny_") + name + ".gguf");
 }
 
 std::vector<float> values_of(const gguf::Tensor& tensor) {

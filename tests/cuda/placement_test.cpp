@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "cuda/fake_cuda.h"
 #include "model/load.h"
+#include "test_data.h"
 
 namespace sluice::model {
 namespace {
@@ -86,7 +87,7 @@ class Placed : public testing::Test {
     return "";
   }
 
-  const std::string kModel = std::string(SLUICE_TEST_DATA) + "/gguf/golden/tiny-q4_0.gguf";
+  const std::string kModel = test_data("gguf/golden/tiny-q4_0.gguf");
   std::string driver_ = backend::cuda::fake_library();
   bool passes_full_over_ = true;
   std::optional<int> gpu_layers_;

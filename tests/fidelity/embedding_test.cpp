@@ -18,6 +18,7 @@
 #include "engine/engine.h"
 #include "fidelity/test_models.h"
 #include "model/load.h"
+#include "test_data.h"
 
 namespace sluice {
 namespace {
@@ -30,7 +31,7 @@ struct Golden {
 };
 
 std::vector<Golden> read_goldens() {
-  std::ifstream file(std::string(SLUICE_TEST_DATA) + "/fidelity/golden/smollm2_embeddings.txt");
+  std::ifstream file(test_data("fidelity/golden/smollm2_embeddings.txt"));
   std::vector<Golden> goldens;
   for (std::string line; std::getline(file, line);) {
     std::istringstream words(line);

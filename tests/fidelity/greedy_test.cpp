@@ -24,6 +24,7 @@
 #include "engine/fake_backend.h"
 #include "fidelity/test_models.h"
 #include "model/load.h"
+#include "test_data.h"
 #include "text/tokenizer.h"
 
 namespace sluice {
@@ -55,9 +56,7 @@ constexpr char kModel[] = "smollm2-135m-q4_1.gguf";
 constexpr int kReplyTokens = 32;
 constexpr double kTie = 0.01;  // 1% in probability
 
-std::string golden_path() {
-  return std::string(SLUICE_TEST_DATA) + "/fidelity/golden/smollm2_greedy.txt";
-}
+std::string golden_path() { return test_data("fidelity/golden/smollm2_greedy.txt"); }
 
 // One reply a line, token ids apart by spaces.
 using Replies = std::vector<std::vector<text::TokenId>>;

@@ -14,6 +14,7 @@
 #include "base/threads.h"
 #include "fidelity/test_models.h"
 #include "model/load.h"
+#include "test_data.h"
 
 namespace sluice {
 namespace {
@@ -29,7 +30,7 @@ struct GoldenPrompt {
 };
 
 std::vector<GoldenPrompt> read_goldens(const std::string& name) {
-  std::ifstream file(std::string(SLUICE_TEST_DATA) + "/fidelity/golden/" + name);
+  std::ifstream file(test_data("fidelity/golden/") + name);
   std::vector<GoldenPrompt> prompts;
   for (std::string line; std::getline(file, line);) {
     std::istringstream words(line);
@@ -108,7 +109,7 @@ class LogitFidelity : public testing::TestWithParam<Case> {
  protected:
   void SetUp() override {
     const Case& test = GetParam();
-    const std::string golden_folder = std::string(SLUICE_TEST_DATA) + "/fidelity/golden/";
+    const std::string golden_folder = test_data("fidelity/golden/");
     path_ = test.is_committed ? golden_folder + test.model : find_test_model(test.model);
     if (path_.empty()) {
       GTEST_SKIP() << missing_model_text(test.model);

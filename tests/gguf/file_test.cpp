@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "gguf/raw_file.h"
 #include "quant/codec.h"
+#include "test_data.h"
 #include "thrown.h"
 
 namespace sluice::gguf {
@@ -25,7 +26,7 @@ using testing::HasSubstr;
 
 class PypiFile : public testing::Test {
  protected:
-  File file_ = File::open(std::string(SLUICE_TEST_DATA) + "/gguf/golden/pypi.gguf");
+  File file_ = File::open(test_data("gguf/golden/pypi.gguf"));
 };
 
 TEST_F(PypiFile, HasEveryScalar) {
@@ -131,7 +132,7 @@ TEST(File, HonoursTheFilesAlignment) {
 
 TEST(File, SaysWhichFileAndWhatIsWrong) {
   try {
-    File::open(std::string(SLUICE_TEST_DATA) + "/quant/golden/decode_F32.bin");
+    File::open(test_data("quant/golden/decode_F32.bin"));
     FAIL() << "the file was accepted";
   } catch (const Error& error) {
     EXPECT_THAT(error.what(), HasSubstr("decode_F32.bin: byte 4: this is not a GGUF file"));
@@ -224,7 +225,7 @@ void expect_finite_rows(const File& file) {
 }
 
 TEST(SyntheticModel, IsReadWhole) {
-  const File file = File::open(std::string(SLUICE_TEST_DATA) + "/gguf/golden/tiny-q4_0.gguf");
+  const File file = File::open(test_data("gguf/golden/tiny-q4_0.gguf"));
   EXPECT_EQ(file.get_uint("llama.block_count"), 2u);
   EXPECT_EQ(file.get_strings("tokenizer.ggml.tokens")->size(), 299u);
   EXPECT_THAT(file.find_tensor("token_embd.weight")->shape, ElementsAre(64, 299));

@@ -11,6 +11,7 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "test_data.h"
 #include "thrown.h"
 
 namespace sluice::gguf {
@@ -87,7 +88,7 @@ TEST(Writer, PeersCheckItsFile) {
 }
 
 TEST(Writer, CopiesEntriesOfAnotherFile) {
-  const std::string path = std::string(SLUICE_TEST_DATA) + "/gguf/golden/pypi.gguf";
+  const std::string path = test_data("gguf/golden/pypi.gguf");
   const File original = File::open(path);
   Writer writer;
   for (const auto& [key, value] : original.metadata()) writer.copy(std::string(key), value);

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "test_data.h"
 
 namespace sluice::model {
 namespace {
@@ -15,7 +16,7 @@ namespace fs = std::filesystem;
 class Load : public testing::Test {
  protected:
   void SetUp() override {
-    fs::copy_file(std::string(SLUICE_TEST_DATA) + "/gguf/golden/tiny-q4_0.gguf", path_,
+    fs::copy_file(test_data("gguf/golden/tiny-q4_0.gguf"), path_,
                   fs::copy_options::overwrite_existing);
   }
   void TearDown() override { fs::remove(path_); }

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "test_data.h"
 
 namespace sluice::quant {
 namespace {
@@ -31,8 +32,8 @@ struct Golden {
 
 // `direction` is "decode" (blocks come first in the file) or "encode" (values come first).
 Golden read_golden(const std::string& direction, Type type) {
-  const std::string path = std::string(SLUICE_TEST_DATA) + "/quant/golden/" + direction + "_" +
-                           std::string(type_info(type).name) + ".bin";
+  const std::string path =
+      test_data("quant/golden/") + direction + "_" + std::string(type_info(type).name) + ".bin";
   std::ifstream file(path, std::ios::binary);
   const std::vector<char> bytes{std::istreambuf_iterator<char>(file), {}};
   uint32_t num_blocks = 0;

@@ -11,6 +11,7 @@
 #include "simt/machine.h"
 #include "simt/probe_kernels.h"
 #include "simt/simt.h"
+#include "test_data.h"
 
 namespace sluice::simt {
 namespace {
@@ -24,7 +25,7 @@ struct Line {
 std::vector<Line> cute_layouts() {
   const char* const headers = std::getenv("SLUICE_TEST_CUTLASS");
   if (!headers) return {};
-  const std::string source = SLUICE_TEST_DATA "/simt/cute/layouts.cpp";
+  const std::string source = test_data("simt/cute/layouts.cpp");
   const std::filesystem::path folder =
       std::filesystem::temp_directory_path() / ("sluice-layouts-" + std::to_string(getpid()));
   std::filesystem::create_directories(folder);

@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "test_data.h"
 #include "text/chat_template.h"
 
 // Goldens of the chat template tests.
@@ -22,7 +23,7 @@ inline std::string read_text(const std::string& path) {
 }
 
 inline Json golden(const std::string& name) {
-  return Json::parse(read_text(std::string(SLUICE_TEST_DATA "/text/golden/templates/") + name));
+  return Json::parse(read_text(test_data("text/golden/templates/") + name));
 }
 
 inline Value to_value(const Json& json) {

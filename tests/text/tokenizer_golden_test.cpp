@@ -12,6 +12,7 @@
 
 #include "gguf/file.h"
 #include "gguf/writer.h"
+#include "test_data.h"
 #include "text/tokenizer.h"
 
 // Ids of every line of golden/corpus.txt against the hashes of a reference's ids. The scripts in
@@ -19,7 +20,7 @@
 namespace sluice::text {
 namespace {
 
-const std::string kGolden = SLUICE_TEST_DATA "/text/golden/";
+const std::string kGolden = test_data("text/golden/");
 
 std::string read_file(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
