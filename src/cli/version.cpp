@@ -22,8 +22,9 @@ void add_version(Command& program) {
     std::string reason;
     const auto devices = backend::list_cuda_devices(read_settings().cuda_driver, reason);
     for (const backend::CudaDevice& device : devices) {
-      std::printf("cuda:%d %s, %s\n", device.index, device.name.c_str(),
-                  format_bytes(device.memory_bytes).c_str());
+      std::printf("cuda:%d %s, %s%s%s\n", device.index, device.name.c_str(),
+                  format_bytes(device.memory_bytes).c_str(), device.fault.empty() ? "" : ", ",
+                  device.fault.c_str());
     }
     if (devices.empty()) {
       std::printf("CUDA: %s%s\n", backend::has_cuda() ? "built in; " : "", reason.c_str());

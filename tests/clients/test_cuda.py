@@ -81,8 +81,7 @@ def test_sampled_replies_are_reproducible_and_of_their_format(serve):
     status, body = server.post("/api/generate", {
         "model": A, "prompt": "x", "stream": False, "raw": True, "options": {"num_predict": 40},
         "format": {"type": "array", "items": {"enum": [1, 2]}, "minItems": 2, "maxItems": 2}})
-    assert status == 200 and body["response"].replace(" ", "").replace("\n", "") in (
-        "[1,1]", "[1,2]", "[2,1]", "[2,2]")
+    assert status == 200 and json.loads(body["response"]) in ([1, 1], [1, 2], [2, 1], [2, 2])
 
 
 def test_ps_tells_what_lies_on_the_gpu(serve, store):
@@ -185,6 +184,29 @@ def test_version_names_the_gpus(store):
     assert "no GPU can be used: there is none, or CUDA_VISIBLE_DEVICES hides it" in said
 
 
+def visible(devices, text="devices=3"):
+    return {**machine(text), "CUDA_VISIBLE_DEVICES": devices}
+
+
+@pytest.mark.parametrize("devices, seen", [
+    ("2", [2]), ("2,0", [2, 0]), ("GPU-1", [1]), ("1,7,0", [1]), ("", []), ("-1", []), ("junk", [])])
+def test_only_visible_gpus_are_there(store, devices, seen):
+    said = run_sluice("version", home=store, environment=visible(devices)).stdout
+    for index, gpu in enumerate(seen):
+        assert f"cuda:{index} Emulated GPU {gpu}," in said
+    assert said.count("Emulated GPU") == len(seen)
+    assert seen or "CUDA_VISIBLE_DEVICES hides it" in said
+
+
+def test_models_run_on_visible_gpus(store):
+    server = Server(store, environment=visible("2", "devices=3,used-2=100"))
+    try:
+        reply(server, num_predict=2)
+        assert server.status()["models"][0]["backend"].startswith("cuda:0 Emulated GPU 2")
+    finally:
+        server.stop()
+
+
 @pytest.mark.parametrize("text, why", [
     ("no-start", "CUDA_VISIBLE_DEVICES"), ("version=11080", "CUDA 11.8, needed is 12.0"),
     ("capability=70", "too old"), ("no-binary", "built without kernels for the GPU"),
@@ -222,6 +244,18 @@ def test_after_a_fault_the_model_is_loaded_again_once(serve):
     assert reply(server) == expected
     log = "".join(server.log)
     assert log.count(f"loaded {A} in") == 2 and "its device has failed" in log
+
+
+@pytest.mark.parametrize("arguments, last", [
+    (["--device", "cuda:0"], 500), (["--gpu-layers", "1"], 200), ([], 200)])
+def test_a_gpu_that_stays_lost(serve, arguments, last):
+    server = serve("fail-kernel=150,for-good", *arguments)
+    statuses = [ask(server)[0] for _ in range(4)]
+    assert statuses[0] == 500 and statuses[-1] == last, statuses
+    if last == 200:
+        assert backends(server) == {A: "cpu"}
+    else:
+        assert "CUDA_ERROR_LAUNCH_FAILED" in ask(server)[1]["error"]
 
 
 def test_all_models_of_a_lost_gpu_come_back(serve):

@@ -74,6 +74,36 @@ TEST(CudaDevice, SaysWhenTheDriverCannotLoadItsKernels) {
   EXPECT_FALSE(other.is_lost());
 }
 
+// A driver of CUDA 12 refuses, in one way or another, what CUDA 13 has compiled.
+TEST(CudaDevice, SaysWhenItsKernelsAreOfANewerCudaThanTheDriver) {
+  const std::string older = std::to_string(CUDA_VERSION / 1000 * 1000 - 1000);
+  const std::string compiler = "compiled by CUDA " + version_text(CUDA_VERSION);
+  for (const char* refusal : {"bad-image", "no-binary"}) {
+    SCOPED_TRACE(refusal);
+    configure_fake(std::string(refusal) + ",version=" + older);
+    const Driver driver(fake_library());
+    const Error error = test::error_of([&] { Device(driver, 0); });
+    EXPECT_EQ(error.code(), ErrorCode::kUnsupported);
+    EXPECT_THAT(error.what(), HasSubstr(compiler));
+    EXPECT_THAT(error.what(), HasSubstr("it knows CUDA " + version_text(std::stoi(older))));
+  }
+}
+
+// On a GPU, too, where gpu_check.sh asks this first.
+TEST(CudaDevice, CanBeUsed) {
+  configure_fake("");
+  const Device device(driver(gpu_library()), 0);
+  const PinnedBuffer out(device, 4096);
+  const DeviceBuffer buffer(device, 4096, "a test");
+  device.check(device.driver().cuMemsetD8Async(buffer.address(), 7, buffer.size(), device.stream()),
+               "a");
+  device.check(device.driver().cuMemcpyDtoHAsync_v2(out.data(), buffer.address(), out.size(),
+                                                    device.stream()),
+               "b");
+  device.wait();
+  for (size_t i = 0; i < out.size(); ++i) ASSERT_EQ(out.data()[i], std::byte{7});
+}
+
 TEST(CudaDevice, CountsItsMemory) {
   configure_fake("memory=64,used=10");
   const Device device(fake_driver(), 0);

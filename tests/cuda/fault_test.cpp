@@ -93,6 +93,28 @@ TEST(CudaFaults, AStepWithoutMemoryEndsAlone) {
   EXPECT_EQ(first_step(*fresh), expected);
 }
 
+// Its kernels are launched one by one then.
+TEST(CudaFaults, AStepWithoutMemoryForItsGraphRunsAllTheSame) {
+  cuda::configure_fake("checks=none");
+  const auto decode = [](Backend& backend) {
+    Steps steps(2, engine::kVocabSize, 5);
+    backend.forward(steps.next({5, 1}, false));
+    const std::span<const float> logits = backend.forward(steps.next({1, 1}, false)).logits;
+    return std::vector<float>(logits.begin(), logits.end());
+  };
+  const std::vector<float> expected = decode(*make_loaded());
+  for (const int turn : {1, 2}) {  // made, launched
+    const auto backend = make_loaded();
+    const long launches = cuda::fake_counter("graph-launches");
+    cuda::fail_fake("fail-graph", turn);
+    EXPECT_EQ(decode(*backend), expected);
+    EXPECT_EQ(cuda::fake_counter("graph-launches"), launches + 1);  // of the second step
+    EXPECT_FALSE(backend->is_lost());
+    EXPECT_EQ(decode(*backend), expected);
+    EXPECT_EQ(cuda::fake_counter("graph-launches"), launches + 3);
+  }
+}
+
 // All of a GPU's models are lost, no other GPU's; and it comes back when they are gone.
 TEST(CudaFaults, ALostGpuIsToldByAllThatUseIt) {
   for (const char* fault : {"fail-kernel", "fail-launch"}) {

@@ -14,11 +14,17 @@
 //   no-start         cuInit says that there is no device
 //   no-binary        no image has code for its devices
 //   no-jit           the driver cannot make code for them of what the images have
+//   bad-image        it does not understand the images: they are of a newer CUDA
+//   for-good         a context that is lost stays so when another one is made
 //   fail-alloc=N     the N-th allocation from here on finds no memory
 //   fail-pinned=N    the N-th of pinned memory of the host
+//   fail-graph=N     the N-th graph that is made or launched finds no memory
 //   fail-launch=N    the N-th kernel from here on is not launched: the context is lost
 //   fail-kernel=N    it is launched and fails: later calls say so
 //   checks=races     also races and undefined reads (memory: bounds only; none)
+//
+// CUDA_VISIBLE_DEVICES says which of its devices a program sees, as with a GPU's driver: numbers or
+// (the beginnings of) "GPU-N", up to the first that there is not.
 //
 // Programs that link the library's header can say the same with fake_cuda_configure().
 
@@ -34,6 +40,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <sstream>
 #include <string>
 #include <thread>
 #include <unordered_map>
@@ -55,8 +62,10 @@ struct Settings {
   int devices = 1, version = 13000, capability = 90;
   size_t memory = 1024 * kMiB, used = 0;
   std::map<size_t, size_t> used_of;  // a device alone
-  bool starts = true, has_binaries = true, has_compiler = true;
-  long fail_alloc = 0, fail_pinned = 0, fail_launch = 0, fail_kernel = 0;  // counted down; 0: never
+  bool starts = true, has_binaries = true, has_compiler = true, has_good_images = true;
+  bool loses_for_good = false;
+  long fail_alloc = 0, fail_pinned = 0, fail_graph = 0, fail_launch = 0,
+       fail_kernel = 0;  // counted down; 0: never
   std::string checks = "memory";
 };
 
@@ -70,6 +79,7 @@ struct State {
   std::mutex mutex;
   Settings settings;
   std::vector<FakeDevice> devices;
+  std::vector<int> visible;  // of them
   struct Block {
     int device;
     size_t size;
@@ -98,6 +108,27 @@ void count(const char* what) {
   ++state().counters[what];
 }
 
+// Of `count` devices, those that CUDA_VISIBLE_DEVICES names.
+std::vector<int> visible_devices(int count) {
+  std::vector<int> visible;
+  const char* const text = std::getenv("CUDA_VISIBLE_DEVICES");
+  if (!text) {
+    for (int device = 0; device < count; ++device) visible.push_back(device);
+    return visible;
+  }
+  std::istringstream words(text);
+  for (std::string word; std::getline(words, word, ',');) {
+    int found = -1;
+    for (int device = count - 1; device >= 0; --device) {
+      const std::string number = std::to_string(device), uuid = "GPU-" + number;
+      if (word == number || (word.size() > 4 && uuid.starts_with(word))) found = device;
+    }
+    if (found < 0) break;
+    visible.push_back(found);
+  }
+  return visible;
+}
+
 // The machine as `text` says, or as it is but for that.
 void configure(const std::string& text, bool anew = true) {
   State& s = state();
@@ -124,14 +155,18 @@ void configure(const std::string& text, bool anew = true) {
     if (name == "no-start") settings.starts = false;
     if (name == "no-binary") settings.has_binaries = false;
     if (name == "no-jit") settings.has_compiler = false;
+    if (name == "bad-image") settings.has_good_images = false;
+    if (name == "for-good") settings.loses_for_good = true;
     if (name == "fail-alloc") settings.fail_alloc = number;
     if (name == "fail-pinned") settings.fail_pinned = number;
+    if (name == "fail-graph") settings.fail_graph = number;
     if (name == "fail-launch") settings.fail_launch = number;
     if (name == "fail-kernel") settings.fail_kernel = number;
     if (name == "checks") settings.checks = value;
   }
   s.settings = settings;
   s.devices.resize(static_cast<size_t>(std::max(settings.devices, 0)));
+  s.visible = visible_devices(settings.devices);
 }
 
 // Counts one of the settings' numbers down; true when it is this one's turn.
@@ -345,7 +380,8 @@ CUresult cuInit(unsigned) {
       configure("");
     }
   });
-  return state().settings.starts ? CUDA_SUCCESS : CUDA_ERROR_NO_DEVICE;
+  const bool hides_all = state().visible.empty() && std::getenv("CUDA_VISIBLE_DEVICES");
+  return state().settings.starts && !hides_all ? CUDA_SUCCESS : CUDA_ERROR_NO_DEVICE;
 }
 
 CUresult cuDriverGetVersion(int* version) {
@@ -374,12 +410,14 @@ CUresult cuGetErrorString(CUresult, const char** text) {
 }
 
 CUresult cuDeviceGetCount(int* number) {
-  *number = state().settings.devices;
+  *number = static_cast<int>(state().visible.size());
   return CUDA_SUCCESS;
 }
 CUresult cuDeviceGet(CUdevice* device, int index) {
-  if (index < 0 || index >= state().settings.devices) return CUDA_ERROR_INVALID_DEVICE;
-  *device = index;
+  if (index < 0 || index >= static_cast<int>(state().visible.size())) {
+    return CUDA_ERROR_INVALID_DEVICE;
+  }
+  *device = state().visible[static_cast<size_t>(index)];
   return CUDA_SUCCESS;
 }
 CUresult cuDeviceGetName(char* name, int length, CUdevice device) {
@@ -424,7 +462,7 @@ CUresult cuDevicePrimaryCtxRetain(CUcontext* context, CUdevice device) {
   const std::lock_guard lock(state().mutex);
   FakeDevice& fake = state().devices[static_cast<size_t>(device)];
   if (fake.context_users++ == 0) {
-    fake.error = CUDA_SUCCESS;
+    if (!state().settings.loses_for_good) fake.error = CUDA_SUCCESS;
     ++state().counters["contexts"];
   }
   return fake.error;
@@ -624,6 +662,7 @@ CUresult cuModuleLoadData(CUmodule* module, const void* image) {
   std::memcpy(&magic, image, sizeof(magic));
   if (magic != 0xba55ed50) return CUDA_ERROR_INVALID_IMAGE;  // of a fatbin
   if (!state().settings.has_binaries) return CUDA_ERROR_NO_BINARY_FOR_GPU;
+  if (!state().settings.has_good_images) return CUDA_ERROR_INVALID_IMAGE;
   if (!state().settings.has_compiler) return CUDA_ERROR_JIT_COMPILER_NOT_FOUND;
   *module = new CUmod_st;
   return CUDA_SUCCESS;
@@ -705,12 +744,14 @@ CUresult cuStreamEndCapture(CUstream stream, CUgraph* graph) {
 }
 CUresult cuGraphInstantiateWithFlags(CUgraphExec* exec, CUgraph graph, unsigned long long) {
   SLUICE_READY();
+  if (is_turn(state().settings.fail_graph)) return CUDA_ERROR_OUT_OF_MEMORY;
   count("graphs");
   *exec = new CUgraphExec_st{graph->operations};
   return CUDA_SUCCESS;
 }
 CUresult cuGraphLaunch(CUgraphExec exec, CUstream stream) {
   SLUICE_READY();
+  if (is_turn(state().settings.fail_graph)) return CUDA_ERROR_OUT_OF_MEMORY;
   count("graph-launches");
   for (const Operation& operation : exec->operations) stream->put(operation);
   return CUDA_SUCCESS;

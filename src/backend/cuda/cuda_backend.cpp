@@ -287,14 +287,14 @@ void CudaBackend::start(const Batch& batch) {
     if (samples) add_sampling(list, shape.num_logits);
     return list;
   };
+  bool is_launched = false;
   if (shape.num_tokens <= kMostGraphTokens && shape.num_tiles == 0 && !shape.is_prefill) {
     // One graph serves contexts up to the next power of two.
     shape.longest =
         static_cast<int>(std::bit_ceil(static_cast<unsigned>(std::max(shape.longest, 256))));
-    graphs_.launch({shape, samples}, make_list);
-  } else {
-    device_.run(make_list());
+    is_launched = graphs_.launch({shape, samples}, make_list);
   }
+  if (!is_launched) device_.run(make_list());
   fetch_results(batch, batch.samplings.empty() ? batch.logit_rows.size() : 0);
 }
 
@@ -389,7 +389,8 @@ std::vector<CudaDevice> list_cuda_devices(const std::string& driver_library, std
     const cuda::Driver& driver =
         cuda::driver(driver_library.empty() ? cuda::kDriverLibrary : driver_library);
     for (const cuda::DeviceInfo& info : cuda::list_devices(driver)) {
-      devices.push_back({info.index, info.name, info.memory_bytes, info.bus_id, info.is_in_use});
+      devices.push_back(
+          {info.index, info.name, info.memory_bytes, info.bus_id, info.is_in_use, info.fault()});
     }
     if (devices.empty()) reason = "the driver lists no GPU";
   } catch (const Error& error) {

@@ -22,13 +22,14 @@ std::unique_ptr<Backend> make_cuda_backend(const CudaOptions& options);
 // Whether the backend is in this program.
 bool has_cuda();
 
-// A GPU that could be used.
+// A GPU that is there.
 struct CudaDevice {
   int index = 0;
   std::string name;
   uint64_t memory_bytes = 0;
   std::string bus_id;      // "0000:3B:00.0", as NVML has it
   bool is_in_use = false;  // by this process: what a context takes there is taken already
+  std::string fault;       // why it cannot be used: "too old (...)"
 };
 // Those that there are; none when no GPU can be used, and then why in `reason`.
 std::vector<CudaDevice> list_cuda_devices(const std::string& driver_library, std::string& reason);

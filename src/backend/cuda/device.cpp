@@ -45,6 +45,18 @@ bool is_about_kernels(CUresult result) {
   }
 }
 
+// Kernels want a driver of their compiler's major version or of a later one ("minor version
+// compatibility"). An older one may take them all the same: only its refusal counts.
+bool is_older_than_kernels(const Driver& driver) {
+  return driver.version() / 1000 < CUDA_VERSION / 1000;
+}
+std::string needed_for_kernels(const Driver& driver) {
+  const std::string major = std::to_string(CUDA_VERSION / 1000);
+  return "it knows CUDA " + version_text(driver.version()) + ", and they were compiled by CUDA " +
+         version_text(CUDA_VERSION) + ", which wants a driver of CUDA " + major +
+         " or newer; or build with an older CUDA (-DSLUICE_NVCC=.../bin/nvcc)";
+}
+
 int attribute(const Driver& driver, CUdevice device, CUdevice_attribute which) {
   int value = 0;
   driver.check(driver.cuDeviceGetAttribute(&value, which, device), "asking for an attribute");
@@ -107,6 +119,13 @@ int count_devices(const Driver& driver) {
 
 }  // namespace
 
+std::string DeviceInfo::fault() const {
+  const int capability = facts.compute_capability;
+  if (capability >= kOldestCapability) return "";
+  return "too old (compute capability " + std::to_string(capability / 10) + "." +
+         std::to_string(capability % 10) + "): 8.0 is needed";
+}
+
 std::vector<DeviceInfo> list_devices(const Driver& driver) {
   std::vector<DeviceInfo> devices;
   const int count = count_devices(driver);
@@ -124,11 +143,8 @@ Device::Device(const Driver& driver, int index) : driver_(driver) {
                                                  ": the driver lists " + std::to_string(count));
   }
   info_ = describe(driver, index);
-  if (info_.facts.compute_capability < kOldestCapability) {
-    throw Error(ErrorCode::kUnsupported,
-                "the GPU " + info_.name + " is too old (compute capability " +
-                    std::to_string(info_.facts.compute_capability / 10) + "." +
-                    std::to_string(info_.facts.compute_capability % 10) + "): 8.0 is needed");
+  if (const std::string fault = info_.fault(); !fault.empty()) {
+    throw Error(ErrorCode::kUnsupported, "the GPU " + info_.name + " is " + fault);
   }
   is_lost_ = losses().share(driver, index);
   if (is_lost()) {
@@ -191,10 +207,18 @@ void Device::load_kernels() {
     if (is_about_kernels(result)) {
       throw Error(ErrorCode::kUnsupported,
                   "the NVIDIA driver cannot load this program's kernels (" +
-                      driver_.text_of(result) + "): a newer or more complete one is needed");
+                      driver_.text_of(result) + "): " +
+                      (is_older_than_kernels(driver_)
+                           ? needed_for_kernels(driver_)
+                           : std::string("a newer or more complete one is needed")));
     }
     check(result, "loading kernels");
     modules_.push_back(module);
+  }
+  if (modules_.empty() && is_older_than_kernels(driver_)) {
+    throw Error(ErrorCode::kUnsupported, "the NVIDIA driver finds no kernels for the GPU " +
+                                             info_.name +
+                                             " in this program: " + needed_for_kernels(driver_));
   }
   if (modules_.empty()) {
     throw Error(ErrorCode::kUnsupported,

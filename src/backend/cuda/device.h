@@ -21,6 +21,9 @@ struct DeviceInfo {
   size_t memory_bytes = 0;
   bool is_in_use = false;  // there is a Device of it
   DeviceFacts facts;
+
+  // Why it cannot be used, if that is known before it is opened: "too old (compute ...".
+  std::string fault() const;
 };
 // Opens none of them. Throws what driver() throws.
 std::vector<DeviceInfo> list_devices(const Driver& driver);

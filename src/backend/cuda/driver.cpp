@@ -8,11 +8,12 @@
 #include "base/error.h"
 
 namespace sluice::backend::cuda {
-namespace {
 
 std::string version_text(int version) {
   return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
 }
+
+namespace {
 
 [[noreturn]] void no_gpu(const std::string& why) {
   throw Error(ErrorCode::kUnsupported, "no GPU can be used: " + why);

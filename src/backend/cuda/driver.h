@@ -25,8 +25,10 @@ namespace sluice::backend::cuda {
   X(cuGraphDestroy)
 // clang-format on
 
-// Oldest driver that can load what this program carries, as cuDriverGetVersion says it.
+// Oldest driver that has these calls, as cuDriverGetVersion says it. Whether it takes the kernels
+// depends on what compiled them, too (device.cpp).
 inline constexpr int kOldestDriver = 12000;
+std::string version_text(int version);  // "12.4"
 
 class Driver {
  public:

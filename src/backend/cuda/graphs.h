@@ -17,22 +17,30 @@ class GraphCache {
   GraphCache(const GraphCache&) = delete;
   GraphCache& operator=(const GraphCache&) = delete;
 
-  // Launches the graph of `key`; make_list() says what is in it when there is none yet. Throws what
-  // that throws, and what Device::check() does.
+  // Launches the graph of `key`; make_list() says what is in it when there is none yet. False:
+  // there is no memory for it, and nothing was launched. Throws what make_list() throws, and what
+  // Device::check() does.
   template <typename MakeList>
-  void launch(const Key& key, MakeList make_list) {
+  bool launch(const Key& key, MakeList make_list) {
     Entry* found = nullptr;
     for (Entry& entry : entries_) {
       if (entry.key == key) found = &entry;
     }
     if (!found) {
       if (entries_.size() >= kMost) remove_oldest();
-      entries_.push_back({key, record(make_list()), 0});
+      CUgraphExec graph = nullptr;
+      const CUresult result = record(make_list(), graph);
+      if (result == CUDA_ERROR_OUT_OF_MEMORY) return clear(), false;
+      device_.check(result, "making a graph of a step");
+      entries_.push_back({key, graph, 0});
       found = &entries_.back();
     }
     found->last_use = ++num_uses_;
-    device_.check(device_.driver().cuGraphLaunch(found->graph, device_.stream()),
-                  "launching a step");
+    // The first launch brings it to the device.
+    const CUresult result = device_.driver().cuGraphLaunch(found->graph, device_.stream());
+    if (result == CUDA_ERROR_OUT_OF_MEMORY) return clear(), false;
+    device_.check(result, "launching a step");
+    return true;
   }
 
   // What graphs point to has moved.
@@ -58,7 +66,7 @@ class GraphCache {
     entries_.erase(oldest);
   }
 
-  CUgraphExec record(const LaunchList& list) const {
+  CUresult record(const LaunchList& list, CUgraphExec& exec) const {
     const Driver& driver = device_.driver();
     // Kernels are looked up before: a stream that is recorded takes no other calls.
     for (const Launch& launch : list) device_.kernel(launch.kernel);
@@ -74,11 +82,9 @@ class GraphCache {
       throw;
     }
     device_.check(driver.cuStreamEndCapture(device_.stream(), &graph), "recording a step");
-    CUgraphExec exec = nullptr;
     const CUresult result = driver.cuGraphInstantiateWithFlags(&exec, graph, 0);
     driver.cuGraphDestroy(graph);
-    device_.check(result, "making a graph of a step");
-    return exec;
+    return result;
   }
 
   const Device& device_;
