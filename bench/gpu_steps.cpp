@@ -3,9 +3,9 @@
 //   gpu_steps SHAPE TYPE [OUT.json] [seconds]
 //
 // SHAPE: 70b, 8b, 1b, tiny; TYPE: q4_0, q4_k_m. Prints what memory it takes beside what was
-// planned, decode steps at several numbers of sequences and contexts, prefill, and how fast the
-// device copies. The time of a decode step is from submit to the tokens on the host.
-// SLUICE_CUDA_DRIVER: the driver's library.
+// planned, decode steps at several numbers of sequences and contexts, prefill, and what the device
+// can do at most: copies, reads, products. The time of a decode step is from submit to the tokens
+// on the host. SLUICE_CUDA_DRIVER: the driver's library.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -18,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "backend/cuda/ceilings.h"
 #include "backend/cuda/cuda_backend.h"
 #include "backend/cuda/device.h"
 #include "base/error.h"
@@ -144,17 +145,44 @@ class RandomModel {
   std::map<Type, std::vector<std::byte>> data_;
 };
 
-// Bytes a second of a large copy within the device, read and written.
-double copy_rate(const std::string& library, size_t bytes) {
+// What the device can do at most.
+struct Ceilings {
+  double copied_bytes, read_bytes, flops;  // a second
+};
+Ceilings measure_ceilings(const std::string& library, size_t bytes, int rounds) {
   const cuda::Device device(cuda::driver(library), 0);
+  bytes = std::min(bytes, device.memory().free_bytes / 4 / 4096 * 4096);
   const cuda::DeviceBuffer from(device, bytes, "a copy"), to(device, bytes, "a copy");
-  const double seconds = bench::best_time(0.2, [&] {
-    device.check(
-        device.driver().cuMemcpyDtoDAsync_v2(to.address(), from.address(), bytes, device.stream()),
-        "copying");
-    device.wait();
-  });
-  return 2.0 * static_cast<double>(bytes) / seconds;
+  const auto time = [&](auto work) {
+    return bench::best_time(0.2, [&] {
+      work();
+      device.wait();
+    });
+  };
+  const auto time_of = [&](const char* kernel, uint32_t blocks, uint32_t shared, const auto& args) {
+    cuda::LaunchList list;
+    cuda::add_launch(list, kernel, {blocks}, {cuda::kCeilingThreads}, shared, args);
+    return time([&] { device.run(list); });
+  };
+  Ceilings most{};
+  most.copied_bytes = 2.0 * static_cast<double>(bytes) / time([&] {
+                        device.check(device.driver().cuMemcpyDtoDAsync_v2(
+                                         to.address(), from.address(), bytes, device.stream()),
+                                     "copying");
+                      });
+  const auto& facts = device.info().facts;
+  const auto blocks = static_cast<uint32_t>(facts.num_multiprocessors);
+  most.read_bytes = static_cast<double>(bytes) /
+                    time_of("read_ceiling", 8 * blocks, 0,
+                            cuda::ReadCeilingArgs{from.data(), static_cast<int64_t>(bytes / 16),
+                                                  reinterpret_cast<uint32_t*>(to.data())});
+  const bool is_wide = facts.compute_capability == 90;
+  const double warps = 2.0 * blocks * (cuda::kCeilingThreads / 32);
+  most.flops = warps * rounds * cuda::kCeilingFlops /
+               time_of(is_wide ? "multiply_wide_ceiling" : "multiply_ceiling", 2 * blocks,
+                       is_wide ? cuda::kCeilingShared : 0,
+                       cuda::MultiplyCeilingArgs{rounds, reinterpret_cast<float*>(to.data())});
+  return most;
 }
 
 double median(std::vector<double> values) {
@@ -224,12 +252,20 @@ nlohmann::ordered_json measure(const Shape& shape, const std::string& type, doub
   const char* const library = std::getenv("SLUICE_CUDA_DRIVER");
   const std::string driver = library ? library : cuda::kDriverLibrary;
   nlohmann::ordered_json result = {{"shape", shape.name}, {"type", type}};
-  const double copies = copy_rate(driver, shape.layers > 1 ? size_t{1} << 30 : size_t{1} << 16);
+  const bool is_tiny = shape.layers == 1;
+  // Long enough that the way to the device and back is little of it.
+  const Ceilings most =
+      measure_ceilings(driver, is_tiny ? size_t{1} << 16 : size_t{8} << 30, is_tiny ? 1 : 8192);
   const auto backend = make_cuda_backend({0, driver});
   result["device"] = backend->description();
-  result["copy_bytes_per_second"] = copies;
-  std::printf("%s; copies within it: %.0f GB/s read and written\n", backend->description().c_str(),
-              copies / 1e9);
+  result["copy_bytes_per_second"] = most.copied_bytes;
+  result["read_bytes_per_second"] = most.read_bytes;
+  result["flops"] = most.flops;
+  std::printf(
+      "%s\nat most: copies within it %.0f GB/s read and written, reads %.0f GB/s, "
+      "products of halves %.1f TFLOP/s\n",
+      backend->description().c_str(), most.copied_bytes / 1e9, most.read_bytes / 1e9,
+      most.flops / 1e12);
 
   LoadOptions options;
   options.max_batch_tokens = shape.step_tokens;
@@ -243,23 +279,26 @@ nlohmann::ordered_json measure(const Shape& shape, const std::string& type, doub
     begin = now();
     backend->load(model.program(), options);
     const auto room = static_cast<double>(backend->free_bytes()) * 0.9;
-    const double most = shape.layers > 1 ? 1e9 : 512;
-    const int num_blocks =
-        static_cast<int>(std::min(room / static_cast<double>(backend->cache_block_bytes()), most));
+    const double most_blocks = is_tiny ? 512 : 1e9;
+    const int num_blocks = static_cast<int>(
+        std::min(room / static_cast<double>(backend->cache_block_bytes()), most_blocks));
     planned = backend->plan(model.program(), options, num_blocks);
     backend->allocate_cache(num_blocks);
   }
   const MemoryUse used = backend->memory();
-  const size_t total = used.weights + used.cache + used.workspace;
+  const size_t total = planned.weights + planned.cache + planned.workspace;
   const uint64_t taken = free_before - backend->free_bytes();
   result["load_seconds"] = now() - begin;
   result["weight_bytes"] = used.weights;
-  result["planned_bytes"] = planned.weights + planned.cache + planned.workspace;
+  result["planned_bytes"] = total;
   result["taken_bytes"] = taken;
-  std::printf("%s %s: loaded in %.1f s; %s weights, %s cache, %s workspace: %s planned, %s taken\n",
-              shape.name, type.c_str(), now() - begin, format_bytes(used.weights).c_str(),
-              format_bytes(used.cache).c_str(), format_bytes(used.workspace).c_str(),
-              format_bytes(total).c_str(), format_bytes(taken).c_str());
+  std::printf(
+      "%s %s: loaded in %.1f s; %s weights, %s cache, %s workspace: %s planned, %s taken "
+      "(%+.2f%%)\n",
+      shape.name, type.c_str(), now() - begin, format_bytes(used.weights).c_str(),
+      format_bytes(used.cache).c_str(), format_bytes(used.workspace).c_str(),
+      format_bytes(total).c_str(), format_bytes(taken).c_str(),
+      100.0 * (static_cast<double>(taken) / static_cast<double>(total) - 1));
 
   Steps steps(*backend, shape, static_cast<int>(used.cache / backend->cache_block_bytes()),
               seconds);
@@ -282,6 +321,8 @@ nlohmann::ordered_json measure(const Shape& shape, const std::string& type, doub
   return result;
 }
 
+constexpr int kNoRoom = 3;  // status where the GPU is too small
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -295,7 +336,8 @@ int main(int argc, char** argv) {
     if (argc > 3) std::ofstream(argv[3]) << result.dump(2) << "\n";
   } catch (const std::exception& error) {
     std::fprintf(stderr, "gpu_steps: %s\n", error.what());
-    return 1;
+    const auto* const known = dynamic_cast<const Error*>(&error);
+    return known && known->code() == ErrorCode::kOutOfMemory ? kNoRoom : 1;
   }
   return 0;
 }
