@@ -220,8 +220,12 @@ bool Placer::is_passed_over(const Error& error) const {
   return error.code() == ErrorCode::kUnsupported || error.code() == ErrorCode::kInternal;
 }
 
+// A GPU keeps a little for the driver's own (graphs, local memory).
 uint64_t Placer::budget_of(const Device& device) const {
-  if (device.is_gpu()) return placement_.max_device_bytes.value_or(device.backend->free_bytes());
+  if (device.is_gpu()) {
+    const uint64_t free = device.backend->free_bytes();
+    return placement_.max_device_bytes.value_or(free - free / 64);
+  }
   return placement_.max_host_bytes.value_or(available_memory_bytes());
 }
 

@@ -13,15 +13,12 @@ bool is_gpu(const Room& room) { return !room.device->traits().uses_host_memory; 
 // Whether the layers [first, end) fit into a room.
 bool has_room(const backend::Program& program, const backend::LoadOptions& options,
               const Room& room, const SplitWish& wish, int first, int end) {
-  const bool is_whole = first == 0 && end == program.num_layers;
   const backend::MemoryUse use =
       plan_layers(*room.device, program, options, first, end, static_cast<int>(wish.num_blocks));
-  // A device that is filled on purpose keeps a little for the driver's own (graphs, local memory).
-  const uint64_t most = is_gpu(room) && !is_whole ? room.bytes - room.bytes / 64 : room.bytes;
   const uint64_t others = uint64_t{use.weights} + use.workspace;
-  if (others > most) return false;
+  if (others > room.bytes) return false;
   const double share = wish.num_blocks > wish.least_blocks ? cache_share(*room.device) : 1.0;
-  return static_cast<double>(use.cache) <= share * static_cast<double>(most - others);
+  return static_cast<double>(use.cache) <= share * static_cast<double>(room.bytes - others);
 }
 
 }  // namespace

@@ -195,11 +195,13 @@ void DeviceWeights::load(const Program& program, const Device& device,
 }
 
 void DeviceWeights::load_vectors(const Program& program, const Device& device) const {
-  const auto copy = [&](size_t place, const std::vector<float>& values) {
+  std::vector<std::vector<float>> copied;  // stays until the device has it
+  const auto copy = [&](size_t place, std::vector<float> values) {
     if (values.empty()) return;
+    copied.push_back(std::move(values));
     device.check(
-        device.driver().cuMemcpyHtoDAsync_v2(memory_.address() + place, values.data(),
-                                             values.size() * sizeof(float), device.stream()),
+        device.driver().cuMemcpyHtoDAsync_v2(memory_.address() + place, copied.back().data(),
+                                             copied.back().size() * sizeof(float), device.stream()),
         "copying a vector");
   };
   for (size_t id = 0; id < entries_.size(); ++id) {
@@ -208,11 +210,12 @@ void DeviceWeights::load_vectors(const Program& program, const Device& device) c
     const std::vector<std::byte> bytes = weight.data.read();
     std::vector<float> values(static_cast<size_t>(weight.columns));
     quant::dequantize(weight.type, bytes.data(), values.data(), weight.columns);
-    copy(entries_[id].vector_place, values);
+    copy(entries_[id].vector_place, std::move(values));
   }
   for (size_t i = 0; i < program.ropes.size(); ++i) {
     copy(frequency_places_[i], program.ropes[i].inverse_frequency);
   }
+  device.wait();
 }
 
 void DeviceWeights::load_matrices(const Program& program, const Device& device,
